@@ -1,0 +1,81 @@
+//! Generators: somebody else's programs, driven through one model.
+//!
+//! [`Driver`] is the seam. The command driver implements it for everything that a configuration can describe; tests
+//! implement it with scripts. A driver reports what it saw and decides nothing: what an outcome means is in
+//! [`crate::task::outcome`] and [`crate::task::apply`]. Everything a generator writes is untrusted.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, RunReport, SubmitAnswer};
+use crate::task::{Attempt, AttemptKey, Task, TaskId};
+
+/// A job as a driver sees it: what was asked and which attempt asks.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What was asked.
+    pub task: Task,
+    /// The attempt: key, reference, what earlier verbs extracted.
+    pub attempt: Attempt,
+}
+
+/// What one question about many jobs came to.
+#[derive(Clone, Debug)]
+pub struct Sweep<A> {
+    /// One answer for each job that was asked about.
+    pub answers: Vec<(TaskId, A)>,
+    /// How many calls it took (pages), for the generator's call budget.
+    pub calls: u32,
+}
+
+/// Called with the task of a run that has just ended, so that nobody waits for the next look.
+pub type RunEnded = Arc<dyn Fn(TaskId) + Send + Sync>;
+
+/// One generator. Every method may take as long as its verb's time limit and the end by force after it, never longer.
+/// None panics for anything a generator does. Futures are `Send` and do not block the thread that polls them.
+pub trait Driver: Send + Sync + 'static {
+    /// Asks for the job to be taken. The call's processes hold the lock of the attempt's run file until the last ends.
+    fn submit(&self, job: Job) -> BoxFuture<'static, SubmitAnswer>;
+
+    /// Starts a blocking run. Answers `Started`, `Starting`, `NeverStarted`, or what a look says if it ended at once.
+    fn start_run(&self, job: Job) -> BoxFuture<'static, RunReport>;
+
+    /// Looks at a blocking run: its lock and its files.
+    fn look_at_run(&self, job: Job) -> BoxFuture<'static, RunReport>;
+
+    /// Asks about many jobs: in one call with pages where the generator can, else one after the other.
+    fn poll(&self, jobs: Vec<Job>) -> BoxFuture<'static, Sweep<PollAnswer>>;
+
+    /// Asks about one job by name (`poll_one`, else `poll`).
+    fn poll_one(&self, job: Job) -> BoxFuture<'static, PollAnswer>;
+
+    /// Looks for jobs that carry the keys of these attempts.
+    fn find(&self, jobs: Vec<Job>) -> BoxFuture<'static, Sweep<FindAnswer>>;
+
+    /// Asks for the piece.
+    fn fetch(&self, job: Job) -> BoxFuture<'static, FetchAnswer>;
+
+    /// Asks for the job's end. For a blocking run: SIGTERM, grace, SIGKILL; `Ok` is said only once the lock is free
+    /// and no complete piece was left behind (then the run is to be looked at instead, and the answer is `Unclear`).
+    fn cancel(&self, job: Job) -> BoxFuture<'static, CancelAnswer>;
+
+    /// Whether nobody is left of the processes of this attempt's submit (its run file's lock is free).
+    fn is_quiet(&self, key: AttemptKey) -> BoxFuture<'static, bool>;
+
+    /// The attempt has ended and its answer is committed: run files, run directories and private files may go.
+    fn forget(&self, key: AttemptKey) -> BoxFuture<'static, ()>;
+
+    /// Ends what must not outlive the daemon (plain children), and waits for that. Part of the drain.
+    fn interrupt(&self) -> BoxFuture<'static, ()>;
+
+    /// Whom to tell about ended runs. Called once, before anything is started.
+    fn on_run_ended(&self, tell: RunEnded);
+
+    /// Whether it could be called now: the program is there, the working directory exists, the secrets can be read.
+    /// Each line names the setting, its value and the cure.
+    fn faults(&self) -> Vec<String>;
+
+    /// Whether this task could travel at all; `Err` names the field, its size and the limit. Asked at submit.
+    fn accepts(&self, task: &Task) -> Result<(), String>;
+}

@@ -1,0 +1,4 @@
+//! contentd: the daemon that has slow, paid, unreliable generators write content unattended.
+
+pub mod generator;
+pub mod task;

@@ -1,0 +1,180 @@
+//! What persons decide: cancel, retry, settle, correct, change. Each is a named move and names its author.
+
+use super::super::ids::AttemptKey;
+use super::super::record::Attempt;
+use super::super::state::{AttemptState, TaskMove, TaskState};
+use super::{Change, CorrectedState, Draft, Refusal, Settlement};
+
+impl Draft<'_> {
+    fn is_job_maybe_alive(&self) -> bool {
+        self.attempt_state().is_some_and(AttemptState::may_be_alive)
+    }
+
+    fn refuse_live_job(&self) -> Result<(), Refusal> {
+        match (&self.attempt, self.is_job_maybe_alive()) {
+            (Some(attempt), true) => Err(Refusal::JobMayBeAlive { attempt: attempt.number }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn cancel_requested(mut self) -> Result<Change, Refusal> {
+        match self.task.state {
+            TaskState::Pending => self.moved(TaskMove::Cancelled, None),
+            TaskState::Held if !self.is_job_maybe_alive() => {
+                self.task.reason = None;
+                self.moved(TaskMove::Cancelled, None)
+            }
+            // Asked twice is asked once.
+            TaskState::Cancelling => Ok(self.note()),
+            TaskState::Submitting
+            | TaskState::Submitted
+            | TaskState::Processing
+            | TaskState::Held
+            | TaskState::Completed
+            | TaskState::Failed
+            | TaskState::Timeout
+            | TaskState::Cancelled => {
+                self.move_task(TaskMove::CancelRequested)?;
+                self.task.reason = Some("waits for the proof that the generator's job has ended".into());
+                // A submit in flight ends first; its answer wakes the task.
+                if self.attempt_state() != Some(AttemptState::Intended) {
+                    self.wake_now();
+                }
+                Ok(self.finish(TaskMove::CancelRequested, None))
+            }
+        }
+    }
+
+    pub(super) fn retry_requested(mut self, reset_count: bool, abandon: Option<String>) -> Result<Change, Refusal> {
+        // The state is judged first: a running task is the wrong state, whatever its job does.
+        self.task.state.after(TaskMove::RetryRequested)?;
+        match &abandon {
+            Some(reason) if self.is_job_maybe_alive() => {
+                self.move_attempt(AttemptState::EndedAbandoned, Some(reason))?;
+            }
+            Some(_) | None => self.refuse_live_job()?,
+        }
+        if reset_count {
+            self.task.retry_count = 0;
+        } else if self.task.retry_count >= self.task.max_retries {
+            return Err(Refusal::RetriesSpent {
+                retry_count: self.task.retry_count,
+                max_retries: self.task.max_retries,
+            });
+        } else {
+            self.task.retry_count += 1;
+        }
+        self.task.reason = None;
+        self.task.error = None;
+        self.moved(TaskMove::RetryRequested, abandon)
+    }
+
+    pub(super) fn settled(mut self, settlement: Settlement) -> Result<Change, Refusal> {
+        match settlement {
+            Settlement::Adopt { reference, key } => self.settle_adopted(reference, key),
+            Settlement::Absent => {
+                self.task.state.after(TaskMove::SettledAbsent)?;
+                let why = "a person says that the generator has no job of it";
+                if self.is_job_maybe_alive() {
+                    self.move_attempt(AttemptState::EndedAbandoned, Some(why))?;
+                }
+                self.task.reason = None;
+                self.task.error = None;
+                self.moved(TaskMove::SettledAbsent, Some(why.into()))
+            }
+            Settlement::Fail { reason } => {
+                self.move_task(TaskMove::SettledFailed)?;
+                self.task.error = Some(reason.clone());
+                self.task.reason = None;
+                // What was paid for may still come, and is then taken.
+                self.watch_late();
+                Ok(self.finish(TaskMove::SettledFailed, Some(reason)))
+            }
+        }
+    }
+
+    fn settle_adopted(mut self, reference: String, key: AttemptKey) -> Result<Change, Refusal> {
+        self.task.state.after(TaskMove::SettledAdopted)?;
+        let why = format!("a person names {reference} as its job");
+        if !self.is_job_maybe_alive() {
+            // The attempt has ended and is never reused: the job gets a row of its own.
+            self.task.attempt += 1;
+            self.attempt = Some(Attempt::intended(self.task.id.clone(), self.task.attempt, key, self.now()));
+        }
+        self.accept(reference)?;
+        let deadline = self.context.now.deadline_in(std::time::Duration::from_secs(self.task.time_limit_s.into()));
+        let attempt = self.attempt_mut("settled_adopted")?;
+        attempt.deadline = Some(deadline);
+        attempt.is_ready = false;
+        attempt.bad_fetches = 0;
+        attempt.watch_until = None;
+        self.task.reason = None;
+        self.task.error = None;
+        self.move_task(TaskMove::SettledAdopted)?;
+        self.wake_now();
+        Ok(self.finish(TaskMove::SettledAdopted, Some(why)))
+    }
+
+    pub(super) fn corrected(mut self, to: CorrectedState, reason: String, abandon: bool) -> Result<Change, Refusal> {
+        let event = match to {
+            CorrectedState::Pending => TaskMove::CorrectedPending,
+            CorrectedState::Failed => TaskMove::CorrectedFailed,
+            CorrectedState::Timeout => TaskMove::CorrectedTimeout,
+            CorrectedState::Cancelled => TaskMove::CorrectedCancelled,
+        };
+        self.task.state.after(event)?;
+        if self.attempt_state() == Some(AttemptState::Intended) {
+            return Err(Refusal::CallInFlight);
+        }
+        if abandon && self.is_job_maybe_alive() {
+            self.move_attempt(AttemptState::EndedAbandoned, Some(&reason))?;
+        }
+        self.refuse_live_job()?;
+        self.task.error = (to != CorrectedState::Pending).then(|| reason.clone());
+        self.task.reason = None;
+        self.moved(event, Some(reason))
+    }
+
+    pub(super) fn poll_requested(mut self) -> Result<Change, Refusal> {
+        match self.task.state {
+            TaskState::Held => {
+                self.task.state.after(TaskMove::RefetchRequested)?;
+                let has_job = self.attempt_state() == Some(AttemptState::Accepted);
+                if !has_job {
+                    return Err(self.illegal("poll"));
+                }
+                self.attempt_mut("poll")?.bad_fetches = 0;
+                Ok(self.finish(TaskMove::RefetchRequested, None))
+            }
+            TaskState::Submitting | TaskState::Submitted | TaskState::Processing | TaskState::Cancelling => {
+                // A call in flight keeps its owner.
+                if self.attempt_state() != Some(AttemptState::Intended) {
+                    self.wake_now();
+                }
+                Ok(self.note())
+            }
+            TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => {
+                if !self.is_job_maybe_alive() {
+                    return Err(self.illegal("poll"));
+                }
+                self.wake_now();
+                Ok(self.note())
+            }
+            TaskState::Pending | TaskState::Completed => Err(self.illegal("poll")),
+        }
+    }
+
+    pub(super) fn changed(mut self, priority: u8) -> Result<Change, Refusal> {
+        let why = format!("priority {} → {priority}", self.task.priority);
+        self.task.state.after(TaskMove::Changed)?;
+        self.task.priority = priority;
+        // The wake time is kept: changing a task does not shorten its back-off.
+        let wake_at = self.task.wake_at;
+        let (reason, progress) = (self.task.reason.clone(), self.task.progress.clone());
+        self.move_task(TaskMove::Changed)?;
+        self.task.wake_at = wake_at;
+        self.task.reason = reason;
+        self.task.progress = progress;
+        Ok(self.finish(TaskMove::Changed, Some(why)))
+    }
+}

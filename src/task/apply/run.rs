@@ -1,0 +1,128 @@
+//! What a blocking run came to. A run is never in doubt: its lock and its files say what happened.
+
+use super::super::breaker::Signal;
+use super::super::outcome::RunReport;
+use super::super::state::{AttemptState, TaskMove, TaskState};
+use super::{Change, Draft, Refusal};
+
+impl Draft<'_> {
+    pub(super) fn run_reported(self, report: RunReport) -> Result<Change, Refusal> {
+        match self.attempt_state() {
+            Some(AttemptState::Intended) => self.run_begins(report),
+            Some(AttemptState::Accepted) => self.run_goes_on(report),
+            Some(
+                AttemptState::Unknown
+                | AttemptState::Rejected
+                | AttemptState::Withdrawn
+                | AttemptState::EndedCompleted
+                | AttemptState::EndedFailed
+                | AttemptState::EndedCancelled
+                | AttemptState::EndedLost
+                | AttemptState::EndedAbandoned,
+            )
+            | None => Err(self.illegal("run_reported")),
+        }
+    }
+
+    fn run_begins(mut self, report: RunReport) -> Result<Change, Refusal> {
+        match report {
+            RunReport::Starting => {
+                self.task.wake_at = Some(self.now().plus(std::time::Duration::from_secs(1)));
+                Ok(self.note())
+            }
+            RunReport::Started { reference } => {
+                self.accept(reference)?;
+                self.signal = Some(Signal::Accepted);
+                self.task.error = None;
+                self.task.reason = None;
+                self.move_task(TaskMove::Accepted)?;
+                if self.task.state == TaskState::Cancelling {
+                    self.wake_now()
+                } else {
+                    self.wake_for_next_poll()
+                }
+                Ok(self.finish(TaskMove::Accepted, None))
+            }
+            RunReport::NeverStarted(why) => {
+                self.signal = Some(Signal::SubmitUnavailable(why.clone()));
+                self.job_ended(AttemptState::Withdrawn, why, |mut draft, why| {
+                    draft.task.queued_at = draft.now();
+                    draft.give_back(why)
+                })
+            }
+            // Anything else was told of a run that has started: the start is told first.
+            RunReport::Running
+            | RunReport::Piece(_)
+            | RunReport::NoPiece { .. }
+            | RunReport::Rejected(_)
+            | RunReport::Failed(_)
+            | RunReport::Unavailable(_)
+            | RunReport::Ambiguous { .. }
+            | RunReport::Lost(_)
+            | RunReport::Interrupted(_)
+            | RunReport::Killed => Err(self.illegal("run_reported")),
+        }
+    }
+
+    fn run_goes_on(mut self, report: RunReport) -> Result<Change, Refusal> {
+        match report {
+            RunReport::Starting | RunReport::Started { .. } | RunReport::Running => {
+                self.wake_for_next_poll();
+                if self.task.state == TaskState::Submitted {
+                    return self.moved(TaskMove::Started, None);
+                }
+                Ok(self.note())
+            }
+            RunReport::Piece(piece) => self.piece_came(piece),
+            RunReport::NoPiece { why, raw } => self.no_piece(why, raw),
+            RunReport::Ambiguous { why, raw } => {
+                self.attempt_mut("held")?.raw_output = Some(raw);
+                self.job_ended(AttemptState::EndedLost, why, Draft::hold)
+            }
+            RunReport::Rejected(why) => {
+                self.signal = Some(Signal::GoodAnswer);
+                self.job_ended(AttemptState::EndedFailed, why, |mut draft, why| {
+                    draft.task.error = Some(why.clone());
+                    draft.moved(TaskMove::Failed, Some(why))
+                })
+            }
+            RunReport::Failed(why) => {
+                self.signal = Some(Signal::JobFailed(why.clone()));
+                self.job_ended(AttemptState::EndedFailed, why, |draft, why| draft.retry_or(TaskMove::Failed, why))
+            }
+            RunReport::Unavailable(why) => {
+                self.signal = Some(Signal::SubmitUnavailable(why.clone()));
+                self.job_ended(AttemptState::EndedFailed, why, |mut draft, why| {
+                    draft.task.queued_at = draft.now();
+                    draft.back_in_line(why)
+                })
+            }
+            RunReport::Interrupted(why) => self.job_ended(AttemptState::EndedAbandoned, why, Draft::back_in_line),
+            RunReport::Lost(why) | RunReport::NeverStarted(why) => {
+                let is_free = self.context.policy.is_free_to_repeat;
+                self.job_ended(AttemptState::EndedLost, why, |draft, why| {
+                    if is_free { draft.retry_or(TaskMove::Failed, why) } else { draft.hold(why) }
+                })
+            }
+            RunReport::Killed => {
+                let why = "the run was ended on request";
+                self.job_ended(AttemptState::EndedCancelled, why.into(), |draft, why| {
+                    let last = if draft.is_past_deadline() { TaskMove::TimedOut } else { TaskMove::Failed };
+                    draft.retry_or(last, why)
+                })
+            }
+        }
+    }
+
+    /// Back in line from a started run, with nothing spent.
+    fn back_in_line(mut self, why: String) -> Result<Change, Refusal> {
+        self.task.error = Some(why.clone());
+        self.task.reason = None;
+        self.moved(TaskMove::RetryScheduled, Some(why))
+    }
+
+    pub(super) fn is_past_deadline(&self) -> bool {
+        let deadline = self.attempt.as_ref().and_then(|attempt| attempt.deadline.as_ref());
+        deadline.is_some_and(|deadline| deadline.has_passed(self.context.now))
+    }
+}

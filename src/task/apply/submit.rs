@@ -1,0 +1,290 @@
+//! What a submit came to, and how a doubt about it is cleared: found, proved absent, sent again, or held.
+
+use std::time::Duration;
+
+use super::super::breaker::Signal;
+use super::super::ids::AttemptKey;
+use super::super::outcome::{FindAnswer, SubmitAnswer};
+use super::super::record::Attempt;
+use super::super::state::{AttemptState, TaskMove, TaskState};
+use super::super::time::Timestamp;
+use super::{Change, Draft, Refusal};
+
+/// Complete searches without a match that prove an absence.
+pub const SWEEPS_THAT_PROVE: u32 = 2;
+
+impl Draft<'_> {
+    pub(super) fn claimed(mut self, key: AttemptKey) -> Result<Change, Refusal> {
+        self.move_task(TaskMove::Claimed)?;
+        let now = self.now();
+        self.task.attempt += 1;
+        self.task.reason = None;
+        let mut attempt = Attempt::intended(self.task.id.clone(), self.task.attempt, key, now);
+        if self.context.policy.is_ref_our_key {
+            attempt.external_ref = Some(attempt.key.0.clone());
+        }
+        self.attempt = Some(attempt);
+        // Should the call's owner vanish, the sweep takes the task up once no call can be alive by its limit.
+        self.task.wake_at = Some(now.plus(self.context.policy.submit_limit));
+        Ok(self.finish(TaskMove::Claimed, None))
+    }
+
+    pub(super) fn submit_answered(mut self, answer: SubmitAnswer) -> Result<Change, Refusal> {
+        if let SubmitAnswer::Accepted { reference, vars } = answer {
+            return self.submit_accepted(reference, vars);
+        }
+        match self.attempt_state() {
+            Some(AttemptState::Intended) => self.first_submit_failed(answer),
+            Some(AttemptState::Unknown) => self.resend_failed(answer),
+            Some(AttemptState::Accepted) => {
+                // The job was missing and its key went out again without an answer we can use.
+                let bound = self.task.max_retries.saturating_add(1);
+                if self.attempt_mut("resent")?.sends > bound {
+                    let why = "the job is missing at the generator, and submitting its key again did not bring it back";
+                    return self.job_ended(AttemptState::EndedLost, why.to_owned(), Draft::hold);
+                }
+                self.wake_after_bad_answer();
+                Ok(self.note())
+            }
+            Some(
+                AttemptState::Rejected
+                | AttemptState::Withdrawn
+                | AttemptState::EndedCompleted
+                | AttemptState::EndedFailed
+                | AttemptState::EndedCancelled
+                | AttemptState::EndedLost
+                | AttemptState::EndedAbandoned,
+            )
+            | None => Err(self.illegal("submit_answered")),
+        }
+    }
+
+    fn submit_accepted(
+        mut self,
+        reference: String,
+        vars: std::collections::BTreeMap<String, String>,
+    ) -> Result<Change, Refusal> {
+        let was_accepted = self.attempt_state() == Some(AttemptState::Accepted);
+        self.accept(reference)?;
+        self.attempt_mut("accepted")?.vars.extend(vars);
+        self.signal = Some(Signal::Accepted);
+        if was_accepted {
+            self.wake_for_next_poll();
+            return Ok(self.note());
+        }
+        self.task.reason = None;
+        self.task.error = None;
+        self.move_task(TaskMove::Accepted)?;
+        if self.task.state == TaskState::Cancelling {
+            self.wake_now()
+        } else {
+            self.wake_for_next_poll()
+        }
+        Ok(self.finish(TaskMove::Accepted, None))
+    }
+
+    fn first_submit_failed(mut self, answer: SubmitAnswer) -> Result<Change, Refusal> {
+        match answer {
+            SubmitAnswer::Rejected(why) => {
+                self.signal = Some(Signal::GoodAnswer);
+                self.job_ended(AttemptState::Rejected, why, |mut draft, why| {
+                    draft.task.error = Some(why.clone());
+                    draft.moved(TaskMove::Rejected, Some(why))
+                })
+            }
+            SubmitAnswer::Retry(why) => {
+                self.signal = Some(Signal::GoodAnswer);
+                self.job_ended(AttemptState::Rejected, why, |draft, why| draft.retry_or(TaskMove::Failed, why))
+            }
+            SubmitAnswer::Unavailable(why) => {
+                self.signal = Some(Signal::SubmitUnavailable(why.clone()));
+                self.job_ended(AttemptState::Withdrawn, why, |mut draft, why| {
+                    draft.task.queued_at = draft.now();
+                    draft.give_back(why)
+                })
+            }
+            SubmitAnswer::NeverCalled(why) => self.job_ended(AttemptState::Withdrawn, why, Draft::give_back),
+            SubmitAnswer::Ambiguous(why) => {
+                self.signal = Some(Signal::BadAnswer(why.clone()));
+                self.move_attempt(AttemptState::Unknown, None)?;
+                self.attempt_mut("doubted")?.error = Some(why.clone());
+                self.task.error = Some(why.clone());
+                self.task.reason =
+                    Some("nobody knows whether the generator took the job; contentd is finding out".into());
+                self.move_task(TaskMove::Doubted)?;
+                self.wake_now();
+                Ok(self.finish(TaskMove::Doubted, Some(why)))
+            }
+            SubmitAnswer::Accepted { reference, vars } => self.submit_accepted(reference, vars),
+        }
+    }
+
+    /// Back in line with nothing spent.
+    pub(super) fn give_back(mut self, why: String) -> Result<Change, Refusal> {
+        self.task.error = Some(why.clone());
+        self.task.reason = None;
+        self.moved(TaskMove::Withdrawn, Some(why))
+    }
+
+    /// The same key went out again (idempotent generators only) and was not accepted.
+    fn resend_failed(mut self, answer: SubmitAnswer) -> Result<Change, Refusal> {
+        match answer {
+            // The same key is the same job: a generator that refuses the key has no job of it.
+            SubmitAnswer::Rejected(why) => self.job_ended(AttemptState::EndedAbandoned, why, |mut draft, why| {
+                draft.task.error = Some(why.clone());
+                draft.moved(TaskMove::Rejected, Some(why))
+            }),
+            SubmitAnswer::NeverCalled(_) => {
+                self.wake_now();
+                Ok(self.note())
+            }
+            SubmitAnswer::Retry(why) | SubmitAnswer::Ambiguous(why) => self.doubt_goes_on(why),
+            SubmitAnswer::Unavailable(why) => {
+                self.signal = Some(Signal::SubmitUnavailable(why.clone()));
+                self.doubt_goes_on(why)
+            }
+            SubmitAnswer::Accepted { reference, vars } => self.submit_accepted(reference, vars),
+        }
+    }
+
+    fn doubt_goes_on(mut self, why: String) -> Result<Change, Refusal> {
+        let bound = self.task.max_retries.saturating_add(1);
+        let limit = Duration::from_secs(u64::from(self.task.time_limit_s));
+        let now = self.now();
+        let attempt = self.attempt_mut("doubted")?;
+        attempt.error = Some(why.clone());
+        // The first call and max_retries + 1 repetitions.
+        if attempt.sends > bound || now.since(attempt.intended_at) >= limit {
+            let sends = attempt.sends;
+            return self
+                .hold(format!("the same key was submitted {sends} times without an answer that can be read: {why}"));
+        }
+        self.task.error = Some(why);
+        self.wake_after_bad_answer();
+        Ok(self.note())
+    }
+
+    pub(super) fn resend_begun(mut self) -> Result<Change, Refusal> {
+        let state = self.attempt_state();
+        if !matches!(state, Some(AttemptState::Unknown | AttemptState::Accepted)) || !self.context.policy.is_idempotent
+        {
+            return Err(self.illegal("resent"));
+        }
+        let attempt = self.attempt_mut("resent")?;
+        attempt.sends += 1;
+        attempt.quiet_since = None;
+        attempt.missing = 0;
+        let why = format!("submit {} with the same key", attempt.sends);
+        self.move_task(TaskMove::Resent)?;
+        let wake = self.now().plus(self.context.policy.submit_limit);
+        self.task.wake_at = Some(wake);
+        Ok(self.finish(TaskMove::Resent, Some(why)))
+    }
+
+    pub(super) fn lock_seen(mut self, is_free: bool) -> Result<Change, Refusal> {
+        if self.attempt_state() != Some(AttemptState::Unknown) {
+            return Err(self.illegal("lock_seen"));
+        }
+        let now = self.now();
+        let attempt = self.attempt_mut("lock_seen")?;
+        if is_free {
+            attempt.quiet_since.get_or_insert(now);
+            return Ok(self.note());
+        }
+        attempt.quiet_since = None;
+        if self.is_past_find_limit() {
+            return self.hold("a process of the submit is still alive, and nobody knows what it does".into());
+        }
+        self.wake_after_bad_answer();
+        Ok(self.note())
+    }
+
+    /// No verb can clear the doubt.
+    pub(super) fn doubt_stands(self, why: String) -> Result<Change, Refusal> {
+        if self.attempt_state() != Some(AttemptState::Unknown) {
+            return Err(self.illegal("held"));
+        }
+        self.hold(why)
+    }
+
+    fn is_past_find_limit(&self) -> bool {
+        let limit = self.context.policy.find_limit;
+        self.attempt.as_ref().is_some_and(|attempt| self.now().since(attempt.intended_at) >= limit)
+    }
+
+    pub(super) fn find_answered(mut self, answer: FindAnswer, began_at: Timestamp) -> Result<Change, Refusal> {
+        if self.attempt_state() != Some(AttemptState::Unknown) {
+            return Err(self.illegal("find_answered"));
+        }
+        match answer {
+            FindAnswer::One { reference } => self.adopted(reference),
+            FindAnswer::None { is_complete } => self.not_found(is_complete, began_at),
+            FindAnswer::Several(references) => {
+                let names = references.join(", ");
+                self.hold(format!("several jobs carry this attempt's key: {names}"))
+            }
+            FindAnswer::Unavailable(why) => {
+                self.signal = Some(Signal::VerbUnavailable(why.clone()));
+                self.find_goes_on(why)
+            }
+            FindAnswer::Unreadable(why) => {
+                self.signal = Some(Signal::BadAnswer(why.clone()));
+                self.find_goes_on(why)
+            }
+        }
+    }
+
+    fn adopted(mut self, reference: String) -> Result<Change, Refusal> {
+        let why = format!("found at the generator as {reference}");
+        self.accept(reference)?;
+        self.signal = Some(Signal::Accepted);
+        if self.task.state.is_final() {
+            // A cancelled task's lost job: watched from now on. Other final states keep theirs without a move.
+            self.keep_late_pace();
+            if self.task.state != TaskState::Cancelled {
+                return Ok(self.note());
+            }
+        } else {
+            self.task.reason = None;
+            self.task.error = None;
+            self.wake_now();
+        }
+        self.moved(TaskMove::Adopted, Some(why))
+    }
+
+    fn not_found(mut self, is_complete: bool, began_at: Timestamp) -> Result<Change, Refusal> {
+        let settle = self.context.policy.settle;
+        self.signal = Some(Signal::GoodAnswer);
+        let attempt = self.attempt_mut("find_answered")?;
+        attempt.bad_answers = 0;
+        let quiet_since = attempt.quiet_since.filter(|_| is_complete);
+        let Some(quiet_since) = quiet_since else {
+            return self.find_goes_on("the search did not see every job that could be ours".into());
+        };
+        if began_at < quiet_since.plus(settle) {
+            // Too early to prove anything; the next search after the settling time counts.
+            self.task.wake_at = Some(quiet_since.plus(settle).max(self.now().plus(Duration::from_secs(1))));
+            self.keep_late_pace();
+            return Ok(self.note());
+        }
+        attempt.empty_sweeps += 1;
+        if attempt.empty_sweeps < SWEEPS_THAT_PROVE {
+            self.wake_for_next_poll();
+            return Ok(self.note());
+        }
+        let why = "no job carries this attempt's key: it was never taken";
+        self.job_ended(AttemptState::EndedAbandoned, why.to_owned(), |mut draft, why| {
+            draft.task.error = None;
+            draft.task.reason = None;
+            draft.moved(TaskMove::ProvedAbsent, Some(why))
+        })
+    }
+
+    fn find_goes_on(mut self, why: String) -> Result<Change, Refusal> {
+        if self.is_past_find_limit() {
+            return self.hold(format!("whether the generator took the job could not be found out in time: {why}"));
+        }
+        self.wake_after_bad_answer();
+        Ok(self.note())
+    }
+}

@@ -1,0 +1,285 @@
+//! What polls, fetches, cancels and deadlines came to: everything after a generator has the job.
+
+use std::time::Duration;
+
+use super::super::breaker::Signal;
+use super::super::outcome::{CancelAnswer, FetchAnswer, JobState, K_IN_A_ROW, Piece, PollAnswer};
+use super::super::state::{AttemptState, TaskMove, TaskState};
+use super::{Change, Draft, PieceFate, Refusal};
+
+impl Draft<'_> {
+    pub(super) fn poll_answered(mut self, answer: PollAnswer) -> Result<Change, Refusal> {
+        let is_known = match self.attempt_state() {
+            Some(AttemptState::Accepted) => true,
+            // Where the reference is our key, a job whose submit is in doubt can be polled while it is cancelled.
+            Some(AttemptState::Unknown) => self.context.policy.is_ref_our_key,
+            Some(_) | None => false,
+        };
+        if !is_known || self.task.state == TaskState::Held && !matches!(answer, PollAnswer::State { .. }) {
+            return Err(self.illegal("poll_answered"));
+        }
+        match answer {
+            PollAnswer::Unreadable(why) => {
+                self.signal = Some(Signal::BadAnswer(why));
+                self.wake_after_bad_answer();
+                Ok(self.note())
+            }
+            PollAnswer::Unavailable(why) => {
+                self.signal = Some(Signal::VerbUnavailable(why));
+                self.wake_after_bad_answer();
+                Ok(self.note())
+            }
+            PollAnswer::Missing { is_complete, by_name } => self.job_missing(is_complete, by_name),
+            PollAnswer::State { state, theirs, error, progress, vars } => {
+                self.signal = Some(Signal::GoodAnswer);
+                self.learn(&theirs, progress, vars)?;
+                self.job_is(state, theirs, error)
+            }
+        }
+    }
+
+    /// Takes in what a good answer says beside the state.
+    fn learn(
+        &mut self,
+        theirs: &str,
+        progress: Option<String>,
+        vars: std::collections::BTreeMap<String, String>,
+    ) -> Result<(), Refusal> {
+        let now = self.now();
+        let attempt = self.attempt_mut("poll_answered")?;
+        attempt.bad_answers = 0;
+        attempt.missing = 0;
+        attempt.is_resend_due = false;
+        attempt.vars.extend(vars);
+        if attempt.generator_state.as_deref() != Some(theirs) || attempt.unchanged_since.is_none() {
+            attempt.generator_state = Some(theirs.to_owned());
+            attempt.unchanged_since = Some(now);
+        }
+        if progress.is_some() {
+            self.task.progress = progress;
+        }
+        Ok(())
+    }
+
+    fn job_is(mut self, state: JobState, theirs: String, error: Option<String>) -> Result<Change, Refusal> {
+        match state {
+            JobState::Submitted | JobState::Processing => {
+                if self.is_dead() {
+                    let why = format!("the generator has left the job in state {theirs} and will never run it");
+                    return self.job_lost(why);
+                }
+                self.wake_for_next_poll();
+                match (self.task.state, state) {
+                    (TaskState::Submitted, JobState::Processing) => self.moved(TaskMove::Started, None),
+                    (TaskState::Processing, JobState::Submitted) => self.moved(TaskMove::Queued, None),
+                    _ => Ok(self.note()),
+                }
+            }
+            JobState::Completed => {
+                self.attempt_mut("poll_answered")?.is_ready = true;
+                self.wake_now();
+                Ok(self.note())
+            }
+            JobState::Failed => {
+                let why = error.filter(|text| !text.trim().is_empty()).unwrap_or(theirs);
+                let why = format!("the generator's job failed: {why}");
+                self.signal = Some(Signal::JobFailed(why.clone()));
+                self.job_ended(AttemptState::EndedFailed, why, |draft, why| draft.retry_or(TaskMove::Failed, why))
+            }
+            JobState::Cancelled => {
+                let why = "the job was cancelled at the generator";
+                self.job_ended(AttemptState::EndedCancelled, why.into(), |draft, why| {
+                    draft.retry_or(TaskMove::Failed, why)
+                })
+            }
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        let Some(dead) = &self.context.policy.dead_when else { return false };
+        self.attempt.as_ref().is_some_and(|attempt| {
+            attempt.generator_state.as_deref() == Some(dead.state.as_str())
+                && attempt.unchanged_since.is_some_and(|since| self.now().since(since) >= dead.unchanged_for)
+        })
+    }
+
+    fn job_lost(self, why: String) -> Result<Change, Refusal> {
+        let is_free = self.context.policy.is_free_to_repeat;
+        self.job_ended(AttemptState::EndedLost, why, |draft, why| {
+            if is_free { draft.retry_or(TaskMove::Failed, why) } else { draft.hold(why) }
+        })
+    }
+
+    fn job_missing(mut self, is_complete: bool, by_name: bool) -> Result<Change, Refusal> {
+        self.signal = Some(Signal::GoodAnswer);
+        let must_be_named = self.context.policy.can_poll_one;
+        let is_idempotent = self.context.policy.is_idempotent;
+        let is_unknown = self.attempt_state() == Some(AttemptState::Unknown);
+        let attempt = self.attempt_mut("poll_answered")?;
+        attempt.missing += u32::from(is_complete);
+        let is_gone = attempt.missing >= K_IN_A_ROW && (by_name || !must_be_named);
+        if !is_gone {
+            self.wake_after_bad_answer();
+            return Ok(self.note());
+        }
+        let why = format!("the generator does not know the job any more ({K_IN_A_ROW} times in a row)");
+        if is_unknown {
+            // Only while cancelling, with a reference known beforehand: the key was never taken.
+            return self.job_ended(AttemptState::EndedAbandoned, why, |draft, _| Err(draft.illegal("poll_answered")));
+        }
+        if is_idempotent && matches!(self.task.state, TaskState::Submitted | TaskState::Processing) {
+            self.attempt_mut("poll_answered")?.is_resend_due = true;
+            self.task.error = Some(why);
+            self.wake_now();
+            return Ok(self.note());
+        }
+        self.job_ended(AttemptState::EndedLost, why, Draft::hold)
+    }
+
+    pub(super) fn fetch_answered(mut self, answer: FetchAnswer) -> Result<Change, Refusal> {
+        if self.attempt_state() != Some(AttemptState::Accepted) {
+            return Err(self.illegal("fetch_answered"));
+        }
+        match answer {
+            FetchAnswer::Piece(piece) => self.piece_came(piece),
+            FetchAnswer::NotReady => {
+                self.signal = Some(Signal::GoodAnswer);
+                self.attempt_mut("fetch_answered")?.is_ready = false;
+                if self.task.state != TaskState::Held {
+                    self.wake_for_next_poll();
+                }
+                Ok(self.note())
+            }
+            FetchAnswer::Unavailable(why) => {
+                self.signal = Some(Signal::VerbUnavailable(why));
+                if self.task.state != TaskState::Held {
+                    self.wake_after_bad_answer();
+                }
+                Ok(self.note())
+            }
+            FetchAnswer::Missing { raw } => {
+                self.no_piece("the generator does not know the piece of the job".into(), raw)
+            }
+            FetchAnswer::Unreadable { why, raw } => {
+                self.signal = Some(Signal::BadAnswer(why.clone()));
+                let attempt = self.attempt_mut("fetch_answered")?;
+                attempt.bad_fetches += 1;
+                if attempt.bad_fetches >= K_IN_A_ROW || self.task.state == TaskState::Held {
+                    return self.no_piece(why, raw);
+                }
+                self.wake_after_bad_answer();
+                Ok(self.note())
+            }
+        }
+    }
+
+    /// The job is over and brought nothing that can be read: what it wrote is kept, and a person looks.
+    /// The attempt stays accepted, so that the piece can be fetched again.
+    pub(super) fn no_piece(mut self, why: String, raw: String) -> Result<Change, Refusal> {
+        self.attempt_mut("held")?.raw_output = Some(raw);
+        match self.task.state {
+            TaskState::Cancelling | TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => {
+                self.job_ended(AttemptState::EndedCompleted, why, |draft, _| Err(draft.illegal("fetch_answered")))
+            }
+            TaskState::Pending
+            | TaskState::Submitting
+            | TaskState::Submitted
+            | TaskState::Processing
+            | TaskState::Held
+            | TaskState::Completed => {
+                self.attempt_mut("held")?.error = Some(why.clone());
+                self.hold(why)
+            }
+        }
+    }
+
+    /// The piece is here. It is kept whatever the task wanted: it is paid for.
+    pub(super) fn piece_came(mut self, piece: Box<Piece>) -> Result<Change, Refusal> {
+        self.signal = Some(Signal::JobCompleted);
+        self.move_attempt(AttemptState::EndedCompleted, None)?;
+        let attempt = self.attempt_mut("completed")?;
+        attempt.is_ready = true;
+        attempt.bad_fetches = 0;
+        if self.task.state == TaskState::Cancelled && !self.context.is_late_piece_wanted {
+            self.piece = Some((piece, PieceFate::KeptLate));
+            self.task.reason = Some("its piece came after the cancel and is kept for review".into());
+            return self.moved(TaskMove::LatePieceKept, None);
+        }
+        let why = match self.task.state {
+            TaskState::Cancelling => Some("the cancel came too late: the piece was written".to_owned()),
+            TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => Some("its piece came late".to_owned()),
+            _ => None,
+        };
+        self.piece = Some((piece, PieceFate::Completes));
+        self.task.error = None;
+        self.task.reason = why.clone();
+        self.moved(TaskMove::Completed, why)
+    }
+
+    pub(super) fn cancel_answered(mut self, answer: CancelAnswer) -> Result<Change, Refusal> {
+        if self.task.state != TaskState::Cancelling {
+            return Err(self.illegal("cancel_answered"));
+        }
+        match answer {
+            CancelAnswer::Ok => {
+                self.signal = Some(Signal::GoodAnswer);
+                let why = "the generator has cancelled the job";
+                self.job_ended(AttemptState::EndedCancelled, why.into(), |draft, _| {
+                    Err(draft.illegal("cancel_answered"))
+                })
+            }
+            CancelAnswer::Refused(why) => {
+                self.attempt_mut("cancel_answered")?.is_cancel_refused = true;
+                self.task.reason =
+                    Some(format!("the generator does not cancel it ({why}); waits for the job's own end"));
+                self.wake_for_next_poll();
+                Ok(self.note())
+            }
+            CancelAnswer::Unclear(why) => {
+                self.task.reason = Some(format!("the generator did not confirm the cancel ({why}); it is asked again"));
+                self.wake_after_bad_answer();
+                Ok(self.note())
+            }
+        }
+    }
+
+    pub(super) fn deadline_reached(mut self, is_end_proved: bool) -> Result<Change, Refusal> {
+        if !self.is_past_deadline() || self.attempt_state() != Some(AttemptState::Accepted) {
+            return Err(self.illegal("deadline_reached"));
+        }
+        let limit = Duration::from_secs(u64::from(self.task.time_limit_s));
+        let why = format!("the time limit of {} s has passed", self.task.time_limit_s);
+        if self.task.state == TaskState::Cancelling {
+            if is_end_proved {
+                return self.cancel_answered(CancelAnswer::Ok);
+            }
+            return self.cancelled_unproved(why);
+        }
+        if is_end_proved {
+            return self
+                .job_ended(AttemptState::EndedCancelled, why, |draft, why| draft.retry_or(TaskMove::TimedOut, why));
+        }
+        self.task.error = Some(why.clone());
+        if self.task.retry_count < self.task.max_retries {
+            let deadline = self.context.now.deadline_in(limit);
+            self.task.retry_count += 1;
+            self.attempt_mut("extended")?.deadline = Some(deadline);
+            self.wake_for_next_poll();
+            let why = format!("{why}, but the job may be alive: it gets a fresh limit instead of a second job");
+            return self.moved(TaskMove::Extended, Some(why));
+        }
+        let why = format!("{why} for the last time; the job may be alive and is looked at for a day");
+        self.task.reason = Some(why.clone());
+        self.move_task(TaskMove::TimedOut)?;
+        self.watch_late();
+        Ok(self.finish(TaskMove::TimedOut, Some(why)))
+    }
+
+    pub(super) fn watch_ended(mut self) -> Result<Change, Refusal> {
+        if !self.task.state.is_final() {
+            return Err(self.illegal("watch_ended"));
+        }
+        self.task.wake_at = None;
+        Ok(self.note())
+    }
+}

@@ -1,0 +1,60 @@
+//! What the core must know of a generator to judge its answers. Made from the configuration, once.
+
+use std::time::Duration;
+
+use super::retry::{Backoff, PollSchedule};
+
+/// A generator, as far as the machines care.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Policy {
+    /// The same key is the same job.
+    pub is_idempotent: bool,
+    /// The reference is our key: known before the generator answered.
+    pub is_ref_our_key: bool,
+    /// A submit yields the piece: there are no polls, and the run is looked at instead.
+    pub is_blocking: bool,
+    /// Running it twice costs nothing that matters.
+    pub is_free_to_repeat: bool,
+    /// There is a `find` verb.
+    pub can_find: bool,
+    /// There is a `cancel` verb, or the run can be ended.
+    pub can_cancel: bool,
+    /// There is a `poll_one` beside a batch poll.
+    pub can_poll_one: bool,
+    /// Back-off between attempts.
+    pub retry: Backoff,
+    /// When polls come.
+    pub polls: PollSchedule,
+    /// How long an unanswered submit may still become a job.
+    pub settle: Duration,
+    /// How long, from the intent, a job of unknown outcome is looked for.
+    pub find_limit: Duration,
+    /// The longest that a submit call can last, its end by force included.
+    pub submit_limit: Duration,
+    /// A state of theirs that, unchanged for so long, will never change.
+    pub dead_when: Option<DeadWhen>,
+}
+
+/// Names rows that will never run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeadWhen {
+    /// The state in the generator's words.
+    pub state: String,
+    /// How long it must have stood.
+    pub unchanged_for: Duration,
+}
+
+/// How often a job that outlived its task is looked at.
+pub const LATE_INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// For how long.
+pub const LATE_WATCH: Duration = Duration::from_secs(24 * 3600);
+/// The longest back-off of a verb that goes unanswered.
+const LONGEST_VERB_BACKOFF: Duration = Duration::from_secs(5 * 60);
+
+impl Policy {
+    /// The back-off of polls, finds, fetches and cancels that were answered badly or not at all.
+    pub fn verb_backoff(&self) -> Backoff {
+        let initial = self.polls.interval.min(Duration::from_secs(5));
+        Backoff { initial, factor: 2.0, max: LONGEST_VERB_BACKOFF.max(initial), jitter: 0.2 }
+    }
+}

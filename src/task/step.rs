@@ -1,0 +1,126 @@
+//! What is to be done next for a task that is due: the plan that the poller carries out.
+//!
+//! Pure, and made from the rows alone. That is why recovery is not a special case: after a restart the same
+//! function says how to go on with whatever was under way.
+
+use super::outcome::K_IN_A_ROW;
+use super::policy::Policy;
+use super::record::{Attempt, Task};
+use super::state::{AttemptState, TaskState};
+use super::time::Now;
+
+/// One thing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Nothing: a worker, a person or nobody is to act.
+    None,
+    /// The call's owner is gone: the outcome is in doubt.
+    ReportLostCall,
+    /// Look at the run's lock and files.
+    LookAtRun,
+    /// See whether a process of the submit is left, then look for the job.
+    Find,
+    /// See whether a process of the submit is left, then submit the same key again.
+    Resend,
+    /// See whether a process of the submit is left; when none is, a person must decide.
+    GiveUpDoubt,
+    /// Ask about it, together with others.
+    Poll,
+    /// Ask about it by name.
+    PollOne,
+    /// Get the piece.
+    Fetch,
+    /// Ask for its end, and look whether it came.
+    Cancel,
+    /// The time limit has passed: ask once more, cancel, and see what that proves.
+    Expire,
+    /// It has been looked at for long enough.
+    EndWatch,
+}
+
+/// The next step of a task whose wake time has come.
+pub fn next_step(task: &Task, attempt: Option<&Attempt>, policy: &Policy, now: &Now) -> Step {
+    let Some(attempt) = attempt else { return Step::None };
+    match task.state {
+        TaskState::Pending | TaskState::Held | TaskState::Completed => Step::None,
+        TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => late_step(attempt, policy, now),
+        TaskState::Submitting | TaskState::Submitted | TaskState::Processing => active_step(attempt, policy, now),
+        TaskState::Cancelling => cancelling_step(attempt, policy, now),
+    }
+}
+
+fn intended_step(policy: &Policy) -> Step {
+    if policy.is_blocking { Step::LookAtRun } else { Step::ReportLostCall }
+}
+
+fn doubt_step(policy: &Policy) -> Step {
+    if policy.is_idempotent {
+        Step::Resend
+    } else if policy.can_find {
+        Step::Find
+    } else {
+        Step::GiveUpDoubt
+    }
+}
+
+fn has_expired(attempt: &Attempt, now: &Now) -> bool {
+    attempt.deadline.as_ref().is_some_and(|deadline| deadline.has_passed(now))
+}
+
+/// How the job is asked about: by name once it is missing, otherwise with the others.
+fn ask(attempt: &Attempt, policy: &Policy) -> Step {
+    if policy.is_blocking {
+        Step::LookAtRun
+    } else if attempt.missing >= K_IN_A_ROW && policy.can_poll_one {
+        Step::PollOne
+    } else {
+        Step::Poll
+    }
+}
+
+fn active_step(attempt: &Attempt, policy: &Policy, now: &Now) -> Step {
+    match attempt.state {
+        AttemptState::Intended => intended_step(policy),
+        AttemptState::Unknown => doubt_step(policy),
+        AttemptState::Accepted if attempt.is_ready && !policy.is_blocking => Step::Fetch,
+        AttemptState::Accepted if has_expired(attempt, now) => Step::Expire,
+        AttemptState::Accepted if attempt.is_resend_due => Step::Resend,
+        AttemptState::Accepted => ask(attempt, policy),
+        _ => Step::None,
+    }
+}
+
+fn cancelling_step(attempt: &Attempt, policy: &Policy, now: &Now) -> Step {
+    match attempt.state {
+        AttemptState::Intended => intended_step(policy),
+        // Sending the key again could make the very job that nobody wants; a known reference can be cancelled.
+        AttemptState::Unknown
+            if policy.is_ref_our_key && policy.can_cancel && now_within_find_limit(attempt, policy, now) =>
+        {
+            Step::Cancel
+        }
+        AttemptState::Unknown if policy.can_find => Step::Find,
+        AttemptState::Unknown => Step::GiveUpDoubt,
+        AttemptState::Accepted if attempt.is_ready && !policy.is_blocking => Step::Fetch,
+        AttemptState::Accepted if has_expired(attempt, now) => Step::Expire,
+        AttemptState::Accepted if policy.can_cancel && !attempt.is_cancel_refused => Step::Cancel,
+        AttemptState::Accepted => ask(attempt, policy),
+        _ => Step::None,
+    }
+}
+
+fn now_within_find_limit(attempt: &Attempt, policy: &Policy, now: &Now) -> bool {
+    now.utc.since(attempt.intended_at) < policy.find_limit
+}
+
+fn late_step(attempt: &Attempt, policy: &Policy, now: &Now) -> Step {
+    if attempt.watch_until.is_none_or(|until| now.utc >= until) {
+        return Step::EndWatch;
+    }
+    match attempt.state {
+        AttemptState::Accepted if attempt.is_ready && !policy.is_blocking => Step::Fetch,
+        AttemptState::Accepted => ask(attempt, policy),
+        AttemptState::Unknown if policy.can_find => Step::Find,
+        _ => Step::EndWatch,
+    }
+}
