@@ -182,7 +182,10 @@ impl Draft<'_> {
     }
 
     pub(super) fn lock_seen(mut self, is_free: bool) -> Result<Change, Refusal> {
-        if self.attempt_state() != Some(AttemptState::Unknown) {
+        // An accepted job that went missing is submitted again, and waits for the lock of its earlier call too.
+        let is_resend_due = self.attempt.as_ref().is_some_and(|attempt| attempt.is_resend_due);
+        let is_unknown = self.attempt_state() == Some(AttemptState::Unknown);
+        if !is_unknown && !(is_resend_due && self.attempt_state() == Some(AttemptState::Accepted)) {
             return Err(self.illegal("lock_seen"));
         }
         let now = self.now();
@@ -192,7 +195,7 @@ impl Draft<'_> {
             return Ok(self.note());
         }
         attempt.quiet_since = None;
-        if self.is_past_find_limit() {
+        if is_unknown && self.is_past_find_limit() {
             return self.hold("a process of the submit is still alive, and nobody knows what it does".into());
         }
         self.wake_after_bad_answer();
