@@ -1,5 +1,7 @@
 //! contentd: the daemon that has slow, paid, unreliable generators write content unattended.
 
+pub mod actors;
 pub mod generator;
+pub mod render;
 pub mod store;
 pub mod task;

@@ -42,7 +42,9 @@ fn plain_text_of(markdown: &str) -> String {
                 text.push_str(&part);
             }
             Event::SoftBreak | Event::HardBreak | Event::Rule => text.push('\n'),
-            Event::End(TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::Item | TagEnd::TableRow | TagEnd::CodeBlock) => {
+            Event::End(
+                TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::Item | TagEnd::TableRow | TagEnd::CodeBlock,
+            ) => {
                 text.push('\n');
             }
             Event::End(TagEnd::TableCell) => text.push(' '),

@@ -30,7 +30,7 @@ use crate::store::write::{Changed, Env, Transition, Write, WriteError, Written};
 use crate::task::apply::CONTENTD;
 use crate::task::breaker::Signal;
 use crate::task::content::RenderedPiece;
-use crate::task::{Clock, Entropy, Event, GeneratorName, Policy, Task, TaskId};
+use crate::task::{Clock, Entropy, Event, GeneratorName, Policy, Task, TaskId, TaskState};
 
 use poller::PollerActor;
 use queue::QueueActor;
@@ -158,8 +158,9 @@ impl World {
                 signal: signal.clone(),
             });
         }
-        if changed.from.is_active() && !task.state.is_active() || task.state == crate::task::TaskState::Pending {
-            queue.do_send(queue::QueueChanged);
+        let waiting = (task.state == TaskState::Pending).then(|| Box::new(task.clone()));
+        if waiting.is_some() || changed.from.is_active() && !task.state.is_active() {
+            queue.do_send(queue::QueueChanged { waiting });
         }
     }
 
@@ -176,9 +177,9 @@ fn log_move(changed: &Changed) {
     let Some(audit) = &changed.change.audit else { return };
     let why = audit.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
     let level = match changed.change.signal {
-        Some(Signal::SubmitUnavailable(_) | Signal::VerbUnavailable(_) | Signal::BadAnswer(_) | Signal::JobFailed(_)) => {
-            log::Level::Warn
-        }
+        Some(
+            Signal::SubmitUnavailable(_) | Signal::VerbUnavailable(_) | Signal::BadAnswer(_) | Signal::JobFailed(_),
+        ) => log::Level::Warn,
         _ => log::Level::Info,
     };
     log::log!(

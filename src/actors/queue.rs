@@ -8,20 +8,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use actix::WeakRecipient;
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::supervisor::{Child, ChildExited};
 use super::worker::{RunTask, WorkerActor};
 use super::{Happened, World};
-use crate::store::query::{InFlight, LaneHead};
-use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
 use crate::store::DbError;
+use crate::store::query::{InFlight, LaneHead, Queries, ReadyTask};
+use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
 use crate::task::breaker::{Admission, Breaker, Notice, Signal};
-use crate::task::lanes::{LaneKey, Lanes, LanesBounds, Waiting};
+use crate::task::lanes::{Bounds, Head, LaneKey, Lanes, Waiting};
 use crate::task::{AccountId, Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
 
-const LANES: LanesBounds = LanesBounds { lanes: 256, per_lane: 64 };
+const LANES: Bounds = Bounds { lanes: 256, per_lane: 64 };
 /// The longest sleep between two looks at the database.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long to leave a database alone that refused.
@@ -51,10 +52,13 @@ pub struct WorkerIdle {
     pub address: Addr<WorkerActor>,
 }
 
-/// From whoever committed a change: a slot may be free, or a task may run. Lost: the tick looks.
+/// From whoever committed a change: a slot may be free, or this task waits now. Lost: the tick looks.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct QueueChanged;
+pub struct QueueChanged {
+    /// The task that has come to wait.
+    pub waiting: Option<Box<Task>>,
+}
 
 /// From whoever committed a change: what a generator's answer says of the generator.
 #[derive(Message)]
@@ -165,7 +169,13 @@ pub struct BreakerStatus {
 #[rtype(result = "()")]
 struct QueueTick;
 
-type Refill = (Vec<LaneHead>, Vec<InFlight>, Option<Timestamp>, BTreeMap<GeneratorName, u32>);
+/// What a look at the database brings.
+struct Look {
+    heads: Option<Vec<LaneHead>>,
+    in_flight: Vec<InFlight>,
+    next_ready: Option<Timestamp>,
+    submits: BTreeMap<GeneratorName, u32>,
+}
 
 /// See the module.
 pub struct QueueActor {
@@ -181,6 +191,7 @@ pub struct QueueActor {
     claims_under_way: usize,
     is_refilling: bool,
     needs_refill: bool,
+    is_window_stale: bool,
     is_draining: bool,
     timer: Option<SpawnHandle>,
 }
@@ -201,6 +212,7 @@ impl QueueActor {
             claims_under_way: 0,
             is_refilling: false,
             needs_refill: true,
+            is_window_stale: true,
             is_draining: false,
             timer: None,
         }
@@ -245,53 +257,70 @@ impl QueueActor {
             let limited = generators.iter().filter(|generator| generator.limits.submits_per_day.is_some());
             limited.map(|generator| generator.name.clone()).collect()
         };
+        let is_window_wanted = std::mem::take(&mut self.is_window_stale) || self.lanes.needs_refill();
+        if is_window_wanted {
+            self.lanes.begin_refill();
+        }
         let store = self.world.store.clone();
         let read = async move {
             store
-                .read(move |queries| -> Result<Refill, DbError> {
+                .read(move |queries| {
                     let mut submits = BTreeMap::new();
                     for name in limited {
                         let count = queries.submits_since(&name, now.minus(DAY))?;
                         submits.insert(name, count);
                     }
-                    let heads = queries.lane_heads(now, LANES.per_lane, LANES.lanes)?;
-                    Ok((heads, queries.in_flight()?, queries.next_ready(now)?, submits))
+                    let heads = if is_window_wanted { Some(heads(queries, now)?) } else { None };
+                    Ok(Look { heads, in_flight: queries.in_flight()?, next_ready: queries.next_ready(now)?, submits })
                 })
                 .await
         };
-        ctx.spawn(read.into_actor(self).map(|refill, queue, ctx| {
+        ctx.spawn(read.into_actor(self).map(|look, queue, ctx| {
             queue.is_refilling = false;
-            match refill {
-                Ok(refill) => queue.take_refill(refill, ctx),
+            match look {
+                Ok(look) => queue.take_in(look, ctx),
                 Err(error) => {
                     log::error!("the queue cannot be read, trying again: {error}");
+                    queue.is_window_stale = true;
                     queue.sleep(COOL_DOWN, ctx);
                 }
             }
         }));
     }
 
-    fn take_refill(&mut self, (heads, in_flight, next_ready, submits): Refill, ctx: &mut Context<Self>) {
-        self.in_flight =
-            in_flight.into_iter().map(|entry| ((entry.generator, entry.account), entry.jobs)).collect();
-        self.submits_today = submits;
-        self.lanes.refill(heads.into_iter().map(|head| {
-            let key = LaneKey { generator: head.generator, account: head.account };
-            let waiting = |task: crate::store::query::ReadyTask| Waiting {
-                id: task.id,
-                priority: task.priority,
-                queued_at: task.queued_at,
-                seq: task.seq,
-            };
-            (key, head.tasks.into_iter().map(waiting).collect())
-        }));
+    fn take_in(&mut self, look: Look, ctx: &mut Context<Self>) {
+        let count = |entry: InFlight| ((entry.generator, entry.account), entry.jobs);
+        self.in_flight = look.in_flight.into_iter().map(count).collect();
+        self.submits_today = look.submits;
+        if let Some(heads) = look.heads {
+            let is_every_lane = heads.len() < LANES.lanes;
+            self.lanes.refill(heads.into_iter().map(head).collect(), is_every_lane);
+        }
         let now = self.world.clock.now().utc;
         let probe = self.breakers.values().filter_map(Breaker::next_probe_at).filter(|at| *at > now).min();
-        let wake = [next_ready, probe].into_iter().flatten().min();
+        let wake = [look.next_ready, probe].into_iter().flatten().min();
         self.sleep(wake.map_or(LONGEST_SLEEP, |at| at.since(now)), ctx);
         self.dispatch(ctx);
         if self.needs_refill {
             self.refill(ctx);
+        }
+    }
+
+    /// Puts a task in line, or wakes for it when its time comes.
+    fn line_up(&mut self, task: &Task, ctx: &mut Context<Self>) {
+        self.lanes.remove(&task.id);
+        if task.state != TaskState::Pending {
+            return;
+        }
+        let now = self.world.clock.now().utc;
+        match task.wake_at.filter(|at| *at > now) {
+            // The sleep is set anew by the look that every change of the queue causes.
+            Some(_) => self.refill(ctx),
+            None => {
+                let key = LaneKey { generator: task.generator.clone(), account: task.account_id };
+                let (id, priority) = (task.id.clone(), task.priority);
+                self.lanes.push(key, Waiting { id, priority, queued_at: task.queued_at, seq: task.seq });
+            }
         }
     }
 
@@ -314,7 +343,7 @@ impl QueueActor {
             let Some((number, worker)) = self.idle.pop_front() else { break };
             self.claim(key, waiting, number, worker, ctx);
         }
-        if !self.idle.is_empty() && self.lanes.is_any_short() {
+        if !self.idle.is_empty() && self.lanes.needs_refill() {
             self.refill(ctx);
         }
     }
@@ -343,7 +372,10 @@ impl QueueActor {
         let limits = &generator.limits;
         let at_generator = self.jobs_at(name);
         if at_generator >= limits.max_in_flight {
-            return Some(format!("generator {name} has {at_generator} jobs, and max_in_flight is {}", limits.max_in_flight));
+            return Some(format!(
+                "generator {name} has {at_generator} jobs, and max_in_flight is {}",
+                limits.max_in_flight
+            ));
         }
         let of_account = self.in_flight.get(&(name.clone(), key.account)).copied().unwrap_or(0);
         if let Some(limit) = limits.max_in_flight_per_account.filter(|limit| of_account >= *limit) {
@@ -445,7 +477,8 @@ impl QueueActor {
     /// A worker for a submit that may run at once: then its claim rides in the commit of the insert.
     fn worker_for(&mut self, tasks: &[NewTask]) -> Option<(LaneKey, (usize, Addr<WorkerActor>))> {
         let [new] = tasks else { return None };
-        if self.is_draining || self.is_refilling || !self.has_settings || !self.lanes.is_empty() || self.needs_refill {
+        let is_looking = self.is_refilling || self.needs_refill || self.lanes.needs_refill();
+        if self.is_draining || is_looking || !self.has_settings || !self.lanes.is_empty() {
             return None;
         }
         let now = self.world.clock.now().utc;
@@ -481,6 +514,19 @@ impl QueueActor {
         }
         self.persist_breaker(generator, ctx);
     }
+}
+
+fn heads(queries: &dyn Queries, now: Timestamp) -> Result<Vec<LaneHead>, DbError> {
+    let bound = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    queries.lane_heads(now, bound(LANES.per_lane), bound(LANES.lanes))
+}
+
+fn head(head: LaneHead) -> Head {
+    let has_more = head.tasks.len() >= LANES.per_lane;
+    let waiting =
+        |task: ReadyTask| Waiting { id: task.id, priority: task.priority, queued_at: task.queued_at, seq: task.seq };
+    let tasks = head.tasks.into_iter().map(waiting).collect();
+    Head { key: LaneKey { generator: head.generator, account: head.account }, tasks, has_more }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
@@ -528,6 +574,7 @@ impl Handler<QueueTick> for QueueActor {
 
     fn handle(&mut self, _: QueueTick, ctx: &mut Self::Context) {
         self.timer = None;
+        self.is_window_stale = true;
         self.refill(ctx);
     }
 }
@@ -535,7 +582,10 @@ impl Handler<QueueTick> for QueueActor {
 impl Handler<QueueChanged> for QueueActor {
     type Result = ();
 
-    fn handle(&mut self, _: QueueChanged, ctx: &mut Self::Context) {
+    fn handle(&mut self, changed: QueueChanged, ctx: &mut Self::Context) {
+        if let Some(task) = changed.waiting {
+            self.line_up(&task, ctx);
+        }
         self.refill(ctx);
     }
 }
@@ -557,10 +607,8 @@ impl Handler<SubmitTasks> for QueueActor {
         let now = self.world.clock.now();
         let booked = self.worker_for(&submit.tasks);
         if let (Some((key, _)), Some(new)) = (&booked, submit.tasks.first_mut()) {
-            new.claim = Some(Claim {
-                key: self.world.entropy.attempt_key(),
-                policy: self.world.policy(&key.generator),
-            });
+            new.claim =
+                Some(Claim { key: self.world.entropy.attempt_key(), policy: self.world.policy(&key.generator) });
             let id = new.task.id.clone();
             self.book(&key.clone(), &id, now.utc);
         }
@@ -586,8 +634,11 @@ impl Handler<SubmitTasks> for QueueActor {
                     }
                 }
                 queue.after_claim(ctx);
-            } else if answer.is_ok() {
-                queue.refill(ctx);
+            } else if let Ok(submitted) = &answer {
+                for new in submitted.iter().filter(|new| !new.was_known) {
+                    queue.line_up(&new.task, ctx);
+                }
+                queue.dispatch(ctx);
             }
             answer
         }))
@@ -608,7 +659,7 @@ impl Handler<PersonDecided> for QueueActor {
         Box::pin(work.into_actor(self).map(|answer: Result<Changed, WriteError>, queue, ctx| {
             if let Ok(changed) = &answer {
                 let task = &changed.change.task;
-                queue.lanes.remove(&task.id);
+                queue.line_up(task, ctx);
                 if task.state != TaskState::Pending
                     && let Some(breaker) = queue.breakers.get_mut(&task.generator)
                 {

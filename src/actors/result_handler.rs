@@ -7,6 +7,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::FutureExt;
 use serde::Serialize;

@@ -6,6 +6,7 @@
 
 use std::panic::AssertUnwindSafe;
 
+use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -131,7 +132,10 @@ async fn carry(world: World, run: RunTask) {
             }
             // The answer is worth money: it is kept in hand until there is room for it.
             Err(WriteError::Db(crate::store::DbError::StorageFull(why))) => {
-                log::error!("task_id={} attempt={attempt} the outcome of a submit cannot be written, trying again: {why}", task.id);
+                log::error!(
+                    "task_id={} attempt={attempt} the outcome of a submit cannot be written, trying again: {why}",
+                    task.id
+                );
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
             Err(error) => {

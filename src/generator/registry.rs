@@ -64,7 +64,12 @@ impl Generator {
             return;
         }
         durations.sort_unstable();
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into a short list")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an index into a short list"
+        )]
         let index = (durations.len() as f64 * FIRST_POLL_QUANTILE) as usize;
         let first = durations.get(index).copied().unwrap_or_default().max(retry::SHORTEST_POLL_WAIT);
         self.first_poll_ms.store(u64::try_from(first.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);

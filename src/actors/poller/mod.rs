@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::WeakRecipient;
 use actix::prelude::*;
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -247,7 +248,11 @@ impl PollerActor {
     ) -> Duration {
         let Some(configured) = self.world.generator(generator) else {
             for (task, _) in &jobs {
-                log::warn!("task_id={} attempt={} waits: generator {generator} is not configured any more", task.id, task.attempt);
+                log::warn!(
+                    "task_id={} attempt={} waits: generator {generator} is not configured any more",
+                    task.id,
+                    task.attempt
+                );
                 self.cooling.insert(task.id.clone(), self.world.clock.now().utc.plus(LONGEST_SLEEP));
             }
             return LONGEST_SLEEP;

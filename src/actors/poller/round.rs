@@ -130,7 +130,11 @@ impl Round {
                     WriteError::Refused { .. } | WriteError::Stale { .. } => {
                         log::debug!("task_id={} attempt={} not taken: {error}", job.task.id, job.attempt.number);
                     }
-                    _ => log::error!("task_id={} attempt={} could not be written: {error}", job.task.id, job.attempt.number),
+                    _ => log::error!(
+                        "task_id={} attempt={} could not be written: {error}",
+                        job.task.id,
+                        job.attempt.number
+                    ),
                 }
                 done.not_committed.push(job.task.id.clone());
                 done.outcomes.push((event, Err(error)));
