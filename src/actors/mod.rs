@@ -158,9 +158,8 @@ impl World {
                 signal: signal.clone(),
             });
         }
-        let waiting = (task.state == TaskState::Pending).then(|| Box::new(task.clone()));
-        if waiting.is_some() || changed.from.is_active() && !task.state.is_active() {
-            queue.do_send(queue::QueueChanged { waiting });
+        if task.state == TaskState::Pending || changed.from.is_active() && !task.state.is_active() {
+            queue.do_send(queue::QueueChanged { task: Some(Box::new(task.clone())) });
         }
     }
 

@@ -52,12 +52,12 @@ pub struct WorkerIdle {
     pub address: Addr<WorkerActor>,
 }
 
-/// From whoever committed a change: a slot may be free, or this task waits now. Lost: the tick looks.
+/// From whoever committed a change: a slot may be free, or a task may wait now. Lost: the tick looks.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct QueueChanged {
-    /// The task that has come to wait.
-    pub waiting: Option<Box<Task>>,
+    /// The task that waits now, or is not active any more.
+    pub task: Option<Box<Task>>,
 }
 
 /// From whoever committed a change: what a generator's answer says of the generator.
@@ -309,10 +309,13 @@ impl QueueActor {
     /// Puts a task in line, or wakes for it when its time comes.
     fn line_up(&mut self, task: &Task, ctx: &mut Context<Self>) {
         self.lanes.remove(&task.id);
+        let now = self.world.clock.now().utc;
+        if let Some(breaker) = self.breakers.get_mut(&task.generator).filter(|_| !task.state.is_active()) {
+            breaker.probe_gone(&task.id, now);
+        }
         if task.state != TaskState::Pending {
             return;
         }
-        let now = self.world.clock.now().utc;
         match task.wake_at.filter(|at| *at > now) {
             // The sleep is set anew by the look that every change of the queue causes.
             Some(_) => self.refill(ctx),
@@ -419,7 +422,7 @@ impl QueueActor {
     /// The claim was not committed: the worker is free again, and the database says what is true.
     fn unbook(&mut self, key: &LaneKey, task: &TaskId, worker: (usize, Addr<WorkerActor>)) {
         if let Some(breaker) = self.breakers.get_mut(&key.generator) {
-            breaker.probe_gone(task);
+            breaker.probe_gone(task, self.world.clock.now().utc);
         }
         self.needs_refill = true;
         self.idle.push_back(worker);
@@ -583,7 +586,7 @@ impl Handler<QueueChanged> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, changed: QueueChanged, ctx: &mut Self::Context) {
-        if let Some(task) = changed.waiting {
+        if let Some(task) = changed.task {
             self.line_up(&task, ctx);
         }
         self.refill(ctx);
@@ -658,13 +661,7 @@ impl Handler<PersonDecided> for QueueActor {
         };
         Box::pin(work.into_actor(self).map(|answer: Result<Changed, WriteError>, queue, ctx| {
             if let Ok(changed) = &answer {
-                let task = &changed.change.task;
-                queue.line_up(task, ctx);
-                if task.state != TaskState::Pending
-                    && let Some(breaker) = queue.breakers.get_mut(&task.generator)
-                {
-                    breaker.probe_gone(&task.id);
-                }
+                queue.line_up(&changed.change.task, ctx);
                 queue.refill(ctx);
             }
             answer

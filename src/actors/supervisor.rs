@@ -291,7 +291,7 @@ impl Handler<Reload> for SupervisorActor {
         self.generators.send_replace(reload.generators);
         self.arm_drivers(ctx);
         if let Some(queue) = self.peers.borrow().queue.clone() {
-            queue.do_send(super::queue::QueueChanged { waiting: None });
+            queue.do_send(super::queue::QueueChanged { task: None });
         }
         self.world.tell_poller();
     }

@@ -46,7 +46,7 @@ pub struct Outcome {
 const TASKS: usize = 3;
 /// Every schedule is at rest after so much virtual time; a task that is not is stuck.
 const REST: Duration = Duration::from_secs(4 * 24 * 3600);
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(600);
 const LIVES: usize = 3;
 
 pub fn generator_name() -> GeneratorName {
@@ -138,7 +138,7 @@ pub fn run(schedule: Schedule) -> Outcome {
         if life == 0 {
             points = crash.passed();
         }
-        clock.end_life(i64::from(entropy.below(120_000)));
+        clock.pass_dead(i64::from(entropy.below(120_000)));
         if !crash.is_dead() {
             break;
         }
@@ -173,6 +173,7 @@ impl Life<'_> {
                 () = self.crash.died() => {}
                 () = self.work(&collected) => {}
             }
+            self.clock.end_life();
         });
         failures.append(&mut collected.lock().unwrap());
     }

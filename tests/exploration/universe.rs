@@ -168,6 +168,10 @@ impl Universe {
         self.state().jobs.iter().find(|job| Some(&job.id) == id && job.visible_at <= now && !job.is_forgotten).cloned()
     }
 
+    fn is_known(&self, key: &AttemptKey) -> bool {
+        self.state().jobs.iter().any(|job| job.key == *key)
+    }
+
     fn cancel_job(&self, id: &str) {
         for job in self.state().jobs.iter_mut().filter(|job| job.id == id) {
             job.is_cancelled = true;
@@ -205,10 +209,12 @@ impl Scripted {
         if universe.chance(6) {
             return SubmitAnswer::Unavailable("nobody is there".into());
         }
-        if universe.chance(3) {
+        // A generator that honours keys does not turn away a key that it has taken.
+        let is_known = self.kind == Kind::Idempotent && universe.is_known(&job.attempt.key);
+        if !is_known && universe.chance(3) {
             return SubmitAnswer::Retry("not now".into());
         }
-        if universe.chance(2) {
+        if !is_known && universe.chance(2) {
             return SubmitAnswer::Rejected("never".into());
         }
         if universe.chance(8) {

@@ -23,11 +23,16 @@ impl SimClock {
         *self.life.lock().unwrap() = Some(Instant::now());
     }
 
-    /// It ends; `dead_for_ms` pass until the next.
-    pub fn end_life(&self, dead_for_ms: i64) {
+    /// It ends, while its paused time can still be read.
+    pub fn end_life(&self) {
         let now = self.now().utc.0;
-        self.base.store(now + dead_for_ms, Ordering::Relaxed);
         *self.life.lock().unwrap() = None;
+        self.base.store(now, Ordering::Relaxed);
+    }
+
+    /// Nobody lives for a while.
+    pub fn pass_dead(&self, ms: i64) {
+        self.base.fetch_add(ms, Ordering::Relaxed);
     }
 
     pub fn life_began_at(&self) -> i64 {
