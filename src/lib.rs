@@ -1,5 +1,6 @@
 //! contentd: the daemon that has slow, paid, unreliable generators write content unattended.
 
+pub mod control;
 pub mod generator;
 pub mod store;
 pub mod task;
