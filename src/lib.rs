@@ -1,6 +1,8 @@
 //! contentd: the daemon that has slow, paid, unreliable generators write content unattended.
 
 pub mod actors;
+pub mod backend;
+pub mod control;
 pub mod generator;
 pub mod render;
 pub mod store;

@@ -103,6 +103,8 @@ pub struct DaemonStatus {
     pub workers: Vec<Option<WorkerStatus>>,
     /// Restarts of children since the start.
     pub restarts: u64,
+    /// Of these, restarts of each worker, by number.
+    pub worker_restarts: Vec<u32>,
     /// The daemon is stopping.
     pub is_draining: bool,
 }
@@ -119,6 +121,7 @@ pub struct SupervisorActor {
     budget_spent: BudgetSpent,
     restarts: VecDeque<tokio::time::Instant>,
     restart_count: u64,
+    worker_restarts: Vec<u32>,
     is_draining: bool,
 }
 
@@ -141,6 +144,7 @@ impl SupervisorActor {
             budget_spent,
             restarts: VecDeque::new(),
             restart_count: 0,
+            worker_restarts: vec![0; workers.max(1)],
             is_draining: false,
         }
     }
@@ -259,6 +263,11 @@ impl Handler<ChildExited> for SupervisorActor {
         let child = exited.child;
         let how = if exited.panicked { "panicked" } else { "stopped" };
         log::error!("{child:?} {how} and is rebuilt");
+        if let Child::Worker(number) = child
+            && let Some(count) = self.worker_restarts.get_mut(number - 1)
+        {
+            *count += 1;
+        }
         if let Some((task_id, attempt)) = exited.orphan {
             self.report_orphan(task_id, attempt, ctx);
         }
@@ -330,6 +339,7 @@ impl Handler<GetStatus> for SupervisorActor {
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
         let peers = self.peers.borrow().clone();
         let (restarts, is_draining) = (self.restart_count, self.is_draining);
+        let worker_restarts = self.worker_restarts.clone();
         Box::pin(async move {
             let mut workers = Vec::new();
             for worker in &peers.workers {
@@ -353,6 +363,7 @@ impl Handler<GetStatus> for SupervisorActor {
                 },
                 workers,
                 restarts,
+                worker_restarts,
                 is_draining,
             }
         })
