@@ -5,6 +5,8 @@
 //! [`crate::task::outcome`] and [`crate::task::apply`]. Everything a generator writes is untrusted.
 
 pub mod call;
+pub mod extract;
+pub mod rules;
 pub mod template;
 
 use std::sync::Arc;
