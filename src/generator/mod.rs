@@ -6,7 +6,9 @@
 
 pub mod call;
 pub mod extract;
+pub mod interpret;
 pub mod rules;
+pub mod spec;
 pub mod template;
 
 use std::sync::Arc;
