@@ -84,7 +84,9 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", " ", "s", "1", "-1s", "1x", "30m1h", "5m5m", "1.5h", "1h30", "99999999999999999999", "101w5000000d"] {
+        for text in
+            ["", " ", "s", "1", "-1s", "1x", "30m1h", "5m5m", "1.5h", "1h30", "99999999999999999999", "101w5000000d"]
+        {
             assert_eq!(parse_duration(text).is_ok(), text == "1", "{text}");
         }
     }
