@@ -3,6 +3,7 @@
 pub mod actors;
 pub mod backend;
 pub mod control;
+pub mod config;
 pub mod generator;
 pub mod render;
 pub mod store;

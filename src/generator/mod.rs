@@ -4,7 +4,16 @@
 //! implement it with scripts. A driver reports what it saw and decides nothing: what an outcome means is in
 //! [`crate::task::outcome`] and [`crate::task::apply`]. Everything a generator writes is untrusted.
 
+<<<<<<< HEAD
 pub mod registry;
+=======
+pub mod call;
+pub mod extract;
+pub mod interpret;
+pub mod rules;
+pub mod spec;
+pub mod template;
+>>>>>>> config
 
 use std::sync::Arc;
 
