@@ -4,6 +4,10 @@
 //! implement it with scripts. A driver reports what it saw and decides nothing: what an outcome means is in
 //! [`crate::task::outcome`] and [`crate::task::apply`]. Everything a generator writes is untrusted.
 
+pub mod call;
+pub mod exec;
+pub mod runfile;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
