@@ -133,10 +133,20 @@ fn a_grandchild_that_holds_the_output_does_not_hold_us() {
     let result = run(sh(dir.path(), "echo done; sleep 600 & echo $! > child"));
     assert_eq!(result.end, CallEnd::Exited(0));
     assert_eq!(text(&result.stdout), "done\n");
-    assert!(result.is_truncated, "the end of the output was never seen");
+    assert!(!result.is_truncated, "whoever holds it is silent");
     assert!(lives(&dir.path().join("child")), "what was left behind in good order is left alone");
     let pid = fs::read_to_string(dir.path().join("child")).expect("a pid file");
     run(spec(dir.path(), &["sh", "-c", "kill \"$1\"", "sh", pid.trim()]));
+}
+
+#[test]
+fn output_that_a_grandchild_still_writes_is_called_truncated() {
+    let dir = dir();
+    let result = run(sh(dir.path(), "(while echo more; do sleep 0.01; done) & echo $! > child"));
+    assert_eq!(result.end, CallEnd::Exited(0));
+    assert!(result.is_truncated);
+    // Its next word goes into a closed pipe.
+    wait_until("the writer is gone", || !lives(&dir.path().join("child")));
 }
 
 #[test]

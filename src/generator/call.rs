@@ -27,7 +27,7 @@ pub struct CallResult {
     /// What it wrote to standard error, as far as the bound allows.
     pub stderr: Vec<u8>,
     /// Something is missing at the end of one of them: the bound was reached, or a process that the command left
-    /// behind held the pipe open so that its end was never seen.
+    /// behind was still writing when we stopped to read.
     pub is_truncated: bool,
 }
 

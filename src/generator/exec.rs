@@ -107,7 +107,7 @@ fn execute_blocking(spec: ExecSpec, hang_up: Option<io::PipeReader>) -> CallResu
     let watched = supervise::watch(child, &mut out, &mut err, stops);
     CallResult {
         end: watched.end(),
-        is_truncated: out.is_cut || err.is_cut || !watched.are_pipes_ended,
+        is_truncated: out.is_cut || err.is_cut || !watched.is_output_whole,
         stdout: out.bytes,
         stderr: err.bytes,
     }

@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod exec;
+pub mod run;
 pub mod runfile;
 
 use std::sync::Arc;

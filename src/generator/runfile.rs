@@ -111,7 +111,8 @@ pub(crate) fn key_as_name(key: &AttemptKey) -> Option<&str> {
 /// Makes a directory that only we can enter; one that is there already is checked.
 pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).recursive(false).create(path) {
-        Ok(()) => Ok(()),
+        // The entry must outlive a loss of power: what is in the directory proves that something was started.
+        Ok(()) => path.parent().map_or(Ok(()), sync_dir),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let meta = fs::symlink_metadata(path)?;
             let is_ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw();
@@ -124,6 +125,11 @@ pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes the entries of a directory outlive a loss of power.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?.sync_all()
 }
 
 /// Puts `content` into the file and returns it open for reading, at its beginning, with the exclusive lock; none if

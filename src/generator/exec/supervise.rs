@@ -39,7 +39,7 @@ pub(crate) struct Stops<'a> {
     /// Readable or hung up as soon as nobody waits for the child any more.
     pub hang_up: Option<BorrowedFd<'a>>,
     /// Asked again and again: whether somebody wants the end.
-    pub asked: Option<(Duration, &'a dyn Fn() -> bool)>,
+    pub asked: Option<(Duration, Box<dyn Fn() -> bool + 'a>)>,
     /// How long after SIGTERM SIGKILL follows.
     pub grace: Duration,
 }
@@ -62,8 +62,8 @@ pub(crate) struct Watched {
     pub status: Option<ExitStatus>,
     /// Whether and why it was stopped.
     pub stopped: Option<StopCause>,
-    /// Whether the end of both streams was seen.
-    pub are_pipes_ended: bool,
+    /// Whether all that was written was seen: the streams ended, or whoever kept them open had fallen silent.
+    pub is_output_whole: bool,
 }
 
 impl Watched {
@@ -104,6 +104,7 @@ struct Watch<'a> {
     phase: Phase,
     stopped: Option<StopCause>,
     exited_at: Option<Instant>,
+    last_read_at: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -121,6 +122,7 @@ pub(crate) fn watch(mut child: Child, out: &mut dyn Sink, err: &mut dyn Sink, st
         phase: Phase::Running,
         stopped: None,
         exited_at: None,
+        last_read_at: None,
         buffer: vec![0; CHUNK],
     };
     while !watch.is_over() {
@@ -192,6 +194,9 @@ impl Watch<'_> {
             hang_up,
         ];
         let ready = ready_of(&sources, timeout);
+        if ready[0] || ready[1] {
+            self.last_read_at = Some(Instant::now());
+        }
         if ready[0] && has_ended(self.stdout.as_mut(), &mut self.buffer, out) {
             self.stdout = None;
         }
@@ -231,7 +236,14 @@ impl Watch<'_> {
     }
 
     fn reap(mut self) -> Watched {
-        let are_pipes_ended = self.are_pipes_ended();
+        let is_silent = match (self.exited_at, self.last_read_at) {
+            // What the command itself wrote lies in the pipe when it exits and is read at once; later bytes come from
+            // a process that it left behind and that may not be done.
+            (Some(exited), Some(read)) => read < exited + LINGER / 2,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        let is_output_whole = self.are_pipes_ended() || is_silent;
         let status = if self.exited_at.is_some() {
             self.child.wait().ok()
         } else {
@@ -240,7 +252,7 @@ impl Watch<'_> {
             std::thread::spawn(move || child.wait());
             None
         };
-        Watched { status, stopped: self.stopped, are_pipes_ended }
+        Watched { status, stopped: self.stopped, is_output_whole }
     }
 }
 
