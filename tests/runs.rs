@@ -48,7 +48,7 @@ impl Rig {
 
     fn start_request(&self, request: &Request, stdin: &str) -> Child {
         let (dir, lock) = self.dirs.create(&self.key, request, stdin.as_bytes()).expect("a run directory");
-        launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner")
+        launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner").0
     }
 
     fn look(&self) -> Sight {
@@ -158,7 +158,7 @@ fn a_cancel_before_the_start_starts_nothing() {
     let (dir, lock) = rig.dirs.create(&rig.key, &rig.request("echo > ran"), b"").expect("made");
     assert_eq!(rig.look(), Sight::Starting);
     rig.dirs.ask_cancel(&rig.key).expect("asked");
-    launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner").wait().expect("reaped");
+    launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner").0.wait().expect("reaped");
     assert_eq!(rig.look(), Sight::NeverStarted);
     assert!(!rig.file("ran").exists());
 }

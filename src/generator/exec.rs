@@ -27,6 +27,9 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// Where programs are looked for when the daemon itself was given no `PATH`.
 pub const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// Why nothing was started when the daemon is on its way out.
+pub(crate) const STOPPING: &str = "the daemon is stopping; nothing was started";
+
 /// A complete environment. Values may be secrets: it has no `Debug`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(pub BTreeMap<OsString, OsString>);
@@ -72,17 +75,22 @@ pub struct ExecSpec {
 /// Runs a command to its end. Must be polled inside a tokio runtime. Dropping the future ends the command's process
 /// group as a time-out does, behind the caller's back.
 pub async fn execute(spec: ExecSpec) -> CallResult {
+    on_thread(move |hang_up| execute_blocking(spec, Some(hang_up))).await
+}
+
+/// Does a call's work on a blocking thread: what prepares it, the call, what tidies its result. The pipe hangs up when
+/// the future is dropped.
+pub(crate) async fn on_thread(work: impl FnOnce(io::PipeReader) -> CallResult + Send + 'static) -> CallResult {
     let (hang_up, nobody_waits) = match io::pipe() {
         Ok(ends) => ends,
         Err(error) => return CallResult::not_started(no_descriptors(&error)),
     };
-    let work = tokio::task::spawn_blocking(move || execute_blocking(spec, Some(hang_up)));
-    let finished = work.await;
+    let finished = tokio::task::spawn_blocking(move || work(hang_up)).await;
     // Held until here: when this future is dropped instead, the thread sees the other end hang up.
     drop(nobody_waits);
     match finished {
         Ok(result) => result,
-        Err(error) if error.is_cancelled() => CallResult::not_started("the daemon is stopping; nothing was started"),
+        Err(error) if error.is_cancelled() => CallResult::not_started(STOPPING),
         // Unknown what ran: not one of the ends that prove that nothing did.
         Err(_) => CallResult {
             end: CallEnd::TimedOut,
@@ -93,7 +101,8 @@ pub async fn execute(spec: ExecSpec) -> CallResult {
     }
 }
 
-fn execute_blocking(spec: ExecSpec, hang_up: Option<io::PipeReader>) -> CallResult {
+/// Runs a command on this thread. The end of the pipe, if one is given, ends the command.
+pub(crate) fn execute_blocking(spec: ExecSpec, hang_up: Option<io::PipeReader>) -> CallResult {
     // A limit too long for the clock is none.
     let deadline = Instant::now().checked_add(spec.timeout);
     let mut out = Kept::new(spec.max_output);

@@ -6,8 +6,11 @@
 
 pub mod call;
 pub mod exec;
+pub mod extract;
+pub mod rules;
 pub mod run;
 pub mod runfile;
+pub mod template;
 
 use std::sync::Arc;
 

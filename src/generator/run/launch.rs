@@ -18,8 +18,8 @@ use super::super::exec::Environment;
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts `runner` for the run in `dir`, whose `lock` it takes over, and waits until it has said how that went (or has
-/// died, or ten seconds have passed). What it said is not returned: a look at the directory is the truth.
-pub fn launch(runner: &Path, dir: &Path, env: &Environment, lock: File) -> Result<Child, String> {
+/// died, or ten seconds have passed). What it said is for people: a look at the directory is the truth.
+pub fn launch(runner: &Path, dir: &Path, env: &Environment, lock: File) -> Result<(Child, String), String> {
     let mut command = Command::new(runner);
     command.arg(dir).current_dir("/").env_clear().envs(&env.0);
     command.stdin(lock).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -29,12 +29,15 @@ pub fn launch(runner: &Path, dir: &Path, env: &Environment, lock: File) -> Resul
     let mut child = spawned.map_err(|error| {
         format!("the runner {} could not be started ({error}): install contentd-run beside contentd", runner.display())
     })?;
+    let mut said = String::new();
     if let Some(mut word) = child.stdout.take() {
         let patience = Timespec::try_from(START_PATIENCE).ok();
         let mut fds = [PollFd::new(&word, PollFlags::IN)];
         if poll(&mut fds, patience.as_ref()).is_ok_and(|ready| ready > 0) {
-            let _ = word.read(&mut [0; 512]);
+            let mut buffer = [0; 512];
+            let count = word.read(&mut buffer).unwrap_or(0);
+            said = String::from_utf8_lossy(&buffer[..count]).trim().to_owned();
         }
     }
-    Ok(child)
+    Ok((child, said))
 }
