@@ -7,9 +7,11 @@
 pub mod call;
 pub mod exec;
 pub mod extract;
+pub mod interpret;
 pub mod rules;
 pub mod run;
 pub mod runfile;
+pub mod spec;
 pub mod template;
 
 use std::sync::Arc;
