@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -72,37 +72,60 @@ pub struct ExecSpec {
     pub max_output: usize,
 }
 
+/// Why work on a thread gave no result.
+pub(crate) enum NoResult {
+    /// It did not begin.
+    NothingRan(String),
+    /// It broke off in the middle, by an error of ours.
+    Unknown,
+}
+
+impl NoResult {
+    /// In a sentence.
+    pub fn why(self) -> String {
+        match self {
+            Self::NothingRan(why) => why,
+            Self::Unknown => "the call was lost by an internal error of contentd".to_owned(),
+        }
+    }
+}
+
 /// Runs a command to its end. Must be polled inside a tokio runtime. Dropping the future ends the command's process
 /// group as a time-out does, behind the caller's back.
 pub async fn execute(spec: ExecSpec) -> CallResult {
-    on_thread(move |hang_up| execute_blocking(spec, Some(hang_up))).await
-}
-
-/// Does a call's work on a blocking thread: what prepares it, the call, what tidies its result. The pipe hangs up when
-/// the future is dropped.
-pub(crate) async fn on_thread(work: impl FnOnce(io::PipeReader) -> CallResult + Send + 'static) -> CallResult {
-    let (hang_up, nobody_waits) = match io::pipe() {
-        Ok(ends) => ends,
-        Err(error) => return CallResult::not_started(no_descriptors(&error)),
-    };
-    let finished = tokio::task::spawn_blocking(move || work(hang_up)).await;
-    // Held until here: when this future is dropped instead, the thread sees the other end hang up.
-    drop(nobody_waits);
-    match finished {
+    match on_thread(move |hang_up| execute_blocking(spec, Some(hang_up.as_fd()))).await {
         Ok(result) => result,
-        Err(error) if error.is_cancelled() => CallResult::not_started(STOPPING),
+        Err(NoResult::NothingRan(why)) => CallResult::not_started(why),
         // Unknown what ran: not one of the ends that prove that nothing did.
-        Err(_) => CallResult {
+        Err(no_result @ NoResult::Unknown) => CallResult {
             end: CallEnd::TimedOut,
             stdout: Vec::new(),
-            stderr: b"contentd: the call was lost by an internal error".to_vec(),
+            stderr: no_result.why().into_bytes(),
             is_truncated: true,
         },
     }
 }
 
-/// Runs a command on this thread. The end of the pipe, if one is given, ends the command.
-pub(crate) fn execute_blocking(spec: ExecSpec, hang_up: Option<io::PipeReader>) -> CallResult {
+/// Does work on a blocking thread: preparing calls, calling, reading what came. The pipe hangs up when the future is
+/// dropped; the work goes on to its end then, which the calls in it make a quick one.
+pub(crate) async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce(io::PipeReader) -> T + Send + 'static,
+) -> Result<T, NoResult> {
+    let (hang_up, nobody_waits) = io::pipe().map_err(|error| NoResult::NothingRan(no_descriptors(&error)))?;
+    let finished = tokio::task::spawn_blocking(move || work(hang_up)).await;
+    // Held until here: when this future is dropped instead, the thread sees the other end hang up.
+    drop(nobody_waits);
+    finished.map_err(|error| match error.is_cancelled() {
+        true => NoResult::NothingRan(STOPPING.to_owned()),
+        false => NoResult::Unknown,
+    })
+}
+
+/// Runs a command on this thread. As soon as `hang_up` hangs up, the command is ended, or not started at all.
+pub(crate) fn execute_blocking(spec: ExecSpec, hang_up: Option<BorrowedFd<'_>>) -> CallResult {
+    if hang_up.is_some_and(supervise::has_hung_up) {
+        return CallResult::not_started(STOPPING);
+    }
     // A limit too long for the clock is none.
     let deadline = Instant::now().checked_add(spec.timeout);
     let mut out = Kept::new(spec.max_output);
@@ -112,7 +135,7 @@ pub(crate) fn execute_blocking(spec: ExecSpec, hang_up: Option<io::PipeReader>) 
         Ok(child) => child,
         Err(why) => return CallResult::not_started(why),
     };
-    let stops = Stops { deadline, hang_up: hang_up.as_ref().map(AsFd::as_fd), asked: None, grace: spec.grace };
+    let stops = Stops { deadline, hang_up, asked: None, grace: spec.grace };
     let watched = supervise::watch(child, &mut out, &mut err, stops);
     CallResult {
         end: watched.end(),

@@ -5,6 +5,7 @@
 //! [`crate::task::outcome`] and [`crate::task::apply`]. Everything a generator writes is untrusted.
 
 pub mod call;
+pub mod command;
 pub mod exec;
 pub mod extract;
 pub mod interpret;

@@ -76,13 +76,22 @@ impl RunFiles {
         }
     }
 
-    /// The directory of the private files of a call, made and empty of what an earlier call with this key left.
+    /// The directory of the private files of a call; it need not exist.
     pub fn private_dir(&self, key: &AttemptKey) -> Result<PathBuf, RunFileError> {
-        let path = self.path_of(key, "d")?;
-        let failed = |source| RunFileError::Io { path: path.clone(), source };
-        make_private_dir(&self.dir).map_err(failed)?;
-        make_private_dir(&path).map_err(failed)?;
-        Ok(path)
+        self.path_of(key, "d")
+    }
+
+    /// Writes a private file of a call, readable by our own user alone.
+    pub fn write_private(&self, key: &AttemptKey, path: &Path, contents: &str) -> Result<(), RunFileError> {
+        let dir = self.private_dir(key)?;
+        let failed = |source| RunFileError::Io { path: path.to_owned(), source };
+        if path.parent() != Some(&dir) {
+            return Err(failed(io::Error::other("lies outside the call's own directory")));
+        }
+        make_private_dir(&dir).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let file = open_own(path, options.write(true).create(true).truncate(true));
+        file.and_then(|mut file| file.write_all(contents.as_bytes())).map_err(failed)
     }
 
     /// Removes what belongs to the call. What is not there is fine; what cannot go is only litter.
@@ -212,7 +221,10 @@ mod tests {
         drop(copy);
         assert!(files.is_quiet(&key()));
         files.create(&key(), b"again").expect("made again");
-        files.private_dir(&key()).expect("made");
+        let private = files.private_dir(&key()).expect("a path").join("topic");
+        files.write_private(&key(), &private, "private").expect("written");
+        assert_eq!(fs::metadata(&private).expect("there").mode() & 0o777, 0o600);
+        assert!(files.write_private(&key(), &state.path().join("topic"), "x").is_err(), "outside");
         files.forget(&key());
         assert_eq!(fs::read_dir(state.path().join("calls")).expect("there").count(), 0);
     }

@@ -273,6 +273,11 @@ fn ready_of(sources: &[Option<BorrowedFd<'_>>; 4], timeout: Option<Duration>) ->
     ready
 }
 
+/// Whether nobody holds the other end of this pipe any more.
+pub(crate) fn has_hung_up(pipe: BorrowedFd<'_>) -> bool {
+    ready_of(&[Some(pipe), None, None, None], Some(Duration::ZERO))[0]
+}
+
 /// Reads once; says whether the stream has ended.
 fn has_ended<R: Read>(pipe: Option<&mut R>, buffer: &mut [u8], sink: &mut dyn Sink) -> bool {
     let Some(pipe) = pipe else { return true };
