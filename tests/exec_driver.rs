@@ -360,6 +360,7 @@ fn a_blocking_run_is_told_from_start_to_piece() {
     assert_eq!(piece.content.trim(), "about a topic, [secret]");
     rig.run(driver.forget(key("f1")));
     assert!(matches!(rig.run(driver.look_at_run(new_job("f1"))), RunReport::NeverStarted(_)));
+    assert!(matches!(rig.run(driver.start_run(new_job("f1"))), RunReport::NeverStarted(_)), "and it never will");
 }
 
 #[test]

@@ -296,12 +296,10 @@ fn helper_process_that_plays_the_daemon() {
     let stdin = RunFiles::new(&state).create(&"call".into(), b"").expect("made");
     let mut call = Command::new("sh");
     call.args(["-c", "while [ ! -e gate ]; do sleep 0.02; done"]).current_dir(&state).stdin(stdin);
-    let _call = call.spawn().expect("spawned");
+    let mut child = call.spawn().expect("spawned");
     drop(call);
     fs::write(state.join("daemon.ready"), "yes\n").expect("written");
-    loop {
-        std::thread::park();
-    }
+    child.wait().expect("reaped, if nobody kills this process before");
 }
 
 #[test]

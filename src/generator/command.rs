@@ -13,6 +13,7 @@ use std::io::PipeReader;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
@@ -23,7 +24,7 @@ use super::runfile::RunFiles;
 use super::spec::GeneratorSpec;
 use super::{Driver, Job, RunEnded, Sweep};
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, RunReport, SubmitAnswer};
-use crate::task::{AttemptKey, Task};
+use crate::task::{AttemptKey, AttemptState, Task};
 use plain::PlainChildren;
 use secrets::SecretSource;
 
@@ -97,8 +98,9 @@ impl CommandDriver {
 
 impl Driver for CommandDriver {
     fn submit(&self, job: Job) -> BoxFuture<'static, SubmitAnswer> {
+        let asked_at = Instant::now();
         self.on_thread(
-            move |inner, hang_up| inner.submit(&job, hang_up.as_fd()),
+            move |inner, hang_up| inner.submit(&job, asked_at, hang_up.as_fd()),
             |no_result| match no_result {
                 NoResult::NothingRan(why) => SubmitAnswer::NeverCalled(why),
                 no_result @ NoResult::Unknown => SubmitAnswer::Ambiguous(no_result.why()),
@@ -107,8 +109,9 @@ impl Driver for CommandDriver {
     }
 
     fn start_run(&self, job: Job) -> BoxFuture<'static, RunReport> {
+        let asked_at = Instant::now();
         self.on_thread(
-            move |inner, _| inner.start_run(&job),
+            move |inner, _| inner.start_run(&job, asked_at),
             |no_result| match no_result {
                 NoResult::NothingRan(why) => RunReport::NeverStarted(why),
                 // The next look at the run's lock and files says what happened.
@@ -118,7 +121,7 @@ impl Driver for CommandDriver {
     }
 
     fn look_at_run(&self, job: Job) -> BoxFuture<'static, RunReport> {
-        let is_new = matches!(job.attempt.state, crate::task::AttemptState::Intended);
+        let is_new = matches!(job.attempt.state, AttemptState::Intended);
         // Nothing was seen, so nothing may be concluded: look again.
         let instead = move |_| if is_new { RunReport::Starting } else { RunReport::Running };
         self.on_thread(move |inner, _| inner.look_at_run(&job), instead)

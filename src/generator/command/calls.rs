@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -22,11 +23,13 @@ use super::secrets::Secrets;
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, SubmitAnswer};
 use crate::task::{AttemptKey, AttemptState};
 
+/// How old the wish to submit may be when the call starts.
+const START_PATIENCE: Duration = Duration::from_secs(4);
 /// Whose private files those of a call about all jobs are.
 const SWEEP: &str = "sweep";
 
 impl Inner {
-    pub(super) fn submit(&self, job: &Job, hang_up: BorrowedFd<'_>) -> SubmitAnswer {
+    pub(super) fn submit(&self, job: &Job, asked_at: Instant, hang_up: BorrowedFd<'_>) -> SubmitAnswer {
         let key = &job.attempt.key;
         let call = &self.spec.submit.call;
         let rendered = match self.render(call, job) {
@@ -43,6 +46,11 @@ impl Inner {
             Err(error @ RunFileError::StillHeld(_)) => return SubmitAnswer::Ambiguous(error.to_string()),
             Err(error) => return SubmitAnswer::Unavailable(error.to_string()),
         };
+        // A call that starts late would outlast the time after which its outcome counts as unknown, and could make a
+        // job after its absence was proved.
+        if asked_at.elapsed() > START_PATIENCE {
+            return SubmitAnswer::NeverCalled("the machine was too busy to start the call in time".to_owned());
+        }
         let result = self.call_with(call, &rendered, key, Some(stdin), hang_up);
         interpret::submit_answer(&self.spec, job, &result)
     }

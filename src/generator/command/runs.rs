@@ -21,12 +21,14 @@ use crate::task::{AttemptState, TaskId};
 
 /// How much longer than the grace the end of a cancelled run is waited for.
 const CANCEL_MARGIN: Duration = Duration::from_secs(5);
+/// How old a wish to start may be when the runner is started.
+const START_PATIENCE: Duration = Duration::from_secs(20);
 const CANCEL_LOOK: Duration = Duration::from_millis(20);
 const NOTHING_WAS_STARTED: &str = "the runner ended before it started the command; nothing was started";
 
 impl Inner {
-    pub(super) fn start_run(&self, job: &Job) -> RunReport {
-        match self.begin_run(job) {
+    pub(super) fn start_run(&self, job: &Job, asked_at: Instant) -> RunReport {
+        match self.begin_run(job, asked_at) {
             Err(why) => RunReport::NeverStarted(why),
             Ok(said) => match self.look_at_run(job) {
                 RunReport::NeverStarted(_) if !said.is_empty() => RunReport::NeverStarted(said),
@@ -36,7 +38,7 @@ impl Inner {
     }
 
     /// Starts it, unless it was started before. Returns what the runner said; an error means that nothing runs.
-    fn begin_run(&self, job: &Job) -> Result<String, String> {
+    fn begin_run(&self, job: &Job, asked_at: Instant) -> Result<String, String> {
         let key = &job.attempt.key;
         let rendered = self.render(&self.spec.submit.call, job)?;
         let secrets = self.secrets.read()?;
@@ -53,6 +55,10 @@ impl Inner {
             Err(RunDirError::Exists(_)) => return Ok(String::new()),
             Err(error) => return Err(error.to_string()),
         };
+        // Past this, whoever asked may have given up; the lock goes with this return, and nothing was started.
+        if asked_at.elapsed() > START_PATIENCE {
+            return Err("the machine was too busy to start the run in time; nothing was started".to_owned());
+        }
         let task = job.task.id.clone();
         if self.spec.is_detached {
             let (runner, said) = launch(&self.places.runner, &dir, &env, lock)?;
@@ -82,6 +88,8 @@ impl Inner {
             Sight::NeverStarted if !is_new && !self.spec.is_detached => {
                 RunReport::Interrupted("nothing is left of the run, which was not detached from the daemon".to_owned())
             }
+            // This answer lets another attempt begin, so it must stay true.
+            Sight::NeverStarted if is_new && !self.runs.seal(key) => RunReport::Starting,
             Sight::NeverStarted => RunReport::NeverStarted(NOTHING_WAS_STARTED.to_owned()),
             Sight::Ended(CallResult { end: CallEnd::NotStarted(why), .. }, _) => {
                 if is_new {

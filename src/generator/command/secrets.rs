@@ -173,7 +173,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("long"), "sk-12345678\n\n").expect("written");
         std::fs::write(dir.path().join("short"), "none").expect("written");
-        let secrets = source(Some(dir.path()), &[("A", "long"), ("B", "short")]).read().ok().expect("read");
+        let Ok(secrets) = source(Some(dir.path()), &[("A", "long"), ("B", "short")]).read() else { panic!("not read") };
         assert_eq!(secrets.0[0].1, b"sk-12345678\n");
         let text = b"none of ssk-12345678\nsk-12345678\n it".to_vec();
         let mut result =

@@ -110,6 +110,18 @@ impl RunDirs {
         open_own(&path.join("cancel"), OpenOptions::new().write(true).create(true).truncate(false)).map(drop)
     }
 
+    /// Makes sure that a run which was seen not to have started never will: a start that hung all the while finds its
+    /// directory taken or its cancel file there. `false` if it has begun after all.
+    pub fn seal(&self, key: &AttemptKey) -> bool {
+        let Some(path) = self.path_of(key) else { return true };
+        if let Err(error) = make_private_dir(&path).and_then(|()| self.ask_cancel(key)) {
+            log::warn!("{} cannot be sealed: {error}", path.display());
+            return false;
+        }
+        // A runner that missed the cancel file held the lock by then, and holds it still or has left its traces.
+        self.look(key) == Sight::NeverStarted
+    }
+
     /// Whether nobody is left of the run.
     pub fn is_quiet(&self, key: &AttemptKey) -> bool {
         self.path_of(key).is_none_or(|path| is_lock_free(&path.join("lock")))

@@ -25,6 +25,9 @@
 //! | free | – | – | never started: the command was not run, and will not be |
 //! | free | yes | – | is lost: nobody is left, and nobody wrote how it ended |
 //!
+//! Once the daemon has believed that a run never started, it seals the directory with a `cancel`: a start that hung all
+//! the while cannot make that untrue.
+//!
 //! The daemon trusts names and sizes only: files are opened without following links, must be regular and are read up
 //! to a bound. The runner says one line on its standard output, `started` or why not, so that the daemon need not look
 //! again and again; nobody need listen.
