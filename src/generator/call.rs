@@ -1,30 +1,40 @@
-//! What is left of a call once it has ended: how it ended and what it wrote, nothing interpreted.
+//! What is left of one call of a generator's command when it is over.
 //!
-//! It must not say what the call means; that is [`crate::generator::interpret`]. The surprise: a call that could not
-//! be started at all is an end like any other, because the rules of the configuration may name it.
+//! Plain data between the two halves of the driver: [`super::exec`] fills it, interpretation reads it. It must not
+//! judge: whether an exit status is good or bad depends on the verb. The surprise: `stdout` and `stderr` are bytes,
+//! because nothing promises that a generator writes UTF-8.
 
 /// How a call ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CallEnd {
-    /// It exited with this status.
+    /// The command exited with this status.
     Exited(i32),
-    /// A signal ended it.
+    /// A signal that was not ours ended it.
     Signalled(i32),
-    /// It was ended by us, because its time limit had passed.
+    /// Its time was up, or nobody waited for it any more; we ended it.
     TimedOut,
-    /// Nothing ran; the text names what is wrong and the cure.
+    /// Nothing was started. The text names the path and the cure.
     NotStarted(String),
 }
 
-/// A call that has ended.
+/// A finished call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CallResult {
     /// How it ended.
     pub end: CallEnd,
-    /// The beginning of its standard output, within the bound of its execution.
+    /// What it wrote to standard output, as far as the bound allows.
     pub stdout: Vec<u8>,
-    /// The beginning of its standard error, within the same bound.
+    /// What it wrote to standard error, as far as the bound allows.
     pub stderr: Vec<u8>,
-    /// More was written than was kept.
+    /// Something is missing at the end of one of them: the bound was reached, or a process that the command left
+    /// behind was still writing when we stopped to read.
     pub is_truncated: bool,
+}
+
+impl CallResult {
+    /// A call of which nothing was started.
+    pub fn not_started(why: impl Into<String>) -> Self {
+        let end = CallEnd::NotStarted(why.into());
+        Self { end, stdout: Vec::new(), stderr: Vec::new(), is_truncated: false }
+    }
 }

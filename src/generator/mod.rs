@@ -8,9 +8,13 @@
 pub mod registry;
 =======
 pub mod call;
+pub mod command;
+pub mod exec;
 pub mod extract;
 pub mod interpret;
 pub mod rules;
+pub mod run;
+pub mod runfile;
 pub mod spec;
 pub mod template;
 >>>>>>> config
