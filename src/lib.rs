@@ -2,8 +2,8 @@
 
 pub mod actors;
 pub mod backend;
-pub mod control;
 pub mod config;
+pub mod control;
 pub mod generator;
 pub mod render;
 pub mod store;

@@ -52,13 +52,8 @@ impl DaemonBackend {
 
     async fn to_each(&self, peer: &Peer, which: Bulk, deed: Deed, dry_run: bool) -> Result<BulkReply, ApiError> {
         self.refuse_while_stopping()?;
-        let mut reply = BulkReply {
-            done: Vec::new(),
-            done_count: 0,
-            skipped: Vec::new(),
-            skipped_count: 0,
-            is_dry_run: dry_run,
-        };
+        let mut reply =
+            BulkReply { done: Vec::new(), done_count: 0, skipped: Vec::new(), skipped_count: 0, is_dry_run: dry_run };
         match which {
             Bulk::Named(names) => {
                 let is_one = names.len() == 1;
@@ -120,8 +115,7 @@ impl DaemonBackend {
                 return Ok(polled);
             }
         }
-        let event =
-            Event::RetryRequested { reset_count: mode.reset_count, abandon: mode.abandon.clone() };
+        let event = Event::RetryRequested { reset_count: mode.reset_count, abandon: mode.abandon.clone() };
         match self.decide(peer, &task, event, "retry").await {
             Ok(changed) => Ok(changed.change.task),
             Err(ApiError::JobMayBeAlive { task, attempt: number, .. }) => {

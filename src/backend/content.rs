@@ -47,7 +47,12 @@ impl DaemonBackend {
         };
         match self.world.store.write(write).await.map_err(|error| errors::of_write(error, action))? {
             Written::Reviewed(content) => {
-                log::info!("task_id={} attempt=0 content {} {action}d by {}", content.record.task_id, content.id, peer.label());
+                log::info!(
+                    "task_id={} attempt=0 content {} {action}d by {}",
+                    content.record.task_id,
+                    content.id,
+                    peer.label()
+                );
                 Ok(content.as_ref().into())
             }
             _ => Err(ApiError::internal("the store gave the answer of another write")),

@@ -67,9 +67,7 @@ fn of_refusal(task: &TaskId, state: TaskState, refusal: Refusal, action: &str) -
         }
         Refusal::JobMayBeAlive { attempt } => ApiError::JobMayBeAlive { task, attempt, external_ref: None },
         Refusal::CallInFlight => ApiError::CallInFlight { task },
-        Refusal::RetriesSpent { retry_count, max_retries } => {
-            ApiError::RetriesSpent { task, retry_count, max_retries }
-        }
+        Refusal::RetriesSpent { retry_count, max_retries } => ApiError::RetriesSpent { task, retry_count, max_retries },
     }
 }
 

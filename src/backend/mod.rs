@@ -22,13 +22,13 @@ use crate::actors::World;
 use crate::actors::queue::QueueActor;
 use crate::actors::supervisor::SupervisorActor;
 use crate::control::api::{
-    Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,
-    ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery,
-};
-use crate::control::api::{
     AccountReply, AccountsReply, BulkReply, CleanupReply, ContentReply, ContentsReply, DrainReply, HistoryReply,
     PauseParams, PausesReply, PollAllReply, PoolReply, QueueReply, ShowReply, StatisticsReply, StatusReply, Submitted,
     TaskReply, TasksReply, WaitReply, WatchReply, WorkersReply,
+};
+use crate::control::api::{
+    Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,
+    ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery,
 };
 use crate::control::feed::FeedReader;
 use crate::store::DbError;

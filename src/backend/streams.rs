@@ -187,9 +187,7 @@ impl Wait {
     async fn finish(&self, writer: &Feed<WaitReply>, is_timed_out: bool) {
         let reply = match (self.unsettled().await, self.views().await) {
             (Ok(unfinished), Ok(tasks)) => WaitReply { changed: None, tasks, unfinished, is_timed_out },
-            (Err(_), _) | (_, Err(_)) => {
-                WaitReply { changed: None, tasks: Vec::new(), unfinished: 0, is_timed_out }
-            }
+            (Err(_), _) | (_, Err(_)) => WaitReply { changed: None, tasks: Vec::new(), unfinished: 0, is_timed_out },
         };
         // A reader that is gone needs no answer.
         let _ = writer.send(reply);

@@ -127,11 +127,7 @@ impl DaemonBackend {
         Ok(NewTask { task, digest, claim: None })
     }
 
-    fn generator_for(
-        &self,
-        asked: Option<&GeneratorName>,
-        defaults: &SubmitDefaults,
-    ) -> Result<GeneratorName, Fault> {
+    fn generator_for(&self, asked: Option<&GeneratorName>, defaults: &SubmitDefaults) -> Result<GeneratorName, Fault> {
         let generators = self.world.generators.borrow();
         let only = generators.only().map(|generator| &generator.name);
         let name = asked.or(defaults.generator.as_ref()).or(only);

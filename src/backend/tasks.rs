@@ -95,8 +95,7 @@ impl DaemonBackend {
     pub(super) async fn list_queue(&self, limit: u32, offset: u32) -> Result<QueueReply, ApiError> {
         let now = self.world.clock.now().utc;
         let page = Page { limit, offset, before: None };
-        let (tasks, counts) =
-            self.read(move |queries| Ok((queries.pending(now, page)?, queries.counts()?))).await?;
+        let (tasks, counts) = self.read(move |queries| Ok((queries.pending(now, page)?, queries.counts()?))).await?;
         let size = counts.get(&TaskState::Pending).copied().unwrap_or(0);
         let mut views = Vec::with_capacity(tasks.len());
         for task in tasks {
@@ -154,21 +153,14 @@ impl DaemonBackend {
         decision: SettleDecision,
     ) -> Result<TaskReply, ApiError> {
         let settlement = match decision {
-            SettleDecision::Adopt(reference) => {
-                Settlement::Adopt { reference, key: self.world.entropy.attempt_key() }
-            }
+            SettleDecision::Adopt(reference) => Settlement::Adopt { reference, key: self.world.entropy.attempt_key() },
             SettleDecision::Absent => Settlement::Absent,
             SettleDecision::Fail(reason) => Settlement::Fail { reason },
         };
         self.decided(peer, name, Event::Settled(settlement), "settle").await
     }
 
-    pub(super) async fn change_priority(
-        &self,
-        peer: &Peer,
-        name: &str,
-        priority: u8,
-    ) -> Result<TaskReply, ApiError> {
+    pub(super) async fn change_priority(&self, peer: &Peer, name: &str, priority: u8) -> Result<TaskReply, ApiError> {
         self.decided(peer, name, Event::Changed { priority }, "change").await
     }
 
@@ -179,12 +171,7 @@ impl DaemonBackend {
     }
 
     /// Looks at one task now.
-    pub(super) async fn poll_now(
-        &self,
-        peer: &Peer,
-        task: Task,
-        is_late_piece_wanted: bool,
-    ) -> Result<Task, ApiError> {
+    pub(super) async fn poll_now(&self, peer: &Peer, task: Task, is_late_piece_wanted: bool) -> Result<Task, ApiError> {
         self.refuse_while_stopping()?;
         let poller = self.world.peers.borrow().poller.clone().ok_or(ApiError::Draining)?;
         let id = task.id.clone();
@@ -232,8 +219,7 @@ impl DaemonBackend {
     pub(super) async fn task_statistics(&self, query: StatisticsQuery) -> Result<StatisticsReply, ApiError> {
         let account = self.account_of(query.account.as_deref()).await?.map(|account| account.id);
         let (since, generator) = (query.since, query.generator);
-        let statistics =
-            self.read(move |queries| queries.statistics(since, account, generator.as_ref())).await?;
+        let statistics = self.read(move |queries| queries.statistics(since, account, generator.as_ref())).await?;
         let every_state = |given: BTreeMap<String, u64>, is_wanted: fn(&TaskState) -> bool| {
             let mut counts: BTreeMap<String, u64> =
                 TaskState::ALL.iter().filter(|state| is_wanted(state)).map(|state| (state.to_string(), 0)).collect();

@@ -4,20 +4,17 @@
 //! implement it with scripts. A driver reports what it saw and decides nothing: what an outcome means is in
 //! [`crate::task::outcome`] and [`crate::task::apply`]. Everything a generator writes is untrusted.
 
-<<<<<<< HEAD
-pub mod registry;
-=======
 pub mod call;
 pub mod command;
 pub mod exec;
 pub mod extract;
 pub mod interpret;
+pub mod registry;
 pub mod rules;
 pub mod run;
 pub mod runfile;
 pub mod spec;
 pub mod template;
->>>>>>> config
 
 use std::sync::Arc;
 
