@@ -31,7 +31,7 @@ pub enum Step {
     PollOne,
     /// Get the piece.
     Fetch,
-    /// Ask for its end, and look whether it came.
+    /// Ask for its end, and then about it by name, to see whether the end came.
     Cancel,
     /// The time limit has passed: ask once more, cancel, and see what that proves.
     Expire,

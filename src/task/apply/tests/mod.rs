@@ -10,6 +10,7 @@
 mod liveness;
 mod matrix;
 mod random;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
