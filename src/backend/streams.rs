@@ -52,6 +52,11 @@ impl DaemonBackend {
     }
 }
 
+/// Resolves when the daemon begins to drain; also when nobody is left who could say so.
+async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
+    drop(stopping.wait_for(|stopping| *stopping).await);
+}
+
 struct Watch {
     ids: Option<BTreeSet<TaskId>>,
     account: Option<AccountId>,
@@ -77,7 +82,7 @@ impl Watch {
                 biased;
                 () = writer.closed() => return,
                 changed = changes.recv() => changed,
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = stopped(&mut stopping) => return,
             };
             let changed = match changed {
                 Ok(changed) => changed,
@@ -148,7 +153,7 @@ impl Wait {
                         Err(RecvError::Lagged(_)) => break,
                         Err(RecvError::Closed) => return writer.fail(ApiError::Draining),
                     },
-                    _ = stopping.wait_for(|stopping| *stopping) => return writer.fail(ApiError::Draining),
+                    () = stopped(&mut stopping) => return writer.fail(ApiError::Draining),
                     () = &mut timer => return self.finish(&writer, true).await,
                 }
             }
