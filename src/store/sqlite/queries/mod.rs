@@ -6,7 +6,7 @@
 //! - `contents`: pieces and the publish pool
 //! - `numbers`: counters, durations, statistics
 //!
-//! Every question goes by an index; `tests/store_plans.rs` holds that against SQLite's own plans.
+//! Every question goes by an index; `tests/conformance/plans.rs` holds that against SQLite's own plans.
 
 mod agenda;
 mod contents;
