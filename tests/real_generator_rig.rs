@@ -5,7 +5,7 @@
 #[path = "support/real_rig.rs"]
 mod real_rig;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use real_rig::RealRig;
 use real_rig::llm_stub::Step;
@@ -34,7 +34,22 @@ fn a_model_that_refuses_ends_the_job_failed() {
     let rig = RealRig::start();
     let id = rig.create("FAIL401 话题", "要求");
     assert_eq!(rig.wait_for(&id, &["completed", "failed"], LIMIT), "failed");
-    assert!(rig.stub.count("FAIL401 话题", Step::Write) >= 1);
+    // Its queue tries the job again, cannot claim it, and writes that over the true reason a second or so later. A poller
+    // must keep the first reason it saw. The repeated tries reach the model no more.
+    let deadline = Instant::now() + LIMIT;
+    let reason = || rig.list()[0]["errorMessage"].as_str().unwrap_or_default().to_owned();
+    while !reason().starts_with("Failed to claim task ") {
+        assert!(Instant::now() < deadline, "the reason stays {:?}: has the generator been mended?", reason());
+    }
+    assert_eq!(rig.stub.count("FAIL401 话题", Step::Write), 1);
+}
+
+#[test]
+fn a_poor_article_is_written_three_times_before_the_job_fails() {
+    let rig = RealRig::start();
+    let id = rig.create("POOR 话题", "要求");
+    assert_eq!(rig.wait_for(&id, &["completed", "failed"], LIMIT), "failed");
+    assert_eq!(rig.stub.count("POOR 话题", Step::Write), 3, "one paid job can be three paid articles");
 }
 
 #[test]
