@@ -19,10 +19,13 @@
 //! end of the connection.
 
 pub mod api;
+pub mod client;
 pub mod feed;
 pub mod idl;
 pub mod protocol;
 pub mod routes;
+pub mod server;
+pub mod socket;
 pub mod staging;
 pub mod values;
 pub mod views;

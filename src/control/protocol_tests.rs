@@ -18,7 +18,10 @@ fn frames_of(limit: usize, chunks: &[&[u8]]) -> Vec<Vec<u8>> {
 
 #[test]
 fn messages_are_found_however_they_are_cut() {
-    assert_eq!(frames_of(10, &[b"ab", b"c\0de\0", b"\0f", b"", b"g\0h"]), [b"abc".to_vec(), b"de".to_vec(), b"".to_vec(), b"fg".to_vec()]);
+    assert_eq!(
+        frames_of(10, &[b"ab", b"c\0de\0", b"\0f", b"", b"g\0h"]),
+        [b"abc".to_vec(), b"de".to_vec(), b"".to_vec(), b"fg".to_vec()]
+    );
 }
 
 #[test]
@@ -72,7 +75,10 @@ fn replies_and_errors_have_the_shape_of_the_specification() {
     assert_eq!(reply_frame(b"{}", false), b"{\"parameters\":{}}\0");
     assert_eq!(reply_frame(b"{\"a\":1}", true), b"{\"parameters\":{\"a\":1},\"continues\":true}\0");
     let error = ApiError::TaskNotFound { task: "x".into() };
-    assert_eq!(error_frame(&error), b"{\"error\":\"io.contentd.Tasks.TaskNotFound\",\"parameters\":{\"task\":\"x\"}}\0");
+    assert_eq!(
+        error_frame(&error),
+        b"{\"error\":\"io.contentd.Tasks.TaskNotFound\",\"parameters\":{\"task\":\"x\"}}\0"
+    );
     assert_eq!(error_frame(&ApiError::Draining), b"{\"error\":\"io.contentd.Daemon.Draining\"}\0");
 }
 

@@ -14,9 +14,9 @@ use serde_json::json;
 use super::api::{
     AccountAddParams, AccountParams, ApiError, Backend, CancelParams, CleanupParams, ContentListParams, ContentParams,
     CorrectParams, HistoryReply, ListParams, NoParams, PauseParams, Peer, PingReply, PoolListParams, QueueParams,
-    QueueReply, RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams, Submitted,
-    SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, TaskParams, TasksReply, VersionReply,
-    WaitParams, WatchParams, checked,
+    QueueReply, RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams, SubmitBatchParams,
+    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply, VersionReply, WaitParams,
+    WatchParams, checked,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
@@ -183,9 +183,7 @@ impl Router {
                 };
                 Routed::Once(answer.map(move |reply| parts(reply?)).boxed())
             }
-            "Statistics" => {
-                once(backend.statistics(peer, read_parameters::<StatisticsParams>(frame)?.try_into()?))
-            }
+            "Statistics" => once(backend.statistics(peer, read_parameters::<StatisticsParams>(frame)?.try_into()?)),
             "Wait" => {
                 let query = read_parameters::<WaitParams>(frame)?.try_into()?;
                 let replies = streamed(backend.wait(peer, query), |reply| reply.changed.is_none());
@@ -254,8 +252,7 @@ impl Router {
     }
 
     fn submitting(&self, peer: &Peer, method: &str, more: bool, frame: &[u8]) -> Result<Routed, ApiError> {
-        let in_order =
-            move |tasks: Vec<Submitted>| in_parts(tasks, more, |tasks| SubmitBatchReply { tasks });
+        let in_order = move |tasks: Vec<Submitted>| in_parts(tasks, more, |tasks| SubmitBatchReply { tasks });
         match method {
             "Submit" => {
                 let params = read_parameters::<SubmitParams>(frame)?;
@@ -302,7 +299,9 @@ impl Router {
     fn content(&self, peer: &Peer, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
         let backend = &self.backend;
         Ok(Some(match method {
-            "List" => once(backend.content_list(peer.clone(), read_parameters::<ContentListParams>(frame)?.try_into()?)),
+            "List" => {
+                once(backend.content_list(peer.clone(), read_parameters::<ContentListParams>(frame)?.try_into()?))
+            }
             "Get" => {
                 let content_id = ContentId(read_parameters::<ContentParams>(frame)?.content_id);
                 once(backend.content_get(peer.clone(), content_id))
@@ -340,7 +339,8 @@ impl Router {
         if let "Pause" | "Resume" = method {
             let params = read_parameters::<PauseParams>(frame)?;
             let is_pause = method == "Pause";
-            let answer = if is_pause { backend.pause(peer.clone(), params) } else { backend.resume(peer.clone(), params) };
+            let answer =
+                if is_pause { backend.pause(peer.clone(), params) } else { backend.resume(peer.clone(), params) };
             return Ok(Some(once(answer)));
         }
         // A method that does not exist is said so whatever its parameters are.

@@ -101,10 +101,7 @@ mod tests {
     fn parts_are_joined_in_order_and_belong_to_their_user() {
         let staging = Staging::default();
         staging.put(7, part("b", 1, "second"), 10).expect("it fits");
-        assert_eq!(
-            staging.parts(7, "b", 2),
-            Err(ApiError::BatchIncomplete { batch: "b".into(), missing_part: 0 })
-        );
+        assert_eq!(staging.parts(7, "b", 2), Err(ApiError::BatchIncomplete { batch: "b".into(), missing_part: 0 }));
         staging.put(7, part("b", 0, "old"), 10).expect("it fits");
         let reply = staging.put(7, part("b", 0, "first"), 10).expect("a part may be sent again");
         assert_eq!(reply.staged, 2);
