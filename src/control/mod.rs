@@ -8,6 +8,8 @@
 //! | [`feed`] | how does a stream reach a reader that may be slow? |
 //! | [`protocol`] | what is a message? |
 //! | [`idl`] | what do we say of ourselves? |
+//! | [`routes`] | which method is which? |
+//! | [`staging`] | where is a batch that is larger than a message? |
 //! | [`server`] | who is connected, and what may they cost us? |
 //! | [`socket`] | where is it, and is it ours? |
 //! | [`client`] | how does contentctl call? |
@@ -17,6 +19,13 @@
 //! end of the connection.
 
 pub mod api;
+pub mod client;
 pub mod feed;
+pub mod idl;
+pub mod protocol;
+pub mod routes;
+pub mod server;
+pub mod socket;
+pub mod staging;
 pub mod values;
 pub mod views;
