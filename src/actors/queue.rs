@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::supervisor::{Child, ChildExited};
 use super::worker::{RunTask, WorkerActor};
 use super::{Happened, World};
+use crate::generator::registry::Limits;
 use crate::store::DbError;
 use crate::store::query::{InFlight, LaneHead, Queries, ReadyTask};
 use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
@@ -174,7 +175,7 @@ struct Look {
     heads: Option<Vec<LaneHead>>,
     in_flight: Vec<InFlight>,
     next_ready: Option<Timestamp>,
-    submits: BTreeMap<GeneratorName, u32>,
+    submits: BTreeMap<(GeneratorName, AccountId), u32>,
 }
 
 /// See the module.
@@ -184,7 +185,7 @@ pub struct QueueActor {
     lanes: Lanes,
     idle: VecDeque<(usize, Addr<WorkerActor>)>,
     in_flight: BTreeMap<(GeneratorName, AccountId), u32>,
-    submits_today: BTreeMap<GeneratorName, u32>,
+    submits_today: BTreeMap<(GeneratorName, AccountId), u32>,
     pauses: Vec<Pause>,
     breakers: BTreeMap<GeneratorName, Breaker>,
     has_settings: bool,
@@ -254,7 +255,10 @@ impl QueueActor {
         let now = self.world.clock.now().utc;
         let limited: Vec<GeneratorName> = {
             let generators = self.world.generators.borrow();
-            let limited = generators.iter().filter(|generator| generator.limits.submits_per_day.is_some());
+            let limited = generators.iter().filter(|generator| {
+                let limits = &generator.limits;
+                limits.submits_per_day.is_some() || limits.submits_per_day_per_account.is_some()
+            });
             limited.map(|generator| generator.name.clone()).collect()
         };
         let is_window_wanted = std::mem::take(&mut self.is_window_stale) || self.lanes.needs_refill();
@@ -267,8 +271,8 @@ impl QueueActor {
                 .read(move |queries| {
                     let mut submits = BTreeMap::new();
                     for name in limited {
-                        let count = queries.submits_since(&name, now.minus(DAY))?;
-                        submits.insert(name, count);
+                        let counts = queries.submits_since(&name, now.minus(DAY))?;
+                        submits.extend(counts.into_iter().map(|(account, count)| ((name.clone(), account), count)));
                     }
                     let heads = if is_window_wanted { Some(heads(queries, now)?) } else { None };
                     Ok(Look { heads, in_flight: queries.in_flight()?, next_ready: queries.next_ready(now)?, submits })
@@ -384,11 +388,19 @@ impl QueueActor {
         if let Some(limit) = limits.max_in_flight_per_account.filter(|limit| of_account >= *limit) {
             return Some(format!("account {} has {of_account} jobs at {name}, and {limit} are allowed", key.account));
         }
-        let today = self.submits_today.get(name).copied().unwrap_or(0);
+        self.day_hindrance(key, limits).or_else(|| self.breaker_hindrance(name, now))
+    }
+
+    fn day_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {
+        let name = &key.generator;
+        let of_generator = self.submits_today.iter().filter(|((generator, _), _)| generator == name);
+        let today: u32 = of_generator.map(|(_, count)| count).sum();
         if let Some(limit) = limits.submits_per_day.filter(|limit| today >= *limit) {
             return Some(format!("{today} submits to {name} in 24 hours, and submits_per_day is {limit}"));
         }
-        self.breaker_hindrance(name, now)
+        let today = self.submits_today.get(&(name.clone(), key.account)).copied().unwrap_or(0);
+        let limit = limits.submits_per_day_per_account.filter(|limit| today >= *limit)?;
+        Some(format!("{today} submits of account {} to {name} in 24 hours, and {limit} are allowed", key.account))
     }
 
     fn breaker_hindrance(&self, name: &GeneratorName, now: Timestamp) -> Option<String> {
@@ -407,9 +419,7 @@ impl QueueActor {
     /// Books a slot for a claim that is about to be committed.
     fn book(&mut self, key: &LaneKey, task: &TaskId, now: Timestamp) {
         *self.in_flight.entry((key.generator.clone(), key.account)).or_insert(0) += 1;
-        if let Some(count) = self.submits_today.get_mut(&key.generator) {
-            *count += 1;
-        }
+        *self.submits_today.entry((key.generator.clone(), key.account)).or_insert(0) += 1;
         if let Some(breaker) = self.breakers.get_mut(&key.generator)
             && breaker.admits(now) == Admission::Probe
         {

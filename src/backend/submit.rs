@@ -1,14 +1,16 @@
 //! Submits: defaults are filled in, accounts and generators are looked up, and everything goes in one message to the queue.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{DaemonBackend, SubmitDefaults, errors};
 use crate::actors::queue::SubmitTasks;
 use crate::control::api::{ApiError, CheckedSubmission, FieldFault, Peer, Submitted};
 use crate::render::sha256_hex;
+use crate::store::DbError;
+use crate::store::query::{Page, Queries, TaskFilter};
 use crate::store::write::{Account, NewTask, SubmittedTask};
-use crate::task::{GeneratorName, Task, TaskState, Timestamp};
-use std::time::Duration;
+use crate::task::{AccountId, GeneratorName, Task, TaskState, Timestamp};
 
 /// A fault of one entry: the error it is alone, and the same as a line of a batch's answer.
 struct Fault {
@@ -156,35 +158,39 @@ impl DaemonBackend {
         })
     }
 
-    /// A generator's own bound of unfinished tasks.
+    /// A generator's own bounds of unfinished tasks, in all and of one account.
     async fn refuse_overfull_generators(&self, tasks: &[NewTask]) -> Result<(), ApiError> {
-        let mut wanted: BTreeMap<GeneratorName, u64> = BTreeMap::new();
+        let mut wanted: BTreeMap<(GeneratorName, Option<AccountId>), u32> = BTreeMap::new();
         for new in tasks {
-            *wanted.entry(new.task.generator.clone()).or_default() += 1;
+            let name = &new.task.generator;
+            *wanted.entry((name.clone(), None)).or_default() += 1;
+            *wanted.entry((name.clone(), Some(new.task.account_id))).or_default() += 1;
         }
-        for (name, count) in wanted {
-            let limit = self.world.generator(&name).and_then(|generator| generator.limits.max_pending);
+        for ((name, account), count) in wanted {
+            let limits = self.world.generator(&name).map(|generator| generator.limits);
+            let limit = limits
+                .and_then(|limits| if account.is_none() { limits.max_pending } else { limits.max_pending_per_account });
             let Some(limit) = limit else { continue };
-            let unfinished = self.read(move |queries| unfinished_at(queries, &name, limit)).await?;
+            let unfinished = self.read(move |queries| unfinished_at(queries, name, account, limit)).await?;
             if unfinished.saturating_add(count) > limit {
-                return Err(ApiError::Busy { unfinished, limit });
+                return Err(ApiError::Busy { unfinished: unfinished.into(), limit: limit.into() });
             }
         }
         Ok(())
     }
 }
 
-/// How many unfinished tasks a generator has, counted no further than one more than matters.
+/// How many unfinished tasks a generator has, counted no further than matters.
 fn unfinished_at(
-    queries: &dyn crate::store::query::Queries,
-    name: &GeneratorName,
-    limit: u64,
-) -> Result<u64, crate::store::DbError> {
+    queries: &dyn Queries,
+    name: GeneratorName,
+    account: Option<AccountId>,
+    limit: u32,
+) -> Result<u32, DbError> {
     let states = TaskState::ALL.iter().copied().filter(|state| !state.is_final()).collect();
-    let filter = crate::store::query::TaskFilter { states, generator: Some(name.clone()), ..Default::default() };
-    let bound = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX);
-    let tasks = queries.tasks(&filter, crate::store::query::Page::first(bound))?;
-    Ok(tasks.len() as u64)
+    let filter = TaskFilter { states, account, generator: Some(name), ..TaskFilter::default() };
+    let tasks = queries.tasks(&filter, Page::first(limit.saturating_add(1)))?;
+    Ok(u32::try_from(tasks.len()).unwrap_or(u32::MAX))
 }
 
 impl Fault {

@@ -6,23 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Driver;
+pub use super::spec::Limits;
 use crate::task::policy::Policy;
 use crate::task::{GeneratorName, retry};
-
-/// How much of a generator may be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Jobs there at once.
-    pub max_in_flight: u32,
-    /// Jobs there at once for one account.
-    pub max_in_flight_per_account: Option<u32>,
-    /// Calls of polling verbs in a minute; wins over the polling interval.
-    pub calls_per_minute: Option<u32>,
-    /// Submits in 24 hours.
-    pub submits_per_day: Option<u32>,
-    /// Unfinished tasks for it; one more is refused with `Busy`.
-    pub max_pending: Option<u64>,
-}
 
 /// One generator.
 pub struct Generator {

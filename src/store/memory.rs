@@ -425,14 +425,18 @@ impl Queries for MemoryDb {
         Ok(jobs.into_iter().map(|((generator, account), jobs)| InFlight { generator, account, jobs }).collect())
     }
 
-    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<u32, DbError> {
+    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<BTreeMap<AccountId, u32>, DbError> {
         let tables = self.tables();
-        let counted = tables.attempts.values().filter(|attempt| {
-            attempt.intended_at >= since
-                && attempt.state != AttemptState::Withdrawn
-                && tables.tasks.get(&attempt.task_id).is_some_and(|task| task.generator == *generator)
-        });
-        Ok(u32::try_from(counted.count()).unwrap_or(u32::MAX))
+        let mut counts = BTreeMap::new();
+        let counted =
+            tables.attempts.values().filter(|one| one.intended_at >= since && one.state != AttemptState::Withdrawn);
+        for attempt in counted {
+            let Some(task) = tables.tasks.get(&attempt.task_id).filter(|task| task.generator == *generator) else {
+                continue;
+            };
+            *counts.entry(task.account_id).or_insert(0) += 1;
+        }
+        Ok(counts)
     }
 
     fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError> {

@@ -79,7 +79,9 @@ fn generators(kind: Kind, universe: &Universe, crash: &Arc<Crash>) -> Arc<Genera
         max_in_flight_per_account: None,
         calls_per_minute: None,
         submits_per_day: None,
+        submits_per_day_per_account: None,
         max_pending: None,
+        max_pending_per_account: None,
     };
     Arc::new(Generators::new([Generator::new(generator_name(), driver, policy(kind), limits)]))
 }

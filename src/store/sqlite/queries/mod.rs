@@ -117,7 +117,7 @@ impl Queries for SqliteQueries {
         agenda::in_flight(&mut *self.connection()?)
     }
 
-    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<u32, DbError> {
+    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<BTreeMap<AccountId, u32>, DbError> {
         numbers::submits_since(&mut *self.connection()?, generator, since)
     }
 

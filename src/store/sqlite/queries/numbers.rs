@@ -29,23 +29,27 @@ pub fn counts(connection: &mut SqliteConnection) -> Result<BTreeMap<TaskState, u
 }
 
 #[derive(QueryableByName)]
-struct Count {
+struct Submits {
+    #[diesel(sql_type = BigInt)]
+    account_id: i64,
     #[diesel(sql_type = BigInt)]
     count: i64,
 }
 
 /// Bound: generator, time.
-pub const SUBMITS_SINCE: &str =
-    "SELECT count(*) AS count FROM attempts WHERE generator = ? AND intended_at >= ? AND state <> 'withdrawn'";
+pub const SUBMITS_SINCE: &str = "SELECT t.account_id AS account_id, count(*) AS count \
+     FROM attempts a JOIN tasks t ON t.id = a.task_id \
+     WHERE a.generator = ? AND a.intended_at >= ? AND a.state <> 'withdrawn' GROUP BY t.account_id";
 
 pub fn submits_since(
     connection: &mut SqliteConnection,
     generator: &GeneratorName,
     since: Timestamp,
-) -> Result<u32, DbError> {
+) -> Result<BTreeMap<AccountId, u32>, DbError> {
     let counted = diesel::sql_query(SUBMITS_SINCE).bind::<Text, _>(generator.as_str()).bind::<BigInt, _>(since.0);
-    let counted: Count = counted.get_result(connection).map_err(db_error)?;
-    Ok(u32::try_from(counted.count).unwrap_or(u32::MAX))
+    let counted: Vec<Submits> = counted.load(connection).map_err(db_error)?;
+    let entry = |row: Submits| (AccountId(row.account_id), u32::try_from(row.count).unwrap_or(u32::MAX));
+    Ok(counted.into_iter().map(entry).collect())
 }
 
 #[derive(QueryableByName)]
