@@ -33,7 +33,8 @@ pub enum Step {
     Fetch,
     /// Ask for its end, and then about it by name, to see whether the end came.
     Cancel,
-    /// The time limit has passed: ask once more, cancel, and see what that proves.
+    /// The time limit has passed: ask once more (by name), and unless that ended the job or showed its piece, cancel it and
+    /// say what that proves. A job that is missing has no proved end.
     Expire,
     /// It has been looked at for long enough.
     EndWatch,

@@ -279,6 +279,7 @@ impl<'a> Draft<'a> {
         if !to.may_be_alive() {
             attempt.ended_at = Some(now);
             attempt.watch_until = None;
+            attempt.is_resend_due = false;
             if let Some(why) = why {
                 attempt.error = Some(why.to_owned());
             }

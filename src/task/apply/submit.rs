@@ -106,7 +106,7 @@ impl Draft<'_> {
     }
 
     fn is_resend_due(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| attempt.is_resend_due)
+        self.attempt.as_ref().is_some_and(|attempt| attempt.is_resend_due && attempt.state == AttemptState::Accepted)
     }
 
     /// The job was missing, and submitting its key again did not bring it back.

@@ -256,7 +256,7 @@ fn expire(story: &mut Story, generator: &mut Generator) {
         let answer = generator.poll(story, true);
         tell(story, Event::PollAnswered(answer));
     }
-    let is_ready = story.attempt.as_ref().is_some_and(|attempt| attempt.is_ready || attempt.is_resend_due);
+    let is_ready = story.attempt.as_ref().is_some_and(|attempt| attempt.is_ready);
     let is_over = !story.attempt.as_ref().is_some_and(|attempt| attempt.state.may_be_alive());
     if is_ready || is_over || (before.0 == TaskState::Held) {
         return;

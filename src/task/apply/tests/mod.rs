@@ -5,12 +5,15 @@
 //! - [`random`]: long random histories, and the audit trail that rebuilds them
 //! - [`liveness`]: a task with a bad generator on virtual time, until it ends or a person must decide
 //!
+//! - [`steps`]: what comes next, state by state, and the rules about time
+//!
 //! [`check`] is the list of promises; all of them go through it.
 
 mod liveness;
 mod matrix;
 mod random;
 mod rows;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
