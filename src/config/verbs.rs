@@ -77,15 +77,12 @@ fn read_lists(
     names: &[String],
     faults: &mut Faults<'_>,
 ) -> (Option<PollSpec>, Option<FindSpec>) {
-    let find = find.map(|mut find| {
-        let like = find.text("like", faults);
-        match (like, &poll) {
-            (None, _) => find,
-            (Some(like), Some(poll)) if like.value == "poll" => find.falling_back_on(poll),
-            (Some(like), _) => {
-                faults.at(&like.span, format!("like is {:?}, and a search can only be like \"poll\"", like.value));
-                find
-            }
+    let find = find.and_then(|mut find| match (find.text("like", faults), &poll) {
+        (None, _) => Some(find),
+        (Some(like), Some(poll)) if like.value == "poll" => Some(find.falling_back_on(poll)),
+        (Some(like), _) => {
+            faults.at(&like.span, format!("like is {:?}, and a search can only be like \"poll\"", like.value));
+            None
         }
     });
     let find = find.and_then(|section| read_find(section, submit, faults));
