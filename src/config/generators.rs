@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::error::Faults;
 use super::reader::{Placed, Section, text_of};
-use super::verbs;
+use super::verbs::{self, Verbs};
 use crate::generator::spec::{GeneratorSpec, Limits};
 use crate::task::GeneratorName;
 use crate::task::outcome::JobState;
@@ -84,34 +84,11 @@ fn read_one(
     let states = read_states(section.section("states", faults), faults);
     let dead_when = read_dead_when(section.section("dead_when", faults), &states, faults);
     let verbs = verbs::read(&mut section, is_blocking, faults);
-    let place = section.span.clone();
     if is_blocking {
-        check_blocking(&section, idempotent.as_ref(), faults);
+        check_blocking(&section, idempotent.as_ref(), detached.as_ref(), is_free_to_repeat, faults);
     } else {
-        if !states.values().any(|state| *state == JobState::Completed) {
-            let message = format!(
-                "[{0}.states] names no state that is \"completed\": no task would ever end; write theirs = \"completed\"",
-                section.name
-            );
-            faults.at(&place, message);
-        }
-        if let Some(detached) = &detached {
-            faults.at(&detached.span, "detached is for a blocking command; this generator is polled: remove it");
-        }
-    }
-    let is_detached = detached.as_ref().is_none_or(|value| value.value);
-    if let Some(detached) = detached.filter(|value| is_blocking && !value.value && !is_free_to_repeat) {
-        let why = "a plain child dies with the daemon, and its run is paid again: \
-                   detached = false needs free_to_repeat = true";
-        faults.at(&detached.span, why);
-    }
-    if let Some(idempotent) = idempotent.as_ref().filter(|value| value.value && !is_blocking)
-        && let Some(verbs) = &verbs
-        && !verbs.submit.call.command.names().any(|name| name == "key")
-    {
-        let why = "idempotent = true means that the same key is the same job, and submit never says {key}: \
-                   pass it, or remove idempotent";
-        faults.at(&idempotent.span, why);
+        check_polled(&section, &states, detached.as_ref(), faults);
+        check_idempotent(idempotent.as_ref(), verbs.as_ref(), faults);
     }
     section.finish(faults);
     let verbs = verbs.filter(|_| faults.count() == before)?;
@@ -120,7 +97,7 @@ fn read_one(
         creator: surroundings.creator.clone(),
         is_idempotent: idempotent.is_some_and(|value| value.value),
         is_free_to_repeat,
-        is_detached,
+        is_detached: detached.is_none_or(|value| value.value),
         allows_empty,
         cwd,
         env: values(env),
@@ -142,12 +119,52 @@ fn read_one(
     })
 }
 
+/// A polled generator must be able to say that a job is done, and nothing of it runs below the daemon.
+fn check_polled(
+    section: &Section<'_, '_>,
+    states: &BTreeMap<String, JobState>,
+    detached: Option<&Placed<bool>>,
+    faults: &mut Faults<'_>,
+) {
+    if !states.values().any(|state| *state == JobState::Completed) {
+        let why = format!(
+            "[{}.states] names no state that is \"completed\": no task would ever end; write theirs = \"completed\"",
+            section.name
+        );
+        faults.at(&section.span, why);
+    }
+    if let Some(detached) = detached {
+        faults.at(&detached.span, "detached is for a blocking command; this generator is polled: remove it");
+    }
+}
+
+/// A key that is never sent makes every repeat a new paid job.
+fn check_idempotent(idempotent: Option<&Placed<bool>>, verbs: Option<&Verbs>, faults: &mut Faults<'_>) {
+    let (Some(idempotent), Some(verbs)) = (idempotent.filter(|value| value.value), verbs) else { return };
+    if !verbs.submit.call.command.names().any(|name| name == "key") {
+        let why = "idempotent = true means that the same key is the same job, and submit never says {key}: \
+                   pass it, or remove idempotent";
+        faults.at(&idempotent.span, why);
+    }
+}
+
 /// A blocking command has no job that could be asked about.
-fn check_blocking(section: &Section<'_, '_>, idempotent: Option<&Placed<bool>>, faults: &mut Faults<'_>) {
+fn check_blocking(
+    section: &Section<'_, '_>,
+    idempotent: Option<&Placed<bool>>,
+    detached: Option<&Placed<bool>>,
+    is_free_to_repeat: bool,
+    faults: &mut Faults<'_>,
+) {
     if let Some(idempotent) = idempotent.filter(|value| value.value) {
         let why =
             "a blocking command is not sent twice with one key; if repeating costs nothing, say free_to_repeat = true";
         faults.at(&idempotent.span, why);
+    }
+    if let Some(detached) = detached.filter(|value| !value.value && !is_free_to_repeat) {
+        let why = "a plain child dies with the daemon, and its run is paid again: \
+                   detached = false needs free_to_repeat = true";
+        faults.at(&detached.span, why);
     }
     for key in ["poll_one", "find", "fetch", "cancel", "states", "dead_when"] {
         if section.has(key) {

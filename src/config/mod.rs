@@ -10,6 +10,7 @@ mod error;
 mod generators;
 mod places;
 mod reader;
+mod rules;
 mod verbs;
 
 pub use duration::{DurationError, format_duration, parse_duration};

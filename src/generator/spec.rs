@@ -17,6 +17,9 @@ use crate::task::policy::DeadWhen;
 use crate::task::retry::{Backoff, PollSchedule};
 use crate::task::{GeneratorName, Policy, Task};
 
+/// The length of every key: 128 bits in hexadecimal digits.
+const KEY_LEN: usize = 32;
+
 /// Template variables of every task.
 pub const TASK_NAMES: [&str; 10] =
     ["key", "task", "topic", "keywords", "category", "requirements", "tone", "priority", "account", "creator"];
@@ -320,6 +323,7 @@ impl GeneratorSpec {
                 values.set(name, stand_in.as_str());
             }
             self.set_task(&mut values, task);
+            values.set("key", &stand_in[..KEY_LEN]);
             call.command.render(&values, Path::new("/private"))?;
         }
         Ok(())
