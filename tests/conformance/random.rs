@@ -97,7 +97,7 @@ fn write(step: &Step, at: &mut i64, salt: usize) -> Write {
                 let mut asked = task(n, contentd::task::AccountId(*account));
                 asked.generator = GeneratorName(["even", "odd"][n % 2].into());
                 asked.priority = *priority;
-                asked.auto_approve = n % 3 != 0;
+                asked.auto_approve = !n.is_multiple_of(3);
                 asked.key = keyed.then(|| format!("key-{n}"));
                 asked.wake_at = (*delay > 0).then_some(Timestamp(*at + delay * 50_000));
                 if *is_claimed { claimed(asked, salt as i64) } else { new(asked) }
