@@ -1,0 +1,206 @@
+//! `io.contentd.Content`, `.Pool` and `.Accounts`: parameters and replies.
+
+use serde::{Deserialize, Serialize};
+
+use super::tasks::ImageValue;
+use crate::control::values::{TextOrNumber, WireTime};
+
+/// A content record on the wire.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ContentView {
+    /// Its number.
+    pub content_id: i64,
+    /// Its task.
+    pub task_id: String,
+    /// For whom.
+    pub account_id: i64,
+    /// Of the topic, at most 255 characters.
+    pub title: String,
+    /// The piece as it was written; null in lists, which do not carry pieces.
+    pub content: Option<String>,
+    /// Its HTML, sanitised; null in lists.
+    pub html_content: Option<String>,
+    /// The beginning of its text, at most 200 characters.
+    pub summary: String,
+    /// Strings, or objects with `url`.
+    pub images: Vec<ImageValue>,
+    /// The first image.
+    pub cover_image: Option<String>,
+    /// East Asian characters and other words.
+    pub word_count: u32,
+    /// The generator's own score.
+    pub quality_score: Option<f64>,
+    /// The task's category.
+    pub category: Option<String>,
+    /// `pending_review approved rejected`.
+    pub review_status: String,
+    /// `unpublished pooled published`.
+    pub publish_status: String,
+    /// SHA-256 in hexadecimal; an approval may name it.
+    pub content_hash: String,
+    /// When it was made.
+    pub created_at: WireTime,
+}
+
+/// A content record alone.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ContentReply {
+    /// The record.
+    pub content: ContentView,
+    /// Which version of the piece, from 1.
+    pub version: u32,
+    /// Who reviewed it.
+    pub reviewed_by: Option<String>,
+    /// Why.
+    pub review_reason: Option<String>,
+}
+
+/// A content record by number.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContentParams {
+    /// Which.
+    pub content_id: i64,
+}
+
+/// `List` of content records, newest first.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContentListParams {
+    /// Of this account: number or name.
+    #[serde(default)]
+    pub account: Option<TextOrNumber>,
+    /// `pending_review approved rejected`.
+    #[serde(default)]
+    pub review_status: Option<String>,
+    /// Of this task: id or prefix.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// At most so many (50; at most 1,000).
+    #[serde(default)]
+    pub limit: Option<i64>,
+    /// After so many.
+    #[serde(default)]
+    pub offset: Option<i64>,
+    /// Only records with a smaller number.
+    #[serde(default)]
+    pub before: Option<i64>,
+}
+
+/// Content records.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ContentsReply {
+    /// The records, without their pieces.
+    pub contents: Vec<ContentView>,
+}
+
+/// `Approve` and `Reject`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewParams {
+    /// Which.
+    pub content_id: i64,
+    /// The hash of what was looked at; another hash is refused.
+    #[serde(default)]
+    pub content_hash: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// An entry of the publish pool on the wire.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PoolView {
+    /// Its number.
+    pub pool_id: i64,
+    /// Which piece.
+    pub content_id: i64,
+    /// 1 to 10; 10 goes out first.
+    pub priority: u8,
+    /// Not before this time.
+    pub scheduled_at: WireTime,
+    /// `pending publishing published failed removed`.
+    pub status: String,
+    /// Publishing attempts that failed.
+    pub retry_count: u32,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+    /// When it went out.
+    pub published_at: Option<WireTime>,
+}
+
+/// `List` of the pool, in the order of going out.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolListParams {
+    /// Of this account: number or name.
+    #[serde(default)]
+    pub account: Option<TextOrNumber>,
+    /// `pending publishing published failed removed`; null: all but removed ones.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// At most so many (50; at most 1,000).
+    #[serde(default)]
+    pub limit: Option<i64>,
+    /// After so many.
+    #[serde(default)]
+    pub offset: Option<i64>,
+    /// Only entries with a smaller number.
+    #[serde(default)]
+    pub before: Option<i64>,
+}
+
+/// Pool entries.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PoolReply {
+    /// The entries.
+    pub entries: Vec<PoolView>,
+}
+
+/// An account on the wire.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct AccountView {
+    /// Its number.
+    pub account_id: i64,
+    /// Its name, unique.
+    pub name: String,
+    /// What another system calls it.
+    pub external_id: Option<String>,
+    /// Whether tasks are accepted for it.
+    pub is_enabled: bool,
+    /// When it was added.
+    pub created_at: WireTime,
+}
+
+/// `Add` of an account.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountAddParams {
+    /// Its name: not empty, not only digits.
+    pub name: String,
+    /// What another system calls it.
+    #[serde(default)]
+    pub external_id: Option<String>,
+}
+
+/// An account by number or name.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountParams {
+    /// Number or name.
+    pub account: TextOrNumber,
+}
+
+/// An account alone.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct AccountReply {
+    /// The account.
+    pub account: AccountView,
+}
+
+/// Accounts by number.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct AccountsReply {
+    /// The accounts.
+    pub accounts: Vec<AccountView>,
+}

@@ -1,0 +1,147 @@
+//! What can be asked of the daemon over its socket: one struct each for parameters and reply, one error each for a
+//! refusal, and [`Backend`], which the daemon implements and the server calls.
+//!
+//! No transport here and no rules about tasks. Field names are a promise to other programs: the IDL files in
+//! `control/idl` say the same for them, and a test holds the two together. The surprise: parameters come to the backend
+//! already judged for their form ([`checked`]), so a backend judges only what needs the database.
+
+pub mod checked;
+pub mod content;
+pub mod daemon;
+pub mod error;
+pub mod tasks;
+
+use futures_util::future::BoxFuture;
+
+use super::feed::FeedReader;
+use crate::task::{ContentId, CorrectedState};
+
+pub use checked::{
+    Bulk, CheckedSubmission, ContentQuery, ListQuery, PoolQuery, RetryMode, SettleDecision, StatisticsQuery, TaskQuery,
+    WaitQuery, WatchQuery,
+};
+pub use content::{
+    AccountAddParams, AccountParams, AccountReply, AccountView, AccountsReply, ContentListParams, ContentParams,
+    ContentReply, ContentView, ContentsReply, PoolListParams, PoolReply, PoolView, ReviewParams,
+};
+pub use daemon::{
+    ConfigReply, DrainReply, EmptyReply, GeneratorView, NoParams, PauseParams, PauseView, PausesReply, PingReply,
+    ReloadReply, StatusReply, VersionReply, WorkerView, WorkersReply,
+};
+pub use error::{ApiError, FieldFault};
+pub use tasks::{
+    AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryEntry, HistoryReply,
+    ImageValue, ListParams, PollAllReply, QueueParams, QueueReply, RetryParams, SetParams, SettleParams, ShowReply,
+    SkippedTask, StageParams, StageReply, StatisticsParams, StatisticsReply, Submission, SubmitBatchParams,
+    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskFilterParams, TaskParams, TaskRef, TaskReply,
+    TaskView, TasksReply, WaitParams, WaitReply, WatchParams, WatchReply,
+};
+
+/// Who calls, as the kernel says it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The process at the time of connecting.
+    pub pid: Option<i32>,
+    /// The user's name; the number where it has none.
+    pub name: String,
+}
+
+impl Peer {
+    /// `uid:name`, as `submitted_by` and `who` have it.
+    pub fn label(&self) -> String {
+        format!("{}:{}", self.uid, self.name)
+    }
+}
+
+/// An answer to come. Dropping it cancels the waiting, never what was committed.
+pub type Answer<T> = BoxFuture<'static, Result<T, ApiError>>;
+
+/// The daemon behind the socket. Every method may be called from several connections at once, never blocks the thread,
+/// and gives back a future that is polled on the server's runtime. Task arguments are ids or prefixes as people typed
+/// them; accounts are numbers or names.
+pub trait Backend: Send + Sync + 'static {
+    // io.contentd.Tasks
+
+    /// Submits tasks: all or none. One entry for a single submit; a key in an entry makes it safe to repeat.
+    /// `is_single` says that a fault is to be told as the error of one task rather than `BatchRefused`.
+    fn submit(
+        &self,
+        peer: Peer,
+        tasks: Vec<CheckedSubmission>,
+        is_single: bool,
+        dry_run: bool,
+    ) -> Answer<Vec<Submitted>>;
+    /// One task.
+    fn status(&self, peer: Peer, task: String) -> Answer<TaskReply>;
+    /// Everything about one task.
+    fn show(&self, peer: Peer, task: String) -> Answer<ShowReply>;
+    /// Its audit trail.
+    fn history(&self, peer: Peer, task: String) -> Answer<HistoryReply>;
+    /// Tasks, newest first.
+    fn list(&self, peer: Peer, query: ListQuery) -> Answer<TasksReply>;
+    /// Pending tasks in the order of running.
+    fn queue(&self, peer: Peer, limit: u32, offset: u32) -> Answer<QueueReply>;
+    /// The piece of a completed task, else `NoResult`.
+    fn result(&self, peer: Peer, task: String) -> Answer<ContentReply>;
+    /// Cancels. One task by id is refused with its error; of several, those are skipped that cannot be.
+    fn cancel(&self, peer: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply>;
+    /// Starts final tasks again; as [`Backend::cancel`] for one and several.
+    fn retry(&self, peer: Peer, which: Bulk, mode: RetryMode, dry_run: bool) -> Answer<BulkReply>;
+    /// Corrects a state.
+    fn correct(&self, peer: Peer, task: String, to: CorrectedState, reason: String, abandon: bool)
+    -> Answer<TaskReply>;
+    /// Decides a held task.
+    fn settle(&self, peer: Peer, task: String, decision: SettleDecision) -> Answer<TaskReply>;
+    /// Changes the priority of a waiting task.
+    fn set_priority(&self, peer: Peer, task: String, priority: u8) -> Answer<TaskReply>;
+    /// Deletes what finished more than so many days ago.
+    fn cleanup(&self, peer: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply>;
+    /// Statistics.
+    fn statistics(&self, peer: Peer, query: StatisticsQuery) -> Answer<StatisticsReply>;
+    /// Waits. Every reply but the last has `changed`; the backend ends the feed after the last.
+    fn wait(&self, peer: Peer, query: WaitQuery) -> Answer<FeedReader<WaitReply>>;
+    /// Tells committed changes until the reader goes or the daemon stops.
+    fn watch(&self, peer: Peer, query: WatchQuery) -> Answer<FeedReader<WatchReply>>;
+    /// Asks the generator about one task, now, and answers when that is done.
+    fn poll(&self, peer: Peer, task: String) -> Answer<TaskReply>;
+    /// Asks about everything in flight, now.
+    fn poll_all(&self, peer: Peer) -> Answer<PollAllReply>;
+
+    // io.contentd.Content, .Pool, .Accounts
+
+    /// Content records, newest first, without their pieces.
+    fn content_list(&self, peer: Peer, query: ContentQuery) -> Answer<ContentsReply>;
+    /// One content record.
+    fn content_get(&self, peer: Peer, content_id: ContentId) -> Answer<ContentReply>;
+    /// Approves (`true`) or rejects; `expected_hash` names what was looked at.
+    fn content_review(&self, peer: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply>;
+    /// The publish pool in the order of going out.
+    fn pool_list(&self, peer: Peer, query: PoolQuery) -> Answer<PoolReply>;
+    /// Adds an account.
+    fn account_add(&self, peer: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply>;
+    /// Accounts by number.
+    fn account_list(&self, peer: Peer) -> Answer<AccountsReply>;
+    /// One account.
+    fn account_get(&self, peer: Peer, account: String) -> Answer<AccountReply>;
+
+    // io.contentd.Daemon
+
+    /// How the daemon stands.
+    fn daemon_status(&self, peer: Peer) -> Answer<StatusReply>;
+    /// Each worker's state.
+    fn workers(&self, peer: Peer) -> Answer<WorkersReply>;
+    /// No new submits, of what is named.
+    fn pause(&self, peer: Peer, what: PauseParams) -> Answer<PausesReply>;
+    /// New submits again, of exactly what is named.
+    fn resume(&self, peer: Peer, what: PauseParams) -> Answer<PausesReply>;
+    /// The effective configuration, secrets left out.
+    fn config(&self, peer: Peer) -> Answer<ConfigReply>;
+    /// Answers, then drains and exits.
+    fn drain(&self, peer: Peer) -> Answer<DrainReply>;
+    /// Reads the configuration again.
+    fn reload(&self, peer: Peer) -> Answer<ReloadReply>;
+}

@@ -1,0 +1,297 @@
+//! The client that contentctl uses: finds the socket, calls, and says what went wrong in words that help.
+//!
+//! Blocking: a command line waits for one answer at a time. The surprise: a repeat after a cut connection is safe only
+//! because whatever is repeated carries a key; nothing else is repeated.
+
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::api::ApiError;
+use super::protocol::{Call, Frames, MAX_MESSAGE_BYTES, Reply};
+use super::socket::check_private_dir;
+
+/// The system's socket, which is tried first.
+pub const SYSTEM_SOCKET: &str = "/run/contentd/contentd.sock";
+/// The longest reply that is read: a hostile socket must not fill our memory.
+const MAX_REPLY_READ: usize = 64 << 20;
+
+/// What went wrong.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Nobody answers at any place.
+    #[error("{}", unreachable_message(.tried))]
+    Unreachable {
+        /// Where it was tried, and what the system said.
+        tried: Vec<(PathBuf, io::Error)>,
+    },
+    /// The connection ended in the middle of a call.
+    #[error("the connection to {path} was cut before the answer came: {source}")]
+    Cut {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The daemon refused.
+    #[error(transparent)]
+    Refused(#[from] ApiError),
+    /// The daemon refused with an error that this client does not know.
+    #[error("{name}{}", if parameters.is_null() { String::new() } else { format!(" {parameters}") })]
+    Unknown {
+        /// Its name.
+        name: String,
+        /// What came with it.
+        parameters: Value,
+    },
+    /// What came is no answer to what was asked.
+    #[error("the answer cannot be read: {0}")]
+    Unreadable(String),
+    /// What is to be sent does not fit.
+    #[error("the message has {bytes} bytes and {MAX_MESSAGE_BYTES} fit; submit it as a file, which goes in parts")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+impl ClientError {
+    /// Whether the same call may succeed a moment later: the daemon restarts.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Cut { .. } => true,
+            Self::Refused(error) => error.is_passing(),
+            _ => false,
+        }
+    }
+}
+
+fn unreachable_message(tried: &[(PathBuf, io::Error)]) -> String {
+    let mut message = String::from("cannot reach contentd:");
+    for (path, error) in tried {
+        message.push_str(&format!("\n  {}: {}", path.display(), cause(path, error)));
+    }
+    if tried.iter().all(|(_, error)| error.kind() == io::ErrorKind::NotFound) {
+        message.push_str(
+            "\nis it running? `systemctl status contentd` tells; --socket or CONTENTD_SOCKET name another place",
+        );
+    }
+    message
+}
+
+fn cause(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no socket".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nobody listens (the daemon has ended without removing it)".to_owned(),
+        io::ErrorKind::PermissionDenied => match group_of(path) {
+            Some(group) => {
+                format!("you may not use it; join group {group} (`sudo usermod -aG {group} $USER`, then log in again)")
+            }
+            None => "you may not use it".to_owned(),
+        },
+        _ => error.to_string(),
+    }
+}
+
+/// The group that owns the socket, or the directory where that is what refuses.
+fn group_of(path: &Path) -> Option<String> {
+    let meta = match std::fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(_) => std::fs::metadata(path.parent()?).ok()?,
+    };
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let name = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(meta.gid())).then(|| name.to_owned())
+    });
+    Some(name.unwrap_or_else(|| meta.gid().to_string()))
+}
+
+/// Where to look for the socket. The environment comes in as arguments.
+pub fn places(named: Option<PathBuf>, runtime_dir: Option<PathBuf>, uid: u32) -> Vec<PathBuf> {
+    if let Some(path) = named {
+        return vec![path];
+    }
+    let mut places = vec![PathBuf::from(SYSTEM_SOCKET)];
+    match runtime_dir.filter(|dir| dir.is_absolute()) {
+        Some(dir) => places.push(dir.join("contentd/contentd.sock")),
+        None => places.push(PathBuf::from(format!("/tmp/contentd-{uid}/contentd.sock"))),
+    }
+    places
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    path: PathBuf,
+    frames: Frames,
+}
+
+impl Client {
+    /// Connects to the first place where somebody answers.
+    pub fn connect(places: &[PathBuf]) -> Result<Self, ClientError> {
+        let mut tried = Vec::new();
+        for path in places {
+            match connect_to(path) {
+                Ok(stream) => {
+                    let frames = Frames::new(MAX_REPLY_READ);
+                    return Ok(Self { stream, path: path.clone(), frames });
+                }
+                Err(error) => tried.push((path.clone(), error)),
+            }
+        }
+        Err(ClientError::Unreachable { tried })
+    }
+
+    /// Which socket it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Calls and waits for the one reply.
+    pub fn call<P: Serialize, R: DeserializeOwned>(&mut self, method: &str, parameters: &P) -> Result<R, ClientError> {
+        self.send(method, parameters, false)?;
+        parsed(self.receive(None)?.parameters)
+    }
+
+    /// Calls for several replies and hands each on as it comes, until the last, or until `each` says `Break`.
+    /// `deadline` bounds the whole.
+    pub fn call_more<P, R, E>(
+        &mut self,
+        method: &str,
+        parameters: &P,
+        deadline: Option<Instant>,
+        mut each: impl FnMut(R) -> Result<std::ops::ControlFlow<()>, E>,
+    ) -> Result<(), E>
+    where
+        P: Serialize,
+        R: DeserializeOwned,
+        E: From<ClientError>,
+    {
+        self.send(method, parameters, true)?;
+        loop {
+            let reply = self.receive(deadline)?;
+            let continues = reply.continues == Some(true);
+            if each(parsed(reply.parameters)?)?.is_break() || !continues {
+                return Ok(());
+            }
+        }
+    }
+
+    fn send<P: Serialize>(&mut self, method: &str, parameters: &P, more: bool) -> Result<(), ClientError> {
+        let call = Call { method, parameters, more, oneway: false };
+        let mut frame = serde_json::to_vec(&call).map_err(|error| ClientError::Unreadable(error.to_string()))?;
+        if frame.len() > MAX_MESSAGE_BYTES {
+            return Err(ClientError::TooLong { bytes: frame.len() });
+        }
+        frame.push(0);
+        match self.stream.write_all(&frame) {
+            Ok(()) => Ok(()),
+            // A server that has refused already (too many connections, too long) has said why: that is read below.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(source) => Err(ClientError::Cut { path: self.path.clone(), source }),
+        }
+    }
+
+    fn receive(&mut self, deadline: Option<Instant>) -> Result<Reply, ClientError> {
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            let frame = self.frames.next_frame().map_err(|error| ClientError::Unreadable(error.to_string()))?;
+            if let Some(frame) = frame {
+                let reply = Reply::read(&frame).map_err(|error| ClientError::Unreadable(error.to_string()))?;
+                return match &reply.error {
+                    Some(_) => Err(refusal(reply)),
+                    None => Ok(reply),
+                };
+            }
+            let count = self.read_until(&mut bytes, deadline)?;
+            self.frames.push(&bytes[..count]);
+        }
+    }
+
+    fn read_until(&mut self, bytes: &mut [u8], deadline: Option<Instant>) -> Result<usize, ClientError> {
+        let cut = |source| ClientError::Cut { path: self.path.clone(), source };
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(ClientError::TimedOut);
+            }
+            self.stream.set_read_timeout(left).map_err(cut)?;
+            match self.stream.read(bytes) {
+                Ok(0) => return Err(cut(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(ClientError::TimedOut),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(cut(error)),
+            }
+        }
+    }
+}
+
+fn connect_to(path: &Path) -> io::Result<UnixStream> {
+    // Anybody may make a directory in /tmp: a socket there is trusted only in a directory that is ours.
+    if path.starts_with("/tmp")
+        && let Some(parent) = path.parent().filter(|parent| parent.starts_with("/tmp/contentd-"))
+        && parent.exists()
+    {
+        check_private_dir(parent).map_err(|error| io::Error::other(error.to_string()))?;
+    }
+    UnixStream::connect(path)
+}
+
+fn parsed<R: DeserializeOwned>(parameters: Value) -> Result<R, ClientError> {
+    let parameters = if parameters.is_null() { Value::Object(serde_json::Map::new()) } else { parameters };
+    serde_json::from_value(parameters).map_err(|error| ClientError::Unreadable(error.to_string()))
+}
+
+fn refusal(reply: Reply) -> ClientError {
+    let name = reply.error.unwrap_or_default();
+    let mut whole = serde_json::Map::new();
+    whole.insert("error".to_owned(), Value::String(name.clone()));
+    if reply.parameters.as_object().is_some_and(|parameters| !parameters.is_empty()) {
+        whole.insert("parameters".to_owned(), reply.parameters.clone());
+    }
+    match serde_json::from_value::<ApiError>(Value::Object(whole)) {
+        Ok(error) => ClientError::Refused(error),
+        Err(_) => ClientError::Unknown { name, parameters: reply.parameters },
+    }
+}
+
+/// How long to wait between two tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Calls on a fresh connection, and again for `retry_for` after `Draining` or a cut connection. A socket that is not
+/// there at the first try is an error at once; at a later one the daemon is restarting.
+pub fn call_repeatedly<R>(
+    places: &[PathBuf],
+    retry_for: Duration,
+    mut call: impl FnMut(&mut Client) -> Result<R, ClientError>,
+) -> Result<R, ClientError> {
+    let until = Instant::now() + retry_for;
+    let mut is_first = true;
+    loop {
+        let result = Client::connect(places).and_then(|mut client| call(&mut client));
+        let error = match result {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let is_restarting = !is_first && matches!(error, ClientError::Unreachable { .. });
+        if !(error.is_passing() || is_restarting) || Instant::now() >= until {
+            return Err(error);
+        }
+        is_first = false;
+        std::thread::sleep(RETRY_PAUSE);
+    }
+}

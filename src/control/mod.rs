@@ -1,0 +1,31 @@
+//! Control: Varlink on a unix socket, the only way in for people and programs.
+//!
+//! | file | question |
+//! | --- | --- |
+//! | [`api`] | what can be asked, answered and refused? (one struct each; [`api::Backend`] is what the daemon implements) |
+//! | [`views`] | how do the core's records look on the wire? |
+//! | [`values`] | how are times, durations and names read and written? |
+//! | [`feed`] | how does a stream reach a reader that may be slow? |
+//! | [`protocol`] | what is a message? |
+//! | [`idl`] | what do we say of ourselves? |
+//! | [`routes`] | which method is which? |
+//! | [`staging`] | where is a batch that is larger than a message? |
+//! | [`server`] | who is connected, and what may they cost us? |
+//! | [`socket`] | where is it, and is it ours? |
+//! | [`client`] | how does contentctl call? |
+//!
+//! Nothing here decides anything about tasks: a call is read, judged for its form, handed to the backend, and its
+//! answer written. Every byte that a client sends is untrusted. The surprise: a wrong parameter is an answer, not the
+//! end of the connection.
+
+pub mod api;
+pub mod client;
+pub mod feed;
+pub mod idl;
+pub mod protocol;
+pub mod routes;
+pub mod server;
+pub mod socket;
+pub mod staging;
+pub mod values;
+pub mod views;

@@ -1,0 +1,393 @@
+//! From a method's name to the backend and back: which parameters it takes, which replies it gives.
+//!
+//! Nothing is decided here but form. The surprise: a reply is serialised at once, in parts where the caller takes
+//! several and it is long, so that the connection handles nothing but bytes.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use serde::Serialize;
+use serde_json::json;
+
+use super::api::{
+    AccountAddParams, AccountParams, ApiError, Backend, CancelParams, CleanupParams, ContentListParams, ContentParams,
+    CorrectParams, HistoryReply, ListParams, NoParams, PauseParams, Peer, PingReply, PoolListParams, QueueParams,
+    QueueReply, RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams, SubmitBatchParams,
+    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply, VersionReply, WaitParams,
+    WatchParams, checked,
+};
+use super::feed::FeedReader;
+use super::idl::{INTERFACES, interface};
+use super::protocol::{CallHead, MAX_REPLY_BYTES, read_parameters};
+use super::staging::Staging;
+use crate::task::ContentId;
+
+/// The parameters of replies, serialised.
+pub type Bodies = Vec<Vec<u8>>;
+
+/// What a call comes to.
+pub enum Routed {
+    /// Some replies at once; all but the last continue. Runs to its end whether the caller waits or not.
+    Once(BoxFuture<'static, Result<Bodies, ApiError>>),
+    /// Replies as they come, each with whether it is the last; ends early when the caller goes.
+    Stream(BoxFuture<'static, Result<Replies, ApiError>>),
+}
+
+/// Replies as they come.
+pub type Replies = BoxStream<'static, Result<Part, ApiError>>;
+
+/// One reply of a stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// Its parameters.
+    pub body: Vec<u8>,
+    /// Whether it ends the stream.
+    pub is_last: bool,
+}
+
+/// What routes need beside the call.
+pub struct Router {
+    /// The daemon.
+    pub backend: Arc<dyn Backend>,
+    /// Batches in parts.
+    pub staging: Staging,
+}
+
+/// How many bytes of a list go into one reply where the caller takes several.
+const PART_BYTES: usize = 1 << 20;
+
+fn to_body<T: Serialize>(reply: &T) -> Result<Vec<u8>, ApiError> {
+    let body = serde_json::to_vec(reply).map_err(ApiError::internal)?;
+    if body.len() > MAX_REPLY_BYTES {
+        return Err(ApiError::ReplyTooLarge { bytes: body.len() as u64, limit: MAX_REPLY_BYTES as u64 });
+    }
+    Ok(body)
+}
+
+/// A list as one reply, or as several where the caller takes them.
+fn in_parts<T, R>(items: Vec<T>, more: bool, wrap: impl Fn(Vec<T>) -> R) -> Result<Bodies, ApiError>
+where
+    T: Serialize,
+    R: Serialize,
+{
+    if !more {
+        return Ok(vec![to_body(&wrap(items))?]);
+    }
+    let mut bodies = Vec::new();
+    let mut part = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        let size = serde_json::to_vec(&item).map_err(ApiError::internal)?.len();
+        if bytes + size > PART_BYTES && !part.is_empty() {
+            bodies.push(to_body(&wrap(std::mem::take(&mut part)))?);
+            bytes = 0;
+        }
+        bytes += size;
+        part.push(item);
+    }
+    if !part.is_empty() || bodies.is_empty() {
+        bodies.push(to_body(&wrap(part))?);
+    }
+    Ok(bodies)
+}
+
+fn once<T: Serialize + 'static>(answer: BoxFuture<'static, Result<T, ApiError>>) -> Routed {
+    Routed::Once(answer.map(|reply| Ok(vec![to_body(&reply?)?])).boxed())
+}
+
+fn now<T: Serialize>(reply: &T) -> Routed {
+    Routed::Once(std::future::ready(to_body(reply).map(|body| vec![body])).boxed())
+}
+
+fn streamed<T>(
+    answer: BoxFuture<'static, Result<FeedReader<T>, ApiError>>,
+    is_last: fn(&T) -> bool,
+) -> BoxFuture<'static, Result<Replies, ApiError>>
+where
+    T: Serialize + Send + 'static,
+{
+    let to_part = move |item: Result<T, ApiError>| {
+        item.and_then(|item| Ok(Part { body: to_body(&item)?, is_last: is_last(&item) }))
+    };
+    answer
+        .map(move |reader| {
+            let items = stream::unfold(reader?, |mut reader| async { reader.next().await.map(|item| (item, reader)) });
+            Ok(items.map(to_part).boxed())
+        })
+        .boxed()
+}
+
+/// Of a stream, its last reply alone: for a caller that takes one.
+fn last_of(replies: BoxFuture<'static, Result<Replies, ApiError>>) -> BoxFuture<'static, Result<Replies, ApiError>> {
+    replies
+        .map(|replies| {
+            let kept = replies?.filter(|part| std::future::ready(part.as_ref().map_or(true, |part| part.is_last)));
+            Ok(kept.boxed())
+        })
+        .boxed()
+}
+
+impl Router {
+    /// Finds the method and starts the call.
+    pub fn route(&self, peer: &Peer, head: &CallHead, frame: &[u8]) -> Result<Routed, ApiError> {
+        let Some((interface_name, method)) = head.split() else {
+            return Err(ApiError::InterfaceNotFound { interface: head.method.clone() });
+        };
+        let routed = match interface_name {
+            "org.varlink.service" => service(method, frame)?,
+            "io.contentd.Tasks" => match self.tasks_asking(peer, method, head, frame)? {
+                Some(routed) => Some(routed),
+                None => self.tasks_changing(peer, method, head, frame)?,
+            },
+            "io.contentd.Content" => self.content(peer, method, frame)?,
+            "io.contentd.Pool" | "io.contentd.Accounts" => self.pool_and_accounts(peer, &head.method, frame)?,
+            "io.contentd.Daemon" => self.daemon(peer, method, frame)?,
+            _ => return Err(ApiError::InterfaceNotFound { interface: interface_name.to_owned() }),
+        };
+        routed.ok_or_else(|| ApiError::MethodNotFound { method: head.method.clone() })
+    }
+
+    fn tasks_asking(
+        &self,
+        peer: &Peer,
+        method: &str,
+        head: &CallHead,
+        frame: &[u8],
+    ) -> Result<Option<Routed>, ApiError> {
+        let (backend, peer, more) = (&self.backend, peer.clone(), head.wants_more());
+        Ok(Some(match method {
+            "Status" => once(backend.status(peer, task_of(frame)?)),
+            "Show" => once(backend.show(peer, task_of(frame)?)),
+            "Result" => once(backend.result(peer, task_of(frame)?)),
+            "History" => {
+                let answer = backend.history(peer, task_of(frame)?);
+                Routed::Once(
+                    answer.map(move |reply| in_parts(reply?.events, more, |events| HistoryReply { events })).boxed(),
+                )
+            }
+            "List" => {
+                let answer = backend.list(peer, read_parameters::<ListParams>(frame)?.try_into()?);
+                Routed::Once(
+                    answer.map(move |reply| in_parts(reply?.tasks, more, |tasks| TasksReply { tasks })).boxed(),
+                )
+            }
+            "Queue" => {
+                let params = read_parameters::<QueueParams>(frame)?;
+                let (limit, offset) = checked::page(params.limit, params.offset)?;
+                let answer = backend.queue(peer, limit, offset);
+                let parts = move |reply: QueueReply| {
+                    let size = reply.size;
+                    in_parts(reply.tasks, more, move |tasks| QueueReply { size, tasks })
+                };
+                Routed::Once(answer.map(move |reply| parts(reply?)).boxed())
+            }
+            "Statistics" => once(backend.statistics(peer, read_parameters::<StatisticsParams>(frame)?.try_into()?)),
+            "Wait" => {
+                let query = read_parameters::<WaitParams>(frame)?.try_into()?;
+                let replies = streamed(backend.wait(peer, query), |reply| reply.changed.is_none());
+                Routed::Stream(if more { replies } else { last_of(replies) })
+            }
+            "Watch" => {
+                let query = read_parameters::<WatchParams>(frame)?.try_into()?;
+                if !more {
+                    return Err(ApiError::ExpectedMore);
+                }
+                Routed::Stream(streamed(backend.watch(peer, query), |_| false))
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn tasks_changing(
+        &self,
+        peer: &Peer,
+        method: &str,
+        head: &CallHead,
+        frame: &[u8],
+    ) -> Result<Option<Routed>, ApiError> {
+        let backend = &self.backend;
+        let more = head.wants_more();
+        Ok(Some(match method {
+            "Submit" | "SubmitBatch" | "Stage" | "SubmitStaged" => self.submitting(peer, method, more, frame)?,
+            "Cancel" => {
+                let params = read_parameters::<CancelParams>(frame)?;
+                let dry_run = params.dry_run == Some(true);
+                once(backend.cancel(peer.clone(), params.check()?, dry_run))
+            }
+            "Retry" => {
+                let params = read_parameters::<RetryParams>(frame)?;
+                let dry_run = params.dry_run == Some(true);
+                let (which, mode) = params.check()?;
+                once(backend.retry(peer.clone(), which, mode, dry_run))
+            }
+            "Correct" => {
+                let params = read_parameters::<CorrectParams>(frame)?;
+                let to = checked::corrected_state(&params.state)?;
+                let reason = checked::reason(&params.reason)?;
+                once(backend.correct(peer.clone(), params.task, to, reason, params.abandon == Some(true)))
+            }
+            "Settle" => {
+                let (task, decision) = read_parameters::<SettleParams>(frame)?.check()?;
+                once(backend.settle(peer.clone(), task, decision))
+            }
+            "Set" => {
+                let params = read_parameters::<SetParams>(frame)?;
+                let priority = checked::priority(params.priority)?;
+                once(backend.set_priority(peer.clone(), params.task, priority))
+            }
+            "Cleanup" => {
+                let params = read_parameters::<CleanupParams>(frame)?;
+                let days = checked::cleanup_days(params.days)?;
+                once(backend.cleanup(peer.clone(), days, params.dry_run == Some(true)))
+            }
+            "Poll" => once(backend.poll(peer.clone(), task_of(frame)?)),
+            "PollAll" => {
+                read_parameters::<NoParams>(frame)?;
+                once(backend.poll_all(peer.clone()))
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn submitting(&self, peer: &Peer, method: &str, more: bool, frame: &[u8]) -> Result<Routed, ApiError> {
+        let in_order = move |tasks: Vec<Submitted>| in_parts(tasks, more, |tasks| SubmitBatchReply { tasks });
+        match method {
+            "Submit" => {
+                let params = read_parameters::<SubmitParams>(frame)?;
+                let task = checked::single(&params.task)?;
+                let answer = self.backend.submit(peer.clone(), vec![task], true, params.dry_run == Some(true));
+                let first = |tasks: Vec<Submitted>| {
+                    tasks.into_iter().next().ok_or_else(|| ApiError::internal("a submit gave no task"))
+                };
+                Ok(once(answer.map(move |tasks| first(tasks?)).boxed()))
+            }
+            "SubmitBatch" => {
+                let params = read_parameters::<SubmitBatchParams>(frame)?;
+                let tasks = checked::batch(&params.tasks)?;
+                let answer = self.backend.submit(peer.clone(), tasks, false, params.dry_run == Some(true));
+                Ok(Routed::Once(answer.map(move |tasks| in_order(tasks?)).boxed()))
+            }
+            "Stage" => {
+                let params = read_parameters::<StageParams>(frame)?;
+                let staged = self.staging.put(peer.uid, params, frame.len())?;
+                Ok(now(&staged))
+            }
+            _ => {
+                let params = read_parameters::<SubmitStagedParams>(frame)?;
+                let (backend, peer, staging) = (Arc::clone(&self.backend), peer.clone(), self.staging.clone());
+                Ok(Routed::Once(
+                    async move {
+                        let parts = staging.parts(peer.uid, &params.batch, params.parts)?;
+                        // A batch of many megabytes: judged where nobody waits for this thread.
+                        let judged = move || checked::batch(parts.iter().flat_map(|part| part.iter()));
+                        let tasks = tokio::task::spawn_blocking(judged).await.map_err(ApiError::internal)??;
+                        let is_dry_run = params.dry_run == Some(true);
+                        let submitted = backend.submit(peer.clone(), tasks, false, is_dry_run).await?;
+                        if !is_dry_run {
+                            staging.forget(peer.uid, &params.batch);
+                        }
+                        in_order(submitted)
+                    }
+                    .boxed(),
+                ))
+            }
+        }
+    }
+
+    fn content(&self, peer: &Peer, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
+        let backend = &self.backend;
+        Ok(Some(match method {
+            "List" => {
+                once(backend.content_list(peer.clone(), read_parameters::<ContentListParams>(frame)?.try_into()?))
+            }
+            "Get" => {
+                let content_id = ContentId(read_parameters::<ContentParams>(frame)?.content_id);
+                once(backend.content_get(peer.clone(), content_id))
+            }
+            "Approve" => once(backend.content_review(peer.clone(), true, read_parameters::<ReviewParams>(frame)?)),
+            "Reject" => once(backend.content_review(peer.clone(), false, read_parameters::<ReviewParams>(frame)?)),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn pool_and_accounts(&self, peer: &Peer, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
+        let backend = &self.backend;
+        Ok(Some(match method {
+            "io.contentd.Pool.List" => {
+                once(backend.pool_list(peer.clone(), read_parameters::<PoolListParams>(frame)?.try_into()?))
+            }
+            "io.contentd.Accounts.Add" => {
+                let params = read_parameters::<AccountAddParams>(frame)?;
+                let name = checked::account_name(&params.name)?;
+                once(backend.account_add(peer.clone(), name, params.external_id))
+            }
+            "io.contentd.Accounts.List" => {
+                read_parameters::<NoParams>(frame)?;
+                once(backend.account_list(peer.clone()))
+            }
+            "io.contentd.Accounts.Get" => {
+                once(backend.account_get(peer.clone(), read_parameters::<AccountParams>(frame)?.account.0))
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn daemon(&self, peer: &Peer, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
+        let backend = &self.backend;
+        if let "Pause" | "Resume" = method {
+            let params = read_parameters::<PauseParams>(frame)?;
+            let is_pause = method == "Pause";
+            let answer =
+                if is_pause { backend.pause(peer.clone(), params) } else { backend.resume(peer.clone(), params) };
+            return Ok(Some(once(answer)));
+        }
+        // A method that does not exist is said so whatever its parameters are.
+        if matches!(method, "Ping" | "GetVersion" | "GetStatus" | "Workers" | "GetConfig" | "Drain" | "Reload") {
+            read_parameters::<NoParams>(frame)?;
+        }
+        Ok(Some(match method {
+            "Ping" => now(&PingReply { pid: std::process::id() }),
+            "GetVersion" => now(&VersionReply { version: env!("CARGO_PKG_VERSION").to_owned() }),
+            "GetStatus" => once(backend.daemon_status(peer.clone())),
+            "Workers" => once(backend.workers(peer.clone())),
+            "GetConfig" => once(backend.config(peer.clone())),
+            "Drain" => once(backend.drain(peer.clone())),
+            "Reload" => once(backend.reload(peer.clone())),
+            _ => return Ok(None),
+        }))
+    }
+}
+
+fn task_of(frame: &[u8]) -> Result<String, ApiError> {
+    Ok(read_parameters::<TaskParams>(frame)?.task)
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DescriptionParams {
+    interface: String,
+}
+
+fn service(method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
+    match method {
+        "GetInfo" => {
+            read_parameters::<NoParams>(frame)?;
+            let names: Vec<&str> = INTERFACES.iter().map(|interface| interface.name).collect();
+            Ok(Some(now(&json!({
+                "vendor": "contentd",
+                "product": "contentd",
+                "version": env!("CARGO_PKG_VERSION"),
+                "url": "https://varlink.org",
+                "interfaces": names,
+            }))))
+        }
+        "GetInterfaceDescription" => {
+            let name = read_parameters::<DescriptionParams>(frame)?.interface;
+            let found = interface(&name).ok_or(ApiError::InterfaceNotFound { interface: name })?;
+            Ok(Some(now(&json!({ "description": found.description }))))
+        }
+        _ => Ok(None),
+    }
+}

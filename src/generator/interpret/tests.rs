@@ -1,0 +1,1 @@
+//! Tests of the answers, built by hand and on the sweeps.
