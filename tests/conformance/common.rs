@@ -24,10 +24,10 @@ use tempfile::TempDir;
 pub const START: i64 = 1_700_000_000_000;
 
 /// A backend and its questions.
-pub struct Side {
-    pub backend: Box<dyn Backend>,
+pub struct Side<B: AsBackend + ?Sized = dyn Backend> {
     pub queries: Arc<dyn Queries>,
     _directory: Option<TempDir>,
+    pub backend: Box<B>,
 }
 
 pub fn memory() -> Side {
@@ -38,6 +38,23 @@ pub fn memory() -> Side {
 pub fn sqlite() -> Side {
     let (backend, queries, directory) = real();
     Side { backend: Box::new(backend), queries: Arc::new(queries), _directory: Some(directory) }
+}
+
+/// A backend of a known type, or any.
+pub trait AsBackend {
+    fn as_backend(&mut self) -> &mut dyn Backend;
+}
+
+impl AsBackend for SqliteBackend {
+    fn as_backend(&mut self) -> &mut dyn Backend {
+        self
+    }
+}
+
+impl AsBackend for dyn Backend {
+    fn as_backend(&mut self) -> &mut dyn Backend {
+        self
+    }
 }
 
 /// A real database in a directory that lives as long as the third part.
@@ -51,9 +68,19 @@ pub fn open(path: &Path) -> sqlite::Opened {
     sqlite::open(path, 2).unwrap_or_else(|error| panic!("{error}"))
 }
 
-impl Side {
+impl Side<SqliteBackend> {
+    pub fn of(backend: SqliteBackend, queries: SqliteQueries) -> Self {
+        Self { backend: Box::new(backend), queries: Arc::new(queries), _directory: None }
+    }
+
+    pub fn into_backend(self) -> SqliteBackend {
+        *self.backend
+    }
+}
+
+impl<B: AsBackend + ?Sized> Side<B> {
     pub fn write(&mut self, write: Write) -> Result<Written, WriteError> {
-        one(self.backend.as_mut(), write)
+        one(self.backend.as_backend(), write)
     }
 
     pub fn account(&mut self, name: &str) -> Account {

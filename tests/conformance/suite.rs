@@ -6,7 +6,7 @@ use contentd::store::{DbError, LookupError};
 use contentd::task::content::{PoolState, PublishState, ReviewMove, ReviewState};
 use contentd::task::outcome::{JobState, SubmitAnswer};
 use contentd::task::{
-    AccountId, AttemptState, ContentId, CorrectedState, Event, GeneratorName, Refusal, Settlement, TaskId, TaskState,
+    AccountId, AttemptState, ContentId, CorrectedState, Event, GeneratorName, Settlement, TaskId, TaskMove, TaskState,
     Timestamp,
 };
 
@@ -202,10 +202,13 @@ fn late_messages_change_nothing(mut side: Side) {
     assert_eq!(side.write(about(2)), Err(WriteError::Stale { asked: 2, current: 1 }));
     side.write(about(1)).unwrap();
     let before = side.queries.task(&id(1)).unwrap();
-    assert!(matches!(
-        side.write(about(1)),
-        Err(WriteError::Refused { refusal: Refusal::Illegal(_), state: TaskState::Submitted, .. })
-    ));
+    let again = side.write(event_of(&id(1), START + 2, Event::Claimed { key: key_of(&id(1), 2) }));
+    let refused = WriteError::Refused {
+        task_id: id(1),
+        state: TaskState::Submitted,
+        refusal: TaskState::Submitted.after(TaskMove::Claimed).unwrap_err().into(),
+    };
+    assert_eq!(again, Err(refused));
     assert_eq!(side.queries.task(&id(1)).unwrap(), before);
     assert_eq!(side.write(event_of(&id(5), START, accepted("x"))), Err(WriteError::TaskNotFound(id(5))));
 }

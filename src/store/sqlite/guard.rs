@@ -38,9 +38,9 @@ pub fn install(connection: &mut SqliteConnection) -> QueryResult<()> {
 /// The whole guard as SQL.
 pub fn triggers() -> String {
     let mut sql = String::new();
-    sql += &edges("tasks", "task", "state", TaskState::ALL, &write::task_edges());
-    sql += &edges("attempts", "attempt", "state", AttemptState::ALL, &write::attempt_edges());
-    sql += &edges("contents", "content record", "review_status", ReviewState::ALL, &write::review_edges());
+    sql += &edges("tasks", "a task", "state", TaskState::ALL, &write::task_edges());
+    sql += &edges("attempts", "an attempt", "state", AttemptState::ALL, &write::attempt_edges());
+    sql += &edges("contents", "a content record", "review_status", ReviewState::ALL, &write::review_edges());
 
     sql += &refuse(
         "tasks_insert",
@@ -107,14 +107,14 @@ where
         for to in states.iter().filter(|to| *to != from && !targets.contains(to)) {
             refusals += &format!(
                 "        WHEN OLD.{column} = '{from}' AND NEW.{column} = '{to}' \
-                 THEN RAISE(ABORT, 'contentd: a {noun} cannot go from {from} to {to}')\n"
+                 THEN RAISE(ABORT, 'contentd: {noun} cannot go from {from} to {to}')\n"
             );
         }
     }
     format!(
         "CREATE TRIGGER {PREFIX}{table}_{column} BEFORE UPDATE OF {column} ON {table} WHEN NOT (\n    \
          OLD.{column} = NEW.{column}\n{allowed}) BEGIN\n    SELECT CASE\n{refusals}        \
-         ELSE RAISE(ABORT, 'contentd: a {noun} cannot go to a state that is none')\n    END;\nEND;\n"
+         ELSE RAISE(ABORT, 'contentd: {noun} cannot go to a state that is none')\n    END;\nEND;\n"
     )
 }
 

@@ -61,7 +61,7 @@ struct JobsRow {
 }
 
 /// The attempts that may be alive are few: their own index leads, and the tasks are looked up.
-pub const IN_FLIGHT: &str = "SELECT t.generator AS generator, t.account_id AS account_id, count(*) AS jobs \
+const IN_FLIGHT: &str = "SELECT t.generator AS generator, t.account_id AS account_id, count(*) AS jobs \
      FROM attempts a CROSS JOIN tasks t ON t.id = a.task_id AND t.attempt = a.number \
      WHERE a.state IN ('intended', 'accepted', 'unknown') \
      AND (t.state IN ('submitting', 'submitted', 'processing', 'cancelling') \

@@ -22,12 +22,15 @@ use crate::store::query::{LaneHead, Page, ReadyTask};
 use crate::task::{AccountId, GeneratorName, Task, TaskId, Timestamp};
 
 /// How many tasks of a lane whose delay has passed are weighed against the ready ones.
-pub const PASSED: i64 = 1_000;
+const PASSED: i64 = 1_000;
 
 const IS_READY: Fixed = Fixed("tasks.state = 'pending' AND tasks.wake_at IS NULL");
 const IS_DELAYED: Fixed = Fixed("tasks.state = 'pending' AND tasks.wake_at IS NOT NULL");
 
 type Lane = (String, i64);
+
+/// Priority, place in line and row number: the smallest runs next.
+type Turn = (Reverse<i64>, i64, i64);
 
 /// Sorts as tasks run.
 fn turn(task: &ReadyTask) -> (Reverse<u8>, Timestamp, i64) {
@@ -49,7 +52,7 @@ struct HeadRow {
 }
 
 /// One candidate of each lane's ready tasks and the passed ones of its delayed tasks. Bound: now, [`PASSED`].
-pub const HEADS: &str = "SELECT l.generator AS generator, l.account_id AS account_id, \
+const HEADS: &str = "SELECT l.generator AS generator, l.account_id AS account_id, \
      t.priority AS priority, t.queued_at AS queued_at, t.seq AS seq \
      FROM lanes l CROSS JOIN tasks t WHERE l.pending > 0 AND t.seq IN ( \
      SELECT seq FROM (SELECT r.seq AS seq FROM tasks r \
@@ -61,7 +64,7 @@ pub const HEADS: &str = "SELECT l.generator AS generator, l.account_id AS accoun
      AND d.account_id = l.account_id AND d.wake_at <= ? ORDER BY d.wake_at LIMIT ?))";
 
 /// When the first delay after a time ends. Bound: that time.
-pub const NEXT_READY: &str = "SELECT min((SELECT min(d.wake_at) FROM tasks d \
+const NEXT_READY: &str = "SELECT min((SELECT min(d.wake_at) FROM tasks d \
      WHERE d.state = 'pending' AND d.wake_at IS NOT NULL AND d.generator = l.generator \
      AND d.account_id = l.account_id AND d.wake_at > ?)) AS at FROM lanes l WHERE l.pending > 0";
 
@@ -88,13 +91,13 @@ fn best_lanes(connection: &mut SqliteConnection, now: Timestamp, limit: usize) -
     }
     let rows = diesel::sql_query(HEADS).bind::<BigInt, _>(now.0).bind::<BigInt, _>(PASSED);
     let rows: Vec<HeadRow> = rows.load(connection).map_err(db_error)?;
-    let mut best: BTreeMap<Lane, (Reverse<i64>, i64, i64)> = BTreeMap::new();
+    let mut best: BTreeMap<Lane, Turn> = BTreeMap::new();
     for row in rows {
         let turn = (Reverse(row.priority), row.queued_at, row.seq);
         let head = best.entry((row.generator, row.account_id)).or_insert(turn);
         *head = turn.min(*head);
     }
-    let mut lanes: Vec<(Lane, (Reverse<i64>, i64, i64))> = best.into_iter().collect();
+    let mut lanes: Vec<(Lane, Turn)> = best.into_iter().collect();
     lanes.sort_by_key(|(_, turn)| *turn);
     Ok(lanes.into_iter().take(limit).map(|(lane, _)| lane).collect())
 }

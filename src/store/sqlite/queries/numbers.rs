@@ -37,9 +37,14 @@ struct Submits {
 }
 
 /// Bound: generator, time.
+<<<<<<< HEAD
 pub const SUBMITS_SINCE: &str = "SELECT t.account_id AS account_id, count(*) AS count \
      FROM attempts a JOIN tasks t ON t.id = a.task_id \
      WHERE a.generator = ? AND a.intended_at >= ? AND a.state <> 'withdrawn' GROUP BY t.account_id";
+=======
+const SUBMITS_SINCE: &str =
+    "SELECT count(*) AS count FROM attempts WHERE generator = ? AND intended_at >= ? AND state <> 'withdrawn'";
+>>>>>>> store
 
 pub fn submits_since(
     connection: &mut SqliteConnection,
@@ -61,7 +66,7 @@ struct Span {
 }
 
 /// Bound: generator, limit.
-pub const DURATIONS: &str = "SELECT accepted_at, ended_at FROM attempts \
+const DURATIONS: &str = "SELECT accepted_at, ended_at FROM attempts \
      WHERE generator = ? AND state = 'ended_completed' AND accepted_at IS NOT NULL AND ended_at IS NOT NULL \
      ORDER BY ended_at DESC, task_id, number LIMIT ?";
 
@@ -81,16 +86,46 @@ pub fn finished_before(connection: &mut SqliteConnection, time: Timestamp) -> Re
     Ok(unsigned(count))
 }
 
-/// The tasks that statistics are about.
-fn asked<'a>(account: Option<AccountId>, generator: Option<&'a GeneratorName>) -> tasks::BoxedQuery<'a, Sqlite> {
-    let mut query = tasks::table.into_boxed();
-    if let Some(account) = account {
-        query = query.filter(tasks::account_id.eq(account.0));
-    }
-    if let Some(generator) = generator {
-        query = query.filter(tasks::generator.eq(generator.as_str()));
-    }
-    query
+#[derive(QueryableByName)]
+struct OfState {
+    #[diesel(sql_type = Text)]
+    state: String,
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+/// What statistics are about; nothing given is everything.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    since: i64,
+    account: Option<i64>,
+    generator: Option<&'a str>,
+}
+
+/// Bound: account, generator twice. The plus keeps SQLite from walking all tasks in the order of their state.
+const BY_STATE_OF_ACCOUNT: &str = "SELECT state, count(*) AS count FROM tasks \
+     WHERE account_id = ? AND (? IS NULL OR generator = ?) GROUP BY +state";
+/// Bound: generator.
+const BY_STATE_OF_GENERATOR: &str = "SELECT state, count(*) AS count FROM tasks WHERE generator = ? GROUP BY +state";
+/// Bound: time, account twice, generator twice; a null account or generator is any. So are the two below.
+const FINISHED: &str = "SELECT state, count(*) AS count FROM tasks WHERE completed_at >= ? \
+     AND (? IS NULL OR account_id = ?) AND (? IS NULL OR generator = ?) GROUP BY +state";
+const CREATED: &str = "SELECT count(*) AS created, coalesce(sum(retry_count), 0) AS retries FROM tasks \
+     WHERE created_at >= ? AND (? IS NULL OR account_id = ?) AND (? IS NULL OR generator = ?)";
+const DONE: &str = "SELECT \
+     avg(max(t.completed_at - t.submitted_at, 0)) AS duration_ms, \
+     avg(CASE WHEN t.submitted_at IS NOT NULL THEN max(t.submitted_at - t.created_at, 0) END) AS wait_ms, \
+     coalesce(sum(c.word_count), 0) AS words \
+     FROM tasks t LEFT JOIN contents c ON c.id = t.content_id \
+     WHERE t.completed_at >= ? \
+     AND (? IS NULL OR t.account_id = ?) AND (? IS NULL OR t.generator = ?) AND t.state = 'completed'";
+
+#[derive(QueryableByName)]
+struct Created {
+    #[diesel(sql_type = BigInt)]
+    created: i64,
+    #[diesel(sql_type = BigInt)]
+    retries: i64,
 }
 
 #[derive(QueryableByName)]
@@ -103,14 +138,43 @@ struct Done {
     words: i64,
 }
 
-/// Bound: time, account twice, generator twice; a null account or generator is any.
-pub const DONE: &str = "SELECT \
-     avg(max(t.completed_at - t.submitted_at, 0)) AS duration_ms, \
-     avg(CASE WHEN t.submitted_at IS NOT NULL THEN max(t.submitted_at - t.created_at, 0) END) AS wait_ms, \
-     coalesce(sum(c.word_count), 0) AS words \
-     FROM tasks t LEFT JOIN contents c ON c.id = t.content_id \
-     WHERE t.completed_at >= ? AND t.state = 'completed' \
-     AND (? IS NULL OR t.account_id = ?) AND (? IS NULL OR t.generator = ?)";
+impl Asked<'_> {
+    /// Asks with time, account and generator bound as [`FINISHED`] has them.
+    fn ask<T>(&self, connection: &mut SqliteConnection, sql: &str) -> Result<Vec<T>, DbError>
+    where
+        T: QueryableByName<Sqlite> + 'static,
+    {
+        let asked = diesel::sql_query(sql)
+            .bind::<BigInt, _>(self.since)
+            .bind::<Nullable<BigInt>, _>(self.account)
+            .bind::<Nullable<BigInt>, _>(self.account)
+            .bind::<Nullable<Text>, _>(self.generator)
+            .bind::<Nullable<Text>, _>(self.generator);
+        asked.load(connection).map_err(db_error)
+    }
+
+    fn by_state(&self, connection: &mut SqliteConnection) -> Result<BTreeMap<String, u64>, DbError> {
+        let rows: QueryResult<Vec<OfState>> = match (self.account, self.generator) {
+            (None, None) => {
+                let kept = counts(connection)?;
+                return Ok(kept.into_iter().map(|(state, count)| (state.to_string(), count)).collect());
+            }
+            (Some(account), generator) => diesel::sql_query(BY_STATE_OF_ACCOUNT)
+                .bind::<BigInt, _>(account)
+                .bind::<Nullable<Text>, _>(generator)
+                .bind::<Nullable<Text>, _>(generator)
+                .load(connection),
+            (None, Some(generator)) => {
+                diesel::sql_query(BY_STATE_OF_GENERATOR).bind::<Text, _>(generator).load(connection)
+            }
+        };
+        Ok(named(rows.map_err(db_error)?))
+    }
+}
+
+fn named(rows: Vec<OfState>) -> BTreeMap<String, u64> {
+    rows.into_iter().map(|row| (row.state, unsigned(row.count))).collect()
+}
 
 pub fn statistics(
     connection: &mut SqliteConnection,
@@ -118,56 +182,21 @@ pub fn statistics(
     account: Option<AccountId>,
     generator: Option<&GeneratorName>,
 ) -> Result<Statistics, DbError> {
-    use diesel::dsl::{count_star, sql};
-
-    let since = since.map_or(i64::MIN, |since| since.0);
-    let is_everybody = account.is_none() && generator.is_none();
-    let by_state: Vec<(String, i64)> = if is_everybody {
-        counts(connection)?.into_iter().map(|(state, count)| (state.to_string(), count as i64)).collect()
-    } else {
-        let mut grouped = tasks::table.group_by(tasks::state).select((tasks::state, count_star())).into_boxed();
-        if let Some(account) = account {
-            grouped = grouped.filter(tasks::account_id.eq(account.0));
-        }
-        if let Some(generator) = generator {
-            grouped = grouped.filter(tasks::generator.eq(generator.as_str()));
-        }
-        grouped.load(connection).map_err(db_error)?
+    let asked = Asked {
+        since: since.map_or(i64::MIN, |since| since.0),
+        account: account.map(|account| account.0),
+        generator: generator.map(GeneratorName::as_str),
     };
-    let mut finished = tasks::table
-        .group_by(tasks::state)
-        .select((tasks::state, count_star()))
-        .filter(tasks::completed_at.ge(since))
-        .into_boxed();
-    if let Some(account) = account {
-        finished = finished.filter(tasks::account_id.eq(account.0));
-    }
-    if let Some(generator) = generator {
-        finished = finished.filter(tasks::generator.eq(generator.as_str()));
-    }
-    let finished: Vec<(String, i64)> = finished.load(connection).map_err(db_error)?;
-    let created = asked(account, generator)
-        .filter(tasks::created_at.ge(since))
-        .select((sql::<BigInt>("count(*)"), sql::<BigInt>("coalesce(sum(retry_count), 0)")));
-    let (created, retries): (i64, i64) = created.get_result(connection).map_err(db_error)?;
-    let account = account.map(|account| account.0);
-    let generator = generator.map(GeneratorName::as_str);
-    let done: Done = diesel::sql_query(DONE)
-        .bind::<BigInt, _>(since)
-        .bind::<Nullable<BigInt>, _>(account)
-        .bind::<Nullable<BigInt>, _>(account)
-        .bind::<Nullable<Text>, _>(generator)
-        .bind::<Nullable<Text>, _>(generator)
-        .get_result(connection)
-        .map_err(db_error)?;
-    let named = |rows: Vec<(String, i64)>| rows.into_iter().map(|(name, count)| (name, unsigned(count))).collect();
+    let created = asked.ask::<Created>(connection, CREATED)?.pop();
+    let done = asked.ask::<Done>(connection, DONE)?.pop();
+    let seconds = |millis: f64| millis / 1000.0;
     Ok(Statistics {
-        by_state: named(by_state),
-        finished: named(finished),
-        created: unsigned(created),
-        retries: unsigned(retries),
-        mean_duration_s: done.duration_ms.map(|millis| millis / 1000.0),
-        mean_wait_s: done.wait_ms.map(|millis| millis / 1000.0),
-        words: unsigned(done.words),
+        by_state: asked.by_state(connection)?,
+        finished: named(asked.ask(connection, FINISHED)?),
+        created: created.as_ref().map_or(0, |created| unsigned(created.created)),
+        retries: created.as_ref().map_or(0, |created| unsigned(created.retries)),
+        mean_duration_s: done.as_ref().and_then(|done| done.duration_ms).map(seconds),
+        mean_wait_s: done.as_ref().and_then(|done| done.wait_ms).map(seconds),
+        words: done.as_ref().map_or(0, |done| unsigned(done.words)),
     })
 }
