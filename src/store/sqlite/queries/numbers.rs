@@ -37,14 +37,9 @@ struct Submits {
 }
 
 /// Bound: generator, time.
-<<<<<<< HEAD
-pub const SUBMITS_SINCE: &str = "SELECT t.account_id AS account_id, count(*) AS count \
+const SUBMITS_SINCE: &str = "SELECT t.account_id AS account_id, count(*) AS count \
      FROM attempts a JOIN tasks t ON t.id = a.task_id \
      WHERE a.generator = ? AND a.intended_at >= ? AND a.state <> 'withdrawn' GROUP BY t.account_id";
-=======
-const SUBMITS_SINCE: &str =
-    "SELECT count(*) AS count FROM attempts WHERE generator = ? AND intended_at >= ? AND state <> 'withdrawn'";
->>>>>>> store
 
 pub fn submits_since(
     connection: &mut SqliteConnection,
