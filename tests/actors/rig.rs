@@ -58,6 +58,7 @@ impl Entropy for Counted {
 thread_local! {
     /// What was logged on this thread. Each test has its own thread, and all actors of a test live on it.
     static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static IS_PAUSED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 struct ThreadLog;
@@ -177,7 +178,10 @@ const PATIENCE: Duration = Duration::from_secs(72 * 3600);
 impl Rig {
     /// Starts with two accounts, 1 and 2. Pauses the time.
     pub async fn start(setup: Setup) -> Self {
-        tokio::time::pause();
+        // A test may start several daemons, one after the other.
+        if !IS_PAUSED.replace(true) {
+            tokio::time::pause();
+        }
         // The first test sets it for all; later ones find it set.
         if log::set_boxed_logger(Box::new(ThreadLog)).is_ok() {
             log::set_max_level(log::LevelFilter::Info);
