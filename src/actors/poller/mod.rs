@@ -8,11 +8,13 @@ mod budget;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
+use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -313,6 +315,33 @@ impl PollerActor {
         }));
     }
 
+    /// Polls these on demand. They are in hand meanwhile, so that no round of our own is faster with their pieces.
+    fn poll_all(&mut self, active: Vec<(Task, Attempt)>) -> ResponseActFuture<Self, Result<PollStatistics, PollError>> {
+        let is_pollable = |(task, attempt): &(Task, Attempt)| {
+            !self.in_hand.contains(&task.id) && attempt.state != crate::task::AttemptState::Intended
+        };
+        let (jobs, busy): (Vec<_>, Vec<_>) = active.into_iter().partition(is_pollable);
+        let busy = u32::try_from(busy.len()).unwrap_or(u32::MAX);
+        let ids: Vec<TaskId> = jobs.iter().map(|(task, _)| task.id.clone()).collect();
+        self.in_hand.extend(ids.iter().cloned());
+        let work = guarded(round::poll_all(self.world.clone(), jobs));
+        Box::pin(work.into_actor(self).map(move |answer, poller, ctx| {
+            poller.put_down(&ids, ctx);
+            let mut statistics = answer?;
+            statistics.total += busy;
+            statistics.still_running += busy;
+            Ok(statistics)
+        }))
+    }
+
+    fn put_down(&mut self, ids: &[TaskId], ctx: &mut Context<Self>) {
+        for id in ids {
+            self.in_hand.remove(id);
+        }
+        self.finish_drain();
+        self.look(ctx);
+    }
+
     fn finish_drain(&mut self) {
         if self.is_draining && self.in_hand.is_empty() {
             for drained in self.drained.drain(..) {
@@ -392,11 +421,9 @@ impl Handler<PollNow> for PollerActor {
         if !self.in_hand.insert(id.clone()) {
             return Box::pin(actix::fut::ready(Err(PollError::InHand)));
         }
-        let work = round::poll_now(self.world.clone(), poll);
+        let work = guarded(round::poll_now(self.world.clone(), poll));
         Box::pin(work.into_actor(self).map(move |answer, poller, ctx| {
-            poller.in_hand.remove(&id);
-            poller.finish_drain();
-            poller.look(ctx);
+            poller.put_down(std::slice::from_ref(&id), ctx);
             answer
         }))
     }
@@ -406,23 +433,13 @@ impl Handler<PollAll> for PollerActor {
     type Result = ResponseActFuture<Self, Result<PollStatistics, PollError>>;
 
     fn handle(&mut self, _: PollAll, _: &mut Self::Context) -> Self::Result {
-        let world = self.world.clone();
-        let in_hand = self.in_hand.clone();
-        let work = async move {
-            let active = world.store.read(|queries| queries.active()).await?;
-            let is_pollable = |(task, attempt): &(Task, Attempt)| {
-                !in_hand.contains(&task.id) && attempt.state != crate::task::AttemptState::Intended
-            };
-            let (jobs, busy): (Vec<_>, Vec<_>) = active.into_iter().partition(is_pollable);
-            let mut statistics = round::poll_all(world, jobs).await?;
-            let busy = u32::try_from(busy.len()).unwrap_or(u32::MAX);
-            statistics.total += busy;
-            statistics.still_running += busy;
-            Ok(statistics)
-        };
-        Box::pin(work.into_actor(self).map(|answer, poller, ctx| {
-            poller.look(ctx);
-            answer
+        let store = self.world.store.clone();
+        let read = async move { store.read(|queries| queries.active()).await };
+        Box::pin(read.into_actor(self).then(|active, poller, _| -> Self::Result {
+            match active {
+                Ok(active) => poller.poll_all(active),
+                Err(error) => Box::pin(actix::fut::ready(Err(PollError::Db(error)))),
+            }
         }))
     }
 }
@@ -456,6 +473,11 @@ impl Handler<GetPollerStatus> for PollerActor {
             next_wake_at: self.next_wake_at,
         }
     }
+}
+
+/// A person's poll that panics is an answer to that person; the actor lives on.
+async fn guarded<T>(work: impl Future<Output = Result<T, PollError>>) -> Result<T, PollError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(PollError::Panicked))
 }
 
 /// What a change of one polled task counts as.
