@@ -17,8 +17,10 @@ async fn a_cancel_that_proves_the_end_makes_way_for_a_retry_with_a_fresh_limit()
     let rig = Rig::start(Setup::default()).await;
     rig.script().behave(|behaviour| behaviour.fate = Fate::Hangs);
     let id = rig.submit(short("slow", 1)).await;
-    rig.until("the first attempt was cancelled", async |rig| rig.script().jobs_of(&id)[..].iter().any(|job| job.is_cancelled))
-        .await;
+    rig.until("the first attempt was cancelled", async |rig| {
+        rig.script().jobs_of(&id)[..].iter().any(|job| job.is_cancelled)
+    })
+    .await;
     rig.script().behave(|behaviour| (behaviour.fate, behaviour.job_ms) = (Fate::Completes, 250_000));
     rig.until_state(&id, TaskState::Completed).await;
     let jobs = rig.script().jobs_of(&id);

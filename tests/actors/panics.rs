@@ -161,7 +161,8 @@ async fn a_person_who_asks_a_driver_that_panics_gets_an_answer_and_may_ask_again
     let id = rig.submit(Ask::about("asked for")).await;
     rig.until_state(&id, TaskState::Processing).await;
     assert!(rig.poll_now(&id).await.is_err(), "the panic is told");
-    assert_eq!(rig.poll_now(&id).await.unwrap().state, TaskState::Processing);
+    // The poller itself may have it in hand for a moment, because the request has made it due.
+    rig.until("the next question is answered", async |rig| rig.poll_now(&id).await.is_ok()).await;
     assert_eq!(rig.status().await.restarts, 0, "no actor dies of a driver");
     rig.until_state(&id, TaskState::Completed).await;
 }

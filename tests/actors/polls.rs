@@ -101,7 +101,11 @@ async fn polling_everything_counts_what_came_of_it() {
 #[actix::test]
 async fn polling_everything_completes_fails_and_times_out() {
     let policy = Policy {
-        polls: PollSchedule { interval: Duration::from_secs(36_000), first: Some(Duration::from_secs(36_000)), is_batch: false },
+        polls: PollSchedule {
+            interval: Duration::from_secs(36_000),
+            first: Some(Duration::from_secs(36_000)),
+            is_batch: false,
+        },
         ..policy()
     };
     let rig = Rig::start(Setup::one(policy, limits())).await;

@@ -11,7 +11,7 @@ use actix::prelude::*;
 use contentd::actors::poller::PollNow;
 use contentd::actors::queue::{ExplainWait, Pause, PauseScope, PersonDecided, QueueActor, SetPause, SubmitTasks};
 use contentd::actors::recovery::recover;
-use contentd::actors::supervisor::{Drain, DaemonStatus, GetStatus, SupervisorActor, WorldChannels};
+use contentd::actors::supervisor::{DaemonStatus, Drain, GetStatus, SupervisorActor, WorldChannels};
 use contentd::actors::{Happened, Peers, World};
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
@@ -196,13 +196,7 @@ impl Rig {
         rig
     }
 
-    async fn on(
-        db: MemoryDb,
-        clock: PausedClock,
-        scripts: Vec<Script>,
-        entropy: Arc<Counted>,
-        setup: Setup,
-    ) -> Self {
+    async fn on(db: MemoryDb, clock: PausedClock, scripts: Vec<Script>, entropy: Arc<Counted>, setup: Setup) -> Self {
         let generator = |((name, policy, limits), script): (&(GeneratorName, Policy, Limits), &Script)| {
             Generator::new(name.clone(), Arc::new(script.clone()), policy.clone(), *limits)
         };

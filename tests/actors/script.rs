@@ -201,8 +201,7 @@ impl Script {
         {
             return known.reference.clone();
         }
-        let reference =
-            job.attempt.external_ref.clone().unwrap_or_else(|| format!("job-{}", state.jobs.len() + 1));
+        let reference = job.attempt.external_ref.clone().unwrap_or_else(|| format!("job-{}", state.jobs.len() + 1));
         let made = MadeJob {
             reference: reference.clone(),
             task: job.task.id.clone(),

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use super::World;
 use super::supervisor::{Child, ChildExited};
 use crate::store::write::{Changed, Write, WriteError};
-use crate::task::step::next_step;
+use crate::task::step::{Step, next_step};
 use crate::task::{Attempt, Event, GeneratorName, Now, Task, TaskId, TaskState, Timestamp};
 use budget::Budget;
 pub use round::PollError;
@@ -112,6 +112,14 @@ pub struct PollerStatus {
     pub next_wake_at: Option<Timestamp>,
 }
 
+/// What a look at the database brings.
+struct Look {
+    due: Vec<(Task, Attempt)>,
+    /// What is active at the generators that answer for all in one call, due or not.
+    companions: Vec<(Task, Attempt)>,
+    next_wake: Option<Timestamp>,
+}
+
 /// What a round is about.
 #[derive(Clone, Copy)]
 enum RoundKind {
@@ -176,19 +184,26 @@ impl PollerActor {
         let now = self.world.clock.now();
         let jump = self.clock_jump(&now);
         let store = self.world.store.clone();
+        let batched = self.batched_generators();
         let look = async move {
             if jump != 0 {
                 log::warn!("the wall clock jumped by {jump} ms; every wake time moves with it");
                 store.write(Write::ShiftWakeTimes { by_ms: jump }).await.map_err(|error| error.to_string())?;
             }
             let utc = now.utc;
-            let read = store.read(move |queries| Ok((queries.due(utc, DUE_LIMIT)?, queries.next_wake()?))).await;
-            read.map_err(|error| error.to_string())
+            let read = store.read(move |queries| {
+                let due = queries.due(utc, DUE_LIMIT)?;
+                let is_batch_due = due.iter().any(|(task, _)| batched.contains(&task.generator));
+                let mut companions = if is_batch_due { queries.active()? } else { Vec::new() };
+                companions.retain(|(task, _)| batched.contains(&task.generator));
+                Ok(Look { due, companions, next_wake: queries.next_wake()? })
+            });
+            read.await.map_err(|error| error.to_string())
         };
         ctx.spawn(look.into_actor(self).map(|looked, poller, ctx| {
             poller.is_looking = false;
             match looked {
-                Ok((due, next_wake)) => poller.take_up(due, next_wake, ctx),
+                Ok(look) => poller.take_up(look, ctx),
                 Err(error) => {
                     log::error!("what is due could not be read, trying again: {error}");
                     poller.sleep_until(poller.world.clock.now().utc.plus(COOL_DOWN), ctx);
@@ -207,12 +222,17 @@ impl PollerActor {
         if jump.abs() >= CLOCK_JUMP_MS { jump } else { 0 }
     }
 
-    fn take_up(&mut self, due: Vec<(Task, Attempt)>, next_wake: Option<Timestamp>, ctx: &mut Context<Self>) {
+    fn batched_generators(&self) -> BTreeSet<GeneratorName> {
+        let generators = self.world.generators.borrow();
+        generators.iter().filter(|one| one.policy().polls.is_batch).map(|one| one.name.clone()).collect()
+    }
+
+    fn take_up(&mut self, look: Look, ctx: &mut Context<Self>) {
         let now = self.world.clock.now().utc;
         self.cooling.retain(|_, until| *until > now);
         let mut by_generator: BTreeMap<GeneratorName, Vec<(Task, Attempt)>> = BTreeMap::new();
         let mut sleep = LONGEST_SLEEP;
-        for (task, attempt) in due {
+        for (task, attempt) in look.due {
             if self.in_hand.contains(&task.id) {
                 continue;
             }
@@ -225,9 +245,17 @@ impl PollerActor {
         for (generator, jobs) in by_generator {
             let policy = self.world.policy(&generator);
             let clock = self.world.clock.now();
-            let (shared, alone): (Vec<_>, Vec<_>) = jobs
-                .into_iter()
-                .partition(|(task, attempt)| round::is_shared(next_step(task, Some(attempt), &policy, &clock)));
+            let step = |(task, attempt): &(Task, Attempt)| next_step(task, Some(attempt), &policy, &clock);
+            let (mut shared, alone): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| round::is_shared(step(job)));
+            if policy.polls.is_batch && shared.iter().any(|job| step(job) == Step::Poll) {
+                // The same call answers for these too, so they need none of their own in a moment.
+                let asked: BTreeSet<TaskId> = shared.iter().map(|(task, _)| task.id.clone()).collect();
+                let is_free =
+                    |id: &TaskId| !asked.contains(id) && !self.in_hand.contains(id) && !self.cooling.contains_key(id);
+                let of_it = look.companions.iter().filter(|(task, _)| task.generator == generator);
+                let more = of_it.filter(|job| is_free(&job.0.id) && step(job) == Step::Poll).cloned();
+                shared.extend(more.collect::<Vec<_>>());
+            }
             for job in alone {
                 self.run_round(generator.clone(), vec![job], RoundKind::Alone, ctx);
             }
@@ -235,7 +263,7 @@ impl PollerActor {
                 sleep = sleep.min(self.start_round(&generator, shared, ctx));
             }
         }
-        if let Some(at) = next_wake.filter(|at| *at > now) {
+        if let Some(at) = look.next_wake.filter(|at| *at > now) {
             sleep = sleep.min(at.since(now));
         }
         self.sleep_until(now.plus(sleep), ctx);
