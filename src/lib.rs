@@ -4,6 +4,7 @@ pub mod actors;
 pub mod backend;
 pub mod config;
 pub mod control;
+pub mod ctl;
 pub mod daemon;
 pub mod generator;
 pub mod host;
