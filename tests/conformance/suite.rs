@@ -202,11 +202,11 @@ fn late_messages_change_nothing(mut side: Side) {
     assert_eq!(side.write(about(2)), Err(WriteError::Stale { asked: 2, current: 1 }));
     side.write(about(1)).unwrap();
     let before = side.queries.task(&id(1)).unwrap();
-    let again = side.write(event_of(&id(1), START + 2, Event::Claimed { key: key_of(&id(1), 2) }));
+    let again = side.write(event_of(&id(1), START + 2, Event::Changed { priority: 9 }));
     let refused = WriteError::Refused {
         task_id: id(1),
         state: TaskState::Submitted,
-        refusal: TaskState::Submitted.after(TaskMove::Claimed).unwrap_err().into(),
+        refusal: TaskState::Submitted.after(TaskMove::Changed).unwrap_err().into(),
     };
     assert_eq!(again, Err(refused));
     assert_eq!(side.queries.task(&id(1)).unwrap(), before);
