@@ -121,7 +121,7 @@ fn no_question_reads_the_history() {
     check("history", &[], &|queries| seen(queries.history(&id(1)).unwrap()));
     check("pending", &[], &|queries| seen(queries.pending(Timestamp(START), Page::first(1)).unwrap()));
     check("pending, all lanes", &[], &|queries| seen(queries.pending(Timestamp(START), Page::first(9)).unwrap()));
-    check("lane_heads", &[], &|queries| seen(queries.lane_heads(Timestamp(START), 2, 1).unwrap()));
+    check("lane_heads", &[], &|queries| seen(queries.lane_heads(Timestamp(START), 2, 1, &Default::default()).unwrap()));
     check("next_ready", &[], &|queries| seen(queries.next_ready(Timestamp(START)).unwrap()));
     check("counts", &[], &|queries| seen(queries.counts().unwrap()));
     check("due", &[], &|queries| seen(queries.due(Timestamp(START), 10).unwrap()));
