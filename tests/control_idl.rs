@@ -239,7 +239,7 @@ fn every_method_answers_with_the_fields_of_its_reply() {
     methods.sort_by_key(|method| !method.ends_with(".Stage"));
     for method in methods {
         let (_, reply) = &idl.methods[method];
-        let mut client = Client::connect(&[server.path.clone()]).expect("it listens");
+        let mut client = Client::connect(std::slice::from_ref(&server.path)).expect("it listens");
         match client.call::<_, Value>(method, &good_parameters(method)) {
             Ok(value) => assert_fits(method, reply, &value),
             Err(ClientError::Refused(error)) => {
