@@ -4,6 +4,18 @@
 //! implement it with scripts. A driver reports what it saw and decides nothing: what an outcome means is in
 //! [`crate::task::outcome`] and [`crate::task::apply`]. Everything a generator writes is untrusted.
 
+pub mod call;
+pub mod command;
+pub mod exec;
+pub mod extract;
+pub mod interpret;
+pub mod registry;
+pub mod rules;
+pub mod run;
+pub mod runfile;
+pub mod spec;
+pub mod template;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;

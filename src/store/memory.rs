@@ -1,1 +1,559 @@
+//! The in-memory twin of the database, for tests and simulations. It passes the same conformance suite.
+//!
+//! Not for production: it keeps everything in maps and copies the whole state around each write, so that a refused
+//! write leaves nothing behind. A simulated crash keeps the [`MemoryDb`] and drops everything else: it is the disk.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::query::{ContentFilter, InFlight, LaneHead, Page, PoolFilter, Queries, ReadyTask, Statistics, TaskFilter};
+use super::write::{Account, Rows, Write, WriteError, Written, execute};
+use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
+use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState};
+use crate::task::{
+    AccountId, Attempt, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp,
+};
+
+#[derive(Clone, Default)]
+struct Tables {
+    accounts: Vec<Account>,
+    tasks: BTreeMap<TaskId, Task>,
+    attempts: BTreeMap<(TaskId, u32), Attempt>,
+    events: Vec<AuditRow>,
+    contents: Vec<ContentRecord>,
+    pool: Vec<PoolEntry>,
+    settings: BTreeMap<String, String>,
+    submit_keys: BTreeMap<String, (TaskId, String)>,
+    last_seq: i64,
+}
+
+/// The twin's disk. Clones share it.
+#[derive(Clone, Default)]
+pub struct MemoryDb {
+    tables: Arc<Mutex<Tables>>,
+}
+
+impl MemoryDb {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A store on it that commits inline.
+    pub fn store(&self) -> Store {
+        let backend = Arc::new(Mutex::new(self.clone()));
+        Store::new(Arc::new(InlineWriter::new(backend)), Arc::new(self.clone()), ReadMode::Inline)
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every audit row, oldest first.
+    pub fn all_events(&self) -> Vec<AuditRow> {
+        self.tables().events.clone()
+    }
+
+    /// Every attempt.
+    pub fn all_attempts(&self) -> Vec<Attempt> {
+        self.tables().attempts.values().cloned().collect()
+    }
+
+    /// Every task.
+    pub fn all_tasks(&self) -> Vec<Task> {
+        self.tables().tasks.values().cloned().collect()
+    }
+
+    /// Every content record, whole.
+    pub fn all_contents(&self) -> Vec<ContentRecord> {
+        self.tables().contents.clone()
+    }
+
+    /// Every pool entry.
+    pub fn all_pool_entries(&self) -> Vec<PoolEntry> {
+        self.tables().pool.clone()
+    }
+}
+
+impl Backend for MemoryDb {
+    fn commit(&mut self, batch: &[Write]) -> Result<Vec<Result<Written, WriteError>>, DbError> {
+        let mut tables = self.tables();
+        Ok(batch
+            .iter()
+            .map(|write| {
+                let before = tables.clone();
+                let answer = execute(&mut *tables, write);
+                if answer.is_err() {
+                    *tables = before;
+                }
+                answer
+            })
+            .collect())
+    }
+}
+
+impl Rows for Tables {
+    fn account(&mut self, id: AccountId) -> Result<Option<Account>, DbError> {
+        Ok(self.accounts.iter().find(|account| account.id == id).cloned())
+    }
+
+    fn account_by_name(&mut self, name: &str) -> Result<Option<Account>, DbError> {
+        Ok(self.accounts.iter().find(|account| account.name == name).cloned())
+    }
+
+    fn insert_account(&mut self, name: &str, external_id: Option<&str>, now: Timestamp) -> Result<Account, DbError> {
+        let account = Account {
+            id: AccountId(count_up(self.accounts.len())),
+            name: name.to_owned(),
+            external_id: external_id.map(str::to_owned),
+            is_enabled: true,
+            created_at: now,
+        };
+        self.accounts.push(account.clone());
+        Ok(account)
+    }
+
+    fn unfinished_tasks(&mut self) -> Result<u64, DbError> {
+        Ok(self.tasks.values().filter(|task| !task.state.is_final()).count() as u64)
+    }
+
+    fn task(&mut self, id: &TaskId) -> Result<Option<Task>, DbError> {
+        Ok(self.tasks.get(id).cloned())
+    }
+
+    fn insert_task(&mut self, task: &Task) -> Result<i64, DbError> {
+        self.last_seq += 1;
+        let mut task = task.clone();
+        task.seq = self.last_seq;
+        if self.tasks.insert(task.id.clone(), task).is_some() {
+            return Err(DbError::Refused("a task id was used twice".into()));
+        }
+        Ok(self.last_seq)
+    }
+
+    fn update_task(&mut self, task: &Task, state_before: TaskState, attempt_before: u32) -> Result<usize, DbError> {
+        match self.tasks.get_mut(&task.id) {
+            Some(row) if row.state == state_before && row.attempt == attempt_before => {
+                *row = task.clone();
+                Ok(1)
+            }
+            Some(_) | None => Ok(0),
+        }
+    }
+
+    fn attempt(&mut self, task_id: &TaskId, number: u32) -> Result<Option<Attempt>, DbError> {
+        Ok(self.attempts.get(&(task_id.clone(), number)).cloned())
+    }
+
+    fn insert_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
+        let is_second = attempt.state.may_be_alive()
+            && self.attempts.values().any(|other| other.task_id == attempt.task_id && other.state.may_be_alive());
+        if is_second {
+            return Err(DbError::Refused("a second live attempt of one task".into()));
+        }
+        match self.attempts.insert((attempt.task_id.clone(), attempt.number), attempt.clone()) {
+            None => Ok(()),
+            Some(_) => Err(DbError::Refused("an attempt number was used twice".into())),
+        }
+    }
+
+    fn update_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
+        match self.attempts.get_mut(&(attempt.task_id.clone(), attempt.number)) {
+            Some(row) => {
+                *row = attempt.clone();
+                Ok(())
+            }
+            None => Err(DbError::Refused("an attempt that is not there was to be updated".into())),
+        }
+    }
+
+    fn insert_audit(&mut self, audit: &AuditRow) -> Result<(), DbError> {
+        self.events.push(audit.clone());
+        Ok(())
+    }
+
+    fn submit_key(&mut self, key: &str) -> Result<Option<(TaskId, String)>, DbError> {
+        Ok(self.submit_keys.get(key).cloned())
+    }
+
+    fn insert_submit_key(&mut self, key: &str, task: &TaskId, digest: &str, _: Timestamp) -> Result<(), DbError> {
+        self.submit_keys.insert(key.to_owned(), (task.clone(), digest.to_owned()));
+        Ok(())
+    }
+
+    fn content(&mut self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
+        Ok(self.contents.iter().find(|content| content.id == id).cloned())
+    }
+
+    fn contents_of(&mut self, task_id: &TaskId) -> Result<u32, DbError> {
+        let count = self.contents.iter().filter(|content| content.record.task_id == *task_id).count();
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    fn insert_content(&mut self, content: &NewContent) -> Result<ContentId, DbError> {
+        let id = ContentId(count_up(self.contents.len()));
+        self.contents.push(ContentRecord { id, record: content.clone() });
+        Ok(id)
+    }
+
+    fn update_content_review(&mut self, content: &ContentRecord, _: Timestamp) -> Result<(), DbError> {
+        match self.contents.iter_mut().find(|row| row.id == content.id) {
+            Some(row) => {
+                row.record.review_status = content.record.review_status;
+                row.record.review_reason = content.record.review_reason.clone();
+                row.record.reviewed_by = content.record.reviewed_by.clone();
+                row.record.publish_status = content.record.publish_status;
+                Ok(())
+            }
+            None => Err(DbError::Refused("a content record that is not there was to be updated".into())),
+        }
+    }
+
+    fn pool_entry_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError> {
+        let live = |entry: &&PoolEntry| entry.content_id == content_id && entry.status != PoolState::Removed;
+        Ok(self.pool.iter().find(live).cloned())
+    }
+
+    fn insert_pool_entry(&mut self, entry: &PoolEntry) -> Result<PoolId, DbError> {
+        if self.pool_entry_of(entry.content_id)?.is_some() {
+            return Err(DbError::Refused("a second pool entry of one piece".into()));
+        }
+        let id = PoolId(count_up(self.pool.len()));
+        self.pool.push(PoolEntry { id, ..entry.clone() });
+        Ok(id)
+    }
+
+    fn set_pool_status(&mut self, id: PoolId, status: PoolState) -> Result<(), DbError> {
+        for entry in self.pool.iter_mut().filter(|entry| entry.id == id) {
+            entry.status = status;
+        }
+        Ok(())
+    }
+
+    fn put_setting(&mut self, name: &str, value: Option<&str>) -> Result<(), DbError> {
+        match value {
+            Some(value) => self.settings.insert(name.to_owned(), value.to_owned()),
+            None => self.settings.remove(name),
+        };
+        Ok(())
+    }
+
+    fn finished_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<TaskId>, DbError> {
+        let mut finished: Vec<_> = self.tasks.values().filter(|task| is_finished_before(task, time)).collect();
+        finished.sort_by_key(|task| (task.completed_at, task.seq));
+        Ok(finished.into_iter().take(limit as usize).map(|task| task.id.clone()).collect())
+    }
+
+    fn delete_task(&mut self, id: &TaskId) -> Result<(), DbError> {
+        self.tasks.remove(id);
+        self.attempts.retain(|(task_id, _), _| task_id != id);
+        self.events.retain(|event| event.task_id != *id);
+        Ok(())
+    }
+
+    fn shift_wake_times(&mut self, by_ms: i64) -> Result<(), DbError> {
+        for task in self.tasks.values_mut() {
+            task.wake_at = task.wake_at.map(|at| Timestamp(at.0.saturating_add(by_ms)));
+        }
+        Ok(())
+    }
+}
+
+fn count_up(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX - 1) + 1
+}
+
+fn is_finished_before(task: &Task, time: Timestamp) -> bool {
+    task.state.is_final() && task.wake_at.is_none() && task.completed_at.is_some_and(|at| at < time)
+}
+
+fn page_of<T>(items: Vec<T>, page: Page) -> Vec<T> {
+    items.into_iter().skip(page.offset as usize).take(page.limit as usize).collect()
+}
+
+impl Tables {
+    fn current(&self, task: &Task) -> Option<Attempt> {
+        self.attempts.get(&(task.id.clone(), task.attempt)).cloned()
+    }
+
+    fn matches(&self, filter: &TaskFilter, task: &Task) -> bool {
+        let is_overdue = |now| {
+            let deadline = self.current(task).and_then(|attempt| attempt.deadline);
+            matches!(task.state, TaskState::Submitted | TaskState::Processing | TaskState::Cancelling)
+                && deadline.is_some_and(|deadline| deadline.has_passed(now))
+        };
+        (filter.states.is_empty() || filter.states.contains(&task.state))
+            && filter.account.is_none_or(|account| account == task.account_id)
+            && filter.generator.as_ref().is_none_or(|generator| *generator == task.generator)
+            && filter.since.is_none_or(|since| task.created_at >= since)
+            && filter.error.as_ref().is_none_or(|text| {
+                let error = task.error.as_deref().unwrap_or_default().to_ascii_lowercase();
+                error.contains(&text.to_ascii_lowercase())
+            })
+            && filter.overdue_at.as_ref().is_none_or(is_overdue)
+    }
+}
+
+impl Queries for MemoryDb {
+    fn find_task(&self, name: &str) -> Result<Result<TaskId, LookupError>, DbError> {
+        let tables = self.tables();
+        let full = if name.starts_with(TaskId::PREFIX) { name.to_owned() } else { format!("{}{name}", TaskId::PREFIX) };
+        if name.is_empty() || full == TaskId::PREFIX {
+            return Ok(Err(LookupError::NotFound(name.to_owned())));
+        }
+        let candidates: Vec<TaskId> =
+            tables.tasks.keys().filter(|id| id.0.starts_with(&full)).take(5).cloned().collect();
+        Ok(match candidates.as_slice() {
+            [] => Err(LookupError::NotFound(name.to_owned())),
+            [only] => Ok(only.clone()),
+            [first, ..] if first.0 == full => Ok(first.clone()),
+            _ => Err(LookupError::Ambiguous { prefix: name.to_owned(), candidates }),
+        })
+    }
+
+    fn task(&self, id: &TaskId) -> Result<Option<(Task, Option<Attempt>)>, DbError> {
+        let tables = self.tables();
+        Ok(tables.tasks.get(id).map(|task| (task.clone(), tables.current(task))))
+    }
+
+    fn attempts(&self, id: &TaskId) -> Result<Vec<Attempt>, DbError> {
+        Ok(self.tables().attempts.values().filter(|attempt| attempt.task_id == *id).cloned().collect())
+    }
+
+    fn history(&self, id: &TaskId) -> Result<Vec<AuditRow>, DbError> {
+        Ok(self.tables().events.iter().filter(|event| event.task_id == *id).cloned().collect())
+    }
+
+    fn tasks(&self, filter: &TaskFilter, page: Page) -> Result<Vec<Task>, DbError> {
+        let tables = self.tables();
+        let mut found: Vec<Task> = tables
+            .tasks
+            .values()
+            .filter(|task| page.before.is_none_or(|before| task.seq < before) && tables.matches(filter, task))
+            .cloned()
+            .collect();
+        found.sort_by_key(|task| std::cmp::Reverse(task.seq));
+        Ok(page_of(found, page))
+    }
+
+    fn pending(&self, now: Timestamp, page: Page) -> Result<Vec<Task>, DbError> {
+        let tables = self.tables();
+        let mut found: Vec<Task> =
+            tables.tasks.values().filter(|task| task.state == TaskState::Pending).cloned().collect();
+        found.sort_by_key(|task| {
+            let delay = task.wake_at.filter(|at| *at > now);
+            (delay, std::cmp::Reverse(task.priority), task.queued_at, task.seq)
+        });
+        Ok(page_of(found, page))
+    }
+
+    fn counts(&self) -> Result<BTreeMap<TaskState, u64>, DbError> {
+        let mut counts = BTreeMap::new();
+        for task in self.tables().tasks.values() {
+            *counts.entry(task.state).or_insert(0) += 1;
+        }
+        Ok(counts)
+    }
+
+    fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError> {
+        let tables = self.tables();
+        let mut due: Vec<(Task, Attempt)> = tables
+            .tasks
+            .values()
+            .filter(|task| task.state != TaskState::Pending && task.wake_at.is_some_and(|at| at <= now))
+            .filter_map(|task| Some((task.clone(), tables.current(task)?)))
+            .collect();
+        due.sort_by_key(|(task, _)| (task.wake_at, task.seq));
+        due.truncate(limit as usize);
+        Ok(due)
+    }
+
+    fn next_wake(&self) -> Result<Option<Timestamp>, DbError> {
+        let tables = self.tables();
+        let waiting = tables.tasks.values().filter(|task| task.state != TaskState::Pending);
+        Ok(waiting.filter_map(|task| task.wake_at).min())
+    }
+
+    fn active(&self) -> Result<Vec<(Task, Attempt)>, DbError> {
+        let tables = self.tables();
+        let active = tables.tasks.values().filter(|task| task.state.is_active());
+        Ok(active.filter_map(|task| Some((task.clone(), tables.current(task)?))).collect())
+    }
+
+    fn lane_heads(&self, now: Timestamp, per_lane: u32, lanes: u32) -> Result<Vec<LaneHead>, DbError> {
+        let tables = self.tables();
+        let mut heads: BTreeMap<(GeneratorName, AccountId), Vec<ReadyTask>> = BTreeMap::new();
+        let is_ready = |task: &&Task| task.state == TaskState::Pending && task.wake_at.is_none_or(|at| at <= now);
+        for task in tables.tasks.values().filter(is_ready) {
+            heads.entry((task.generator.clone(), task.account_id)).or_default().push(ReadyTask {
+                id: task.id.clone(),
+                priority: task.priority,
+                queued_at: task.queued_at,
+                seq: task.seq,
+            });
+        }
+        let order = |task: &ReadyTask| (std::cmp::Reverse(task.priority), task.queued_at, task.seq);
+        let mut heads: Vec<LaneHead> = heads
+            .into_iter()
+            .map(|((generator, account), mut tasks)| {
+                tasks.sort_by_key(order);
+                tasks.truncate(per_lane as usize);
+                LaneHead { generator, account, tasks }
+            })
+            .collect();
+        heads.sort_by_key(|head| head.tasks.first().map(order));
+        heads.truncate(lanes as usize);
+        Ok(heads)
+    }
+
+    fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
+        let tables = self.tables();
+        let pending = tables.tasks.values().filter(|task| task.state == TaskState::Pending);
+        Ok(pending.filter_map(|task| task.wake_at).filter(|at| *at > now).min())
+    }
+
+    fn in_flight(&self) -> Result<Vec<InFlight>, DbError> {
+        let tables = self.tables();
+        let mut jobs: BTreeMap<(GeneratorName, AccountId), u32> = BTreeMap::new();
+        for task in tables.tasks.values().filter(|task| task.state.is_active() || task.state.is_final()) {
+            let is_alive = tables.current(task).is_some_and(|attempt| attempt.state.may_be_alive());
+            if is_alive && (task.state.is_active() || task.wake_at.is_some()) {
+                *jobs.entry((task.generator.clone(), task.account_id)).or_insert(0) += 1;
+            }
+        }
+        Ok(jobs.into_iter().map(|((generator, account), jobs)| InFlight { generator, account, jobs }).collect())
+    }
+
+    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<BTreeMap<AccountId, u32>, DbError> {
+        let tables = self.tables();
+        let mut counts = BTreeMap::new();
+        let counted =
+            tables.attempts.values().filter(|one| one.intended_at >= since && one.state != AttemptState::Withdrawn);
+        for attempt in counted {
+            let Some(task) = tables.tasks.get(&attempt.task_id).filter(|task| task.generator == *generator) else {
+                continue;
+            };
+            *counts.entry(task.account_id).or_insert(0) += 1;
+        }
+        Ok(counts)
+    }
+
+    fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError> {
+        let tables = self.tables();
+        let mut ended: Vec<&Attempt> = tables
+            .attempts
+            .values()
+            .filter(|attempt| {
+                attempt.state == AttemptState::EndedCompleted
+                    && tables.tasks.get(&attempt.task_id).is_some_and(|task| task.generator == *generator)
+            })
+            .collect();
+        ended.sort_by_key(|attempt| std::cmp::Reverse(attempt.ended_at));
+        let spans = ended.into_iter().filter_map(|attempt| Some(attempt.ended_at?.since(attempt.accepted_at?)));
+        Ok(spans.take(limit as usize).collect())
+    }
+
+    fn accounts(&self) -> Result<Vec<Account>, DbError> {
+        Ok(self.tables().accounts.clone())
+    }
+
+    fn find_account(&self, id_or_name: &str) -> Result<Option<Account>, DbError> {
+        let tables = self.tables();
+        let by_number = tables.accounts.iter().find(|account| account.id.to_string() == id_or_name);
+        let by_name = || tables.accounts.iter().find(|account| account.name == id_or_name);
+        Ok(by_number.or_else(by_name).cloned())
+    }
+
+    fn content(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
+        self.tables().content(id)
+    }
+
+    fn contents(&self, filter: &ContentFilter, page: Page) -> Result<Vec<ContentRecord>, DbError> {
+        let tables = self.tables();
+        let found = tables.contents.iter().rev().filter(|content| {
+            page.before.is_none_or(|before| content.id.0 < before)
+                && filter.account.is_none_or(|account| account == content.record.account_id)
+                && filter.review.is_none_or(|review| review == content.record.review_status)
+                && filter.task.as_ref().is_none_or(|task| *task == content.record.task_id)
+        });
+        let shortened = found.map(|content| {
+            let mut content = content.clone();
+            content.record.content.clear();
+            content.record.html_content.clear();
+            content
+        });
+        Ok(page_of(shortened.collect(), page))
+    }
+
+    fn pool(&self, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError> {
+        let tables = self.tables();
+        let mut found: Vec<PoolEntry> = tables
+            .pool
+            .iter()
+            .filter(|entry| {
+                page.before.is_none_or(|before| entry.id.0 < before)
+                    && filter.account.is_none_or(|account| account == entry.account_id)
+                    && filter.status.map_or(entry.status != PoolState::Removed, |status| status == entry.status)
+            })
+            .cloned()
+            .collect();
+        found.sort_by_key(|entry| (std::cmp::Reverse(entry.priority), entry.scheduled_at, entry.id));
+        Ok(page_of(found, page))
+    }
+
+    fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>, DbError> {
+        let tables = self.tables();
+        let found = tables.settings.iter().filter(|(name, _)| name.starts_with(prefix));
+        Ok(found.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    fn count_finished_before(&self, time: Timestamp) -> Result<u64, DbError> {
+        Ok(self.tables().tasks.values().filter(|task| is_finished_before(task, time)).count() as u64)
+    }
+
+    fn statistics(
+        &self,
+        since: Option<Timestamp>,
+        account: Option<AccountId>,
+        generator: Option<&GeneratorName>,
+    ) -> Result<Statistics, DbError> {
+        let tables = self.tables();
+        let since = since.unwrap_or(Timestamp(i64::MIN));
+        let mut statistics = Statistics::default();
+        let (mut durations, mut waits) = (Vec::new(), Vec::new());
+        let is_asked = |task: &&Task| {
+            account.is_none_or(|account| account == task.account_id)
+                && generator.is_none_or(|generator| *generator == task.generator)
+        };
+        for task in tables.tasks.values().filter(is_asked) {
+            *statistics.by_state.entry(task.state.to_string()).or_insert(0) += 1;
+            if task.created_at >= since {
+                statistics.created += 1;
+                statistics.retries += u64::from(task.retry_count);
+            }
+            let Some(finished_at) = task.completed_at.filter(|at| *at >= since) else { continue };
+            *statistics.finished.entry(task.state.to_string()).or_insert(0) += 1;
+            if task.state != TaskState::Completed {
+                continue;
+            }
+            let content = tables.contents.iter().find(|content| Some(content.id) == task.content_id);
+            statistics.words += content.map_or(0, |content| u64::from(content.record.word_count));
+            if let Some(submitted_at) = task.submitted_at {
+                durations.push(finished_at.since(submitted_at).as_secs_f64());
+                waits.push(submitted_at.since(task.created_at).as_secs_f64());
+            }
+        }
+        statistics.mean_duration_s = mean(&durations);
+        statistics.mean_wait_s = mean(&waits);
+        Ok(statistics)
+    }
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    if values.is_empty() {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a mean of fewer than 2^52 values")]
+    Some(values.iter().sum::<f64>() / values.len() as f64)
+}

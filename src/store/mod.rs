@@ -3,6 +3,7 @@
 //! - [`write`](mod@write): what can be written, and [`write::execute`], the one place that does it, over the row operations
 //!   [`write::Rows`] of any backend. Backends hold no rules.
 //! - [`query`]: what can be asked.
+//! - [`sqlite`]: the database that a daemon runs on; [`group_commit`] drives its writing side.
 //! - [`memory`]: the in-memory twin, for tests and simulations; it passes the same conformance suite.
 //! - [`Store`]: the handle that actors hold. It answers a write only after its commit, and tells every change to
 //!   whoever watches.
@@ -11,8 +12,10 @@
 //! concerns; the row is read, judged by [`crate::task::apply()`] and written without a moment in between, so a late
 //! message changes zero rows by construction.
 
+pub mod group_commit;
 pub mod memory;
 pub mod query;
+pub mod sqlite;
 pub mod write;
 
 use std::sync::{Arc, Mutex, PoisonError};

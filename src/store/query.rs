@@ -147,8 +147,9 @@ pub trait Queries: Send + Sync + 'static {
     fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
     /// Jobs at generators now: attempts that may be alive, of active tasks or still watched.
     fn in_flight(&self) -> Result<Vec<InFlight>, DbError>;
-    /// How many attempts of a generator were intended since a time, withdrawn ones not counted.
-    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<u32, DbError>;
+    /// How many attempts of a generator were intended since a time, for each account that has any; withdrawn ones are
+    /// not counted.
+    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<BTreeMap<AccountId, u32>, DbError>;
     /// How long the last completed attempts of a generator took from acceptance, newest first.
     fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError>;
     /// Accounts by number.

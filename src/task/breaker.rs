@@ -178,11 +178,18 @@ impl Breaker {
         }
     }
 
-    /// The probe's task went another way (cancelled, corrected, held): the next task may probe.
-    pub fn probe_gone(&mut self, task: &TaskId) {
+    /// The probe's task is over, or back in line, and nobody said what that means for the generator (it was cancelled, or
+    /// its doubt was cleared without a job): the next task may probe, later.
+    pub fn probe_gone(&mut self, task: &TaskId, now: Timestamp) {
         if self.probe.as_ref() == Some(task) {
-            self.probe = None;
+            self.probe_failed(now, 0.5);
         }
+    }
+
+    fn probe_failed(&mut self, now: Timestamp, draw: f64) {
+        self.probe = None;
+        self.failed_probes = self.failed_probes.saturating_add(1);
+        self.next_probe_at = Some(now.plus(PROBE.delay(self.failed_probes, draw)));
     }
 
     fn close(&mut self) -> Option<Notice> {
@@ -213,9 +220,7 @@ impl Breaker {
             return self.trip_once(trip, why, now, draw);
         }
         if self.probe.as_ref() == Some(task) {
-            self.probe = None;
-            self.failed_probes = self.failed_probes.saturating_add(1);
-            self.next_probe_at = Some(now.plus(PROBE.delay(self.failed_probes, draw)));
+            self.probe_failed(now, draw);
         }
         None
     }
@@ -264,6 +269,18 @@ mod tests {
         breaker.probe_started(&task(6));
         assert_eq!(breaker.observe(&task(6), &Signal::Accepted, NOW, 0.5), None, "accepted proves nothing here");
         assert_eq!(breaker.observe(&task(6), &Signal::JobCompleted, NOW, 0.5), Some(Notice::Closed));
+    }
+
+    #[test]
+    fn a_probe_that_ends_without_a_verdict_makes_way_for_the_next() {
+        let mut breaker = Breaker::default();
+        breaker.observe(&task(1), &Signal::SubmitUnavailable("no".into()), NOW, 0.5);
+        let later = NOW.plus(Duration::from_secs(5));
+        breaker.probe_started(&task(1));
+        breaker.observe(&task(1), &Signal::BadAnswer("no answer within 30 s".into()), later, 0.5);
+        assert_eq!(breaker.admits(later), Admission::ProbeUnderWay, "its doubt is not cleared yet");
+        breaker.probe_gone(&task(1), later);
+        assert_eq!(breaker.admits(later), Admission::NotBefore(later.plus(Duration::from_secs(10))));
     }
 
     #[test]

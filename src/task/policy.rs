@@ -58,3 +58,26 @@ impl Policy {
         Backoff { initial, factor: 2.0, max: LONGEST_VERB_BACKOFF.max(initial), jitter: 0.2 }
     }
 }
+
+impl Default for Policy {
+    /// A generator of which nothing is known, because the configuration has lost it: nothing is repeated, nothing is
+    /// proved, and what is in doubt is left to a person.
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            is_idempotent: false,
+            is_ref_our_key: false,
+            is_blocking: false,
+            is_free_to_repeat: false,
+            can_find: false,
+            can_cancel: false,
+            can_poll_one: false,
+            retry: Backoff { initial: minute / 2, factor: 2.0, max: minute * 10, jitter: 0.2 },
+            polls: PollSchedule { interval: minute / 2, first: None, is_batch: false },
+            settle: minute,
+            find_limit: minute * 15,
+            submit_limit: minute,
+            dead_when: None,
+        }
+    }
+}

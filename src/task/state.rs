@@ -147,7 +147,7 @@ named! {
         CancelledUnproved = "cancelled_unproved",
         /// A piece came after the task was cancelled; it is kept for review.
         LatePieceKept = "late_piece_kept",
-        /// A job that outlived its task has ended.
+        /// A job that outlived its task, or that a person was to decide about, has ended.
         LateJobEnded = "late_job_ended",
         /// A person started a final task again.
         RetryRequested = "retry_requested",
@@ -194,11 +194,13 @@ impl TaskState {
                 }
             },
             TaskMove::Accepted | TaskMove::Adopted => match self {
-                Submitting => Some(Submitted),
+                // Held for the doubt that this clears.
+                Submitting | Held => Some(Submitted),
                 Cancelling => Some(Cancelling),
-                // A cancelled task's lost job, found later: it is watched, the task stays.
+                // A final task's lost job, found later: it is watched, the task stays.
+                Failed => Some(Failed),
                 Cancelled => Some(Cancelled),
-                Pending | Submitted | Processing | Held | Completed | Failed | Timeout => None,
+                Pending | Submitted | Processing | Completed | Timeout => None,
             },
             TaskMove::Rejected => match self {
                 Submitting => Some(Failed),
@@ -274,10 +276,11 @@ impl TaskState {
                 }
             },
             TaskMove::LateJobEnded => match self {
+                Held => Some(Held),
                 Failed => Some(Failed),
                 Timeout => Some(Timeout),
                 Cancelled => Some(Cancelled),
-                Pending | Submitting | Submitted | Processing | Cancelling | Held | Completed => None,
+                Pending | Submitting | Submitted | Processing | Cancelling | Completed => None,
             },
             TaskMove::RetryRequested => match self {
                 Failed | Timeout | Cancelled => Some(Pending),

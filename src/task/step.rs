@@ -3,6 +3,7 @@
 //! Pure, and made from the rows alone. That is why recovery is not a special case: after a restart the same
 //! function says how to go on with whatever was under way.
 
+use super::apply::are_resends_spent;
 use super::outcome::K_IN_A_ROW;
 use super::policy::Policy;
 use super::record::{Attempt, Task};
@@ -30,9 +31,10 @@ pub enum Step {
     PollOne,
     /// Get the piece.
     Fetch,
-    /// Ask for its end, and look whether it came.
+    /// Ask for its end, and then about it by name, to see whether the end came.
     Cancel,
-    /// The time limit has passed: ask once more, cancel, and see what that proves.
+    /// The time limit has passed: ask once more (by name), and unless that ended the job or showed its piece, cancel it and
+    /// say what that proves. A job that is missing has no proved end.
     Expire,
     /// It has been looked at for long enough.
     EndWatch,
@@ -44,7 +46,7 @@ pub fn next_step(task: &Task, attempt: Option<&Attempt>, policy: &Policy, now: &
     match task.state {
         TaskState::Pending | TaskState::Held | TaskState::Completed => Step::None,
         TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => late_step(attempt, policy, now),
-        TaskState::Submitting | TaskState::Submitted | TaskState::Processing => active_step(attempt, policy, now),
+        TaskState::Submitting | TaskState::Submitted | TaskState::Processing => active_step(task, attempt, policy, now),
         TaskState::Cancelling => cancelling_step(attempt, policy, now),
     }
 }
@@ -53,14 +55,19 @@ fn intended_step(policy: &Policy) -> Step {
     if policy.is_blocking { Step::LookAtRun } else { Step::ReportLostCall }
 }
 
-fn doubt_step(policy: &Policy) -> Step {
+fn doubt_step(task: &Task, attempt: &Attempt, policy: &Policy, now: &Now) -> Step {
     if policy.is_idempotent {
-        Step::Resend
+        resend_step(task, attempt, now)
     } else if policy.can_find {
         Step::Find
     } else {
         Step::GiveUpDoubt
     }
+}
+
+/// The bound holds across restarts too: a daemon that dies in every repetition does not repeat for ever.
+fn resend_step(task: &Task, attempt: &Attempt, now: &Now) -> Step {
+    if are_resends_spent(task, attempt, now.utc) { Step::GiveUpDoubt } else { Step::Resend }
 }
 
 fn has_expired(attempt: &Attempt, now: &Now) -> bool {
@@ -78,13 +85,13 @@ fn ask(attempt: &Attempt, policy: &Policy) -> Step {
     }
 }
 
-fn active_step(attempt: &Attempt, policy: &Policy, now: &Now) -> Step {
+fn active_step(task: &Task, attempt: &Attempt, policy: &Policy, now: &Now) -> Step {
     match attempt.state {
         AttemptState::Intended => intended_step(policy),
-        AttemptState::Unknown => doubt_step(policy),
+        AttemptState::Unknown => doubt_step(task, attempt, policy, now),
         AttemptState::Accepted if attempt.is_ready && !policy.is_blocking => Step::Fetch,
         AttemptState::Accepted if has_expired(attempt, now) => Step::Expire,
-        AttemptState::Accepted if attempt.is_resend_due => Step::Resend,
+        AttemptState::Accepted if attempt.is_resend_due => resend_step(task, attempt, now),
         AttemptState::Accepted => ask(attempt, policy),
         _ => Step::None,
     }
@@ -101,7 +108,12 @@ fn cancelling_step(attempt: &Attempt, policy: &Policy, now: &Now) -> Step {
         }
         AttemptState::Unknown if policy.can_find => Step::Find,
         AttemptState::Unknown => Step::GiveUpDoubt,
-        AttemptState::Accepted if attempt.is_ready && !policy.is_blocking => Step::Fetch,
+        // A piece that is there is fetched even after the deadline, but a cancel does not wait for a generator that is gone.
+        AttemptState::Accepted
+            if attempt.is_ready && !policy.is_blocking && (attempt.bad_answers == 0 || !has_expired(attempt, now)) =>
+        {
+            Step::Fetch
+        }
         AttemptState::Accepted if has_expired(attempt, now) => Step::Expire,
         AttemptState::Accepted if policy.can_cancel && !attempt.is_cancel_refused => Step::Cancel,
         AttemptState::Accepted => ask(attempt, policy),
@@ -120,6 +132,7 @@ fn late_step(attempt: &Attempt, policy: &Policy, now: &Now) -> Step {
     match attempt.state {
         AttemptState::Accepted if attempt.is_ready && !policy.is_blocking => Step::Fetch,
         AttemptState::Accepted => ask(attempt, policy),
+        AttemptState::Unknown if policy.is_ref_our_key && !policy.is_blocking => ask(attempt, policy),
         AttemptState::Unknown if policy.can_find => Step::Find,
         _ => Step::EndWatch,
     }

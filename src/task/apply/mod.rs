@@ -14,8 +14,12 @@ mod run;
 mod submit;
 mod watch;
 
+pub use submit::are_resends_spent;
+
 #[cfg(test)]
 mod tests;
+
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -275,6 +279,7 @@ impl<'a> Draft<'a> {
         if !to.may_be_alive() {
             attempt.ended_at = Some(now);
             attempt.watch_until = None;
+            attempt.is_resend_due = false;
             if let Some(why) = why {
                 attempt.error = Some(why.to_owned());
             }
@@ -345,7 +350,22 @@ impl<'a> Draft<'a> {
     }
 
     fn wake_now(&mut self) {
-        self.task.wake_at = Some(self.now());
+        self.wake_in(Duration::ZERO);
+    }
+
+    /// Sets the next step's time. A held task has none: a person is its owner.
+    fn wake_in(&mut self, wait: Duration) {
+        if self.task.state != TaskState::Held {
+            self.task.wake_at = Some(self.now().plus(wait));
+        }
+    }
+
+    /// As [`Draft::wake_in`], but the end of the time limit is not slept through.
+    fn wake_in_time(&mut self, wait: Duration) {
+        let deadline = self.attempt.as_ref().and_then(|attempt| attempt.deadline.as_ref());
+        let left = deadline.map(|deadline| deadline.remaining(self.context.now)).filter(|left| !left.is_zero());
+        self.wake_in(left.map_or(wait, |left| wait.min(left)));
+        self.keep_late_pace();
     }
 
     /// Wakes after the back-off of an answer that was bad or did not come.
@@ -355,9 +375,7 @@ impl<'a> Draft<'a> {
             attempt.bad_answers = attempt.bad_answers.saturating_add(1);
             attempt.bad_answers - 1
         });
-        let wait = backoff.delay(count, self.context.draw);
-        self.task.wake_at = Some(self.now().plus(wait));
-        self.keep_late_pace();
+        self.wake_in_time(backoff.delay(count, self.context.draw));
     }
 
     /// Wakes for the next poll of a job that answers.
@@ -369,8 +387,7 @@ impl<'a> Draft<'a> {
             attempt.polls = attempt.polls.saturating_add(1);
             wait
         });
-        self.task.wake_at = Some(self.now().plus(wait));
-        self.keep_late_pace();
+        self.wake_in_time(wait);
     }
 
     /// A job that outlived its task is looked at slowly, whatever its answers are.
@@ -378,6 +395,16 @@ impl<'a> Draft<'a> {
         if self.task.state.is_final() {
             let wait = jittered(LATE_INTERVAL, 0.1, self.context.draw);
             self.task.wake_at = Some(self.now().plus(wait));
+        }
+    }
+
+    /// A piece that is known to be there, or a person who wants a look, is worth one more look after the day has passed.
+    fn watch_once_more(&mut self) {
+        let until = self.now().plus(LATE_INTERVAL);
+        if self.task.state.is_final()
+            && let Some(attempt) = self.attempt.as_mut()
+        {
+            attempt.watch_until = attempt.watch_until.max(Some(until));
         }
     }
 
@@ -405,7 +432,7 @@ impl<'a> Draft<'a> {
         Ok(self.finish(TaskMove::RetryScheduled, Some(why)))
     }
 
-    /// The end of a job that is known, whatever the task wanted: cancelled and late tasks keep their state.
+    /// The end of a job that is known, whatever the task wanted: cancelled, late and held tasks keep their state.
     /// `active` says what a task that waits for the job does.
     fn job_ended(
         mut self,
@@ -423,11 +450,16 @@ impl<'a> Draft<'a> {
                 self.task.reason = None;
                 self.moved(TaskMove::LateJobEnded, Some(why))
             }
+            // A person was asked, and decides with what is known now.
+            TaskState::Held => {
+                self.task.reason = Some(why.clone());
+                self.task.error = Some(why.clone());
+                self.moved(TaskMove::LateJobEnded, Some(why))
+            }
             TaskState::Pending
             | TaskState::Submitting
             | TaskState::Submitted
             | TaskState::Processing
-            | TaskState::Held
             | TaskState::Completed => active(self, why),
         }
     }
@@ -467,7 +499,7 @@ impl<'a> Draft<'a> {
 
     /// The generator has the job: the time limit starts.
     fn accept(&mut self, reference: String) -> Result<(), Refusal> {
-        let limit = std::time::Duration::from_secs(u64::from(self.task.time_limit_s));
+        let limit = Duration::from_secs(u64::from(self.task.time_limit_s));
         let deadline = self.context.now.deadline_in(limit);
         let now = self.now();
         if self.attempt_state() != Some(AttemptState::Accepted) {

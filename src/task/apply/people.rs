@@ -98,7 +98,7 @@ impl Draft<'_> {
         let why = format!("a person names {reference} as its job");
         if !self.is_job_maybe_alive() {
             // The attempt has ended and is never reused: the job gets a row of its own.
-            self.task.attempt += 1;
+            self.task.attempt = self.task.attempt.saturating_add(1);
             self.attempt = Some(Attempt::intended(self.task.id.clone(), self.task.attempt, key, self.now()));
         }
         self.accept(reference)?;
@@ -157,6 +157,7 @@ impl Draft<'_> {
                 if !self.is_job_maybe_alive() {
                     return Err(self.illegal("poll"));
                 }
+                self.watch_once_more();
                 self.wake_now();
                 Ok(self.note())
             }

@@ -27,22 +27,15 @@ impl Draft<'_> {
     fn run_begins(mut self, report: RunReport) -> Result<Change, Refusal> {
         match report {
             RunReport::Starting => {
-                self.task.wake_at = Some(self.now().plus(std::time::Duration::from_secs(1)));
+                if self.is_past_find_limit() {
+                    // Its lock is held and it never says that it began: whether anything is paid for, nobody knows.
+                    self.move_attempt(AttemptState::Unknown, None)?;
+                    return self.hold("the run's process is alive, but has not said that it started".into());
+                }
+                self.wake_in(std::time::Duration::from_secs(1));
                 Ok(self.note())
             }
-            RunReport::Started { reference } => {
-                self.accept(reference)?;
-                self.signal = Some(Signal::Accepted);
-                self.task.error = None;
-                self.task.reason = None;
-                self.move_task(TaskMove::Accepted)?;
-                if self.task.state == TaskState::Cancelling {
-                    self.wake_now()
-                } else {
-                    self.wake_for_next_poll()
-                }
-                Ok(self.finish(TaskMove::Accepted, None))
-            }
+            RunReport::Started { reference } => self.run_started(reference),
             RunReport::NeverStarted(why) => {
                 self.signal = Some(Signal::SubmitUnavailable(why.clone()));
                 self.job_ended(AttemptState::Withdrawn, why, |mut draft, why| {
@@ -50,7 +43,9 @@ impl Draft<'_> {
                     draft.give_back(why)
                 })
             }
-            // Anything else was told of a run that has started: the start is told first.
+            RunReport::Interrupted(why) => self.job_ended(AttemptState::Withdrawn, why, Draft::give_back),
+            // A run that ended before anybody saw it start did start: that is committed first, and the next look,
+            // which is due at once, tells the rest. The run is named by its key.
             RunReport::Running
             | RunReport::Piece(_)
             | RunReport::NoPiece { .. }
@@ -59,9 +54,28 @@ impl Draft<'_> {
             | RunReport::Unavailable(_)
             | RunReport::Ambiguous { .. }
             | RunReport::Lost(_)
-            | RunReport::Interrupted(_)
-            | RunReport::Killed => Err(self.illegal("run_reported")),
+            | RunReport::Killed => {
+                let attempt = self.attempt_mut("run_reported")?;
+                let reference = attempt.external_ref.clone().unwrap_or_else(|| attempt.key.0.clone());
+                let mut change = self.run_started(reference)?;
+                change.task.wake_at = Some(change.task.updated_at);
+                Ok(change)
+            }
         }
+    }
+
+    fn run_started(mut self, reference: String) -> Result<Change, Refusal> {
+        self.accept(reference)?;
+        self.signal = Some(Signal::Accepted);
+        self.task.error = None;
+        self.task.reason = None;
+        self.move_task(TaskMove::Accepted)?;
+        if self.task.state == TaskState::Cancelling {
+            self.wake_now()
+        } else {
+            self.wake_for_next_poll()
+        }
+        Ok(self.finish(TaskMove::Accepted, None))
     }
 
     fn run_goes_on(mut self, report: RunReport) -> Result<Change, Refusal> {

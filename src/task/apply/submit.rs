@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::breaker::Signal;
 use super::super::ids::AttemptKey;
 use super::super::outcome::{FindAnswer, SubmitAnswer};
-use super::super::record::Attempt;
+use super::super::record::{Attempt, Task};
 use super::super::state::{AttemptState, TaskMove, TaskState};
 use super::super::time::Timestamp;
 use super::{Change, Draft, Refusal};
@@ -13,11 +13,22 @@ use super::{Change, Draft, Refusal};
 /// Complete searches without a match that prove an absence.
 pub const SWEEPS_THAT_PROVE: u32 = 2;
 
+/// Whether the same key must not go out once more: after the first call and max_retries + 1 repetitions, or after the
+/// time limit, counted from the intent.
+pub fn are_resends_spent(task: &Task, attempt: &Attempt, now: Timestamp) -> bool {
+    let limit = Duration::from_secs(u64::from(task.time_limit_s));
+    let is_late = attempt.state == AttemptState::Unknown && now.since(attempt.intended_at) >= limit;
+    attempt.sends > task.max_retries.saturating_add(1) || is_late
+}
+
 impl Draft<'_> {
     pub(super) fn claimed(mut self, key: AttemptKey) -> Result<Change, Refusal> {
+        if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.state.may_be_alive()) {
+            return Err(Refusal::JobMayBeAlive { attempt: attempt.number });
+        }
         self.move_task(TaskMove::Claimed)?;
         let now = self.now();
-        self.task.attempt += 1;
+        self.task.attempt = self.task.attempt.saturating_add(1);
         self.task.reason = None;
         let mut attempt = Attempt::intended(self.task.id.clone(), self.task.attempt, key, now);
         if self.context.policy.is_ref_our_key {
@@ -37,11 +48,15 @@ impl Draft<'_> {
             Some(AttemptState::Intended) => self.first_submit_failed(answer),
             Some(AttemptState::Unknown) => self.resend_failed(answer),
             Some(AttemptState::Accepted) => {
+                if !self.is_resend_due() {
+                    return Err(self.illegal("submit_answered"));
+                }
                 // The job was missing and its key went out again without an answer we can use.
-                let bound = self.task.max_retries.saturating_add(1);
-                if self.attempt_mut("resent")?.sends > bound {
-                    let why = "the job is missing at the generator, and submitting its key again did not bring it back";
-                    return self.job_ended(AttemptState::EndedLost, why.to_owned(), Draft::hold);
+                if matches!(answer, SubmitAnswer::NeverCalled(_)) {
+                    return self.resend_failed(answer);
+                }
+                if self.is_resent_enough() {
+                    return self.resends_spent();
                 }
                 self.wake_after_bad_answer();
                 Ok(self.note())
@@ -72,8 +87,10 @@ impl Draft<'_> {
             self.wake_for_next_poll();
             return Ok(self.note());
         }
-        self.task.reason = None;
-        self.task.error = None;
+        if !self.task.state.is_final() {
+            self.task.reason = None;
+            self.task.error = None;
+        }
         self.move_task(TaskMove::Accepted)?;
         if self.task.state == TaskState::Cancelling {
             self.wake_now()
@@ -81,6 +98,21 @@ impl Draft<'_> {
             self.wake_for_next_poll()
         }
         Ok(self.finish(TaskMove::Accepted, None))
+    }
+
+    /// Whether the bound of repeated submits is reached: the first call and max_retries + 1 repetitions.
+    fn is_resent_enough(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| are_resends_spent(&self.task, attempt, self.now()))
+    }
+
+    fn is_resend_due(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.is_resend_due && attempt.state == AttemptState::Accepted)
+    }
+
+    /// The job was missing, and submitting its key again did not bring it back.
+    fn resends_spent(self) -> Result<Change, Refusal> {
+        let why = "the job is missing at the generator, and submitting its key again did not bring it back";
+        self.job_ended(AttemptState::EndedLost, why.to_owned(), Draft::hold)
     }
 
     fn first_submit_failed(mut self, answer: SubmitAnswer) -> Result<Change, Refusal> {
@@ -135,6 +167,9 @@ impl Draft<'_> {
                 draft.moved(TaskMove::Rejected, Some(why))
             }),
             SubmitAnswer::NeverCalled(_) => {
+                // Interrupted by ourselves: given back, not spent.
+                let attempt = self.attempt_mut("resent")?;
+                attempt.sends = attempt.sends.saturating_sub(1).max(1);
                 self.wake_now();
                 Ok(self.note())
             }
@@ -148,13 +183,10 @@ impl Draft<'_> {
     }
 
     fn doubt_goes_on(mut self, why: String) -> Result<Change, Refusal> {
-        let bound = self.task.max_retries.saturating_add(1);
-        let limit = Duration::from_secs(u64::from(self.task.time_limit_s));
-        let now = self.now();
+        let is_enough = self.is_resent_enough();
         let attempt = self.attempt_mut("doubted")?;
         attempt.error = Some(why.clone());
-        // The first call and max_retries + 1 repetitions.
-        if attempt.sends > bound || now.since(attempt.intended_at) >= limit {
+        if is_enough {
             let sends = attempt.sends;
             return self
                 .hold(format!("the same key was submitted {sends} times without an answer that can be read: {why}"));
@@ -165,14 +197,18 @@ impl Draft<'_> {
     }
 
     pub(super) fn resend_begun(mut self) -> Result<Change, Refusal> {
-        let state = self.attempt_state();
-        if !matches!(state, Some(AttemptState::Unknown | AttemptState::Accepted)) || !self.context.policy.is_idempotent
-        {
+        let is_meant = match self.attempt_state() {
+            Some(AttemptState::Unknown) => true,
+            Some(AttemptState::Accepted) => self.is_resend_due(),
+            Some(_) | None => false,
+        };
+        if !is_meant || !self.context.policy.is_idempotent || self.is_resent_enough() {
             return Err(self.illegal("resent"));
         }
         let attempt = self.attempt_mut("resent")?;
-        attempt.sends += 1;
+        attempt.sends = attempt.sends.saturating_add(1);
         attempt.quiet_since = None;
+        attempt.empty_sweeps = 0;
         attempt.missing = 0;
         let why = format!("submit {} with the same key", attempt.sends);
         self.move_task(TaskMove::Resent)?;
@@ -182,7 +218,8 @@ impl Draft<'_> {
     }
 
     pub(super) fn lock_seen(mut self, is_free: bool) -> Result<Change, Refusal> {
-        if self.attempt_state() != Some(AttemptState::Unknown) {
+        // Before a missing job's key goes out again, its earlier call must be over too.
+        if self.attempt_state() != Some(AttemptState::Unknown) && !self.is_resend_due() {
             return Err(self.illegal("lock_seen"));
         }
         let now = self.now();
@@ -192,7 +229,8 @@ impl Draft<'_> {
             return Ok(self.note());
         }
         attempt.quiet_since = None;
-        if self.is_past_find_limit() {
+        attempt.empty_sweeps = 0;
+        if self.is_past_find_limit() && self.attempt_state() == Some(AttemptState::Unknown) {
             return self.hold("a process of the submit is still alive, and nobody knows what it does".into());
         }
         self.wake_after_bad_answer();
@@ -201,13 +239,16 @@ impl Draft<'_> {
 
     /// No verb can clear the doubt.
     pub(super) fn doubt_stands(self, why: String) -> Result<Change, Refusal> {
+        if self.attempt_state() == Some(AttemptState::Accepted) && self.is_resend_due() {
+            return self.resends_spent();
+        }
         if self.attempt_state() != Some(AttemptState::Unknown) {
             return Err(self.illegal("held"));
         }
         self.hold(why)
     }
 
-    fn is_past_find_limit(&self) -> bool {
+    pub(super) fn is_past_find_limit(&self) -> bool {
         let limit = self.context.policy.find_limit;
         self.attempt.as_ref().is_some_and(|attempt| self.now().since(attempt.intended_at) >= limit)
     }
@@ -234,22 +275,21 @@ impl Draft<'_> {
         }
     }
 
-    fn adopted(mut self, reference: String) -> Result<Change, Refusal> {
+    pub(super) fn adopted(mut self, reference: String) -> Result<Change, Refusal> {
         let why = format!("found at the generator as {reference}");
         self.accept(reference)?;
         self.signal = Some(Signal::Accepted);
-        if self.task.state.is_final() {
-            // A cancelled task's lost job: watched from now on. Other final states keep theirs without a move.
-            self.keep_late_pace();
-            if self.task.state != TaskState::Cancelled {
-                return Ok(self.note());
-            }
-        } else {
+        if !self.task.state.is_final() {
             self.task.reason = None;
             self.task.error = None;
-            self.wake_now();
         }
-        self.moved(TaskMove::Adopted, Some(why))
+        self.move_task(TaskMove::Adopted)?;
+        if self.task.state.is_final() {
+            self.keep_late_pace()
+        } else {
+            self.wake_now()
+        }
+        Ok(self.finish(TaskMove::Adopted, Some(why)))
     }
 
     fn not_found(mut self, is_complete: bool, began_at: Timestamp) -> Result<Change, Refusal> {
@@ -263,11 +303,12 @@ impl Draft<'_> {
         };
         if began_at < quiet_since.plus(settle) {
             // Too early to prove anything; the next search after the settling time counts.
-            self.task.wake_at = Some(quiet_since.plus(settle).max(self.now().plus(Duration::from_secs(1))));
+            let wait = quiet_since.plus(settle).since(self.now());
+            self.wake_in(wait.max(Duration::from_secs(1)));
             self.keep_late_pace();
             return Ok(self.note());
         }
-        attempt.empty_sweeps += 1;
+        attempt.empty_sweeps = attempt.empty_sweeps.saturating_add(1);
         if attempt.empty_sweeps < SWEEPS_THAT_PROVE {
             self.wake_for_next_poll();
             return Ok(self.note());

@@ -15,7 +15,11 @@ impl Draft<'_> {
             Some(AttemptState::Unknown) => self.context.policy.is_ref_our_key,
             Some(_) | None => false,
         };
-        if !is_known || self.task.state == TaskState::Held && !matches!(answer, PollAnswer::State { .. }) {
+        let is_doubted = self.attempt_state() == Some(AttemptState::Unknown);
+        let is_good = matches!(answer, PollAnswer::State { .. });
+        // Only a search or a person ends the doubt of a task that still wants the job; a job that is seen ends it too.
+        let is_doubt_fed = is_doubted && !is_good && self.task.state == TaskState::Submitting;
+        if !is_known || is_doubt_fed || self.task.state == TaskState::Held && !is_good {
             return Err(self.illegal("poll_answered"));
         }
         match answer {
@@ -61,8 +65,20 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// A job that was in doubt was seen alive, under the reference that is our key.
+    fn seen_alive(mut self, is_ready: bool) -> Result<Change, Refusal> {
+        let attempt = self.attempt_mut("poll_answered")?;
+        attempt.is_ready = is_ready;
+        let reference = attempt.external_ref.clone().unwrap_or_else(|| attempt.key.0.clone());
+        self.adopted(reference)
+    }
+
     fn job_is(mut self, state: JobState, theirs: String, error: Option<String>) -> Result<Change, Refusal> {
+        let is_doubted = self.attempt_state() == Some(AttemptState::Unknown);
         match state {
+            JobState::Submitted | JobState::Processing | JobState::Completed if is_doubted => {
+                self.seen_alive(state == JobState::Completed)
+            }
             JobState::Submitted | JobState::Processing => {
                 if self.is_dead() {
                     let why = format!("the generator has left the job in state {theirs} and will never run it");
@@ -77,6 +93,7 @@ impl Draft<'_> {
             }
             JobState::Completed => {
                 self.attempt_mut("poll_answered")?.is_ready = true;
+                self.watch_once_more();
                 self.wake_now();
                 Ok(self.note())
             }
@@ -115,8 +132,12 @@ impl Draft<'_> {
         let must_be_named = self.context.policy.can_poll_one;
         let is_idempotent = self.context.policy.is_idempotent;
         let is_unknown = self.attempt_state() == Some(AttemptState::Unknown);
+        let (now, settle) = (self.now(), self.context.policy.settle);
         let attempt = self.attempt_mut("poll_answered")?;
-        attempt.missing += u32::from(is_complete);
+        // Of a submit in doubt an absence counts only once nobody is left of it and it has settled.
+        let is_settled = attempt.quiet_since.is_some_and(|since| now >= since.plus(settle));
+        let counts = is_complete && (is_settled || !is_unknown);
+        attempt.missing = attempt.missing.saturating_add(u32::from(counts));
         let is_gone = attempt.missing >= K_IN_A_ROW && (by_name || !must_be_named);
         if !is_gone {
             self.wake_after_bad_answer();
@@ -124,7 +145,7 @@ impl Draft<'_> {
         }
         let why = format!("the generator does not know the job any more ({K_IN_A_ROW} times in a row)");
         if is_unknown {
-            // Only while cancelling, with a reference known beforehand: the key was never taken.
+            // Only of a task that wants no job any more, with a reference known beforehand: the key was never taken.
             return self.job_ended(AttemptState::EndedAbandoned, why, |draft, _| Err(draft.illegal("poll_answered")));
         }
         if is_idempotent && matches!(self.task.state, TaskState::Submitted | TaskState::Processing) {
@@ -163,7 +184,7 @@ impl Draft<'_> {
             FetchAnswer::Unreadable { why, raw } => {
                 self.signal = Some(Signal::BadAnswer(why.clone()));
                 let attempt = self.attempt_mut("fetch_answered")?;
-                attempt.bad_fetches += 1;
+                attempt.bad_fetches = attempt.bad_fetches.saturating_add(1);
                 if attempt.bad_fetches >= K_IN_A_ROW || self.task.state == TaskState::Held {
                     return self.no_piece(why, raw);
                 }
@@ -244,7 +265,8 @@ impl Draft<'_> {
     }
 
     pub(super) fn deadline_reached(mut self, is_end_proved: bool) -> Result<Change, Refusal> {
-        if !self.is_past_deadline() || self.attempt_state() != Some(AttemptState::Accepted) {
+        let is_active = self.task.state.is_active();
+        if !is_active || !self.is_past_deadline() || self.attempt_state() != Some(AttemptState::Accepted) {
             return Err(self.illegal("deadline_reached"));
         }
         let limit = Duration::from_secs(u64::from(self.task.time_limit_s));
@@ -276,7 +298,7 @@ impl Draft<'_> {
     }
 
     pub(super) fn watch_ended(mut self) -> Result<Change, Refusal> {
-        if !self.task.state.is_final() {
+        if !self.task.state.is_final() || self.task.wake_at.is_none() {
             return Err(self.illegal("watch_ended"));
         }
         self.task.wake_at = None;

@@ -1,0 +1,194 @@
+//! The daemon's actors: one file, one actor, with its messages and handlers.
+//!
+//! ```text
+//! QueueActor ── RunTask ─▶ WorkerActor ×N ── outcome ─▶ PollerActor ── outcome ─▶ ResultHandlerActor
+//! ```
+//!
+//! The [`supervisor::SupervisorActor`] owns them, rebuilds one that panicked and announces the new addresses through
+//! [`Peers`]. All of them live on one arbiter, so a hop between them costs no thread switch; the disk and the
+//! generators are elsewhere. Every actor acts on the world through [`World::transit`]: the event is judged and
+//! committed first, the effect starts afterwards, and whoever must know is told last.
+//!
+//! A lost message is harmless everywhere: each unfinished task has a wake time in the database, and the poller's
+//! next look repairs whatever a message should have told.
+
+pub mod poller;
+pub mod queue;
+pub mod recovery;
+pub mod result_handler;
+pub mod supervisor;
+pub mod worker;
+
+use std::sync::Arc;
+
+use actix::Addr;
+use tokio::sync::watch;
+
+use crate::generator::registry::{Generator, Generators};
+use crate::store::Store;
+use crate::store::write::{Changed, Env, Transition, Write, WriteError, Written};
+use crate::task::apply::CONTENTD;
+use crate::task::breaker::Signal;
+use crate::task::content::RenderedPiece;
+use crate::task::{Clock, Entropy, Event, GeneratorName, Policy, Task, TaskId, TaskState};
+
+use poller::PollerActor;
+use queue::QueueActor;
+use result_handler::ResultHandlerActor;
+use worker::WorkerActor;
+
+/// Where the actors are now. The supervisor alone writes it.
+#[derive(Clone, Default)]
+pub struct Peers {
+    /// The queue.
+    pub queue: Option<Addr<QueueActor>>,
+    /// The poller.
+    pub poller: Option<Addr<PollerActor>>,
+    /// The result handler.
+    pub results: Option<Addr<ResultHandlerActor>>,
+    /// The workers, by number.
+    pub workers: Vec<Option<Addr<WorkerActor>>>,
+}
+
+/// What every actor is given: the seams, and the way to the others.
+#[derive(Clone)]
+pub struct World {
+    /// Where everything is kept.
+    pub store: Store,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness and ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// The generators of the current configuration.
+    pub generators: watch::Receiver<Arc<Generators>>,
+    /// The other actors.
+    pub peers: watch::Receiver<Peers>,
+}
+
+/// An event on its way into the store.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    /// Whose.
+    pub task_id: TaskId,
+    /// At which generator, for the policy.
+    pub generator: GeneratorName,
+    /// Which attempt it is about; none where it is about the task whatever its attempt.
+    pub attempt: Option<u32>,
+    /// What happened.
+    pub event: Event,
+    /// Who did it.
+    pub who: String,
+    /// See [`Env::is_late_piece_wanted`].
+    pub is_late_piece_wanted: bool,
+    /// The renderings of the piece that it brings.
+    pub rendered: Option<RenderedPiece>,
+}
+
+impl Happened {
+    /// Something that the daemon saw happen to an attempt.
+    pub fn to(task: &Task, event: Event) -> Self {
+        Self {
+            task_id: task.id.clone(),
+            generator: task.generator.clone(),
+            attempt: Some(task.attempt),
+            event,
+            who: CONTENTD.to_owned(),
+            is_late_piece_wanted: false,
+            rendered: None,
+        }
+    }
+
+    /// Something that a person decided, whatever the attempt is by now.
+    pub fn by(task: &Task, event: Event, who: &str) -> Self {
+        Self { attempt: None, who: who.to_owned(), ..Self::to(task, event) }
+    }
+}
+
+impl World {
+    /// A generator of the current configuration.
+    pub fn generator(&self, name: &GeneratorName) -> Option<Arc<Generator>> {
+        self.generators.borrow().get(name).cloned()
+    }
+
+    /// Its policy; a cautious one where the configuration has lost it.
+    pub fn policy(&self, name: &GeneratorName) -> Arc<Policy> {
+        self.generator(name).map(|generator| generator.policy()).unwrap_or_default()
+    }
+
+    /// Judges and commits an event; logs the move. Nothing has been told to anybody when this returns.
+    pub async fn transit(&self, happened: Happened) -> Result<Changed, WriteError> {
+        let env = Env {
+            now: self.clock.now(),
+            policy: self.policy(&happened.generator),
+            draw: self.entropy.draw(),
+            who: happened.who,
+            is_late_piece_wanted: happened.is_late_piece_wanted,
+        };
+        let transition = Transition {
+            task_id: happened.task_id,
+            attempt: happened.attempt,
+            event: happened.event,
+            env,
+            rendered: happened.rendered,
+        };
+        match self.store.write(Write::Transition(Box::new(transition))).await? {
+            Written::Changed(changed) => {
+                log_move(&changed);
+                Ok(*changed)
+            }
+            Written::Account(_)
+            | Written::Submitted(_)
+            | Written::Reviewed(_)
+            | Written::Stored
+            | Written::Cleaned { .. } => {
+                Err(WriteError::Db(crate::store::DbError::Fatal("the store gave the answer of another write".into())))
+            }
+        }
+    }
+
+    /// Tells the queue what a change means for it: a breaker's signal, a slot that may be free, a task that may run.
+    /// Lost messages are harmless: the queue looks for itself at its next tick.
+    pub fn tell_queue(&self, changed: &Changed) {
+        let Some(queue) = self.peers.borrow().queue.clone() else { return };
+        let task = &changed.change.task;
+        if let Some(signal) = &changed.change.signal {
+            queue.do_send(queue::GeneratorSignalled {
+                generator: task.generator.clone(),
+                task: task.id.clone(),
+                signal: signal.clone(),
+            });
+        }
+        if task.state == TaskState::Pending || changed.from.is_active() && !task.state.is_active() {
+            queue.do_send(queue::QueueChanged { task: Some(Box::new(task.clone())) });
+        }
+    }
+
+    /// Tells the poller that a wake time may have become earlier.
+    pub fn tell_poller(&self) {
+        if let Some(poller) = self.peers.borrow().poller.clone() {
+            poller.do_send(poller::WakeTimesChanged);
+        }
+    }
+}
+
+/// One line a move, with the task's id and attempt first, so that one task's story can be searched for.
+fn log_move(changed: &Changed) {
+    let Some(audit) = &changed.change.audit else { return };
+    let why = audit.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let level = match changed.change.signal {
+        Some(
+            Signal::SubmitUnavailable(_) | Signal::VerbUnavailable(_) | Signal::BadAnswer(_) | Signal::JobFailed(_),
+        ) => log::Level::Warn,
+        _ => log::Level::Info,
+    };
+    log::log!(
+        level,
+        "task_id={} attempt={} {} → {} ({}{why}) by {}",
+        audit.task_id,
+        audit.attempt,
+        changed.from,
+        audit.to_state,
+        audit.event,
+        audit.who,
+    );
+}

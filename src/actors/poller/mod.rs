@@ -1,0 +1,477 @@
+//! The PollerActor looks after every job that a generator has, or may have: it wakes what is due and finds out.
+//!
+//! It makes no decisions: [`crate::task::step::next_step`] says what to do for a due task, [`round`] does it, and what came of it
+//! goes to the result handler. It wakes at the earliest wake time in the database, never by a fixed tick, and a task
+//! is in one round at a time. The call budget of a generator wins over every wish to poll sooner.
+
+mod budget;
+mod round;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::WeakRecipient;
+use actix::prelude::*;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use super::World;
+use super::supervisor::{Child, ChildExited};
+use crate::store::write::{Changed, Write, WriteError};
+use crate::task::step::next_step;
+use crate::task::{Attempt, Event, GeneratorName, Now, Task, TaskId, TaskState, Timestamp};
+use budget::Budget;
+pub use round::PollError;
+
+/// How many due tasks are looked at in one round; the rest follows at once.
+const DUE_LIMIT: u32 = 500;
+/// How many calls about single jobs (cancels, deadlines, repeated submits) go on at once.
+const SINGLE_CALLS: usize = 4;
+/// The longest sleep, so that a jump of the wall clock is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// A task whose report could not be committed is left alone for so long.
+const COOL_DOWN: Duration = Duration::from_secs(1);
+/// A difference between the clocks that is a jump, not drift.
+const CLOCK_JUMP_MS: i64 = 5_000;
+
+/// To itself: look at what is due.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct PollTick;
+
+/// From whoever committed a change: a wake time may have become earlier. If it is lost, the next tick is late by 30 s at most.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct WakeTimesChanged;
+
+/// From the driver: a run has ended. If it is lost, the next look finds it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RunEnded {
+    /// Of which task.
+    pub task: TaskId,
+}
+
+/// From a person: look at this task now. Answers with the task as it then is.
+#[derive(Message)]
+#[rtype(result = "Result<Task, PollError>")]
+pub struct PollNow {
+    /// Which.
+    pub task: Task,
+    /// Who asks.
+    pub who: String,
+    /// A piece of a cancelled task completes it.
+    pub is_late_piece_wanted: bool,
+}
+
+/// From a person: look at everything in flight now.
+#[derive(Message)]
+#[rtype(result = "Result<PollStatistics, PollError>")]
+pub struct PollAll;
+
+/// From the supervisor: no new round; answers when the last has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DrainPoller;
+
+/// What is it doing?
+#[derive(Message)]
+#[rtype(result = "PollerStatus")]
+pub struct GetPollerStatus;
+
+/// What a poll of everything came to, under the names that the mission gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PollStatistics {
+    /// Tasks that were in flight.
+    pub total: u32,
+    /// Completed now.
+    pub completed: u32,
+    /// Failed now, for good or to be retried.
+    pub failed: u32,
+    /// Past their time limit now.
+    pub timeout: u32,
+    /// In flight still.
+    pub still_running: u32,
+    /// Not answered, or not answered well.
+    pub error: u32,
+}
+
+/// The poller as an operator sees it.
+#[derive(Clone, Debug, Serialize, MessageResponse)]
+pub struct PollerStatus {
+    /// Tasks that are being looked at.
+    pub in_hand: usize,
+    /// Calls of polling verbs since the start.
+    pub calls: u64,
+    /// Rounds since the start.
+    pub rounds: u64,
+    /// When it wakes next.
+    pub next_wake_at: Option<Timestamp>,
+}
+
+/// What a round is about.
+#[derive(Clone, Copy)]
+enum RoundKind {
+    /// The polls and searches of a generator, `paid` of whose calls the budget has been charged with.
+    Shared { paid: u32 },
+    /// A call about one job, which has slots of its own: a cancel must not wait for a budget.
+    Alone,
+}
+
+/// See the module.
+pub struct PollerActor {
+    world: World,
+    slots: Arc<Semaphore>,
+    supervisor: WeakRecipient<ChildExited>,
+    in_hand: BTreeSet<TaskId>,
+    cooling: BTreeMap<TaskId, Timestamp>,
+    budgets: BTreeMap<GeneratorName, Budget>,
+    timer: Option<SpawnHandle>,
+    next_wake_at: Option<Timestamp>,
+    is_looking: bool,
+    look_again: bool,
+    last_clock: Option<Now>,
+    calls: u64,
+    rounds: u64,
+    is_draining: bool,
+    drained: Vec<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl PollerActor {
+    /// A fresh one.
+    pub fn new(world: World, supervisor: WeakRecipient<ChildExited>) -> Self {
+        Self {
+            world,
+            slots: Arc::new(Semaphore::new(SINGLE_CALLS)),
+            supervisor,
+            in_hand: BTreeSet::new(),
+            cooling: BTreeMap::new(),
+            budgets: BTreeMap::new(),
+            timer: None,
+            next_wake_at: None,
+            is_looking: false,
+            look_again: false,
+            last_clock: None,
+            calls: 0,
+            rounds: 0,
+            is_draining: false,
+            drained: Vec::new(),
+        }
+    }
+
+    /// Asks the database what is due, and starts the rounds.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.is_draining {
+            return;
+        }
+        if self.is_looking {
+            self.look_again = true;
+            return;
+        }
+        self.is_looking = true;
+        self.look_again = false;
+        let now = self.world.clock.now();
+        let jump = self.clock_jump(&now);
+        let store = self.world.store.clone();
+        let look = async move {
+            if jump != 0 {
+                log::warn!("the wall clock jumped by {jump} ms; every wake time moves with it");
+                store.write(Write::ShiftWakeTimes { by_ms: jump }).await.map_err(|error| error.to_string())?;
+            }
+            let utc = now.utc;
+            let read = store.read(move |queries| Ok((queries.due(utc, DUE_LIMIT)?, queries.next_wake()?))).await;
+            read.map_err(|error| error.to_string())
+        };
+        ctx.spawn(look.into_actor(self).map(|looked, poller, ctx| {
+            poller.is_looking = false;
+            match looked {
+                Ok((due, next_wake)) => poller.take_up(due, next_wake, ctx),
+                Err(error) => {
+                    log::error!("what is due could not be read, trying again: {error}");
+                    poller.sleep_until(poller.world.clock.now().utc.plus(COOL_DOWN), ctx);
+                }
+            }
+            if poller.look_again {
+                poller.look(ctx);
+            }
+        }));
+    }
+
+    fn clock_jump(&mut self, now: &Now) -> i64 {
+        let last = self.last_clock.replace(now.clone());
+        let Some(last) = last.filter(|last| last.boot_id == now.boot_id) else { return 0 };
+        let jump = (now.utc.0 - last.utc.0) - (now.boot_ms - last.boot_ms);
+        if jump.abs() >= CLOCK_JUMP_MS { jump } else { 0 }
+    }
+
+    fn take_up(&mut self, due: Vec<(Task, Attempt)>, next_wake: Option<Timestamp>, ctx: &mut Context<Self>) {
+        let now = self.world.clock.now().utc;
+        self.cooling.retain(|_, until| *until > now);
+        let mut by_generator: BTreeMap<GeneratorName, Vec<(Task, Attempt)>> = BTreeMap::new();
+        let mut sleep = LONGEST_SLEEP;
+        for (task, attempt) in due {
+            if self.in_hand.contains(&task.id) {
+                continue;
+            }
+            if let Some(until) = self.cooling.get(&task.id) {
+                sleep = sleep.min(until.since(now));
+                continue;
+            }
+            by_generator.entry(task.generator.clone()).or_default().push((task, attempt));
+        }
+        for (generator, jobs) in by_generator {
+            let policy = self.world.policy(&generator);
+            let clock = self.world.clock.now();
+            let (shared, alone): (Vec<_>, Vec<_>) = jobs
+                .into_iter()
+                .partition(|(task, attempt)| round::is_shared(next_step(task, Some(attempt), &policy, &clock)));
+            for job in alone {
+                self.run_round(generator.clone(), vec![job], RoundKind::Alone, ctx);
+            }
+            if !shared.is_empty() {
+                sleep = sleep.min(self.start_round(&generator, shared, ctx));
+            }
+        }
+        if let Some(at) = next_wake.filter(|at| *at > now) {
+            sleep = sleep.min(at.since(now));
+        }
+        self.sleep_until(now.plus(sleep), ctx);
+    }
+
+    /// Starts a round over as many jobs as the budget allows; says how long the rest must wait.
+    fn start_round(
+        &mut self,
+        generator: &GeneratorName,
+        mut jobs: Vec<(Task, Attempt)>,
+        ctx: &mut Context<Self>,
+    ) -> Duration {
+        let Some(configured) = self.world.generator(generator) else {
+            for (task, _) in &jobs {
+                log::warn!(
+                    "task_id={} attempt={} waits: generator {generator} is not configured any more",
+                    task.id,
+                    task.attempt
+                );
+                self.cooling.insert(task.id.clone(), self.world.clock.now().utc.plus(LONGEST_SLEEP));
+            }
+            return LONGEST_SLEEP;
+        };
+        let now = self.world.clock.now();
+        let budget = self.budgets.entry(generator.clone()).or_insert_with(|| Budget::new(&now));
+        budget.set_rate(configured.limits.calls_per_minute);
+        let is_batch = configured.policy().polls.is_batch;
+        let affordable = budget.affordable(&now);
+        let wanted = if is_batch { 1 } else { u32::try_from(jobs.len()).unwrap_or(u32::MAX) };
+        if affordable == 0 {
+            return budget.wait_for_one(&now);
+        }
+        if !is_batch {
+            jobs.truncate(affordable as usize);
+        }
+        budget.spend(wanted.min(affordable), &now);
+        let wait = if wanted > affordable { budget.wait_for_one(&now) } else { LONGEST_SLEEP };
+        self.run_round(generator.clone(), jobs, RoundKind::Shared { paid: wanted.min(affordable) }, ctx);
+        wait
+    }
+
+    fn run_round(
+        &mut self,
+        generator: GeneratorName,
+        jobs: Vec<(Task, Attempt)>,
+        kind: RoundKind,
+        ctx: &mut Context<Self>,
+    ) {
+        let ids: Vec<TaskId> = jobs.iter().map(|(task, _)| task.id.clone()).collect();
+        self.in_hand.extend(ids.iter().cloned());
+        self.rounds += 1;
+        let round = round::Round::new(self.world.clone(), generator.clone());
+        let slots = Arc::clone(&self.slots);
+        let work = async move {
+            let _slot = match kind {
+                // The semaphore is never closed; an error would only mean that nothing limits this call.
+                RoundKind::Alone => slots.acquire_owned().await.ok(),
+                RoundKind::Shared { .. } => None,
+            };
+            round.run(jobs).await
+        };
+        ctx.spawn(work.into_actor(self).map(move |done, poller, ctx| {
+            let now = poller.world.clock.now();
+            for id in &ids {
+                poller.in_hand.remove(id);
+            }
+            for id in done.not_committed {
+                poller.cooling.insert(id, now.utc.plus(COOL_DOWN));
+            }
+            poller.calls += u64::from(done.calls);
+            if let (RoundKind::Shared { paid }, Some(budget)) = (kind, poller.budgets.get_mut(&generator)) {
+                // Pages cost calls that nobody could know beforehand.
+                budget.spend(done.calls.saturating_sub(paid), &now);
+            }
+            poller.finish_drain();
+            poller.look(ctx);
+        }));
+    }
+
+    fn finish_drain(&mut self) {
+        if self.is_draining && self.in_hand.is_empty() {
+            for drained in self.drained.drain(..) {
+                // A supervisor that stopped waiting is no error.
+                let _ = drained.send(());
+            }
+        }
+    }
+
+    fn sleep_until(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.next_wake_at = Some(at);
+        let wait = at.since(self.world.clock.now().utc).max(Duration::from_millis(1));
+        self.timer = Some(ctx.notify_later(PollTick, wait));
+    }
+}
+
+impl Actor for PollerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        ChildExited::report(&self.supervisor, Child::Poller, None);
+    }
+}
+
+impl Handler<PollTick> for PollerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: PollTick, ctx: &mut Self::Context) {
+        self.timer = None;
+        self.look(ctx);
+    }
+}
+
+impl Handler<WakeTimesChanged> for PollerActor {
+    type Result = ();
+
+    fn handle(&mut self, _: WakeTimesChanged, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}
+
+impl Handler<RunEnded> for PollerActor {
+    type Result = ();
+
+    fn handle(&mut self, ended: RunEnded, ctx: &mut Self::Context) {
+        let world = self.world.clone();
+        let id = ended.task;
+        let look = async move {
+            let read = world.store.read(move |queries| queries.task(&id)).await;
+            let Ok(Some((task, Some(attempt)))) = read else { return None };
+            // A run that ended before its start was committed is looked at by whoever commits that.
+            (attempt.external_ref.is_some() && !task.state.is_final() || attempt.watch_until.is_some())
+                .then_some((task, attempt))
+        };
+        ctx.spawn(look.into_actor(self).map(|found, poller, ctx| {
+            let Some((task, attempt)) = found else { return };
+            if poller.is_draining || poller.in_hand.contains(&task.id) {
+                return;
+            }
+            poller.run_round(task.generator.clone(), vec![(task, attempt)], RoundKind::Shared { paid: 0 }, ctx);
+        }));
+    }
+}
+
+impl Handler<PollNow> for PollerActor {
+    type Result = ResponseActFuture<Self, Result<Task, PollError>>;
+
+    fn handle(&mut self, poll: PollNow, _: &mut Self::Context) -> Self::Result {
+        let id = poll.task.id.clone();
+        if !self.in_hand.insert(id.clone()) {
+            return Box::pin(actix::fut::ready(Err(PollError::InHand)));
+        }
+        let work = round::poll_now(self.world.clone(), poll);
+        Box::pin(work.into_actor(self).map(move |answer, poller, ctx| {
+            poller.in_hand.remove(&id);
+            poller.finish_drain();
+            poller.look(ctx);
+            answer
+        }))
+    }
+}
+
+impl Handler<PollAll> for PollerActor {
+    type Result = ResponseActFuture<Self, Result<PollStatistics, PollError>>;
+
+    fn handle(&mut self, _: PollAll, _: &mut Self::Context) -> Self::Result {
+        let world = self.world.clone();
+        let in_hand = self.in_hand.clone();
+        let work = async move {
+            let active = world.store.read(|queries| queries.active()).await?;
+            let is_pollable = |(task, attempt): &(Task, Attempt)| {
+                !in_hand.contains(&task.id) && attempt.state != crate::task::AttemptState::Intended
+            };
+            let (jobs, busy): (Vec<_>, Vec<_>) = active.into_iter().partition(is_pollable);
+            let mut statistics = round::poll_all(world, jobs).await?;
+            let busy = u32::try_from(busy.len()).unwrap_or(u32::MAX);
+            statistics.total += busy;
+            statistics.still_running += busy;
+            Ok(statistics)
+        };
+        Box::pin(work.into_actor(self).map(|answer, poller, ctx| {
+            poller.look(ctx);
+            answer
+        }))
+    }
+}
+
+impl Handler<DrainPoller> for PollerActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: DrainPoller, ctx: &mut Self::Context) -> Self::Result {
+        self.is_draining = true;
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        self.drained.push(tell);
+        self.finish_drain();
+        Box::pin(async move {
+            // An error means that the poller died; it has nothing in hand then either.
+            let _ = told.await;
+        })
+    }
+}
+
+impl Handler<GetPollerStatus> for PollerActor {
+    type Result = PollerStatus;
+
+    fn handle(&mut self, _: GetPollerStatus, _: &mut Self::Context) -> Self::Result {
+        PollerStatus {
+            in_hand: self.in_hand.len(),
+            calls: self.calls,
+            rounds: self.rounds,
+            next_wake_at: self.next_wake_at,
+        }
+    }
+}
+
+/// What a change of one polled task counts as.
+fn tally(statistics: &mut PollStatistics, event: &Event, answer: &Result<Changed, WriteError>) {
+    let Ok(changed) = answer else {
+        statistics.error += 1;
+        return;
+    };
+    let task = &changed.change.task;
+    match task.state {
+        TaskState::Completed => statistics.completed += 1,
+        TaskState::Failed => statistics.failed += 1,
+        TaskState::Timeout => statistics.timeout += 1,
+        TaskState::Pending if matches!(event, Event::DeadlineReached { .. }) => statistics.timeout += 1,
+        TaskState::Pending if task.retry_count > 0 => statistics.failed += 1,
+        _ if round::is_bad_answer(event) => statistics.error += 1,
+        _ => statistics.still_running += 1,
+    }
+}

@@ -1,0 +1,237 @@
+//! The ResultHandlerActor commits what came of jobs: success, failure, time-out, cancellation, progress. It fetches pieces.
+//!
+//! Everything that the poller learns arrives as [`JobReported`]; the core judges it, one transaction writes task, content,
+//! review and pool, and only then are the queue and the poller told. A piece that cannot be stored (a full disk) stays at the
+//! generator: the report fails, the task's wake time stands, and the next look fetches it again.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use actix::WeakRecipient;
+use actix::prelude::*;
+use futures_util::FutureExt;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use super::supervisor::{Child, ChildExited};
+use super::{Happened, World};
+use crate::generator::Job;
+use crate::render::render;
+use crate::store::write::{Changed, WriteError};
+use crate::task::content::RenderedPiece;
+use crate::task::outcome::{FetchAnswer, Piece, RunReport};
+use crate::task::{Attempt, Event, Task, TaskState};
+
+/// How many fetches go on at once: reserved, so that submits never keep a paid piece waiting.
+const FETCH_SLOTS: usize = 2;
+/// A piece larger than this is rendered on a thread that may block.
+const SMALL_PIECE_BYTES: usize = 32 * 1024;
+
+/// From the poller: this is what a look at a job came to. If it is lost, the next look finds the same.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "Result<Changed, WriteError>")]
+pub struct JobReported {
+    /// What happened to it.
+    pub happened: Happened,
+}
+
+/// From the poller: the job is ready, fetch its piece. If it is lost, the task is due again.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "Result<Changed, WriteError>")]
+pub struct FetchPiece {
+    /// Whose.
+    pub task: Task,
+    /// Its accepted attempt.
+    pub attempt: Attempt,
+    /// Whether a piece of a cancelled task completes it, because a person asked for it again.
+    pub is_late_piece_wanted: bool,
+    /// Who asked.
+    pub who: String,
+}
+
+/// What has it done?
+#[derive(Message)]
+#[rtype(result = "ResultStatus")]
+pub struct GetResultStatus;
+
+/// The result handler as an operator sees it.
+#[derive(Clone, Debug, Default, Serialize, MessageResponse)]
+pub struct ResultStatus {
+    /// Reports committed since the daemon started.
+    pub reports: u64,
+    /// Pieces stored.
+    pub completed: u64,
+    /// Tasks that failed for good.
+    pub failed: u64,
+    /// Tasks that ended past their time.
+    pub timeout: u64,
+    /// Tasks cancelled.
+    pub cancelled: u64,
+    /// Tasks held for a person.
+    pub held: u64,
+    /// Reports that could not be committed.
+    pub errors: u64,
+}
+
+/// See the module.
+pub struct ResultHandlerActor {
+    world: World,
+    supervisor: WeakRecipient<ChildExited>,
+    fetches: Arc<Semaphore>,
+    status: ResultStatus,
+}
+
+impl ResultHandlerActor {
+    /// A fresh one.
+    pub fn new(world: World, supervisor: WeakRecipient<ChildExited>) -> Self {
+        Self { world, supervisor, fetches: Arc::new(Semaphore::new(FETCH_SLOTS)), status: ResultStatus::default() }
+    }
+
+    fn count(&mut self, answer: &Result<Changed, WriteError>) {
+        let changed = match answer {
+            Ok(changed) => changed,
+            Err(WriteError::Db(_)) => {
+                self.status.errors += 1;
+                return;
+            }
+            // A late message is no error: somebody else was faster.
+            Err(_) => return,
+        };
+        self.status.reports += 1;
+        if changed.from == changed.change.task.state {
+            return;
+        }
+        match changed.change.task.state {
+            TaskState::Completed => self.status.completed += 1,
+            TaskState::Failed => self.status.failed += 1,
+            TaskState::Timeout => self.status.timeout += 1,
+            TaskState::Cancelled => self.status.cancelled += 1,
+            TaskState::Held => self.status.held += 1,
+            TaskState::Pending
+            | TaskState::Submitting
+            | TaskState::Submitted
+            | TaskState::Processing
+            | TaskState::Cancelling => {}
+        }
+    }
+}
+
+impl Actor for ResultHandlerActor {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        ChildExited::report(&self.supervisor, Child::ResultHandler, None);
+    }
+}
+
+/// Commits a report, then tells whom it concerns.
+async fn commit(world: World, mut happened: Happened) -> Result<Changed, WriteError> {
+    happened.rendered = match piece_in(&happened.event) {
+        Some(piece) => Some(render_off_thread(piece.clone()).await),
+        None => None,
+    };
+    let changed = world.transit(happened).await?;
+    tidy_up(&world, &changed);
+    world.tell_queue(&changed);
+    world.tell_poller();
+    Ok(changed)
+}
+
+fn piece_in(event: &Event) -> Option<&Piece> {
+    match event {
+        Event::FetchAnswered(FetchAnswer::Piece(piece)) | Event::RunReported(RunReport::Piece(piece)) => Some(piece),
+        _ => None,
+    }
+}
+
+async fn render_off_thread(piece: Piece) -> RenderedPiece {
+    if piece.content.len() + piece.html.as_ref().map_or(0, String::len) <= SMALL_PIECE_BYTES {
+        return render(&piece);
+    }
+    let content = piece.content.clone();
+    let rendered = tokio::task::spawn_blocking(move || render(&piece)).await;
+    // A panic of a renderer must not cost the piece: it is kept as it is, its text unrendered.
+    rendered.unwrap_or_else(|_| RenderedPiece {
+        content_hash: crate::render::sha256_hex(content.as_bytes()),
+        plain_text: content.clone(),
+        html: String::new(),
+        content,
+    })
+}
+
+/// After an attempt's end is committed, its files may go, and its duration is learned from.
+pub(super) fn tidy_up(world: &World, changed: &Changed) {
+    let task = &changed.change.task;
+    let ended = changed.change.attempt.as_ref().filter(|attempt| !attempt.state.may_be_alive());
+    let Some((attempt, generator)) = ended.zip(world.generator(&task.generator)) else { return };
+    let key = attempt.key.clone();
+    let store = world.store.clone();
+    let is_completed = task.state == TaskState::Completed;
+    let name = task.generator.clone();
+    actix::spawn(async move {
+        generator.driver.forget(key).await;
+        if is_completed && let Ok(durations) = store.read(move |queries| queries.durations(&name, 50)).await {
+            generator.learn_durations(durations);
+        }
+    });
+}
+
+impl Handler<JobReported> for ResultHandlerActor {
+    type Result = ResponseActFuture<Self, Result<Changed, WriteError>>;
+
+    fn handle(&mut self, report: JobReported, _: &mut Self::Context) -> Self::Result {
+        let commit = commit(self.world.clone(), report.happened);
+        Box::pin(commit.into_actor(self).map(|answer, handler, _| {
+            handler.count(&answer);
+            answer
+        }))
+    }
+}
+
+impl Handler<FetchPiece> for ResultHandlerActor {
+    type Result = ResponseActFuture<Self, Result<Changed, WriteError>>;
+
+    fn handle(&mut self, fetch: FetchPiece, _: &mut Self::Context) -> Self::Result {
+        let world = self.world.clone();
+        let slots = Arc::clone(&self.fetches);
+        let work = async move {
+            // The semaphore is never closed; an error would only mean that nothing limits this fetch.
+            let _slot = slots.acquire_owned().await;
+            let answer = fetch_piece(&world, &fetch).await;
+            let happened = Happened {
+                who: fetch.who,
+                is_late_piece_wanted: fetch.is_late_piece_wanted,
+                ..Happened::to(&fetch.task, answer)
+            };
+            commit(world, happened).await
+        };
+        Box::pin(work.into_actor(self).map(|answer, handler, _| {
+            handler.count(&answer);
+            answer
+        }))
+    }
+}
+
+async fn fetch_piece(world: &World, fetch: &FetchPiece) -> Event {
+    let Some(generator) = world.generator(&fetch.task.generator) else {
+        let why = format!("generator {} is not configured any more", fetch.task.generator);
+        return Event::FetchAnswered(FetchAnswer::Unavailable(why));
+    };
+    let job = Job { task: fetch.task.clone(), attempt: fetch.attempt.clone() };
+    // A run's piece is in its directory; a generator's must be asked for.
+    if generator.policy().is_blocking {
+        let look = AssertUnwindSafe(generator.driver.look_at_run(job)).catch_unwind().await;
+        return Event::RunReported(look.unwrap_or(RunReport::Running));
+    }
+    let answer = AssertUnwindSafe(generator.driver.fetch(job)).catch_unwind().await;
+    let panicked = |_| FetchAnswer::Unavailable("the fetch ended in a panic of contentd".into());
+    Event::FetchAnswered(answer.unwrap_or_else(panicked))
+}
+
+impl Handler<GetResultStatus> for ResultHandlerActor {
+    type Result = ResultStatus;
+
+    fn handle(&mut self, _: GetResultStatus, _: &mut Self::Context) -> Self::Result {
+        self.status.clone()
+    }
+}

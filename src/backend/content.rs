@@ -1,0 +1,87 @@
+//! Pieces, the publish pool, accounts.
+
+use super::{DaemonBackend, errors};
+use crate::control::api::{
+    AccountReply, AccountsReply, ApiError, ContentQuery, ContentReply, ContentView, ContentsReply, Peer, PoolQuery,
+    PoolReply, ReviewParams,
+};
+use crate::store::query::{ContentFilter, Page, PoolFilter};
+use crate::store::write::{Write, Written};
+use crate::task::ContentId;
+use crate::task::content::ReviewMove;
+
+impl DaemonBackend {
+    pub(super) async fn list_contents(&self, query: ContentQuery) -> Result<ContentsReply, ApiError> {
+        let account = self.account_of(query.account.as_deref()).await?.map(|account| account.id);
+        let task = match &query.task {
+            Some(name) => Some(self.task_id(name).await?),
+            None => None,
+        };
+        let filter = ContentFilter { account, review: query.review, task };
+        let page = Page { limit: query.limit, offset: query.offset, before: query.before.map(|id| id.0) };
+        let contents = self.read(move |queries| queries.contents(&filter, page)).await?;
+        Ok(ContentsReply { contents: contents.iter().map(ContentView::without_piece).collect() })
+    }
+
+    pub(super) async fn get_content(&self, id: ContentId) -> Result<ContentReply, ApiError> {
+        let content = self.read(move |queries| queries.content(id)).await?;
+        content.as_ref().map(Into::into).ok_or(ApiError::ContentNotFound { content_id: id.0 })
+    }
+
+    pub(super) async fn review_content(
+        &self,
+        peer: &Peer,
+        approve: bool,
+        review: ReviewParams,
+    ) -> Result<ContentReply, ApiError> {
+        self.refuse_while_stopping()?;
+        let (decision, action) =
+            if approve { (ReviewMove::Approved, "approve") } else { (ReviewMove::Rejected, "reject") };
+        let write = Write::Review {
+            content_id: ContentId(review.content_id),
+            decision,
+            reason: review.reason,
+            expected_hash: review.content_hash,
+            who: peer.label(),
+            now: self.world.clock.now().utc,
+        };
+        match self.world.store.write(write).await.map_err(|error| errors::of_write(error, action))? {
+            Written::Reviewed(content) => {
+                log::info!(
+                    "task_id={} attempt=0 content {} {action}d by {}",
+                    content.record.task_id,
+                    content.id,
+                    peer.label()
+                );
+                Ok(content.as_ref().into())
+            }
+            _ => Err(ApiError::internal("the store gave the answer of another write")),
+        }
+    }
+
+    pub(super) async fn list_pool(&self, query: PoolQuery) -> Result<PoolReply, ApiError> {
+        let account = self.account_of(query.account.as_deref()).await?.map(|account| account.id);
+        let filter = PoolFilter { account, status: query.status };
+        let page = Page { limit: query.limit, offset: query.offset, before: query.before.map(|id| id.0) };
+        let entries = self.read(move |queries| queries.pool(&filter, page)).await?;
+        Ok(PoolReply { entries: entries.iter().map(Into::into).collect() })
+    }
+
+    pub(super) async fn add_account(
+        &self,
+        name: String,
+        external_id: Option<String>,
+    ) -> Result<AccountReply, ApiError> {
+        self.refuse_while_stopping()?;
+        let write = Write::AddAccount { name, external_id, now: self.world.clock.now().utc };
+        match self.world.store.write(write).await.map_err(|error| errors::of_write(error, "add"))? {
+            Written::Account(account) => Ok(AccountReply { account: (&account).into() }),
+            _ => Err(ApiError::internal("the store gave the answer of another write")),
+        }
+    }
+
+    pub(super) async fn list_accounts(&self) -> Result<AccountsReply, ApiError> {
+        let accounts = self.read(|queries| queries.accounts()).await?;
+        Ok(AccountsReply { accounts: accounts.iter().map(Into::into).collect() })
+    }
+}

@@ -1,0 +1,137 @@
+//! The daemon itself: how it stands, pause and resume, drain and reload.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::oneshot;
+
+use super::{DaemonBackend, DaemonCommand, errors};
+use crate::actors::queue::{Pause, PauseScope, QueueStatus, SetPause};
+use crate::actors::supervisor::{DaemonStatus, GetStatus};
+use crate::control::api::{
+    ApiError, DrainReply, GeneratorView, PauseParams, PauseView, PausesReply, Peer, ReloadReply, StatusReply,
+    WorkerView, WorkersReply,
+};
+use crate::generator::registry::Generator;
+use crate::task::{GeneratorName, TaskState};
+
+impl DaemonBackend {
+    async fn actors(&self) -> Result<DaemonStatus, ApiError> {
+        self.supervisor.send(GetStatus).await.map_err(errors::of_mailbox)
+    }
+
+    pub(super) async fn status_of_daemon(&self) -> Result<StatusReply, ApiError> {
+        let status = self.actors().await?;
+        let counts = self.read(|queries| queries.counts()).await?;
+        let tasks = TaskState::ALL
+            .iter()
+            .map(|state| (state.to_string(), counts.get(state).copied().unwrap_or(0)))
+            .collect::<BTreeMap<_, _>>();
+        let generators: Vec<_> = self.world.generators.borrow().iter().cloned().collect();
+        let queue = status.queue.as_ref();
+        Ok(StatusReply {
+            state: if *self.stopping.borrow() { "draining" } else { "running" }.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: self.started_at.into(),
+            tasks,
+            generators: generators.iter().map(|generator| generator_view(generator, queue)).collect(),
+            pauses: queue.map(|queue| queue.pauses.iter().map(pause_view).collect()).unwrap_or_default(),
+        })
+    }
+
+    pub(super) async fn status_of_workers(&self) -> Result<WorkersReply, ApiError> {
+        let status = self.actors().await?;
+        let counts = self.read(|queries| queries.counts()).await?;
+        let started_at = self.started_at;
+        let workers: Vec<WorkerView> = status
+            .workers
+            .iter()
+            .enumerate()
+            .map(|(index, worker)| {
+                let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+                let state = match worker {
+                    None => "stopped",
+                    Some(worker) if worker.task.is_some() => "busy",
+                    Some(_) => "idle",
+                };
+                WorkerView {
+                    worker_id: number,
+                    state: state.to_owned(),
+                    task_id: worker.as_ref().and_then(|worker| worker.task.as_ref().map(|id| id.0.clone())),
+                    since: worker.as_ref().and_then(|worker| worker.since).unwrap_or(started_at).into(),
+                    processed: worker.as_ref().map_or(0, |worker| worker.calls),
+                    restarts: status.worker_restarts.get(index).copied().unwrap_or(0),
+                }
+            })
+            .collect();
+        Ok(WorkersReply {
+            total: u32::try_from(workers.len()).unwrap_or(u32::MAX),
+            busy: u32::try_from(workers.iter().filter(|worker| worker.state == "busy").count()).unwrap_or(u32::MAX),
+            queue_size: counts.get(&TaskState::Pending).copied().unwrap_or(0),
+            workers,
+        })
+    }
+
+    pub(super) async fn set_pause(&self, peer: &Peer, what: PauseParams, on: bool) -> Result<PausesReply, ApiError> {
+        self.refuse_while_stopping()?;
+        let generator = what.generator.map(GeneratorName);
+        let account = self.account_of(what.account.as_ref().map(|account| account.as_str())).await?;
+        let scope = PauseScope { generator, account: account.map(|account| account.id) };
+        if on && let Some(name) = &scope.generator {
+            self.known_generator(name)?;
+        }
+        let before = self.actors().await?.queue.map(|queue| queue.pauses).unwrap_or_default();
+        let is_paused = before.iter().any(|pause| pause.scope == scope);
+        let message = if on {
+            let at = self.world.clock.now().utc;
+            SetPause::On(Pause { scope, who: peer.label(), at, reason: what.reason })
+        } else {
+            SetPause::Off(scope)
+        };
+        let answer = self.queue()?.send(message).await.map_err(errors::of_mailbox)?;
+        let pauses = answer.map_err(|error| errors::of_write(error, "pause"))?;
+        log::info!("{} by {}: {} pauses stand", if on { "paused" } else { "resumed" }, peer.label(), pauses.len());
+        Ok(PausesReply { is_changed: is_paused != on, pauses: pauses.iter().map(pause_view).collect() })
+    }
+
+    pub(super) async fn drain_daemon(&self, peer: &Peer) -> Result<DrainReply, ApiError> {
+        let counts = self.read(|queries| queries.counts()).await?;
+        let in_flight = counts.iter().filter(|(state, _)| state.is_active()).map(|(_, count)| count).sum();
+        log::info!("{} asked for a drain", peer.label());
+        self.commands.send(DaemonCommand::Drain).map_err(|_| ApiError::Draining)?;
+        Ok(DrainReply { in_flight })
+    }
+
+    pub(super) async fn reload_daemon(&self) -> Result<ReloadReply, ApiError> {
+        self.refuse_while_stopping()?;
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(DaemonCommand::Reload(answer)).map_err(|_| ApiError::Draining)?;
+        answered.await.map_err(|_| ApiError::Draining)?
+    }
+}
+
+fn pause_view(pause: &Pause) -> PauseView {
+    PauseView {
+        generator: pause.scope.generator.as_ref().map(|name| name.0.clone()),
+        account_id: pause.scope.account.map(|account| account.0),
+        reason: pause.reason.clone(),
+        who: pause.who.clone(),
+        since: pause.at.into(),
+    }
+}
+
+fn generator_view(generator: &Generator, queue: Option<&QueueStatus>) -> GeneratorView {
+    let breaker = queue.and_then(|queue| queue.breakers.iter().find(|breaker| breaker.generator == generator.name));
+    let in_flight = queue.and_then(|queue| queue.in_flight.get(&generator.name)).copied().unwrap_or(0);
+    let faults = generator.driver.faults();
+    GeneratorView {
+        name: generator.name.0.clone(),
+        is_available: faults.is_empty() && breaker.is_none(),
+        faults,
+        breaker: breaker.map_or_else(|| "closed".to_owned(), |breaker| breaker.trip.clone()),
+        breaker_reason: breaker.map(|breaker| breaker.why.clone()),
+        next_probe_at: breaker.and_then(|breaker| breaker.next_probe_at).map(Into::into),
+        in_flight,
+        max_in_flight: generator.limits.max_in_flight,
+    }
+}

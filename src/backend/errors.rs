@@ -1,0 +1,99 @@
+//! From the refusals of the core and the store to the named errors on the wire, each with its cure.
+
+use actix::MailboxError;
+
+use crate::actors::poller::PollError;
+use crate::control::api::ApiError;
+use crate::store::write::WriteError;
+use crate::store::{DbError, LookupError};
+use crate::task::content::ReviewState;
+use crate::task::{Refusal, TaskId, TaskState};
+
+pub fn of_db(error: DbError) -> ApiError {
+    match error {
+        DbError::StorageFull(reason) => ApiError::StorageFull { reason },
+        DbError::Fatal(_) | DbError::Refused(_) => ApiError::internal(error),
+    }
+}
+
+pub fn of_lookup(error: LookupError) -> ApiError {
+    match error {
+        LookupError::NotFound(task) => ApiError::TaskNotFound { task },
+        LookupError::Ambiguous { prefix, candidates } => {
+            ApiError::AmbiguousTask { prefix, candidates: candidates.into_iter().map(|id| id.0).collect() }
+        }
+    }
+}
+
+/// An actor that is being rebuilt or drained does not answer; a moment later it does, or the daemon is gone.
+pub fn of_mailbox(error: MailboxError) -> ApiError {
+    match error {
+        MailboxError::Closed => ApiError::Draining,
+        MailboxError::Timeout => ApiError::internal("an actor did not answer in time"),
+    }
+}
+
+/// `action` is what was asked for, as in "cannot cancel …".
+pub fn of_write(error: WriteError, action: &str) -> ApiError {
+    match error {
+        WriteError::TaskNotFound(task) => ApiError::TaskNotFound { task: task.0 },
+        WriteError::AccountNotFound(account) => ApiError::AccountNotFound { account },
+        WriteError::AccountDisabled(account) => ApiError::AccountDisabled { account },
+        WriteError::AccountExists(name) => ApiError::AccountExists { name },
+        WriteError::ContentNotFound(id) => ApiError::ContentNotFound { content_id: id.0 },
+        WriteError::Stale { .. } => ApiError::internal("the task has moved on meanwhile; look at it and try again"),
+        WriteError::Refused { task_id, state, refusal } => of_refusal(&task_id, state, refusal, action),
+        WriteError::ReviewRefused { content_id, state, .. } => review_state(content_id.0, state, action),
+        WriteError::AlreadyPublished(id) => ApiError::AlreadyPublished { content_id: id.0 },
+        WriteError::HashChanged { content_id, expected, actual } => {
+            ApiError::HashChanged { content_id: content_id.0, expected, actual }
+        }
+        WriteError::KeyReused { key, task_id } => ApiError::KeyReused { key, task: task_id.0 },
+        WriteError::Busy { unfinished, limit } => ApiError::Busy { unfinished, limit },
+        WriteError::Db(error) => of_db(error),
+    }
+}
+
+fn review_state(content_id: i64, state: ReviewState, action: &str) -> ApiError {
+    ApiError::WrongReviewState { content_id, review_status: state.to_string(), action: action.to_owned() }
+}
+
+fn of_refusal(task: &TaskId, state: TaskState, refusal: Refusal, action: &str) -> ApiError {
+    let task = task.0.clone();
+    match refusal {
+        Refusal::Illegal(_) => {
+            let (action, cure) = (action.to_owned(), cure(state, action).to_owned());
+            ApiError::WrongState { task, state: state.to_string(), action, cure }
+        }
+        Refusal::JobMayBeAlive { attempt } => ApiError::JobMayBeAlive { task, attempt, external_ref: None },
+        Refusal::CallInFlight => ApiError::CallInFlight { task },
+        Refusal::RetriesSpent { retry_count, max_retries } => ApiError::RetriesSpent { task, retry_count, max_retries },
+    }
+}
+
+/// What can be done instead.
+fn cure(state: TaskState, action: &str) -> &'static str {
+    match (state, action) {
+        (TaskState::Completed, _) => "what is written stays; submit the topic again for another piece",
+        (TaskState::Failed | TaskState::Timeout | TaskState::Cancelled, "cancel") => "it has ended already",
+        (TaskState::Failed | TaskState::Timeout | TaskState::Cancelled, _) => "`contentctl retry` starts it again",
+        (TaskState::Held, _) => "`contentctl settle` decides it, `contentctl cancel` ends it",
+        (TaskState::Pending, _) => "it has not begun; `contentctl cancel` takes it out of the queue",
+        (TaskState::Cancelling, _) => "it is being cancelled; `contentctl wait` tells when that is done",
+        (TaskState::Submitting | TaskState::Submitted | TaskState::Processing, _) => {
+            "it is under way; `contentctl wait` tells when it ends, `contentctl cancel` ends it"
+        }
+    }
+}
+
+pub fn of_poll(error: PollError, task: &TaskId) -> ApiError {
+    match error {
+        PollError::InHand => ApiError::CallInFlight { task: task.0.clone() },
+        PollError::NoGenerator(generator) => {
+            ApiError::GeneratorUnavailable { generator: generator.0, reason: "it is not configured any more".into() }
+        }
+        PollError::Write(error) => of_write(error, "poll"),
+        PollError::Db(error) => of_db(error),
+        PollError::NoResultHandler => ApiError::Draining,
+    }
+}

@@ -1,0 +1,233 @@
+//! Submits: defaults are filled in, accounts and generators are looked up, and everything goes in one message to the queue.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{DaemonBackend, SubmitDefaults, errors};
+use crate::actors::queue::SubmitTasks;
+use crate::control::api::{ApiError, CheckedSubmission, FieldFault, Peer, Submitted};
+use crate::render::sha256_hex;
+use crate::store::DbError;
+use crate::store::query::{Page, Queries, TaskFilter};
+use crate::store::write::{Account, NewTask, SubmittedTask};
+use crate::task::{AccountId, GeneratorName, Task, TaskState, Timestamp};
+
+/// A fault of one entry: the error it is alone, and the same as a line of a batch's answer.
+struct Fault {
+    error: ApiError,
+    field: &'static str,
+    value: String,
+}
+
+impl DaemonBackend {
+    pub(super) async fn submit_tasks(
+        &self,
+        peer: &Peer,
+        submissions: Vec<CheckedSubmission>,
+        is_single: bool,
+        dry_run: bool,
+    ) -> Result<Vec<Submitted>, ApiError> {
+        self.refuse_while_stopping()?;
+        let settings = self.settings.borrow().clone();
+        let accounts = self.accounts_of(&submissions).await?;
+        let now = self.world.clock.now().utc;
+        let mut tasks = Vec::with_capacity(submissions.len());
+        let mut faults = Vec::new();
+        for (index, submission) in submissions.into_iter().enumerate() {
+            match self.new_task(peer, submission, &accounts, &settings.defaults, now) {
+                Ok(task) => tasks.push(task),
+                Err(fault) if is_single => return Err(fault.error),
+                Err(fault) => faults.push(fault.at(index)),
+            }
+        }
+        if !faults.is_empty() {
+            let count = u32::try_from(faults.len()).unwrap_or(u32::MAX);
+            faults.truncate(100);
+            return Err(ApiError::BatchRefused { faults, count });
+        }
+        self.refuse_overfull_generators(&tasks).await?;
+        if dry_run {
+            return Ok(tasks.iter().map(|_| Submitted { task_id: None, state: None, was_known: false }).collect());
+        }
+        let submit = SubmitTasks { tasks, max_pending: settings.defaults.max_pending };
+        let answer = self.queue()?.send(submit).await.map_err(errors::of_mailbox)?;
+        let submitted = answer.map_err(|error| errors::of_write(error, "submit"))?;
+        Ok(submitted.iter().map(view).collect())
+    }
+
+    /// The accounts that a batch names, each looked up once.
+    async fn accounts_of(
+        &self,
+        submissions: &[CheckedSubmission],
+    ) -> Result<BTreeMap<String, Option<Account>>, ApiError> {
+        let names: std::collections::BTreeSet<String> =
+            submissions.iter().map(|submission| submission.account.clone()).collect();
+        self.read(move |queries| {
+            let mut found = BTreeMap::new();
+            for name in names {
+                let account = queries.find_account(&name)?;
+                found.insert(name, account);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    fn new_task(
+        &self,
+        peer: &Peer,
+        submission: CheckedSubmission,
+        accounts: &BTreeMap<String, Option<Account>>,
+        defaults: &SubmitDefaults,
+        now: Timestamp,
+    ) -> Result<NewTask, Fault> {
+        let account = accounts.get(&submission.account).and_then(Option::as_ref);
+        let account = account.ok_or_else(|| Fault {
+            error: ApiError::AccountNotFound { account: submission.account.clone() },
+            field: "account",
+            value: submission.account.clone(),
+        })?;
+        if !account.is_enabled {
+            let error = ApiError::AccountDisabled { account: account.name.clone() };
+            return Err(Fault { error, field: "account", value: submission.account });
+        }
+        let generator = self.generator_for(submission.generator.as_ref(), defaults)?;
+        let digest = digest_of(&submission, account, &generator);
+        let task = Task {
+            id: self.world.entropy.task_id(),
+            seq: 0,
+            account_id: account.id,
+            topic: submission.topic,
+            keywords: submission.keywords,
+            category: submission.category,
+            requirements: submission.requirements,
+            tone: submission.tone,
+            priority: submission.priority.unwrap_or(defaults.priority),
+            auto_approve: submission.auto_approve.unwrap_or(defaults.auto_approve),
+            generator,
+            state: TaskState::Pending,
+            attempt: 0,
+            retry_count: 0,
+            max_retries: submission.max_retries.unwrap_or(defaults.max_retries),
+            time_limit_s: submission.time_limit_s.unwrap_or(defaults.time_limit_s),
+            progress: None,
+            reason: (submission.delay_s > 0).then(|| "its submitter delayed it".to_owned()),
+            error: None,
+            content_id: None,
+            key: submission.key,
+            submitted_by: peer.label(),
+            rewrites: None,
+            created_at: now,
+            queued_at: now,
+            submitted_at: None,
+            started_at: None,
+            completed_at: None,
+            wake_at: (submission.delay_s > 0).then(|| now.plus(Duration::from_secs(submission.delay_s))),
+            updated_at: now,
+        };
+        self.refuse_untransportable(&task)?;
+        Ok(NewTask { task, digest, claim: None })
+    }
+
+    fn generator_for(&self, asked: Option<&GeneratorName>, defaults: &SubmitDefaults) -> Result<GeneratorName, Fault> {
+        let generators = self.world.generators.borrow();
+        let only = generators.only().map(|generator| &generator.name);
+        let name = asked.or(defaults.generator.as_ref()).or(only);
+        if let Some(name) = name.filter(|name| generators.get(name).is_some()) {
+            return Ok(name.clone());
+        }
+        let known = generators.iter().map(|generator| generator.name.0.clone()).collect();
+        let generator = name.map(|name| name.0.clone()).unwrap_or_default();
+        let error = ApiError::GeneratorNotFound { generator: generator.clone(), known };
+        Err(Fault { error, field: "generator", value: generator })
+    }
+
+    /// What cannot travel to the generator is refused now, not after it has waited its turn.
+    fn refuse_untransportable(&self, task: &Task) -> Result<(), Fault> {
+        let Some(generator) = self.world.generator(&task.generator) else { return Ok(()) };
+        generator.driver.accepts(task).map_err(|cure| {
+            let field = ["topic", "requirements", "keywords", "tone", "category"]
+                .into_iter()
+                .find(|field| cure.contains(field))
+                .unwrap_or("topic");
+            let value = match field {
+                "requirements" => task.requirements.as_deref().unwrap_or_default(),
+                _ => task.topic.as_str(),
+            };
+            Fault { error: ApiError::invalid(field, value, cure), field, value: value.to_owned() }
+        })
+    }
+
+    /// A generator's own bounds of unfinished tasks, in all and of one account.
+    async fn refuse_overfull_generators(&self, tasks: &[NewTask]) -> Result<(), ApiError> {
+        let mut wanted: BTreeMap<(GeneratorName, Option<AccountId>), u32> = BTreeMap::new();
+        for new in tasks {
+            let name = &new.task.generator;
+            *wanted.entry((name.clone(), None)).or_default() += 1;
+            *wanted.entry((name.clone(), Some(new.task.account_id))).or_default() += 1;
+        }
+        for ((name, account), count) in wanted {
+            let limits = self.world.generator(&name).map(|generator| generator.limits);
+            let limit = limits
+                .and_then(|limits| if account.is_none() { limits.max_pending } else { limits.max_pending_per_account });
+            let Some(limit) = limit else { continue };
+            let unfinished = self.read(move |queries| unfinished_at(queries, name, account, limit)).await?;
+            if unfinished.saturating_add(count) > limit {
+                return Err(ApiError::Busy { unfinished: unfinished.into(), limit: limit.into() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many unfinished tasks a generator has, counted no further than matters.
+fn unfinished_at(
+    queries: &dyn Queries,
+    name: GeneratorName,
+    account: Option<AccountId>,
+    limit: u32,
+) -> Result<u32, DbError> {
+    let states = TaskState::ALL.iter().copied().filter(|state| !state.is_final()).collect();
+    let filter = TaskFilter { states, account, generator: Some(name), ..TaskFilter::default() };
+    let tasks = queries.tasks(&filter, Page::first(limit.saturating_add(1)))?;
+    Ok(u32::try_from(tasks.len()).unwrap_or(u32::MAX))
+}
+
+impl Fault {
+    fn at(self, index: usize) -> FieldFault {
+        FieldFault {
+            index: Some(u32::try_from(index).unwrap_or(u32::MAX)),
+            field: self.field.to_owned(),
+            value: crate::control::api::error::shown(&self.value),
+            cure: self.error.message(),
+        }
+    }
+}
+
+fn view(submitted: &SubmittedTask) -> Submitted {
+    Submitted {
+        task_id: Some(submitted.task.id.0.clone()),
+        state: Some(submitted.task.state.to_string()),
+        was_known: submitted.was_known,
+    }
+}
+
+/// What was asked, so that a key's second use can be told from another request. Defaults are not part of it: they may
+/// change between a call and its repetition.
+fn digest_of(submission: &CheckedSubmission, account: &Account, generator: &GeneratorName) -> String {
+    let body = serde_json::json!([
+        account.id.0,
+        submission.topic,
+        submission.requirements,
+        submission.keywords,
+        submission.category,
+        submission.tone,
+        submission.priority,
+        submission.time_limit_s,
+        submission.max_retries,
+        submission.auto_approve,
+        submission.generator.as_ref().map(|_| generator.as_str()),
+        submission.delay_s,
+    ]);
+    sha256_hex(body.to_string().as_bytes())
+}

@@ -1,0 +1,264 @@
+//! One task: what it is, why it waits, and what a person decides about it.
+
+use super::{DaemonBackend, errors};
+use crate::actors::Happened;
+use crate::actors::poller::{PollAll, PollNow};
+use crate::actors::queue::{ExplainWait, PersonDecided};
+use crate::control::api::{
+    ApiError, AttemptView, CleanupReply, ContentReply, HistoryReply, ListQuery, Peer, PollAllReply, QueueReply,
+    SettleDecision, ShowReply, StatisticsQuery, StatisticsReply, TaskQuery, TaskReply, TaskView, TasksReply,
+};
+use crate::store::query::{Page, Queries, TaskFilter};
+use crate::store::write::{Changed, Write, Written};
+use crate::task::{Attempt, CorrectedState, Event, Settlement, Task, TaskState};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How many tasks one slice of a cleanup deletes: short enough that no submit waits long behind it.
+const CLEANUP_SLICE: u32 = 200;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long an explanation of a wait may take before the stored reason is given instead.
+const EXPLAIN_LIMIT: Duration = Duration::from_secs(2);
+
+impl DaemonBackend {
+    pub(super) async fn task_status(&self, name: &str) -> Result<TaskReply, ApiError> {
+        let (task, attempt) = self.task(name).await?;
+        Ok(TaskReply { task: self.explained(task, attempt.as_ref()).await })
+    }
+
+    /// The view of a task, with the reason why it waits as it is at this moment.
+    async fn explained(&self, task: Task, attempt: Option<&Attempt>) -> TaskView {
+        let mut view = TaskView::of(&task, attempt);
+        if task.state != TaskState::Pending {
+            return view;
+        }
+        let queue = self.world.peers.borrow().queue.clone();
+        if let Some(queue) = queue
+            && let Ok(reason) = queue.send(ExplainWait { task }).timeout(EXPLAIN_LIMIT).await
+        {
+            view.reason = reason;
+        }
+        view
+    }
+
+    pub(super) async fn show_task(&self, name: &str) -> Result<ShowReply, ApiError> {
+        let (task, attempt) = self.task(name).await?;
+        let id = task.id.clone();
+        let content_id = task.content_id;
+        let (attempts, content) = self
+            .read(move |queries| {
+                let content = content_id.map(|id| queries.content(id)).transpose()?.flatten();
+                Ok((queries.attempts(&id)?, content))
+            })
+            .await?;
+        let raw = attempts.iter().rev().find_map(|attempt| attempt.raw_output.clone());
+        let result = content.map(|content| content.record.content).or(raw);
+        let attempts: Vec<AttemptView> = attempts.iter().map(Into::into).collect();
+        Ok(ShowReply { task: self.explained(task, attempt.as_ref()).await, result, attempts })
+    }
+
+    pub(super) async fn task_history(&self, name: &str) -> Result<HistoryReply, ApiError> {
+        let id = self.task_id(name).await?;
+        let rows = self.read(move |queries| queries.history(&id)).await?;
+        Ok(HistoryReply { events: rows.iter().map(Into::into).collect() })
+    }
+
+    /// A filter with its account looked up.
+    pub(super) async fn filter_of(&self, query: TaskQuery) -> Result<TaskFilter, ApiError> {
+        let account = self.account_of(query.account.as_deref()).await?.map(|account| account.id);
+        Ok(TaskFilter {
+            states: query.states,
+            account,
+            generator: query.generator,
+            since: query.since,
+            error: query.error,
+            overdue_at: query.is_overdue.then(|| self.world.clock.now()),
+        })
+    }
+
+    pub(super) async fn list_tasks(&self, query: ListQuery) -> Result<TasksReply, ApiError> {
+        let before = match &query.before {
+            Some(name) => Some(self.task(name).await?.0.seq),
+            None => None,
+        };
+        let page = Page { limit: query.limit, offset: query.offset, before };
+        let filter = self.filter_of(query.filter).await?;
+        let tasks = self
+            .read(move |queries| {
+                let tasks = queries.tasks(&filter, page)?;
+                with_attempts(queries, tasks)
+            })
+            .await?;
+        Ok(TasksReply { tasks: tasks.iter().map(|(task, attempt)| TaskView::of(task, attempt.as_ref())).collect() })
+    }
+
+    pub(super) async fn list_queue(&self, limit: u32, offset: u32) -> Result<QueueReply, ApiError> {
+        let now = self.world.clock.now().utc;
+        let page = Page { limit, offset, before: None };
+        let (tasks, counts) = self.read(move |queries| Ok((queries.pending(now, page)?, queries.counts()?))).await?;
+        let size = counts.get(&TaskState::Pending).copied().unwrap_or(0);
+        let mut views = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            views.push(self.explained(task, None).await);
+        }
+        Ok(QueueReply { size, tasks: views })
+    }
+
+    pub(super) async fn task_result(&self, name: &str) -> Result<ContentReply, ApiError> {
+        let (task, _) = self.task(name).await?;
+        let content = match task.content_id {
+            Some(id) => self.read(move |queries| queries.content(id)).await?,
+            None => None,
+        };
+        let missing = || ApiError::NoResult { task: task.id.0.clone(), state: task.state.to_string() };
+        content.as_ref().map(Into::into).ok_or_else(missing)
+    }
+
+    /// Carries a person's decision to the queue.
+    pub(super) async fn decide(
+        &self,
+        peer: &Peer,
+        task: &Task,
+        event: Event,
+        action: &str,
+    ) -> Result<Changed, ApiError> {
+        self.refuse_while_stopping()?;
+        let happened = Happened::by(task, event, &peer.label());
+        let answer = self.queue()?.send(PersonDecided { happened }).await.map_err(errors::of_mailbox)?;
+        answer.map_err(|error| errors::of_write(error, action))
+    }
+
+    async fn decided(&self, peer: &Peer, name: &str, event: Event, action: &str) -> Result<TaskReply, ApiError> {
+        let (task, _) = self.task(name).await?;
+        let changed = self.decide(peer, &task, event, action).await?;
+        let change = changed.change;
+        Ok(TaskReply { task: TaskView::of(&change.task, change.attempt.as_ref()) })
+    }
+
+    pub(super) async fn correct_task(
+        &self,
+        peer: &Peer,
+        name: &str,
+        to: CorrectedState,
+        reason: String,
+        abandon: bool,
+    ) -> Result<TaskReply, ApiError> {
+        self.decided(peer, name, Event::Corrected { to, reason, abandon }, "correct").await
+    }
+
+    pub(super) async fn settle_task(
+        &self,
+        peer: &Peer,
+        name: &str,
+        decision: SettleDecision,
+    ) -> Result<TaskReply, ApiError> {
+        let settlement = match decision {
+            SettleDecision::Adopt(reference) => Settlement::Adopt { reference, key: self.world.entropy.attempt_key() },
+            SettleDecision::Absent => Settlement::Absent,
+            SettleDecision::Fail(reason) => Settlement::Fail { reason },
+        };
+        self.decided(peer, name, Event::Settled(settlement), "settle").await
+    }
+
+    pub(super) async fn change_priority(&self, peer: &Peer, name: &str, priority: u8) -> Result<TaskReply, ApiError> {
+        self.decided(peer, name, Event::Changed { priority }, "change").await
+    }
+
+    pub(super) async fn poll_task(&self, peer: &Peer, name: &str) -> Result<TaskReply, ApiError> {
+        let (task, _) = self.task(name).await?;
+        let task = self.poll_now(peer, task, false).await?;
+        self.task_status(task.id.as_str()).await
+    }
+
+    /// Looks at one task now.
+    pub(super) async fn poll_now(&self, peer: &Peer, task: Task, is_late_piece_wanted: bool) -> Result<Task, ApiError> {
+        self.refuse_while_stopping()?;
+        let poller = self.world.peers.borrow().poller.clone().ok_or(ApiError::Draining)?;
+        let id = task.id.clone();
+        let poll = PollNow { task, who: peer.label(), is_late_piece_wanted };
+        let answer = poller.send(poll).await.map_err(errors::of_mailbox)?;
+        answer.map_err(|error| errors::of_poll(error, &id))
+    }
+
+    pub(super) async fn poll_everything(&self) -> Result<PollAllReply, ApiError> {
+        self.refuse_while_stopping()?;
+        let poller = self.world.peers.borrow().poller.clone().ok_or(ApiError::Draining)?;
+        let answer = poller.send(PollAll).await.map_err(errors::of_mailbox)?;
+        let statistics = answer.map_err(ApiError::internal)?;
+        Ok(PollAllReply {
+            total: statistics.total.into(),
+            completed: statistics.completed.into(),
+            failed: statistics.failed.into(),
+            timeout: statistics.timeout.into(),
+            still_running: statistics.still_running.into(),
+            error: statistics.error.into(),
+        })
+    }
+
+    pub(super) async fn clean_up(&self, days: u32, dry_run: bool) -> Result<CleanupReply, ApiError> {
+        let finished_before = self.world.clock.now().utc.minus(DAY * days);
+        if dry_run {
+            let deleted = self.read(move |queries| queries.count_finished_before(finished_before)).await?;
+            return Ok(CleanupReply { deleted, is_dry_run: true });
+        }
+        self.refuse_while_stopping()?;
+        let mut deleted = 0;
+        loop {
+            let write = Write::Cleanup { finished_before, limit: CLEANUP_SLICE };
+            let written = self.world.store.write(write).await.map_err(|error| errors::of_write(error, "clean up"))?;
+            let Written::Cleaned { count } = written else {
+                return Err(ApiError::internal("the store gave the answer of another write"));
+            };
+            deleted += u64::from(count);
+            if count < CLEANUP_SLICE {
+                return Ok(CleanupReply { deleted, is_dry_run: false });
+            }
+        }
+    }
+
+    pub(super) async fn task_statistics(&self, query: StatisticsQuery) -> Result<StatisticsReply, ApiError> {
+        let account = self.account_of(query.account.as_deref()).await?.map(|account| account.id);
+        let (since, generator) = (query.since, query.generator);
+        let statistics = self.read(move |queries| queries.statistics(since, account, generator.as_ref())).await?;
+        let every_state = |given: BTreeMap<String, u64>, is_wanted: fn(&TaskState) -> bool| {
+            let mut counts: BTreeMap<String, u64> =
+                TaskState::ALL.iter().filter(|state| is_wanted(state)).map(|state| (state.to_string(), 0)).collect();
+            counts.extend(given);
+            counts
+        };
+        let finished = every_state(statistics.finished, |state| state.is_final());
+        let ended: u64 = finished.values().sum();
+        let completed = finished.get(TaskState::Completed.as_str()).copied().unwrap_or(0);
+        #[expect(clippy::cast_precision_loss, reason = "a share of fewer than 2^52 tasks")]
+        let success_rate = (ended > 0).then(|| completed as f64 / ended as f64);
+        let by_state = every_state(statistics.by_state, |_| true);
+        Ok(StatisticsReply {
+            total: by_state.values().sum(),
+            by_state,
+            finished,
+            created: statistics.created,
+            retries: statistics.retries,
+            success_rate,
+            mean_duration_s: statistics.mean_duration_s,
+            mean_wait_s: statistics.mean_wait_s,
+            words: statistics.words,
+        })
+    }
+}
+
+/// Tasks with their current attempts.
+pub(super) fn with_attempts(
+    queries: &dyn Queries,
+    tasks: Vec<Task>,
+) -> Result<Vec<(Task, Option<Attempt>)>, crate::store::DbError> {
+    tasks
+        .into_iter()
+        .map(|task| {
+            if task.attempt == 0 {
+                return Ok((task, None));
+            }
+            let attempt = queries.task(&task.id)?.and_then(|(_, attempt)| attempt);
+            Ok((task, attempt))
+        })
+        .collect()
+}

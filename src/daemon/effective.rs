@@ -1,0 +1,105 @@
+//! The effective configuration as people may see it, and what a reload changes. Secrets are names of credentials here,
+//! never values; a variable whose name sounds like a secret is masked, because people put them there all the same.
+
+use serde_json::{Value, json};
+
+use crate::config::{Config, Loaded};
+use crate::control::api::ConfigReply;
+use crate::generator::spec::GeneratorSpec;
+use crate::task::GeneratorName;
+
+/// For `config`.
+pub fn reply(loaded: &Loaded) -> ConfigReply {
+    ConfigReply {
+        files: loaded.file.iter().map(|file| file.display().to_string()).collect(),
+        config: sections(&loaded.config),
+    }
+}
+
+fn sections(config: &Config) -> Value {
+    let generators: serde_json::Map<String, Value> =
+        config.generators.iter().map(|(name, spec)| (name.0.clone(), generator(spec))).collect();
+    let (daemon, tasks, retention) = (&config.daemon, &config.tasks, &config.retention);
+    let seconds = |span: Option<std::time::Duration>| span.map(|span| span.as_secs());
+    json!({
+        "daemon": {
+            "socket": daemon.socket, "database": daemon.database, "state_dir": daemon.state_dir,
+            "workers": daemon.workers, "queue": "database", "drain_timeout_s": daemon.drain_timeout.as_secs(),
+        },
+        "tasks": {
+            "generator": tasks.generator.as_ref().map(GeneratorName::as_str), "priority": tasks.priority,
+            "time_limit_s": tasks.time_limit_s, "max_retries": tasks.max_retries,
+            "auto_approve": tasks.auto_approve, "max_pending": tasks.max_pending,
+            "retry": backoff(&tasks.retry),
+        },
+        "polling": { "interval_s": config.polling.interval.as_secs_f64() },
+        "retention": {
+            "finished_tasks_s": seconds(retention.finished_tasks), "generator_logs_s": seconds(retention.generator_logs),
+            "contents_s": seconds(retention.contents),
+        },
+        "generators": generators,
+    })
+}
+
+fn backoff(retry: &crate::task::retry::Backoff) -> Value {
+    json!({
+        "initial_s": retry.initial.as_secs_f64(), "factor": retry.factor,
+        "max_s": retry.max.as_secs_f64(), "jitter": retry.jitter,
+    })
+}
+
+/// A generator without its templates and expressions, which stand in the file.
+fn generator(spec: &GeneratorSpec) -> Value {
+    let env: serde_json::Map<String, Value> = spec
+        .env
+        .iter()
+        .map(|(name, value)| (name.clone(), Value::from(if sounds_secret(name) { "[masked]" } else { value.as_str() })))
+        .collect();
+    let policy = spec.policy(None);
+    json!({
+        "kind": if policy.is_blocking { "blocking" } else { "submit, poll, fetch" },
+        "idempotent": policy.is_idempotent, "free_to_repeat": policy.is_free_to_repeat, "detached": spec.is_detached,
+        "verbs": {
+            "find": policy.can_find, "cancel": policy.can_cancel, "poll_one": policy.can_poll_one,
+            "batch_poll": policy.polls.is_batch,
+        },
+        "max_in_flight": spec.limits.max_in_flight, "calls_per_minute": spec.limits.calls_per_minute,
+        "submits_per_day": spec.limits.submits_per_day, "max_pending": spec.limits.max_pending,
+        "cwd": spec.cwd, "env": env, "secrets": spec.secrets,
+        "settle_s": policy.settle.as_secs(), "find_limit_s": policy.find_limit.as_secs(),
+        "retry": backoff(&policy.retry),
+    })
+}
+
+fn sounds_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    ["KEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL"].iter().any(|word| name.contains(word))
+}
+
+/// Whether a generator's section means the same in both.
+pub fn is_same_generator(old: &Config, new: &Config, name: &GeneratorName) -> bool {
+    // The debug form names every field of the compiled section, templates and expressions included.
+    let form = |config: &Config| config.generators.get(name).map(|spec| format!("{spec:?}"));
+    form(old) == form(new) && old.daemon.state_dir == new.daemon.state_dir
+}
+
+/// Settings that changed, and those of them that need a restart.
+pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
+    const NEED_RESTART: [&str; 5] =
+        ["daemon.socket", "daemon.database", "daemon.state_dir", "daemon.workers", "daemon.queue"];
+    let (before, after) = (sections(old), sections(new));
+    let mut changed = Vec::new();
+    for section in ["daemon", "tasks", "polling", "retention"] {
+        let names = after[section].as_object().into_iter().flat_map(|fields| fields.keys());
+        changed.extend(
+            names
+                .filter(|name| before[section][*name] != after[section][*name])
+                .map(|name| format!("{section}.{name}")),
+        );
+    }
+    let names: std::collections::BTreeSet<_> = old.generators.keys().chain(new.generators.keys()).collect();
+    let is_changed = |name: &&&GeneratorName| !is_same_generator(old, new, name);
+    changed.extend(names.iter().filter(is_changed).map(|name| format!("generators.{name}")));
+    let needs_restart = changed.iter().filter(|name| NEED_RESTART.contains(&name.as_str())).cloned().collect();
+    (changed, needs_restart)
+}

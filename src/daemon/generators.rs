@@ -1,0 +1,33 @@
+//! From the configuration to drivers. A generator whose section is unchanged keeps its driver over a reload, and with it
+//! the children that it holds.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::generator::Driver;
+use crate::generator::command::{CommandDriver, Places};
+use crate::generator::registry::{Generator, Generators};
+
+/// Builds every generator of the configuration. `before` is the configuration and the generators that run now.
+pub fn build(config: &Config, before: Option<(&Config, &Generators)>) -> Generators {
+    let places = Places::of_this_process(config.daemon.state_dir.clone());
+    let kept = |name| {
+        let (old, running) = before?;
+        let is_same = super::effective::is_same_generator(old, config, name);
+        is_same.then(|| running.get(name).map(|generator| Arc::clone(&generator.driver))).flatten()
+    };
+    Generators::new(config.generators.iter().map(|(name, spec)| {
+        let driver = kept(name)
+            .unwrap_or_else(|| Arc::new(CommandDriver::new(Arc::new(spec.clone()), places.clone())) as Arc<dyn Driver>);
+        Generator::new(name.clone(), driver, spec.policy(None), spec.limits)
+    }))
+}
+
+/// Why generators cannot run now, a line each.
+pub fn faults(generators: &Generators) -> Vec<String> {
+    let lines = generators.iter().flat_map(|generator| {
+        let name = generator.name.clone();
+        generator.driver.faults().into_iter().map(move |fault| format!("generator {name}: {fault}"))
+    });
+    lines.collect()
+}

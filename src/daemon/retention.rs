@@ -1,0 +1,48 @@
+//! The nightly sweep: finished tasks that are old enough go, in slices, so that no submit waits long behind it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::actors::World;
+use crate::config::RetentionConfig;
+use crate::store::write::{Write, Written};
+
+/// The first sweep of a life: late enough not to meet the start's own work.
+const FIRST: Duration = Duration::from_secs(15 * 60);
+const EVERY: Duration = Duration::from_secs(24 * 3600);
+const SLICE: u32 = 200;
+
+/// When the next sweep comes.
+pub struct Sweep {
+    at: Instant,
+}
+
+impl Sweep {
+    /// The first is a quarter of an hour ahead.
+    pub fn new() -> Self {
+        Self { at: Instant::now() + FIRST }
+    }
+
+    /// Resolves when it is time.
+    pub async fn is_due(&self) {
+        sleep_until(self.at).await;
+    }
+
+    /// Deletes one slice; comes back at once while there is more, else in a day.
+    pub async fn run(&mut self, world: &World, retention: &RetentionConfig) {
+        self.at = Instant::now() + EVERY;
+        let Some(keep) = retention.finished_tasks else { return };
+        let finished_before = world.clock.now().utc.minus(keep);
+        match world.store.write(Write::Cleanup { finished_before, limit: SLICE }).await {
+            Ok(Written::Cleaned { count }) if count > 0 => {
+                log::info!("the nightly sweep deleted {count} finished tasks");
+                if count == SLICE {
+                    self.at = Instant::now() + Duration::from_secs(1);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => log::warn!("the nightly sweep failed: {error}"),
+        }
+    }
+}

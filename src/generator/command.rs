@@ -1,0 +1,237 @@
+//! The command driver: every generator that a configuration can describe, through one code for all verbs.
+//!
+//! It brings together what the configuration says ([`super::spec`]), what runs it ([`super::exec`], [`super::run`]) and
+//! what reads the answers ([`super::interpret`]). It must not decide anything itself, and secrets must not leave it. The
+//! surprise: each method does all of its work, reading files and parsing output included, on one blocking thread.
+
+mod calls;
+mod plain;
+mod runs;
+mod secrets;
+
+use std::io::PipeReader;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::{BoxFuture, FutureExt};
+
+use super::exec::{Environment, Launch, NoResult, on_thread};
+use super::run::directory::RunDirs;
+use super::run::watch::Watchers;
+use super::runfile::RunFiles;
+use super::spec::GeneratorSpec;
+use super::{Driver, Job, RunEnded, Sweep};
+use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, RunReport, SubmitAnswer};
+use crate::task::{AttemptKey, AttemptState, Task};
+use plain::PlainChildren;
+use secrets::SecretSource;
+
+/// Where the daemon keeps and finds things.
+#[derive(Clone)]
+pub struct Places {
+    /// The daemon's own directory: `calls`, `runs` and `generators` are made in it.
+    pub state_dir: PathBuf,
+    /// The program `contentd-run`.
+    pub runner: PathBuf,
+    /// Where secrets are read from.
+    pub credentials: Option<PathBuf>,
+    /// What every call gets; a generator's own variables and secrets are added.
+    pub environment: Environment,
+}
+
+impl Places {
+    /// As the environment of this process says; the runner lies beside the running program.
+    pub fn of_this_process(state_dir: PathBuf) -> Self {
+        let program = std::env::current_exe().unwrap_or_default();
+        Self {
+            state_dir: std::path::absolute(&state_dir).unwrap_or(state_dir),
+            runner: program.with_file_name("contentd-run"),
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            environment: Environment::minimal(&|name| std::env::var_os(name)),
+        }
+    }
+}
+
+/// One generator that is driven by commands.
+pub struct CommandDriver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    spec: Arc<GeneratorSpec>,
+    places: Places,
+    secrets: SecretSource,
+    calls: RunFiles,
+    runs: RunDirs,
+    watchers: Watchers,
+    plain: PlainChildren,
+}
+
+impl CommandDriver {
+    /// Creates nothing and calls nothing yet. `places.state_dir` must be absolute: the runner is given it.
+    pub fn new(spec: Arc<GeneratorSpec>, places: Places) -> Self {
+        let secrets = SecretSource { dir: places.credentials.clone(), names: spec.secrets.clone() };
+        let inner = Inner {
+            calls: RunFiles::new(&places.state_dir),
+            runs: RunDirs::new(&places.state_dir),
+            watchers: Watchers::default(),
+            plain: PlainChildren::default(),
+            spec,
+            places,
+            secrets,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Does the work on a thread; `instead` answers when there is no result of it.
+    fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Inner>, PipeReader) -> T + Send + 'static,
+        instead: impl FnOnce(NoResult) -> T + Send + 'static,
+    ) -> BoxFuture<'static, T> {
+        let inner = Arc::clone(&self.inner);
+        async move { on_thread(move |hang_up| work(&inner, hang_up)).await.unwrap_or_else(instead) }.boxed()
+    }
+}
+
+impl Driver for CommandDriver {
+    fn submit(&self, job: Job) -> BoxFuture<'static, SubmitAnswer> {
+        let asked_at = Instant::now();
+        self.on_thread(
+            move |inner, hang_up| inner.submit(&job, asked_at, hang_up.as_fd()),
+            |no_result| match no_result {
+                NoResult::NothingRan(why) => SubmitAnswer::NeverCalled(why),
+                no_result @ NoResult::Unknown => SubmitAnswer::Ambiguous(no_result.why()),
+            },
+        )
+    }
+
+    fn start_run(&self, job: Job) -> BoxFuture<'static, RunReport> {
+        let asked_at = Instant::now();
+        self.on_thread(
+            move |inner, _| inner.start_run(&job, asked_at),
+            |no_result| match no_result {
+                NoResult::NothingRan(why) => RunReport::NeverStarted(why),
+                // The next look at the run's lock and files says what happened.
+                NoResult::Unknown => RunReport::Starting,
+            },
+        )
+    }
+
+    fn look_at_run(&self, job: Job) -> BoxFuture<'static, RunReport> {
+        let is_new = matches!(job.attempt.state, AttemptState::Intended);
+        // Nothing was seen, so nothing may be concluded: look again.
+        let instead = move |_| if is_new { RunReport::Starting } else { RunReport::Running };
+        self.on_thread(move |inner, _| inner.look_at_run(&job), instead)
+    }
+
+    fn poll(&self, jobs: Vec<Job>) -> BoxFuture<'static, Sweep<PollAnswer>> {
+        let tasks: Vec<_> = jobs.iter().map(|job| job.task.id.clone()).collect();
+        self.on_thread(
+            move |inner, hang_up| inner.poll(jobs, hang_up.as_fd()),
+            move |no_result| {
+                let why = no_result.why();
+                let answers = tasks.into_iter().map(|task| (task, PollAnswer::Unavailable(why.clone())));
+                Sweep { answers: answers.collect(), calls: 0 }
+            },
+        )
+    }
+
+    fn poll_one(&self, job: Job) -> BoxFuture<'static, PollAnswer> {
+        self.on_thread(
+            move |inner, hang_up| inner.poll_one(job, hang_up.as_fd()),
+            |no_result| PollAnswer::Unavailable(no_result.why()),
+        )
+    }
+
+    fn find(&self, jobs: Vec<Job>) -> BoxFuture<'static, Sweep<FindAnswer>> {
+        let tasks: Vec<_> = jobs.iter().map(|job| job.task.id.clone()).collect();
+        self.on_thread(
+            move |inner, hang_up| inner.find(jobs, hang_up.as_fd()),
+            move |no_result| {
+                let why = no_result.why();
+                let answers = tasks.into_iter().map(|task| (task, FindAnswer::Unavailable(why.clone())));
+                Sweep { answers: answers.collect(), calls: 0 }
+            },
+        )
+    }
+
+    fn fetch(&self, job: Job) -> BoxFuture<'static, FetchAnswer> {
+        self.on_thread(
+            move |inner, hang_up| inner.fetch(&job, hang_up.as_fd()),
+            |no_result| FetchAnswer::Unavailable(no_result.why()),
+        )
+    }
+
+    fn cancel(&self, job: Job) -> BoxFuture<'static, CancelAnswer> {
+        self.on_thread(
+            move |inner, hang_up| inner.cancel(&job, hang_up.as_fd()),
+            |no_result| CancelAnswer::Unclear(no_result.why()),
+        )
+    }
+
+    fn is_quiet(&self, key: AttemptKey) -> BoxFuture<'static, bool> {
+        self.on_thread(move |inner, _| inner.calls.is_quiet(&key) && inner.runs.is_quiet(&key), |_| false)
+    }
+
+    fn forget(&self, key: AttemptKey) -> BoxFuture<'static, ()> {
+        self.on_thread(
+            move |inner, _| {
+                inner.calls.forget(&key);
+                inner.runs.forget(&key);
+            },
+            drop,
+        )
+    }
+
+    fn interrupt(&self) -> BoxFuture<'static, ()> {
+        self.on_thread(move |inner, _| inner.plain.interrupt(inner.spec.grace), drop)
+    }
+
+    fn on_run_ended(&self, tell: RunEnded) {
+        self.inner.watchers.on_run_ended(tell);
+    }
+
+    fn faults(&self) -> Vec<String> {
+        self.inner.faults()
+    }
+
+    fn accepts(&self, task: &Task) -> Result<(), String> {
+        self.inner.spec.accepts(task).map_err(|error| error.to_string())
+    }
+}
+
+impl Inner {
+    fn faults(&self) -> Vec<String> {
+        let spec = &self.spec;
+        let mut faults = Vec::new();
+        let mut add = |fault: String| {
+            let line = format!("generators.{}: {fault}", spec.name);
+            if !faults.contains(&line) {
+                faults.push(line);
+            }
+        };
+        match self.working_directory() {
+            Ok(cwd) => {
+                for call in spec.calls() {
+                    let argv = [call.command.program(&spec.creator)];
+                    if let Err(why) = (Launch { argv: &argv, env: &self.base_environment(), cwd: &cwd }).resolve() {
+                        add(why);
+                    }
+                }
+            }
+            Err(why) => add(why),
+        }
+        self.secrets.faults().for_each(&mut add);
+        if spec.is_blocking() && spec.is_detached {
+            let argv = [self.places.runner.to_string_lossy().into_owned()];
+            let launch = Launch { argv: &argv, env: &self.places.environment, cwd: Path::new("/") };
+            if let Err(why) = launch.resolve() {
+                add(format!("detached = true needs the runner contentd-run beside contentd: {why}"));
+            }
+        }
+        faults
+    }
+}

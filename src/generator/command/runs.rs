@@ -1,0 +1,162 @@
+//! Blocking runs through the driver: started, looked at, ended, and what their files mean for the core.
+//!
+//! It must not report a beginning and an end at once: the core hears of the start first, and the next look tells the
+//! rest. The surprise: a whole piece beats everything. A run that was cancelled or interrupted and still left one has
+//! done what was paid for.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::Job;
+use super::super::call::{CallEnd, CallResult};
+use super::super::exec::{Launch, MAX_OUTPUT};
+use super::super::interpret;
+use super::super::run::directory::{RunDirError, Sight};
+use super::super::run::launch::launch;
+use super::super::run::{Request, Stopped};
+use super::Inner;
+use super::plain::PlainRun;
+use crate::task::outcome::{CancelAnswer, RunReport};
+use crate::task::{AttemptState, TaskId};
+
+/// How much longer than the grace the end of a cancelled run is waited for.
+const CANCEL_MARGIN: Duration = Duration::from_secs(5);
+/// How old a wish to start may be when the runner is started.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+const CANCEL_LOOK: Duration = Duration::from_millis(20);
+const NOTHING_WAS_STARTED: &str = "the runner ended before it started the command; nothing was started";
+
+impl Inner {
+    pub(super) fn start_run(&self, job: &Job, asked_at: Instant) -> RunReport {
+        match self.begin_run(job, asked_at) {
+            Err(why) => RunReport::NeverStarted(why),
+            Ok(said) => match self.look_at_run(job) {
+                RunReport::NeverStarted(_) if !said.is_empty() => RunReport::NeverStarted(said),
+                report => report,
+            },
+        }
+    }
+
+    /// Starts it, unless it was started before. Returns what the runner said; an error means that nothing runs.
+    fn begin_run(&self, job: &Job, asked_at: Instant) -> Result<String, String> {
+        let key = &job.attempt.key;
+        let rendered = self.render(&self.spec.submit.call, job)?;
+        let secrets = self.secrets.read()?;
+        let env = self.environment(&secrets);
+        let cwd = self.working_directory()?;
+        // Looked for here too, so that a missing program costs no attempt.
+        Launch { argv: &rendered.argv, env: &env, cwd: &cwd }.resolve()?;
+        self.write_private_files(&rendered, key)?;
+        let grace_ms = u64::try_from(self.spec.grace.as_millis()).unwrap_or(u64::MAX);
+        let request = Request { argv: rendered.argv, cwd, grace_ms, max_output: MAX_OUTPUT };
+        let stdin = rendered.stdin.unwrap_or_default();
+        let (dir, lock) = match self.runs.create(key, &request, stdin.as_bytes()) {
+            Ok(made) => made,
+            Err(RunDirError::Exists(_)) => return Ok(String::new()),
+            Err(error) => return Err(error.to_string()),
+        };
+        // Past this, whoever asked may have given up; the lock goes with this return, and nothing was started.
+        if asked_at.elapsed() > START_PATIENCE {
+            return Err("the machine was too busy to start the run in time; nothing was started".to_owned());
+        }
+        let task = job.task.id.clone();
+        if self.spec.is_detached {
+            let (runner, said) = launch(&self.places.runner, &dir, &env, lock)?;
+            self.watchers.arm(key, &task, &dir, Some(runner));
+            return Ok(said);
+        }
+        let (watchers, watched) = (self.watchers.clone(), key.clone());
+        let run = PlainRun { key: key.clone(), dir, lock, env };
+        self.plain.start(run, move || watchers.ended(&watched, task))?;
+        Ok(String::new())
+    }
+
+    pub(super) fn look_at_run(&self, job: &Job) -> RunReport {
+        let key = &job.attempt.key;
+        let sight = self.runs.look(key);
+        let is_new = job.attempt.state == AttemptState::Intended;
+        let reference = key.0.clone();
+        match sight {
+            Sight::Starting => {
+                self.watch(job, &job.task.id);
+                RunReport::Starting
+            }
+            Sight::Running => {
+                self.watch(job, &job.task.id);
+                if is_new { RunReport::Started { reference } } else { RunReport::Running }
+            }
+            Sight::NeverStarted if !is_new && !self.spec.is_detached => {
+                RunReport::Interrupted("nothing is left of the run, which was not detached from the daemon".to_owned())
+            }
+            // This answer lets another attempt begin, so it must stay true.
+            Sight::NeverStarted if is_new && !self.runs.seal(key) => RunReport::Starting,
+            Sight::NeverStarted => RunReport::NeverStarted(NOTHING_WAS_STARTED.to_owned()),
+            Sight::Ended(CallResult { end: CallEnd::NotStarted(why), .. }, _) => {
+                if is_new {
+                    RunReport::NeverStarted(why)
+                } else {
+                    RunReport::Unavailable(why)
+                }
+            }
+            Sight::Ended(..) | Sight::Lost { .. } if is_new => RunReport::Started { reference },
+            Sight::Ended(result, stopped) => self.ended(result, stopped),
+            Sight::Lost { .. } if !self.spec.is_detached => {
+                RunReport::Interrupted("the daemon stopped while the run went on".to_owned())
+            }
+            Sight::Lost { is_cancel_asked: true } => RunReport::Killed,
+            Sight::Lost { is_cancel_asked: false } => RunReport::Lost(
+                "no process of the run is left, and nobody wrote how it ended (its runner was killed, or the machine \
+                 went down)"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn ended(&self, mut result: CallResult, stopped: Option<Stopped>) -> RunReport {
+        self.secrets.read_available().redact(&mut result);
+        match (interpret::run_report(&self.spec, &result), stopped) {
+            (report @ RunReport::Piece(_), _) | (report, None) => report,
+            (_, Some(Stopped::Cancelled)) => RunReport::Killed,
+            (_, Some(Stopped::Interrupted)) => {
+                RunReport::Interrupted("the daemon stopped and ended the run, which was not detached".to_owned())
+            }
+        }
+    }
+
+    fn watch(&self, job: &Job, task: &TaskId) {
+        let key = &job.attempt.key;
+        if self.plain.has(key) {
+            return;
+        }
+        if let Some(dir) = self.runs.path_of(key) {
+            self.watchers.arm(key, task, &dir, None);
+        }
+    }
+
+    pub(super) fn cancel_run(&self, job: &Job) -> CancelAnswer {
+        let key = &job.attempt.key;
+        if let Err(error) = self.runs.ask_cancel(key) {
+            return CancelAnswer::Unclear(format!("the run's `cancel` file cannot be made: {error}"));
+        }
+        let patience = self.spec.grace + CANCEL_MARGIN;
+        let deadline = Instant::now() + patience;
+        while !self.runs.is_quiet(key) {
+            if Instant::now() >= deadline {
+                return CancelAnswer::Unclear(format!(
+                    "a process of the run still holds its lock after {} s",
+                    patience.as_secs()
+                ));
+            }
+            thread::sleep(CANCEL_LOOK);
+        }
+        match self.runs.look(key) {
+            Sight::Ended(result, stopped) => match self.ended(result, stopped) {
+                RunReport::Piece(_) => CancelAnswer::Unclear("the run had left a whole piece".to_owned()),
+                _ => CancelAnswer::Ok,
+            },
+            Sight::NeverStarted | Sight::Lost { .. } => CancelAnswer::Ok,
+            // Somebody took the lock between the two looks.
+            Sight::Starting | Sight::Running => CancelAnswer::Unclear("the run's lock is held again".to_owned()),
+        }
+    }
+}

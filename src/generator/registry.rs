@@ -1,0 +1,92 @@
+//! The generators of one configuration, as the actors see them: driver, policy and limits by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::Driver;
+pub use super::spec::Limits;
+use crate::task::policy::Policy;
+use crate::task::{GeneratorName, retry};
+
+/// One generator.
+pub struct Generator {
+    /// Its name in the configuration.
+    pub name: GeneratorName,
+    /// How it is called.
+    pub driver: Arc<dyn Driver>,
+    /// How much of it may be used.
+    pub limits: Limits,
+    policy: Policy,
+    /// Learned from finished jobs; 0 before there are enough of them.
+    first_poll_ms: AtomicU64,
+}
+
+/// How many finished jobs it takes before their durations are believed.
+const ENOUGH_DURATIONS: usize = 5;
+/// Which part of the jobs is expected to be done by the first poll.
+const FIRST_POLL_QUANTILE: f64 = 0.1;
+
+impl Generator {
+    /// Puts a generator together.
+    pub fn new(name: GeneratorName, driver: Arc<dyn Driver>, policy: Policy, limits: Limits) -> Self {
+        Self { name, driver, limits, policy, first_poll_ms: AtomicU64::new(0) }
+    }
+
+    /// What the core must know of it, with what was learned.
+    pub fn policy(&self) -> Arc<Policy> {
+        let mut policy = self.policy.clone();
+        let learned = self.first_poll_ms.load(Ordering::Relaxed);
+        if learned > 0 {
+            policy.polls.first = Some(Duration::from_millis(learned));
+        }
+        Arc::new(policy)
+    }
+
+    /// Learns when the first poll is worth its call: the 10 % quantile of past durations.
+    pub fn learn_durations(&self, mut durations: Vec<Duration>) {
+        if durations.len() < ENOUGH_DURATIONS {
+            return;
+        }
+        durations.sort_unstable();
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an index into a short list"
+        )]
+        let index = (durations.len() as f64 * FIRST_POLL_QUANTILE) as usize;
+        let first = durations.get(index).copied().unwrap_or_default().max(retry::SHORTEST_POLL_WAIT);
+        self.first_poll_ms.store(u64::try_from(first.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub struct Generators {
+    by_name: BTreeMap<GeneratorName, Arc<Generator>>,
+}
+
+impl Generators {
+    /// Of a list.
+    pub fn new(generators: impl IntoIterator<Item = Generator>) -> Self {
+        let entry = |generator: Generator| (generator.name.clone(), Arc::new(generator));
+        Self { by_name: generators.into_iter().map(entry).collect() }
+    }
+
+    /// One by name.
+    pub fn get(&self, name: &GeneratorName) -> Option<&Arc<Generator>> {
+        self.by_name.get(name)
+    }
+
+    /// All, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Generator>> {
+        self.by_name.values()
+    }
+
+    /// The only one, when there is just one.
+    pub fn only(&self) -> Option<&Arc<Generator>> {
+        if self.by_name.len() == 1 { self.by_name.values().next() } else { None }
+    }
+}

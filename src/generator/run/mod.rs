@@ -1,0 +1,133 @@
+//! Blocking runs: a command that writes the piece itself, watched through a directory and a lock.
+//!
+//! A run must outlive the daemon: it is paid for. So its parent is a small runner process in a session of its own, and
+//! what the daemon knows of it, it reads from the run directory, today or after ten restarts. Nothing here interprets
+//! what the command wrote. The surprise: nobody ever asks whether a process id lives. The lock alone says so.
+//!
+//! # The protocol, version 1
+//!
+//! The directory is `<state>/runs/v1/<key>/` (0700, its files 0600). In order of appearance:
+//!
+//! | file | written by | what it is |
+//! | --- | --- | --- |
+//! | `lock` | daemon | The text for the command's standard input. Locked with `flock` before the runner starts and given to it as standard input, from it to the command. The lock is free when the last of them is gone. |
+//! | `request.json` | daemon | [`Request`]: what to run. No environment: secrets travel in the runner's own. |
+//! | `started` | runner | [`Started`]. Synced and renamed into place **before** the command starts; the runner holds a lock of its own on it as long as it lives. |
+//! | `stdout`, `stderr` | runner | The command's output, each bounded; the rest is drained and thrown away. |
+//! | `cancel` | daemon | Empty. The runner sees it within [`CANCEL_LOOK`] and ends the command's group: SIGTERM, grace, SIGKILL. |
+//! | `exit.json` | runner | [`Exit`]. Synced and renamed into place as the last thing, while the runner holds the lock. |
+//!
+//! | lock | `started` | `exit.json` | the run |
+//! | --- | --- | --- | --- |
+//! | held | – | – | is starting |
+//! | held | yes | – | runs |
+//! | any | any | yes | has ended |
+//! | free | – | – | never started: the command was not run, and will not be |
+//! | free | yes | – | is lost: nobody is left, and nobody wrote how it ended |
+//!
+//! Once the daemon has believed that a run never started, it seals the directory with a `cancel`: a start that hung all
+//! the while cannot make that untrue.
+//!
+//! The daemon trusts names and sizes only: files are opened without following links, must be regular and are read up
+//! to a bound. The runner says one line on its standard output, `started` or why not, so that the daemon need not look
+//! again and again; nobody need listen.
+//!
+//! A plain child (`detached = false`) is run by the same code on a thread of the daemon. It ends with the daemon, and
+//! that it was interrupted follows from the same files.
+
+pub mod directory;
+pub mod launch;
+pub mod runner;
+pub mod watch;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::call::CallEnd;
+
+/// How often the runner looks whether it is to end the command.
+pub const CANCEL_LOOK: Duration = Duration::from_millis(150);
+
+/// `request.json`: what to run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Its working directory.
+    pub cwd: PathBuf,
+    /// How long after SIGTERM SIGKILL follows, in milliseconds.
+    pub grace_ms: u64,
+    /// Bytes of each stream that are kept.
+    pub max_output: usize,
+}
+
+/// `started`: for people who look around; the daemon only asks whether it is there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Started {
+    /// The runner's process id.
+    pub pid: u32,
+    /// Milliseconds since 1970.
+    pub started_at_ms: u64,
+}
+
+/// `exit.json`: how it ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Exit {
+    /// How the command ended.
+    pub end: ExitEnd,
+    /// Something is missing at the end of its output.
+    pub is_truncated: bool,
+    /// Who stopped it, if somebody did.
+    pub stopped: Option<Stopped>,
+    /// Milliseconds since 1970.
+    pub ended_at_ms: u64,
+}
+
+/// How a command ended, as it is written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitEnd {
+    /// It exited with this status.
+    Exited(i32),
+    /// A signal ended it.
+    Signalled(i32),
+    /// It did not go even after SIGKILL.
+    Unkillable,
+    /// It could not be started.
+    NotStarted(String),
+}
+
+/// Who stopped a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// Somebody asked for its end.
+    Cancelled,
+    /// The daemon stopped, and the run was not a detached one.
+    Interrupted,
+}
+
+impl ExitEnd {
+    /// The end in the words of a call.
+    pub fn into_call_end(self) -> CallEnd {
+        match self {
+            Self::Exited(code) => CallEnd::Exited(code),
+            Self::Signalled(signal) => CallEnd::Signalled(signal),
+            Self::Unkillable => CallEnd::TimedOut,
+            Self::NotStarted(why) => CallEnd::NotStarted(why),
+        }
+    }
+}
+
+impl From<CallEnd> for ExitEnd {
+    fn from(end: CallEnd) -> Self {
+        match end {
+            CallEnd::Exited(code) => Self::Exited(code),
+            CallEnd::Signalled(signal) => Self::Signalled(signal),
+            CallEnd::TimedOut => Self::Unkillable,
+            CallEnd::NotStarted(why) => Self::NotStarted(why),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The runner: starts the command of a run directory, keeps its output, ends it on request, writes how it ended.
+//!
+//! It is the whole of the program `contentd-run`, and a thread of the daemon for plain children. It must not know
+//! generators, and time limits are the daemon's business. The surprise: at the end it does not give up when the disk
+//! is full; it holds the lock and tries again, because a lost ending of a paid run costs more than a waiting process.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+
+use super::super::exec::supervise::{self, Sink, StopCause, Stops, Watched};
+use super::super::exec::{Environment, Launch};
+use super::super::runfile::open_own;
+use super::directory::{is_cancel_asked, publish, read_request, write_draft, write_durably};
+use super::{CANCEL_LOOK, Exit, ExitEnd, Request, Started, Stopped};
+
+/// How long the ending is tried to be written, and how often.
+const WRITE_PATIENCE: Duration = Duration::from_secs(3600);
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why nothing was started. The lock is free after it, and there is no `started`.
+#[derive(Debug, Error)]
+pub enum RunnerError {
+    /// The end was asked for before the beginning.
+    #[error("the run was cancelled before it started")]
+    Cancelled,
+    /// The run directory does not work.
+    #[error("run directory {path}: {step}: {source}")]
+    Io {
+        /// Which.
+        path: String,
+        /// What was tried.
+        step: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Runs the command of `dir` to its end. `lock` becomes the command's standard input and is held until the ending is
+/// written. `hang_up` ends the run when the daemon goes, for plain children. `announce` is called once the command
+/// runs, or with the reason why it does not; only then is the rest of the wait.
+pub fn run(
+    dir: &Path,
+    env: &Environment,
+    lock: &File,
+    hang_up: Option<BorrowedFd<'_>>,
+    announce: &mut dyn FnMut(Result<(), &str>),
+) -> Result<(), RunnerError> {
+    let failed = |step| move |source| RunnerError::Io { path: dir.display().to_string(), step, source };
+    let request = read_request(dir).map_err(failed("request.json cannot be read"))?;
+    let stdin = lock.try_clone().map_err(failed("the lock cannot be shared"))?;
+    let mut out = Stored::create(&dir.join("stdout"), request.max_output).map_err(failed("stdout cannot be made"))?;
+    let mut err = Stored::create(&dir.join("stderr"), request.max_output).map_err(failed("stderr cannot be made"))?;
+    if is_cancel_asked(dir) {
+        return Err(RunnerError::Cancelled);
+    }
+    let _alive = write_started(dir).map_err(failed("started cannot be written"))?;
+    let launch = Launch { argv: &request.argv, env, cwd: &request.cwd };
+    let exit = match launch.spawn(Some(stdin)) {
+        Ok(child) => {
+            announce(Ok(()));
+            let watched = supervise::watch(child, &mut out, &mut err, stops(dir, &request, hang_up));
+            exit_of(&watched, out.finish() | err.finish())
+        }
+        Err(why) => {
+            announce(Err(&why));
+            Exit { end: ExitEnd::NotStarted(why), is_truncated: false, stopped: None, ended_at_ms: now_ms() }
+        }
+    };
+    write_exit(dir, &exit);
+    Ok(())
+}
+
+fn stops<'a>(dir: &'a Path, request: &Request, hang_up: Option<BorrowedFd<'a>>) -> Stops<'a> {
+    let is_asked = Box::new(move || is_cancel_asked(dir));
+    Stops {
+        deadline: None,
+        hang_up,
+        asked: Some((CANCEL_LOOK, is_asked)),
+        grace: Duration::from_millis(request.grace_ms),
+    }
+}
+
+fn exit_of(watched: &Watched, is_cut: bool) -> Exit {
+    let stopped = watched.stopped.map(|cause| match cause {
+        StopCause::HangUp => Stopped::Interrupted,
+        StopCause::Asked | StopCause::Deadline => Stopped::Cancelled,
+    });
+    // A stopped command that still exits 0 may have left a whole piece: its own status is what counts here.
+    let end = watched.status.map_or(ExitEnd::Unkillable, |status| supervise::end_of(status).into());
+    Exit { end, is_truncated: is_cut || !watched.is_output_whole, stopped, ended_at_ms: now_ms() }
+}
+
+/// The lock on the returned file says that the runner lives. It is not inherited by the command.
+fn write_started(dir: &Path) -> io::Result<File> {
+    let started = Started { pid: std::process::id(), started_at_ms: now_ms() };
+    let file = write_draft(dir, "started", &serde_json::to_vec(&started)?)?;
+    // Before anybody can find it: a waiter's lock must not come first.
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    publish(dir, "started")?;
+    Ok(file)
+}
+
+fn write_exit(dir: &Path, exit: &Exit) {
+    let Ok(text) = serde_json::to_vec(exit) else { return };
+    let give_up = Instant::now() + WRITE_PATIENCE;
+    while let Err(error) = write_durably(dir, "exit.json", &text) {
+        // Without the directory nobody waits for the ending.
+        if error.kind() == io::ErrorKind::NotFound || Instant::now() >= give_up {
+            return;
+        }
+        thread::sleep(WRITE_PAUSE);
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Writes the first bytes of a stream into a file.
+struct Stored {
+    file: File,
+    room: usize,
+    is_cut: bool,
+}
+
+impl Stored {
+    fn create(path: &Path, max: usize) -> io::Result<Self> {
+        let file = open_own(path, OpenOptions::new().write(true).create_new(true))?;
+        Ok(Self { file, room: max, is_cut: false })
+    }
+
+    /// Makes it durable; says whether something is missing.
+    fn finish(&self) -> bool {
+        self.is_cut | self.file.sync_all().is_err()
+    }
+}
+
+impl Sink for Stored {
+    fn take(&mut self, bytes: &[u8]) {
+        let fits = &bytes[..bytes.len().min(self.room)];
+        self.is_cut |= fits.len() < bytes.len();
+        self.room -= fits.len();
+        // On a full disk the rest is missing, and is said to be; the command must not block for that.
+        if !fits.is_empty() && self.file.write_all(fits).is_err() {
+            self.is_cut = true;
+            self.room = 0;
+        }
+    }
+}

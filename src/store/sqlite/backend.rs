@@ -1,0 +1,130 @@
+//! The writing side: a batch of writes is one transaction and one fsync.
+//!
+//! The surprise: a write has no savepoint of its own, because nearly every refusal comes before its first row is changed and
+//! a savepoint would cost each write for the sake of few. Where a write failed after it had changed rows
+//! (SQLite counts them), the whole batch is rolled back and done again *carefully*, each write in a savepoint. A
+//! submit of many tasks is refused in the middle often enough to get its savepoint at once.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sqlite::SqliteConnection;
+
+use super::connection::db_error;
+use super::lock::OwnerLock;
+use super::rows::SqliteRows;
+use crate::store::write::{Write, WriteError, Written, execute};
+use crate::store::{Backend, DbError};
+
+type Answer = Result<Written, WriteError>;
+
+diesel::define_sql_function! {
+    /// How many rows this connection has changed so far, those of triggers and foreign keys included.
+    fn total_changes() -> diesel::sql_types::BigInt;
+}
+
+/// The one writer of a database.
+pub struct SqliteBackend {
+    connection: SqliteConnection,
+    /// Given back after the connection is closed.
+    _lock: OwnerLock,
+}
+
+/// How a batch is carried out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// A savepoint only where many rows are at stake.
+    Quick,
+    /// A savepoint for every write.
+    Careful,
+}
+
+impl SqliteBackend {
+    pub(super) fn new(connection: SqliteConnection, lock: OwnerLock) -> Self {
+        Self { connection, _lock: lock }
+    }
+
+    /// The writing connection, for tests that look behind the seam.
+    pub fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+
+    fn run(&mut self, sql: &str) -> Result<(), DbError> {
+        self.connection.batch_execute(sql).map_err(db_error)
+    }
+
+    fn changes(&mut self) -> Result<i64, DbError> {
+        diesel::select(total_changes()).get_result(&mut self.connection).map_err(db_error)
+    }
+
+    /// The answers of a whole batch inside the open transaction; none where it must be done again with care.
+    fn execute_all(&mut self, batch: &[Write], care: Care) -> Result<Option<Vec<Answer>>, DbError> {
+        let mut answers = Vec::with_capacity(batch.len());
+        for write in batch {
+            let answer = if care == Care::Careful || is_of_many_rows(write) {
+                self.execute_in_savepoint(write)?
+            } else {
+                let before = self.changes()?;
+                let answer = execute(&mut SqliteRows { connection: &mut self.connection }, write);
+                if answer.is_err() && self.changes()? != before {
+                    return Ok(None);
+                }
+                answer
+            };
+            if let Err(WriteError::Db(error @ (DbError::StorageFull(_) | DbError::Fatal(_)))) = answer {
+                return Err(error);
+            }
+            answers.push(answer);
+        }
+        Ok(Some(answers))
+    }
+
+    fn execute_in_savepoint(&mut self, write: &Write) -> Result<Answer, DbError> {
+        self.run("SAVEPOINT one_write")?;
+        let answer = execute(&mut SqliteRows { connection: &mut self.connection }, write);
+        if answer.is_err() {
+            // SQLite has ended the whole transaction on some failures; then this fails, and so does the batch.
+            self.run("ROLLBACK TO one_write")?;
+        }
+        self.run("RELEASE one_write")?;
+        Ok(answer)
+    }
+
+    fn commit_with(&mut self, batch: &[Write], care: Care) -> Result<Option<Vec<Answer>>, DbError> {
+        self.run("BEGIN IMMEDIATE")?;
+        let answers = match self.execute_all(batch, care) {
+            Ok(Some(answers)) => self.run("COMMIT").map(|()| Some(answers)),
+            other => other,
+        };
+        if !matches!(answers, Ok(Some(_))) {
+            // Fails where SQLite has rolled back by itself, which is what is wanted.
+            let _ = self.connection.batch_execute("ROLLBACK");
+        }
+        answers
+    }
+}
+
+fn is_of_many_rows(write: &Write) -> bool {
+    match write {
+        Write::SubmitTasks { tasks, .. } => tasks.len() > 1,
+        Write::AddAccount { .. }
+        | Write::Transition(_)
+        | Write::Review { .. }
+        | Write::PutSetting { .. }
+        | Write::Cleanup { .. }
+        | Write::ShiftWakeTimes { .. } => false,
+    }
+}
+
+impl Backend for SqliteBackend {
+    fn commit(&mut self, batch: &[Write]) -> Result<Vec<Answer>, DbError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.commit_with(batch, Care::Quick)? {
+            Some(answers) => Ok(answers),
+            None => self
+                .commit_with(batch, Care::Careful)?
+                .ok_or_else(|| DbError::Fatal("a careful commit gave no answers".into())),
+        }
+    }
+}

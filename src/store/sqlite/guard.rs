@@ -1,0 +1,130 @@
+//! The guard: triggers that hold the rows to the program's own transition tables, whoever writes them.
+//!
+//! Made from [`write::task_edges`], [`write::attempt_edges`] and [`write::review_edges`] and replaced at every start in one
+//! transaction, so that the database never guards another table than the program's. No look-up table: the pairs stand
+//! as literals, which costs a third less. The messages are literals too: SQLite builds them only since 3.47, and
+//! an older shell could not open a database whose triggers it cannot parse.
+
+use std::fmt::Display;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use diesel::sqlite::SqliteConnection;
+
+use crate::store::write;
+use crate::task::content::ReviewState;
+use crate::task::{AttemptState, TaskState};
+
+/// What the names of all its triggers begin with; the migrations' own triggers begin otherwise.
+const PREFIX: &str = "guard_";
+
+#[derive(QueryableByName)]
+struct TriggerName {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// Replaces the guard. Inside a transaction of the caller's.
+pub fn install(connection: &mut SqliteConnection) -> QueryResult<()> {
+    let old =
+        diesel::sql_query("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 6) = 'guard_'");
+    for trigger in old.load::<TriggerName>(connection)? {
+        connection.batch_execute(&format!("DROP TRIGGER \"{}\"", trigger.name.replace('"', "\"\"")))?;
+    }
+    connection.batch_execute(&triggers())
+}
+
+/// The whole guard as SQL.
+pub fn triggers() -> String {
+    let mut sql = String::new();
+    sql += &edges("tasks", "a task", "state", TaskState::ALL, &write::task_edges());
+    sql += &edges("attempts", "an attempt", "state", AttemptState::ALL, &write::attempt_edges());
+    sql += &edges("contents", "a content record", "review_status", ReviewState::ALL, &write::review_edges());
+
+    sql += &refuse(
+        "tasks_insert",
+        "INSERT ON tasks",
+        "NEW.state <> 'pending' OR NEW.attempt <> 0",
+        "a task begins pending, before its first attempt",
+    );
+    sql += &refuse(
+        "tasks_identity",
+        "UPDATE OF seq, id, account_id, generator, created_at ON tasks",
+        "NEW.seq <> OLD.seq OR NEW.id <> OLD.id OR NEW.account_id <> OLD.account_id \
+         OR NEW.generator <> OLD.generator OR NEW.created_at <> OLD.created_at",
+        "what a task is and for whom never changes",
+    );
+    sql += &refuse(
+        "tasks_delete",
+        "DELETE ON tasks",
+        &format!("OLD.state NOT IN ({})", list(TaskState::ALL.iter().filter(|state| state.is_final()))),
+        "a task is deleted only after its end",
+    );
+
+    // Accepted: a person names the job of a task whose attempt has ended.
+    sql += &refuse(
+        "attempts_insert",
+        "INSERT ON attempts",
+        "NEW.state NOT IN ('intended', 'accepted')",
+        "an attempt begins intended, or accepted where a person names its job",
+    );
+    sql += &refuse(
+        "attempts_identity",
+        "UPDATE OF task_id, number, generator, key, intended_at ON attempts",
+        "NEW.task_id <> OLD.task_id OR NEW.number <> OLD.number OR NEW.generator <> OLD.generator \
+         OR NEW.key <> OLD.key OR NEW.intended_at <> OLD.intended_at",
+        "an attempt and its key are never used again",
+    );
+    // A foreign key's deletion runs after its task is gone.
+    let task_stands = "EXISTS (SELECT 1 FROM tasks WHERE id = OLD.task_id)";
+    sql += &refuse("attempts_delete", "DELETE ON attempts", task_stands, "an attempt is deleted only with its task");
+    sql += &refuse("events_delete", "DELETE ON events", task_stands, "the audit trail is deleted only with its task");
+    sql += &refuse("events_update", "UPDATE ON events", "1", "the audit trail is never changed");
+
+    sql += &refuse(
+        "contents_insert",
+        "INSERT ON contents",
+        "NEW.review_status NOT IN ('pending_review', 'approved')",
+        "a content record begins approved or waits for a review",
+    );
+    sql += &refuse("contents_delete", "DELETE ON contents", "1", "a content record outlives its task and is kept");
+    sql
+}
+
+/// A trigger that refuses each change of `column` that the table does not have, and names both states.
+fn edges<S>(table: &str, noun: &str, column: &str, states: &[S], edges: &[(S, S)]) -> String
+where
+    S: Copy + PartialEq + Display,
+{
+    let mut allowed = String::new();
+    let mut refusals = String::new();
+    for from in states {
+        let targets: Vec<S> = states.iter().copied().filter(|to| edges.contains(&(*from, *to))).collect();
+        if !targets.is_empty() {
+            allowed += &format!("    OR (OLD.{column} = '{from}' AND NEW.{column} IN ({}))\n", list(targets.iter()));
+        }
+        for to in states.iter().filter(|to| *to != from && !targets.contains(to)) {
+            refusals += &format!(
+                "        WHEN OLD.{column} = '{from}' AND NEW.{column} = '{to}' \
+                 THEN RAISE(ABORT, 'contentd: {noun} cannot go from {from} to {to}')\n"
+            );
+        }
+    }
+    format!(
+        "CREATE TRIGGER {PREFIX}{table}_{column} BEFORE UPDATE OF {column} ON {table} WHEN NOT (\n    \
+         OLD.{column} = NEW.{column}\n{allowed}) BEGIN\n    SELECT CASE\n{refusals}        \
+         ELSE RAISE(ABORT, 'contentd: {noun} cannot go to a state that is none')\n    END;\nEND;\n"
+    )
+}
+
+fn refuse(name: &str, event: &str, condition: &str, message: &str) -> String {
+    format!(
+        "CREATE TRIGGER {PREFIX}{name} BEFORE {event} WHEN {condition} BEGIN\n    \
+         SELECT RAISE(ABORT, 'contentd: {message}');\nEND;\n"
+    )
+}
+
+fn list<S: Display>(states: impl Iterator<Item = S>) -> String {
+    states.map(|state| format!("'{state}'")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,86 @@
+//! The form of the database: looked at before a byte is changed, then brought up to date.
+//!
+//! A database that is somebody else's, or of a newer contentd, is refused by a read-only look. The look does not use the
+//! header alone, because the newest pages may stand in the write-ahead log.
+
+use diesel::migration::MigrationSource;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+/// Every migration, carried in the binary.
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+/// "cntd" in the header of the file; the first migration writes it.
+pub const APPLICATION_ID: i64 = 0x636e_7464;
+
+/// What a look at a database showed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing in it: ours to fill.
+    Empty,
+    /// Ours, of this version or an older one.
+    Ours,
+    /// Another program's; its application id.
+    Foreign(i64),
+    /// Ours, of a newer version: its newest migration and ours.
+    Newer {
+        /// The newest migration that the database has and we do not know.
+        theirs: String,
+        /// The newest that we know.
+        ours: String,
+    },
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
+#[derive(QueryableByName)]
+struct Version {
+    #[diesel(sql_type = Text)]
+    version: String,
+}
+
+fn number(connection: &mut SqliteConnection, sql: &str) -> QueryResult<i64> {
+    Ok(diesel::sql_query(sql).get_result::<Number>(connection)?.number)
+}
+
+/// The versions that this program knows, oldest first.
+fn known_versions() -> Vec<String> {
+    let migrations = MigrationSource::<Sqlite>::migrations(&MIGRATIONS).unwrap_or_default();
+    let mut versions: Vec<String> = migrations.iter().map(|migration| migration.name().version().to_string()).collect();
+    versions.sort_unstable();
+    versions
+}
+
+/// Looks without writing.
+pub fn look(connection: &mut SqliteConnection) -> QueryResult<Look> {
+    let id = number(connection, "SELECT application_id AS number FROM pragma_application_id")?;
+    let tables = number(connection, "SELECT count(*) AS number FROM sqlite_schema")?;
+    // A start that was cut before the first migration leaves Diesel's own, empty table of migrations.
+    let foreign = "SELECT count(*) AS number FROM sqlite_schema \
+                   WHERE tbl_name <> '__diesel_schema_migrations' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+    if id == 0 && (tables == 0 || number(connection, foreign)? == 0) {
+        return Ok(Look::Empty);
+    }
+    if id != APPLICATION_ID {
+        return Ok(Look::Foreign(id));
+    }
+    let applied = diesel::sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version DESC");
+    let applied: Vec<Version> = applied.load(connection)?;
+    let known = known_versions();
+    let unknown = applied.into_iter().find(|applied| !known.contains(&applied.version));
+    Ok(match unknown {
+        Some(unknown) => Look::Newer { theirs: unknown.version, ours: known.last().cloned().unwrap_or_default() },
+        None => Look::Ours,
+    })
+}
+
+/// Brings the database up to date; each migration is one transaction.
+pub fn migrate(connection: &mut SqliteConnection) -> Result<(), String> {
+    connection.run_pending_migrations(MIGRATIONS).map(|_| ()).map_err(|error| error.to_string())
+}

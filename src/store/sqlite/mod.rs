@@ -1,0 +1,226 @@
+//! Diesel on SQLite: the daemon's own database, embedded, in one file.
+//!
+//! - [`open`]: the lock, the look, the migrations, the guard, the connections
+//! - `backend`: a batch of writes as one transaction
+//! - `rows`: the row operations of a write; SQL and nothing else
+//! - `queries`: what can be asked, one file a use case, on a pool of read-only connections
+//! - `guard`: triggers made of the program's own transition tables
+//! - `models`, `schema`: rows and columns
+//!
+//! Nothing outside this folder writes SQL. The surprise: the database guards itself, so that a person with a
+//! shell, or a bug here, cannot make a row that the state machines do not know.
+
+mod backend;
+mod connection;
+mod fixed;
+pub mod guard;
+mod lock;
+pub mod migrate;
+mod models;
+pub mod queries;
+mod rows;
+mod schema;
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
+use diesel::sqlite::SqliteConnection;
+use thiserror::Error;
+
+pub use backend::SqliteBackend;
+pub use queries::SqliteQueries;
+
+use lock::{LockError, OwnerLock};
+use migrate::Look;
+
+/// A database that is ours, up to date and guarded.
+pub struct Opened {
+    /// Its one writer. The database stays ours as long as this lives.
+    pub backend: SqliteBackend,
+    /// Its readers.
+    pub queries: SqliteQueries,
+}
+
+/// Why a database was not opened. Its bytes are as they were, except where a migration failed between two others.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The path cannot name a database.
+    #[error("database {}: {problem}; give the path of a file", .path.display())]
+    BadPath {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// The directory or the file cannot be made or used.
+    #[error("database {}: {action}: {source}; give the daemon's user the right to it, or name another path", .path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process owns it.
+    #[error("database {} is in use by process {owner}; stop that daemon first, or name another database", .path.display())]
+    InUse {
+        /// Which.
+        path: PathBuf,
+        /// Its process id, as it wrote it.
+        owner: String,
+    },
+    /// The file is something else.
+    #[error("{} is not a database of SQLite ({problem}); name another path, or move the file away", .path.display())]
+    NotADatabase {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite said.
+        problem: String,
+    },
+    /// The file is broken.
+    #[error("database {} is damaged ({problem}); it was left as it is: restore a backup, or copy what is readable with `sqlite3 FILE .recover`", .path.display())]
+    Corrupt {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite said.
+        problem: String,
+    },
+    /// The database belongs to another program.
+    #[error("{} is a database of another program (application id {application_id}, contentd's is {}); name another path", .path.display(), migrate::APPLICATION_ID)]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// What it calls itself.
+        application_id: i64,
+    },
+    /// A newer contentd has written it.
+    #[error("database {} is of a newer contentd: it has migration {theirs}, and this one knows up to {ours}; start that version, or restore a backup", .path.display())]
+    Newer {
+        /// Which.
+        path: PathBuf,
+        /// The newest migration that is in it and unknown here.
+        theirs: String,
+        /// The newest migration that is known here.
+        ours: String,
+    },
+    /// It could not be brought up to date.
+    #[error("database {} cannot be brought up to date: {problem}", .path.display())]
+    Migration {
+        /// Which.
+        path: PathBuf,
+        /// What failed.
+        problem: String,
+    },
+    /// SQLite failed otherwise.
+    #[error("database {}: {problem}", .path.display())]
+    Failed {
+        /// Which.
+        path: PathBuf,
+        /// What it said.
+        problem: String,
+    },
+}
+
+/// Opens the database at `path`, which is made where it is not there, with up to `readers` reading connections.
+pub fn open(path: &Path, readers: u32) -> Result<Opened, OpenError> {
+    let path = ready_path(path)?;
+    let lock = OwnerLock::take(&path).map_err(|error| match error {
+        LockError::Held(owner) => OpenError::InUse { path: path.clone(), owner },
+        LockError::Io(source) => OpenError::Unusable { path: path.clone(), action: "locking it", source },
+    })?;
+    create_file(&path)?;
+    refuse_what_is_not_ours(&path)?;
+    let connection = writing_connection(&path)?;
+    let pool = reading_pool(&path, readers)?;
+    Ok(Opened { backend: SqliteBackend::new(connection, lock), queries: SqliteQueries::new(pool) })
+}
+
+/// The path without links, so that two names of one file meet at one lock; its directory is made.
+fn ready_path(path: &Path) -> Result<PathBuf, OpenError> {
+    let bad = |problem| OpenError::BadPath { path: path.to_path_buf(), problem };
+    if path.to_str().is_none() {
+        return Err(bad("the path is not UTF-8"));
+    }
+    if path.is_dir() {
+        return Err(bad("it is a directory"));
+    }
+    let unusable = |action| move |source| OpenError::Unusable { path: path.to_path_buf(), action, source };
+    let absolute = std::path::absolute(path).map_err(unusable("finding it"))?;
+    if absolute.exists() {
+        return absolute.canonicalize().map_err(unusable("finding it"));
+    }
+    let (Some(directory), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(bad("it names no file"));
+    };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(unusable("making its directory"))?;
+    Ok(directory.canonicalize().map_err(unusable("finding its directory"))?.join(name))
+}
+
+/// SQLite would make the file with the umask's mode; the log beside it takes the file's own.
+fn create_file(path: &Path) -> Result<(), OpenError> {
+    let mut options = OpenOptions::new();
+    let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let unusable = |source| OpenError::Unusable { path: path.to_path_buf(), action: "opening it for writing", source };
+    opened.map(|_| ()).map_err(unusable)
+}
+
+/// A URI, because only a URI can ask for a read-only connection; what has a meaning there is escaped.
+fn read_only_uri(path: &Path) -> String {
+    let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    format!("file:{escaped}?mode=ro")
+}
+
+fn refuse_what_is_not_ours(path: &Path) -> Result<(), OpenError> {
+    let mut connection = SqliteConnection::establish(&read_only_uri(path)).map_err(failed_as(path))?;
+    // The last connection of an owner that ended just now may still fold its log into the file.
+    connection::wait_for_locks(&mut connection).map_err(failed_as(path))?;
+    let look = migrate::look(&mut connection).map_err(failed_as(path))?;
+    let path = path.to_path_buf();
+    match look {
+        Look::Empty | Look::Ours => Ok(()),
+        Look::Foreign(application_id) => Err(OpenError::Foreign { path, application_id }),
+        Look::Newer { theirs, ours } => Err(OpenError::Newer { path, theirs, ours }),
+    }
+}
+
+fn writing_connection(path: &Path) -> Result<SqliteConnection, OpenError> {
+    let mut connection = SqliteConnection::establish(&path.to_string_lossy()).map_err(failed_as(path))?;
+    connection::prepare_writer(&mut connection).map_err(failed_as(path))?;
+    migrate::migrate(&mut connection).map_err(|problem| OpenError::Migration { path: path.to_path_buf(), problem })?;
+    connection.immediate_transaction(guard::install).map_err(failed_as(path))?;
+    Ok(connection)
+}
+
+fn reading_pool(path: &Path, readers: u32) -> Result<Pool<ConnectionManager<SqliteConnection>>, OpenError> {
+    Pool::builder()
+        .max_size(readers.max(1))
+        .min_idle(Some(1))
+        .test_on_check_out(false)
+        .connection_customizer(Box::new(connection::ReaderSetup))
+        .build(ConnectionManager::new(path.to_string_lossy()))
+        .map_err(failed_as(path))
+}
+
+/// Sorts SQLite's failures at the opening by what a person can do about them.
+fn failed_as<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> OpenError {
+    let path = path.to_path_buf();
+    move |error| {
+        let (path, problem) = (path.clone(), error.to_string());
+        if problem.contains("file is not a database") {
+            OpenError::NotADatabase { path, problem }
+        } else if problem.contains("malformed") {
+            OpenError::Corrupt { path, problem }
+        } else if problem.contains("readonly") || problem.contains("unable to open") {
+            let source = io::Error::new(io::ErrorKind::PermissionDenied, problem);
+            OpenError::Unusable { path, action: "writing beside it", source }
+        } else {
+            OpenError::Failed { path, problem }
+        }
+    }
+}

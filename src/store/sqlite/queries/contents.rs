@@ -1,0 +1,98 @@
+//! Content records, newest first, and the publish pool in the order in which it goes out.
+
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use diesel::sqlite::SqliteConnection;
+
+use super::super::connection::{db_error, optional};
+use super::super::models::{ContentRow, PoolRow};
+use super::super::schema::{contents, publish_pool};
+use crate::store::DbError;
+use crate::store::query::{ContentFilter, Page, PoolFilter};
+use crate::task::ContentId;
+use crate::task::content::{ContentRecord, PoolEntry, PoolState};
+
+/// The columns of a [`ContentRow`] but for its two long texts.
+macro_rules! short_columns {
+    ($($long:expr),+) => {
+        (
+            contents::id,
+            contents::task_id,
+            contents::account_id,
+            contents::version,
+            contents::title,
+            contents::summary,
+            contents::images,
+            contents::cover_image,
+            contents::word_count,
+            contents::quality_score,
+            contents::category,
+            contents::review_status,
+            contents::review_reason,
+            contents::reviewed_by,
+            contents::publish_status,
+            contents::content_hash,
+            contents::created_at,
+            $($long),+
+        )
+    };
+}
+
+pub fn one(connection: &mut SqliteConnection, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
+    let found = contents::table.find(id.0).select(ContentRow::as_select());
+    optional(found.first::<ContentRow>(connection))?.map(ContentRow::into_record).transpose()
+}
+
+pub fn list(
+    connection: &mut SqliteConnection,
+    filter: &ContentFilter,
+    page: Page,
+) -> Result<Vec<ContentRecord>, DbError> {
+    let mut found = contents::table
+        .select(short_columns!("".into_sql::<Text>(), "".into_sql::<Text>()))
+        .order(contents::id.desc())
+        .limit(page.limit.into())
+        .offset(page.offset.into())
+        .into_boxed();
+    if let Some(account) = filter.account {
+        found = found.filter(contents::account_id.eq(account.0));
+    }
+    if let Some(review) = filter.review {
+        found = found.filter(contents::review_status.eq(review.as_str()));
+    }
+    if let Some(task) = &filter.task {
+        found = found.filter(contents::task_id.eq(task.as_str()));
+    }
+    if let Some(before) = page.before {
+        found = found.filter(contents::id.lt(before));
+    }
+    let rows: Vec<ContentRow> = found.load(connection).map_err(db_error)?;
+    rows.into_iter().map(ContentRow::into_record).collect()
+}
+
+/// One list a status, each in the order of its index, then merged: SQLite would sort all that was ever published.
+pub fn pool(connection: &mut SqliteConnection, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError> {
+    let statuses = match filter.status {
+        Some(status) => vec![status],
+        None => PoolState::ALL.iter().copied().filter(|status| *status != PoolState::Removed).collect(),
+    };
+    let mut entries = Vec::new();
+    for status in statuses {
+        let mut found = publish_pool::table
+            .filter(publish_pool::status.eq(status.as_str()))
+            .order((publish_pool::priority.desc(), publish_pool::scheduled_at, publish_pool::id))
+            .limit(i64::from(page.limit) + i64::from(page.offset))
+            .select(PoolRow::as_select())
+            .into_boxed();
+        if let Some(account) = filter.account {
+            found = found.filter(publish_pool::account_id.eq(account.0));
+        }
+        if let Some(before) = page.before {
+            found = found.filter(publish_pool::id.lt(before));
+        }
+        let rows: Vec<PoolRow> = found.load(connection).map_err(db_error)?;
+        entries.extend(rows.into_iter().map(PoolRow::into_record).collect::<Result<Vec<_>, _>>()?);
+    }
+    entries.sort_by_key(|entry| (std::cmp::Reverse(entry.priority), entry.scheduled_at, entry.id));
+    Ok(entries.into_iter().skip(page.offset as usize).take(page.limit as usize).collect())
+}

@@ -1,0 +1,181 @@
+//! What can be asked, on a pool of read-only connections. One file a use case:
+//!
+//! - `tasks`: one task and lists of them
+//! - `agenda`: what is due, what runs next, what is in flight
+//! - `lanes`: the heads of the lanes
+//! - `contents`: pieces and the publish pool
+//! - `numbers`: counters, durations, statistics
+//!
+//! Every question goes by an index; `tests/conformance/plans.rs` holds that against SQLite's own plans.
+
+mod agenda;
+mod contents;
+mod lanes;
+mod numbers;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool, PooledConnection};
+use diesel::sqlite::SqliteConnection;
+
+use super::connection::{db_error, optional};
+use super::models::AccountRow;
+use super::schema::{accounts, settings};
+use crate::store::query::{ContentFilter, InFlight, LaneHead, Page, PoolFilter, Queries, Statistics, TaskFilter};
+use crate::store::write::Account;
+use crate::store::{DbError, LookupError};
+use crate::task::content::{ContentRecord, PoolEntry};
+use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, Task, TaskId, TaskState, Timestamp};
+
+type Reader = PooledConnection<ConnectionManager<SqliteConnection>>;
+
+/// The end of every range of names that begin with a prefix.
+const AFTER_EVERY_TEXT: char = char::MAX;
+
+/// The reading side of a database. Cheap to clone.
+#[derive(Clone)]
+pub struct SqliteQueries {
+    pool: Pool<ConnectionManager<SqliteConnection>>,
+}
+
+impl SqliteQueries {
+    pub(super) fn new(pool: Pool<ConnectionManager<SqliteConnection>>) -> Self {
+        Self { pool }
+    }
+
+    /// A connection, for tests that look behind the seam.
+    pub fn connection(&self) -> Result<Reader, DbError> {
+        self.pool.get().map_err(|error| DbError::Refused(format!("no connection to read with: {error}")))
+    }
+
+    /// Asks several questions of one state of the database.
+    fn snapshot<T>(&self, ask: impl FnOnce(&mut SqliteConnection) -> Result<T, DbError>) -> Result<T, DbError> {
+        let mut connection = self.connection()?;
+        let mut answer = None;
+        let ended = connection.transaction(|connection| {
+            answer = Some(ask(connection));
+            QueryResult::Ok(())
+        });
+        ended.map_err(db_error)?;
+        answer.unwrap_or_else(|| Err(DbError::Refused("a question was not asked".into())))
+    }
+}
+
+impl Queries for SqliteQueries {
+    fn find_task(&self, name: &str) -> Result<Result<TaskId, LookupError>, DbError> {
+        tasks::find(&mut *self.connection()?, name)
+    }
+
+    fn task(&self, id: &TaskId) -> Result<Option<(Task, Option<Attempt>)>, DbError> {
+        tasks::one(&mut *self.connection()?, id)
+    }
+
+    fn attempts(&self, id: &TaskId) -> Result<Vec<Attempt>, DbError> {
+        tasks::attempts(&mut *self.connection()?, id)
+    }
+
+    fn history(&self, id: &TaskId) -> Result<Vec<AuditRow>, DbError> {
+        tasks::history(&mut *self.connection()?, id)
+    }
+
+    fn tasks(&self, filter: &TaskFilter, page: Page) -> Result<Vec<Task>, DbError> {
+        self.snapshot(|connection| tasks::list(connection, filter, page))
+    }
+
+    fn pending(&self, now: Timestamp, page: Page) -> Result<Vec<Task>, DbError> {
+        self.snapshot(|connection| lanes::pending(connection, now, page))
+    }
+
+    fn counts(&self) -> Result<BTreeMap<TaskState, u64>, DbError> {
+        numbers::counts(&mut *self.connection()?)
+    }
+
+    fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError> {
+        agenda::due(&mut *self.connection()?, now, limit)
+    }
+
+    fn next_wake(&self) -> Result<Option<Timestamp>, DbError> {
+        agenda::next_wake(&mut *self.connection()?)
+    }
+
+    fn active(&self) -> Result<Vec<(Task, Attempt)>, DbError> {
+        agenda::active(&mut *self.connection()?)
+    }
+
+    fn lane_heads(&self, now: Timestamp, per_lane: u32, lanes: u32) -> Result<Vec<LaneHead>, DbError> {
+        self.snapshot(|connection| lanes::heads(connection, now, per_lane, lanes))
+    }
+
+    fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
+        lanes::next_ready(&mut *self.connection()?, now)
+    }
+
+    fn in_flight(&self) -> Result<Vec<InFlight>, DbError> {
+        agenda::in_flight(&mut *self.connection()?)
+    }
+
+    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<BTreeMap<AccountId, u32>, DbError> {
+        numbers::submits_since(&mut *self.connection()?, generator, since)
+    }
+
+    fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError> {
+        numbers::durations(&mut *self.connection()?, generator, limit)
+    }
+
+    fn accounts(&self) -> Result<Vec<Account>, DbError> {
+        let all = accounts::table.order(accounts::id).select(AccountRow::as_select());
+        let rows = all.load(&mut self.connection()?).map_err(db_error)?;
+        Ok(rows.into_iter().map(Account::from).collect())
+    }
+
+    fn find_account(&self, id_or_name: &str) -> Result<Option<Account>, DbError> {
+        let mut connection = self.connection()?;
+        // A number is meant only as it is printed: +7 and 007 are names.
+        let number: Option<i64> = id_or_name.parse().ok().filter(|id: &i64| id.to_string() == id_or_name);
+        if let Some(id) = number {
+            let row = accounts::table.find(id).select(AccountRow::as_select()).first(&mut connection);
+            if let Some(row) = optional(row)? {
+                return Ok(Some(row.into()));
+            }
+        }
+        let named = accounts::table.filter(accounts::name.eq(id_or_name)).select(AccountRow::as_select());
+        Ok(optional(named.first(&mut connection))?.map(Account::from))
+    }
+
+    fn content(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
+        contents::one(&mut *self.connection()?, id)
+    }
+
+    fn contents(&self, filter: &ContentFilter, page: Page) -> Result<Vec<ContentRecord>, DbError> {
+        contents::list(&mut *self.connection()?, filter, page)
+    }
+
+    fn pool(&self, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError> {
+        self.snapshot(|connection| contents::pool(connection, filter, page))
+    }
+
+    fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>, DbError> {
+        let named = settings::table
+            .filter(settings::name.ge(prefix))
+            .filter(settings::name.lt(format!("{prefix}{AFTER_EVERY_TEXT}")))
+            .order(settings::name)
+            .select((settings::name, settings::value));
+        named.load(&mut self.connection()?).map_err(db_error)
+    }
+
+    fn count_finished_before(&self, time: Timestamp) -> Result<u64, DbError> {
+        numbers::finished_before(&mut *self.connection()?, time)
+    }
+
+    fn statistics(
+        &self,
+        since: Option<Timestamp>,
+        account: Option<AccountId>,
+        generator: Option<&GeneratorName>,
+    ) -> Result<Statistics, DbError> {
+        self.snapshot(|connection| numbers::statistics(connection, since, account, generator))
+    }
+}

@@ -1,0 +1,230 @@
+//! The row operations of a write, on the one writing connection. SQL only: what may follow what is judged by
+//! [`crate::store::write::execute`], and once more by the guard in the database.
+
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use diesel::sqlite::SqliteConnection;
+
+use super::connection::{db_error, optional};
+use super::fixed::Fixed;
+use super::models::{
+    AccountRow, AttemptChanges, AttemptRow, ContentRow, NewContentRow, NewEventRow, NewPoolRow, NewTaskRow, PoolRow,
+    TaskChanges, TaskNotes, TaskRow,
+};
+use super::schema::{accounts, attempts, contents, events, publish_pool, settings, state_counts, submit_keys, tasks};
+use crate::store::DbError;
+use crate::store::write::{Account, Rows};
+use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState};
+use crate::task::{AccountId, Attempt, AuditRow, ContentId, PoolId, Task, TaskId, TaskState, Timestamp};
+
+/// The condition of the index `pool_of_content`.
+const IS_IN_THE_POOL: Fixed = Fixed("publish_pool.status <> 'removed'");
+
+/// The rows of one transaction.
+pub struct SqliteRows<'a> {
+    pub(super) connection: &'a mut SqliteConnection,
+}
+
+/// The names of the states from which something more happens by itself or by a person's decision.
+pub(super) fn unfinished_states() -> Vec<&'static str> {
+    TaskState::ALL.iter().filter(|state| !state.is_final()).map(|state| state.as_str()).collect()
+}
+
+impl SqliteRows<'_> {
+    /// A statement that must concern exactly one row.
+    fn expect_one(changed: usize, what: impl FnOnce() -> String) -> Result<(), DbError> {
+        if changed == 1 { Ok(()) } else { Err(DbError::Refused(what())) }
+    }
+}
+
+impl Rows for SqliteRows<'_> {
+    fn account(&mut self, id: AccountId) -> Result<Option<Account>, DbError> {
+        let row = accounts::table.find(id.0).select(AccountRow::as_select()).first(self.connection);
+        Ok(optional(row)?.map(Account::from))
+    }
+
+    fn account_by_name(&mut self, name: &str) -> Result<Option<Account>, DbError> {
+        let found = accounts::table.filter(accounts::name.eq(name)).select(AccountRow::as_select());
+        Ok(optional(found.first(self.connection))?.map(Account::from))
+    }
+
+    fn insert_account(&mut self, name: &str, external_id: Option<&str>, now: Timestamp) -> Result<Account, DbError> {
+        let row = (
+            accounts::name.eq(name),
+            accounts::external_id.eq(external_id),
+            accounts::is_enabled.eq(true),
+            accounts::created_at.eq(now.0),
+        );
+        let insert = diesel::insert_into(accounts::table).values(row).returning(AccountRow::as_returning());
+        Ok(insert.get_result(self.connection).map_err(db_error)?.into())
+    }
+
+    fn unfinished_tasks(&mut self) -> Result<u64, DbError> {
+        let unfinished = state_counts::table.filter(state_counts::state.eq_any(unfinished_states()));
+        let counts: Vec<i64> = unfinished.select(state_counts::count).load(self.connection).map_err(db_error)?;
+        Ok(counts.into_iter().map(|count| u64::try_from(count).unwrap_or(0)).sum())
+    }
+
+    fn task(&mut self, id: &TaskId) -> Result<Option<Task>, DbError> {
+        let found = tasks::table.filter(tasks::id.eq(id.as_str())).select(TaskRow::as_select());
+        optional(found.first(self.connection))?.map(TaskRow::into_record).transpose()
+    }
+
+    fn insert_task(&mut self, task: &Task) -> Result<i64, DbError> {
+        let insert = diesel::insert_into(tasks::table).values(NewTaskRow::of(task)?).returning(tasks::seq);
+        insert.get_result(self.connection).map_err(db_error)
+    }
+
+    fn update_task(&mut self, task: &Task, state_before: TaskState, attempt_before: u32) -> Result<usize, DbError> {
+        let row = tasks::table
+            .filter(tasks::id.eq(task.id.as_str()))
+            .filter(tasks::state.eq(state_before.as_str()))
+            .filter(tasks::attempt.eq(i64::from(attempt_before)));
+        // The priority, the place in line and the end of an active task change only with its state.
+        let is_note = task.state == state_before && task.attempt == attempt_before && task.state.is_active();
+        let changed = if is_note {
+            diesel::update(row).set(TaskNotes::from(task)).execute(self.connection)
+        } else {
+            diesel::update(row).set(TaskChanges::from(task)).execute(self.connection)
+        };
+        changed.map_err(db_error)
+    }
+
+    fn attempt(&mut self, task_id: &TaskId, number: u32) -> Result<Option<Attempt>, DbError> {
+        let key = (task_id.as_str(), i64::from(number));
+        let found = attempts::table.find(key).select(AttemptRow::as_select());
+        optional(found.first(self.connection))?.map(AttemptRow::into_record).transpose()
+    }
+
+    fn insert_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
+        let generator = tasks::table.filter(tasks::id.eq(attempt.task_id.as_str())).select(tasks::generator);
+        let generator: String = generator.first(self.connection).map_err(db_error)?;
+        let row = AttemptRow::of(attempt, generator)?;
+        diesel::insert_into(attempts::table).values(row).execute(self.connection).map_err(db_error)?;
+        Ok(())
+    }
+
+    fn update_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
+        let row = attempts::table.find((attempt.task_id.as_str(), i64::from(attempt.number)));
+        let changed = diesel::update(row).set(AttemptChanges::of(attempt)?).execute(self.connection);
+        Self::expect_one(changed.map_err(db_error)?, || {
+            format!("attempt {} of task {} is not there to be updated", attempt.number, attempt.task_id)
+        })
+    }
+
+    fn insert_audit(&mut self, audit: &AuditRow) -> Result<(), DbError> {
+        let insert = diesel::insert_into(events::table).values(NewEventRow::from(audit));
+        insert.execute(self.connection).map_err(db_error)?;
+        Ok(())
+    }
+
+    fn submit_key(&mut self, key: &str) -> Result<Option<(TaskId, String)>, DbError> {
+        let found = submit_keys::table.find(key).select((submit_keys::task_id, submit_keys::digest));
+        let row: Option<(String, String)> = optional(found.first(self.connection))?;
+        Ok(row.map(|(task_id, digest)| (TaskId(task_id), digest)))
+    }
+
+    fn insert_submit_key(&mut self, key: &str, task: &TaskId, digest: &str, now: Timestamp) -> Result<(), DbError> {
+        let row = (
+            submit_keys::key.eq(key),
+            submit_keys::task_id.eq(task.as_str()),
+            submit_keys::digest.eq(digest),
+            submit_keys::created_at.eq(now.0),
+        );
+        diesel::insert_into(submit_keys::table).values(row).execute(self.connection).map_err(db_error)?;
+        Ok(())
+    }
+
+    fn content(&mut self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
+        let found = contents::table.find(id.0).select(ContentRow::as_select());
+        optional(found.first(self.connection))?.map(ContentRow::into_record).transpose()
+    }
+
+    fn contents_of(&mut self, task_id: &TaskId) -> Result<u32, DbError> {
+        let count = contents::table.filter(contents::task_id.eq(task_id.as_str())).count();
+        let count: i64 = count.get_result(self.connection).map_err(db_error)?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    fn insert_content(&mut self, content: &NewContent) -> Result<ContentId, DbError> {
+        let insert = diesel::insert_into(contents::table).values(NewContentRow::of(content)?).returning(contents::id);
+        Ok(ContentId(insert.get_result(self.connection).map_err(db_error)?))
+    }
+
+    fn update_content_review(&mut self, content: &ContentRecord, now: Timestamp) -> Result<(), DbError> {
+        let record = &content.record;
+        let changes = (
+            contents::review_status.eq(record.review_status.as_str()),
+            contents::review_reason.eq(record.review_reason.as_deref()),
+            contents::reviewed_by.eq(record.reviewed_by.as_deref()),
+            contents::publish_status.eq(record.publish_status.as_str()),
+            contents::updated_at.eq(now.0),
+        );
+        let changed = diesel::update(contents::table.find(content.id.0)).set(changes).execute(self.connection);
+        Self::expect_one(changed.map_err(db_error)?, || format!("content {} is not there to be updated", content.id))
+    }
+
+    fn pool_entry_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError> {
+        let found = publish_pool::table
+            .filter(publish_pool::content_id.eq(content_id.0))
+            .filter(IS_IN_THE_POOL)
+            .select(PoolRow::as_select());
+        optional(found.first(self.connection))?.map(PoolRow::into_record).transpose()
+    }
+
+    fn insert_pool_entry(&mut self, entry: &PoolEntry) -> Result<PoolId, DbError> {
+        let insert = diesel::insert_into(publish_pool::table).values(NewPoolRow::from(entry));
+        Ok(PoolId(insert.returning(publish_pool::id).get_result(self.connection).map_err(db_error)?))
+    }
+
+    fn set_pool_status(&mut self, id: PoolId, status: PoolState) -> Result<(), DbError> {
+        let update = diesel::update(publish_pool::table.find(id.0)).set(publish_pool::status.eq(status.as_str()));
+        let changed = update.execute(self.connection).map_err(db_error)?;
+        Self::expect_one(changed, || format!("pool entry {id} is not there to be updated"))
+    }
+
+    fn put_setting(&mut self, name: &str, value: Option<&str>) -> Result<(), DbError> {
+        let changed = match value {
+            Some(value) => diesel::replace_into(settings::table)
+                .values((settings::name.eq(name), settings::value.eq(value)))
+                .execute(self.connection),
+            None => diesel::delete(settings::table.find(name)).execute(self.connection),
+        };
+        changed.map(|_| ()).map_err(db_error)
+    }
+
+    fn finished_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<TaskId>, DbError> {
+        let finished = tasks::table
+            .filter(tasks::completed_at.lt(time.0))
+            .filter(tasks::wake_at.is_null())
+            .order((tasks::completed_at, tasks::seq))
+            .limit(limit.into())
+            .select(tasks::id);
+        let ids: Vec<String> = finished.load(self.connection).map_err(db_error)?;
+        Ok(ids.into_iter().map(TaskId).collect())
+    }
+
+    fn delete_task(&mut self, id: &TaskId) -> Result<(), DbError> {
+        // Attempts and events go with it by their foreign keys.
+        let deleted = diesel::delete(tasks::table.filter(tasks::id.eq(id.as_str()))).execute(self.connection);
+        Self::expect_one(deleted.map_err(db_error)?, || format!("task {id} is not there to be deleted"))
+    }
+
+    fn shift_wake_times(&mut self, by_ms: i64) -> Result<(), DbError> {
+        // Clamped, so that a jump beyond every date is no overflow: SQLite would make a real number of it.
+        let headroom = if by_ms >= 0 { i64::MAX - by_ms } else { i64::MIN - by_ms };
+        let (limit, end) = (headroom, if by_ms >= 0 { i64::MAX } else { i64::MIN });
+        let fits = if by_ms >= 0 { "wake_at <= " } else { "wake_at >= " };
+        let shifted = diesel::dsl::sql::<diesel::sql_types::Nullable<BigInt>>("CASE WHEN ")
+            .sql(fits)
+            .bind::<BigInt, _>(limit)
+            .sql(" THEN wake_at + ")
+            .bind::<BigInt, _>(by_ms)
+            .sql(" ELSE ")
+            .bind::<BigInt, _>(end)
+            .sql(" END");
+        let rows = tasks::table.filter(tasks::wake_at.is_not_null());
+        diesel::update(rows).set(tasks::wake_at.eq(shifted)).execute(self.connection).map_err(db_error)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! The tables as Diesel knows them. They follow `migrations/`; a test holds the columns of both against each other.
+
+diesel::table! {
+    accounts (id) {
+        id -> BigInt,
+        name -> Text,
+        external_id -> Nullable<Text>,
+        is_enabled -> Bool,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    contents (id) {
+        id -> BigInt,
+        task_id -> Text,
+        account_id -> BigInt,
+        version -> BigInt,
+        title -> Text,
+        summary -> Text,
+        images -> Text,
+        cover_image -> Nullable<Text>,
+        word_count -> BigInt,
+        quality_score -> Nullable<Double>,
+        category -> Nullable<Text>,
+        review_status -> Text,
+        review_reason -> Nullable<Text>,
+        reviewed_by -> Nullable<Text>,
+        publish_status -> Text,
+        content_hash -> Text,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+        content -> Text,
+        html_content -> Text,
+    }
+}
+
+diesel::table! {
+    tasks (seq) {
+        seq -> BigInt,
+        id -> Text,
+        account_id -> BigInt,
+        generator -> Text,
+        state -> Text,
+        priority -> BigInt,
+        auto_approve -> Bool,
+        attempt -> BigInt,
+        retry_count -> BigInt,
+        max_retries -> BigInt,
+        time_limit_s -> BigInt,
+        created_at -> BigInt,
+        queued_at -> BigInt,
+        submitted_at -> Nullable<BigInt>,
+        started_at -> Nullable<BigInt>,
+        completed_at -> Nullable<BigInt>,
+        wake_at -> Nullable<BigInt>,
+        updated_at -> BigInt,
+        content_id -> Nullable<BigInt>,
+        key -> Nullable<Text>,
+        submitted_by -> Text,
+        rewrites -> Nullable<Text>,
+        progress -> Nullable<Text>,
+        reason -> Nullable<Text>,
+        error -> Nullable<Text>,
+        category -> Nullable<Text>,
+        tone -> Nullable<Text>,
+        keywords -> Text,
+        topic -> Text,
+        requirements -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    attempts (task_id, number) {
+        task_id -> Text,
+        number -> BigInt,
+        generator -> Text,
+        key -> Text,
+        state -> Text,
+        external_ref -> Nullable<Text>,
+        generator_state -> Nullable<Text>,
+        intended_at -> BigInt,
+        accepted_at -> Nullable<BigInt>,
+        ended_at -> Nullable<BigInt>,
+        deadline_at -> Nullable<BigInt>,
+        deadline_boot_id -> Nullable<Text>,
+        deadline_boot_ms -> Nullable<BigInt>,
+        sends -> BigInt,
+        quiet_since -> Nullable<BigInt>,
+        empty_sweeps -> BigInt,
+        missing -> BigInt,
+        bad_fetches -> BigInt,
+        bad_answers -> BigInt,
+        unchanged_since -> Nullable<BigInt>,
+        is_ready -> Bool,
+        is_resend_due -> Bool,
+        is_cancel_refused -> Bool,
+        polls -> BigInt,
+        watch_until -> Nullable<BigInt>,
+        vars -> Text,
+        error -> Nullable<Text>,
+        raw_output -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    events (id) {
+        id -> BigInt,
+        task_id -> Text,
+        at -> BigInt,
+        event -> Text,
+        from_state -> Nullable<Text>,
+        to_state -> Text,
+        attempt -> BigInt,
+        attempt_from -> Nullable<Text>,
+        attempt_to -> Nullable<Text>,
+        why -> Nullable<Text>,
+        who -> Text,
+    }
+}
+
+diesel::table! {
+    publish_pool (id) {
+        id -> BigInt,
+        content_id -> BigInt,
+        account_id -> BigInt,
+        priority -> BigInt,
+        scheduled_at -> BigInt,
+        status -> Text,
+        retry_count -> BigInt,
+        last_error -> Nullable<Text>,
+        published_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    settings (name) {
+        name -> Text,
+        value -> Text,
+    }
+}
+
+diesel::table! {
+    submit_keys (key) {
+        key -> Text,
+        task_id -> Text,
+        digest -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    state_counts (state) {
+        state -> Text,
+        count -> BigInt,
+    }
+}
+
+diesel::table! {
+    lanes (generator, account_id) {
+        generator -> Text,
+        account_id -> BigInt,
+        pending -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(tasks, attempts, contents);

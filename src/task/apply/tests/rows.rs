@@ -1,0 +1,689 @@
+//! Every row of the table verb × outcome. [`case`] names them by their text: a row without a case fails.
+
+use super::*;
+use crate::task::breaker::Signal;
+use crate::task::outcome::{OUTCOMES, OutcomeRow, Spends, Verb};
+use crate::task::step::{Step, next_step};
+
+use AttemptState as A;
+use TaskState as T;
+
+const LATE: [T; 3] = [T::Failed, T::Timeout, T::Cancelled];
+const HAS_JOB: [T; 2] = [T::Submitted, T::Processing];
+
+/// A row's behaviour where the task wants the job and has retries left; the other states are asserted on the way.
+type Case = fn() -> Story;
+
+fn at(state: T, attempt: A) -> Story {
+    Story::at(policy(), state, attempt)
+}
+
+fn under(policy: Policy, state: T, attempt: A) -> Story {
+    Story::at(policy, state, attempt)
+}
+
+fn spent(mut story: Story) -> Story {
+    story.task.retry_count = story.task.max_retries;
+    story
+}
+
+fn why() -> String {
+    "why".into()
+}
+
+fn submit(answer: SubmitAnswer) -> Event {
+    Event::SubmitAnswered(answer)
+}
+
+fn poll(answer: PollAnswer) -> Event {
+    Event::PollAnswered(answer)
+}
+
+fn find(story: &Story, answer: FindAnswer) -> Event {
+    Event::FindAnswered { answer, began_at: story.now().utc }
+}
+
+fn missing(by_name: bool) -> Event {
+    poll(PollAnswer::Missing { is_complete: true, by_name })
+}
+
+/// Asserts state, attempt and what was spent.
+#[track_caller]
+fn is(story: &Story, state: T, attempt: A) {
+    assert_eq!(story.state(), (state, Some(attempt)), "{:?}", story.task.reason);
+}
+
+#[track_caller]
+fn nothing_moved(mut story: Story, event: Event) -> Story {
+    let before = (story.state(), story.task.retry_count);
+    story = story.so(event);
+    assert_eq!((story.state(), story.task.retry_count), before);
+    assert_eq!(story.last.as_ref().map(|change| change.audit.is_none()), Some(true));
+    story
+}
+
+#[track_caller]
+fn signals(story: &Story) -> Option<&Signal> {
+    story.last.as_ref().and_then(|change| change.signal.as_ref())
+}
+
+/// An end that costs a retry: with one left, with none left, while cancelling, late and held.
+fn costs_a_retry(policy: &Policy, states: &[T], attempt: A, event: &Event, end: A, last: T) -> Story {
+    let mut first = None;
+    for state in states {
+        let story = under(policy.clone(), *state, attempt).so(event.clone());
+        is(&story, T::Pending, end);
+        assert_eq!(story.task.retry_count, 1);
+        assert!(story.task.wake_at > Some(story.now().utc), "with back-off");
+        assert!(story.task.error.is_some());
+        first.get_or_insert(story);
+        let story = spent(under(policy.clone(), *state, attempt)).so(event.clone());
+        is(&story, last, end);
+        assert_eq!(story.task.retry_count, 3);
+    }
+    ends_without_the_task(policy, attempt, event, end);
+    first.expect("a state was named")
+}
+
+/// The job's end where the task wants it no more: cancelling becomes cancelled; late and held ones keep their state.
+fn ends_without_the_task(policy: &Policy, attempt: A, event: &Event, end: A) {
+    let story = under(policy.clone(), T::Cancelling, attempt).so(event.clone());
+    is(&story, T::Cancelled, end);
+    assert_eq!(story.task.retry_count, 0);
+    if attempt == A::Accepted {
+        for state in LATE.into_iter().chain([T::Held]) {
+            let story = under(policy.clone(), state, attempt).so(event.clone());
+            is(&story, state, end);
+            assert_eq!((story.task.retry_count, story.task.wake_at), (0, None));
+        }
+    }
+}
+
+/// The task waits for an answer that did not come or cannot be read: nothing moves but the time of the next call.
+fn backs_off(states: &[T], attempt: A, event: &Event) -> Story {
+    let mut story = None;
+    for state in states {
+        let once = nothing_moved(at(*state, attempt), event.clone());
+        let first_wait = once.task.wake_at.expect("it wakes").since(once.now().utc);
+        assert!(!first_wait.is_zero());
+        if state.is_final() {
+            assert!(first_wait >= LATE_INTERVAL.mul_f64(0.8), "late jobs are looked at slowly");
+        } else {
+            let twice = nothing_moved(once.clone(), event.clone());
+            assert!(twice.task.wake_at > once.task.wake_at, "back-off grows");
+        }
+        story.get_or_insert(once);
+    }
+    story.expect("a state was named")
+}
+
+fn submit_ok() -> Story {
+    let answer = submit(SubmitAnswer::Accepted { reference: "r".into(), vars: BTreeMap::new() });
+    let cancelling = at(T::Cancelling, A::Intended).so(answer.clone());
+    is(&cancelling, T::Cancelling, A::Accepted);
+    assert_eq!(cancelling.task.wake_at, Some(cancelling.now().utc), "the cancel verb is next");
+    // An answer that comes after the doubt clears it.
+    is(&at(T::Submitting, A::Unknown).so(answer.clone()), T::Submitted, A::Accepted);
+    is(&at(T::Held, A::Unknown).so(answer.clone()), T::Submitted, A::Accepted);
+    is(&at(T::Cancelled, A::Unknown).so(answer.clone()), T::Cancelled, A::Accepted);
+    is(&at(T::Failed, A::Unknown).so(answer.clone()), T::Failed, A::Accepted);
+    let story = at(T::Submitting, A::Intended).later(Duration::from_secs(9)).so(answer);
+    is(&story, T::Submitted, A::Accepted);
+    let attempt = story.attempt.as_ref().expect("it has one");
+    assert_eq!(attempt.external_ref.as_deref(), Some("r"));
+    assert_eq!(attempt.deadline, Some(story.now().deadline_in(Duration::from_secs(1_800))), "from the acceptance");
+    assert_eq!(signals(&story), Some(&Signal::Accepted));
+    story
+}
+
+fn submit_rejected() -> Story {
+    let answer = submit(SubmitAnswer::Rejected(why()));
+    is(&at(T::Cancelling, A::Intended).so(answer.clone()), T::Cancelled, A::Rejected);
+    is(&spent(at(T::Submitting, A::Intended)).so(answer.clone()), T::Failed, A::Rejected);
+    let story = at(T::Submitting, A::Intended).so(answer);
+    is(&story, T::Failed, A::Rejected);
+    assert_eq!(story.task.error.as_deref(), Some("why"));
+    story
+}
+
+fn submit_retry() -> Story {
+    let answer = submit(SubmitAnswer::Retry(why()));
+    costs_a_retry(&policy(), &[T::Submitting], A::Intended, &answer, A::Rejected, T::Failed)
+}
+
+fn submit_unavailable() -> Story {
+    let answer = submit(SubmitAnswer::Unavailable(why()));
+    is(&at(T::Cancelling, A::Intended).so(answer.clone()), T::Cancelled, A::Withdrawn);
+    is(&spent(at(T::Submitting, A::Intended)).so(answer.clone()), T::Pending, A::Withdrawn);
+    let story = at(T::Submitting, A::Intended).later(Duration::from_secs(5)).so(answer);
+    is(&story, T::Pending, A::Withdrawn);
+    assert_eq!(story.task.queued_at, story.now().utc, "last in line");
+    assert_eq!(signals(&story), Some(&Signal::SubmitUnavailable(why())));
+    story
+}
+
+/// Doubt comes by an ambiguous answer and by our own death alike.
+fn doubted(policy: Policy, step: Step) -> Story {
+    for event in [submit(SubmitAnswer::Ambiguous(why())), Event::CallLost(why())] {
+        is(&under(policy.clone(), T::Cancelling, A::Intended).so(event.clone()), T::Cancelling, A::Unknown);
+        let story = under(policy.clone(), T::Submitting, A::Intended).so(event);
+        is(&story, T::Submitting, A::Unknown);
+        assert_eq!(next_step(&story.task, story.attempt.as_ref(), &story.policy, &story.now()), step);
+    }
+    let story = under(policy, T::Submitting, A::Intended).so(submit(SubmitAnswer::Ambiguous(why())));
+    assert!(matches!(signals(&story), Some(Signal::BadAnswer(_))));
+    story
+}
+
+fn submit_doubt_with_find() -> Story {
+    doubted(policy(), Step::Find)
+}
+
+fn submit_doubt_without_find() -> Story {
+    let story = doubted(Policy { can_find: false, ..policy() }, Step::GiveUpDoubt);
+    let busy = nothing_moved(story.clone(), Event::LockSeen { is_free: false });
+    let too_long = busy.later(Duration::from_secs(15 * 60)).so(Event::LockSeen { is_free: false });
+    is(&too_long, T::Held, A::Unknown);
+    let given_up = Event::DoubtStands(why());
+    let cancelled = under(story.policy.clone(), T::Cancelling, A::Unknown).so(given_up.clone());
+    is(&cancelled, T::Cancelled, A::Unknown);
+    assert!(cancelled.task.reason.as_deref().is_some_and(|reason| reason.contains("may be alive")));
+    let story = story.so(Event::LockSeen { is_free: true }).so(given_up);
+    is(&story, T::Held, A::Unknown);
+    story
+}
+
+fn submit_doubt_idempotent() -> Story {
+    let mut story = doubted(idempotent(), Step::Resend);
+    let key = story.attempt_mut().key.clone();
+    for n in 0..4 {
+        assert_eq!(story.attempt_mut().sends, n + 1);
+        story = story.so(Event::LockSeen { is_free: true }).so(Event::ResendBegun);
+        is(&story, T::Submitting, A::Unknown);
+        story = story.so(submit(SubmitAnswer::Ambiguous(why())));
+        assert_eq!(story.attempt_mut().key, key);
+    }
+    is(&story, T::Held, A::Unknown);
+    // A daemon that dies in each repetition does not repeat for ever either.
+    let mut dying = doubted(idempotent(), Step::Resend);
+    for _ in 0..4 {
+        dying = dying.so(Event::ResendBegun);
+    }
+    assert_eq!(next_step(&dying.task, dying.attempt.as_ref(), &dying.policy, &dying.now()), Step::GiveUpDoubt);
+    assert!(dying.tell(Event::ResendBegun).is_err());
+    let late = doubted(idempotent(), Step::Resend).later(Duration::from_secs(1_801));
+    assert_eq!(next_step(&late.task, late.attempt.as_ref(), &late.policy, &late.now()), Step::GiveUpDoubt);
+    // One that never began is given back.
+    let mut given_back = doubted(idempotent(), Step::Resend).so(Event::ResendBegun);
+    given_back = given_back.so(submit(SubmitAnswer::NeverCalled(why())));
+    assert_eq!(given_back.attempt_mut().sends, 1);
+    story
+}
+
+fn find_one() -> Story {
+    let adopt = |story: Story| {
+        let event = find(&story, FindAnswer::One { reference: "r".into() });
+        story.so(event)
+    };
+    is(&adopt(at(T::Cancelling, A::Unknown)), T::Cancelling, A::Accepted);
+    is(&adopt(at(T::Cancelled, A::Unknown)), T::Cancelled, A::Accepted);
+    is(&adopt(at(T::Failed, A::Unknown)), T::Failed, A::Accepted);
+    let story = adopt(at(T::Submitting, A::Unknown));
+    is(&story, T::Submitted, A::Accepted);
+    assert_eq!(story.audit.last().map(|row| row.event.as_str()), Some("adopted"));
+    story
+}
+
+/// The lock is free at once; complete searches at these seconds.
+fn searched(mut story: Story, seconds: &[u64]) -> Story {
+    story = story.so(Event::LockSeen { is_free: true });
+    for second in seconds {
+        story.now_ms = i64::try_from(*second * 1_000).expect("short");
+        let event = find(&story, FindAnswer::None { is_complete: true });
+        story = story.so(event);
+    }
+    story
+}
+
+fn find_none_proved() -> Story {
+    is(&searched(at(T::Submitting, A::Unknown), &[1, 2, 3, 59]), T::Submitting, A::Unknown);
+    is(&searched(at(T::Submitting, A::Unknown), &[1, 61]), T::Submitting, A::Unknown);
+    is(&searched(at(T::Cancelling, A::Unknown), &[61, 91]), T::Cancelled, A::EndedAbandoned);
+    is(&searched(at(T::Cancelled, A::Unknown), &[61, 91]), T::Cancelled, A::EndedAbandoned);
+    is(&searched(spent(at(T::Submitting, A::Unknown)), &[61, 91]), T::Pending, A::EndedAbandoned);
+    // Somebody is left of the submit: no search proves anything.
+    let mut busy = at(T::Submitting, A::Unknown);
+    for second in [70, 100, 130] {
+        busy.now_ms = second * 1_000;
+        busy = busy.so(Event::LockSeen { is_free: false });
+        let event = find(&busy, FindAnswer::None { is_complete: true });
+        busy = busy.so(event);
+    }
+    is(&busy, T::Submitting, A::Unknown);
+    let story = searched(at(T::Submitting, A::Unknown), &[61, 91]);
+    is(&story, T::Pending, A::EndedAbandoned);
+    assert_eq!((story.task.wake_at, story.task.error.as_deref()), (None, None));
+    story
+}
+
+fn find_several() -> Story {
+    let event = |story: &Story| find(story, FindAnswer::Several(vec!["a".into(), "b".into()]));
+    let cancelling = at(T::Cancelling, A::Unknown);
+    let told = event(&cancelling);
+    is(&cancelling.so(told), T::Cancelled, A::Unknown);
+    let story = at(T::Submitting, A::Unknown);
+    let told = event(&story);
+    let story = story.so(told);
+    is(&story, T::Held, A::Unknown);
+    story
+}
+
+fn find_limit() -> Story {
+    let bad = || {
+        [FindAnswer::None { is_complete: false }, FindAnswer::Unavailable(why()), FindAnswer::Unreadable(why())]
+            .into_iter()
+    };
+    let late = |state| at(state, A::Unknown).later(Duration::from_secs(15 * 60));
+    for answer in bad() {
+        let event = find(&late(T::Cancelling), answer);
+        is(&late(T::Cancelling).so(event.clone()), T::Cancelled, A::Unknown);
+        is(&late(T::Submitting).so(event), T::Held, A::Unknown);
+    }
+    let event = find(&late(T::Submitting), FindAnswer::Unavailable(why()));
+    late(T::Submitting).so(event)
+}
+
+fn find_unavailable() -> Story {
+    let states = [T::Submitting, T::Cancelling, T::Cancelled];
+    let unreadable = find(&at(T::Submitting, A::Unknown), FindAnswer::Unreadable(why()));
+    backs_off(&states, A::Unknown, &unreadable);
+    let unavailable = find(&at(T::Submitting, A::Unknown), FindAnswer::Unavailable(why()));
+    backs_off(&states, A::Unknown, &unavailable)
+}
+
+fn run(report: RunReport) -> Event {
+    Event::RunReported(report)
+}
+
+fn run_started() -> Story {
+    let started = run(RunReport::Started { reference: "run-1".into() });
+    is(&under(blocking(), T::Cancelling, A::Intended).so(started.clone()), T::Cancelling, A::Accepted);
+    // It ended before anybody saw it start: the start is committed first, and the next look comes at once.
+    let fast = under(blocking(), T::Submitting, A::Intended).so(run(RunReport::Piece(piece())));
+    is(&fast, T::Submitted, A::Accepted);
+    assert_eq!(fast.task.wake_at, Some(fast.now().utc));
+    is(&fast.so(run(RunReport::Piece(piece()))), T::Completed, A::EndedCompleted);
+    // It never says that it started.
+    let silent = under(blocking(), T::Submitting, A::Intended).later(Duration::from_secs(15 * 60));
+    is(&silent.so(run(RunReport::Starting)), T::Held, A::Unknown);
+    let story = under(blocking(), T::Submitting, A::Intended).so(started);
+    is(&story, T::Submitted, A::Accepted);
+    assert_eq!(story.clone().attempt_mut().external_ref.as_deref(), Some("run-1"));
+    assert!(story.clone().attempt_mut().deadline.is_some());
+    is(&story.clone().so(run(RunReport::Running)), T::Processing, A::Accepted);
+    story
+}
+
+fn run_never_started() -> Story {
+    let event = run(RunReport::NeverStarted(why()));
+    is(&under(blocking(), T::Cancelling, A::Intended).so(event.clone()), T::Cancelled, A::Withdrawn);
+    let interrupted = run(RunReport::Interrupted(why()));
+    is(&under(blocking(), T::Submitting, A::Intended).so(interrupted.clone()), T::Pending, A::Withdrawn);
+    let given_back = under(blocking(), T::Processing, A::Accepted).so(interrupted);
+    is(&given_back, T::Pending, A::EndedAbandoned);
+    assert_eq!(given_back.task.retry_count, 0, "given back, not spent");
+    let story = under(blocking(), T::Submitting, A::Intended).so(event);
+    is(&story, T::Pending, A::Withdrawn);
+    story
+}
+
+fn run_piece() -> Story {
+    piece_comes(&blocking(), &run(RunReport::Piece(piece())))
+}
+
+fn run_no_piece() -> Story {
+    let event = run(RunReport::NoPiece { why: why(), raw: "noise".into() });
+    is(&under(blocking(), T::Cancelling, A::Accepted).so(event.clone()), T::Cancelled, A::EndedCompleted);
+    for state in LATE {
+        is(&under(blocking(), state, A::Accepted).so(event.clone()), state, A::EndedCompleted);
+    }
+    let mut story = under(blocking(), T::Processing, A::Accepted).so(event);
+    is(&story, T::Held, A::Accepted);
+    assert_eq!(story.attempt_mut().raw_output.as_deref(), Some("noise"));
+    let ambiguous = run(RunReport::Ambiguous { why: why(), raw: "noise".into() });
+    is(&under(blocking(), T::Submitted, A::Accepted).so(ambiguous), T::Held, A::EndedLost);
+    story
+}
+
+fn run_failed() -> Story {
+    let event = run(RunReport::Failed(why()));
+    let story = costs_a_retry(&blocking(), &HAS_JOB, A::Accepted, &event, A::EndedFailed, T::Failed);
+    assert_eq!(signals(&story), Some(&Signal::JobFailed(why())));
+    story
+}
+
+fn run_lost_free() -> Story {
+    let free = Policy { is_free_to_repeat: true, ..blocking() };
+    costs_a_retry(&free, &HAS_JOB, A::Accepted, &run(RunReport::Lost(why())), A::EndedLost, T::Failed)
+}
+
+fn run_lost() -> Story {
+    let event = run(RunReport::Lost(why()));
+    ends_without_the_task(&blocking(), A::Accepted, &event, A::EndedLost);
+    let story = under(blocking(), T::Processing, A::Accepted).so(event);
+    is(&story, T::Held, A::EndedLost);
+    story
+}
+
+fn poll_follows() -> Story {
+    let (queued, works) = (poll(poll_state(JobState::Submitted)), poll(poll_state(JobState::Processing)));
+    for state in LATE.into_iter().chain([T::Cancelling, T::Held, T::Submitted]) {
+        nothing_moved(at(state, A::Accepted), queued.clone());
+    }
+    nothing_moved(at(T::Processing, A::Accepted), works.clone());
+    is(&at(T::Processing, A::Accepted).so(queued), T::Submitted, A::Accepted);
+    // Where our key is the reference, a job in doubt that is seen is ours.
+    is(&under(idempotent(), T::Cancelling, A::Unknown).so(works.clone()), T::Cancelling, A::Accepted);
+    let story = at(T::Submitted, A::Accepted).so(works);
+    is(&story, T::Processing, A::Accepted);
+    assert_eq!(story.task.progress.as_deref(), Some("1/2"));
+    story
+}
+
+fn poll_completed() -> Story {
+    let event = poll(poll_state(JobState::Completed));
+    for state in LATE.into_iter().chain([T::Cancelling, T::Processing]) {
+        let story = nothing_moved(at(state, A::Accepted), event.clone());
+        assert_eq!(next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now()), Step::Fetch, "{state}");
+    }
+    let held = nothing_moved(at(T::Held, A::Accepted), event.clone());
+    assert_eq!(held.task.wake_at, None, "a person fetches");
+    let story = nothing_moved(at(T::Submitted, A::Accepted), event);
+    assert_eq!(story.task.wake_at, Some(story.now().utc));
+    story
+}
+
+fn poll_unreadable() -> Story {
+    let states = [T::Submitted, T::Processing, T::Cancelling, T::Failed, T::Timeout, T::Cancelled];
+    let story = backs_off(&states, A::Accepted, &poll(PollAnswer::Unreadable(why())));
+    assert_eq!(signals(&story), Some(&Signal::BadAnswer(why())));
+    story
+}
+
+fn poll_unavailable() -> Story {
+    let states = [T::Submitted, T::Processing, T::Cancelling, T::Failed, T::Timeout, T::Cancelled];
+    let story = backs_off(&states, A::Accepted, &poll(PollAnswer::Unavailable(why())));
+    assert_eq!(signals(&story), Some(&Signal::VerbUnavailable(why())));
+    story
+}
+
+/// Missing in three sweeps, then by name where there is a `poll_one`.
+fn gone(mut story: Story) -> Story {
+    for n in 0..3 {
+        assert!(story.attempt_mut().missing == n, "only complete sweeps count");
+        story = story.so(poll(PollAnswer::Missing { is_complete: false, by_name: false })).so(missing(false));
+    }
+    if story.policy.can_poll_one {
+        // While cancelling, the cancel is asked for again and the job then asked about by name.
+        let step = if story.task.state == T::Cancelling { Step::Cancel } else { Step::PollOne };
+        assert_eq!(next_step(&story.task, story.attempt.as_ref(), &story.policy, &story.now()), step);
+        story = story.so(missing(true));
+    }
+    story
+}
+
+fn poll_missing_idempotent() -> Story {
+    is(&gone(under(idempotent(), T::Cancelling, A::Accepted)), T::Cancelled, A::EndedLost);
+    let mut story = gone(under(idempotent(), T::Processing, A::Accepted));
+    is(&story, T::Processing, A::Accepted);
+    let key = story.attempt_mut().key.clone();
+    for _ in 0..4 {
+        assert_eq!(next_step(&story.task, story.attempt.as_ref(), &story.policy, &story.now()), Step::Resend);
+        story = story.so(Event::LockSeen { is_free: true }).so(Event::ResendBegun);
+        is(&story, T::Submitted, A::Accepted);
+        assert_eq!(story.attempt_mut().key, key, "the same key, the same attempt");
+        let answer = SubmitAnswer::Accepted { reference: "again".into(), vars: BTreeMap::new() };
+        nothing_moved(story.clone(), submit(answer));
+        if story.attempt_mut().sends < 5 {
+            story = nothing_moved(story, submit(SubmitAnswer::Ambiguous(why())));
+        }
+    }
+    is(&story.clone().so(submit(SubmitAnswer::Ambiguous(why()))), T::Held, A::EndedLost);
+    story
+}
+
+fn poll_missing() -> Story {
+    is(&gone(at(T::Cancelling, A::Accepted)), T::Cancelled, A::EndedLost);
+    is(&gone(at(T::Timeout, A::Accepted)), T::Timeout, A::EndedLost);
+    let seen_again = at(T::Processing, A::Accepted).so(missing(false)).so(missing(false));
+    let mut seen_again = seen_again.so(poll(poll_state(JobState::Processing)));
+    assert_eq!(seen_again.attempt_mut().missing, 0, "in a row");
+    let story = gone(at(T::Processing, A::Accepted));
+    is(&story, T::Held, A::EndedLost);
+    story
+}
+
+fn poll_failed() -> Story {
+    let event = poll(poll_state(JobState::Failed));
+    let story = costs_a_retry(&policy(), &HAS_JOB, A::Accepted, &event, A::EndedFailed, T::Failed);
+    assert!(matches!(signals(&story), Some(Signal::JobFailed(_))));
+    story
+}
+
+fn poll_cancelled() -> Story {
+    let event = poll(poll_state(JobState::Cancelled));
+    costs_a_retry(&policy(), &HAS_JOB, A::Accepted, &event, A::EndedCancelled, T::Failed)
+}
+
+/// A piece is taken whatever the task wanted: it is paid for.
+fn piece_comes(policy: &Policy, event: &Event) -> Story {
+    for state in [T::Submitted, T::Cancelling, T::Held, T::Failed, T::Timeout] {
+        let story = under(policy.clone(), state, A::Accepted).so(event.clone());
+        is(&story, T::Completed, A::EndedCompleted);
+        let fate = story.last.as_ref().and_then(|change| change.piece.as_ref()).map(|(_, fate)| *fate);
+        assert_eq!(fate, Some(PieceFate::Completes));
+    }
+    let kept = under(policy.clone(), T::Cancelled, A::Accepted).so(event.clone());
+    is(&kept, T::Cancelled, A::EndedCompleted);
+    let fate = kept.last.as_ref().and_then(|change| change.piece.as_ref()).map(|(_, fate)| *fate);
+    assert_eq!(fate, Some(PieceFate::KeptLate), "kept for review, never pooled");
+    let story = under(policy.clone(), T::Processing, A::Accepted).so(event.clone());
+    assert_eq!(signals(&story), Some(&Signal::JobCompleted));
+    story
+}
+
+fn fetch(answer: FetchAnswer) -> Event {
+    Event::FetchAnswered(answer)
+}
+
+fn fetch_ok() -> Story {
+    piece_comes(&policy(), &fetch(FetchAnswer::Piece(piece())))
+}
+
+fn fetch_not_ready() -> Story {
+    for state in LATE.into_iter().chain([T::Cancelling, T::Submitted, T::Held]) {
+        let mut story = nothing_moved(at(state, A::Accepted), fetch(FetchAnswer::NotReady));
+        assert!(!story.attempt_mut().is_ready);
+    }
+    let mut ready = at(T::Processing, A::Accepted);
+    ready.attempt_mut().is_ready = true;
+    let story = nothing_moved(ready, fetch(FetchAnswer::NotReady));
+    assert_eq!(next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now()), Step::Poll);
+    story
+}
+
+fn unreadable() -> Event {
+    fetch(FetchAnswer::Unreadable { why: why(), raw: "noise".into() })
+}
+
+fn fetch_unreadable() -> Story {
+    let thrice = |state| {
+        let twice = nothing_moved(nothing_moved(at(state, A::Accepted), unreadable()), unreadable());
+        twice.so(unreadable())
+    };
+    is(&thrice(T::Cancelling), T::Cancelled, A::EndedCompleted);
+    is(&thrice(T::Timeout), T::Timeout, A::EndedCompleted);
+    let mut story = thrice(T::Processing);
+    is(&story, T::Held, A::Accepted);
+    assert_eq!(story.attempt_mut().raw_output.as_deref(), Some("noise"), "the output is kept");
+    // A person asks again.
+    let again = story.clone().so(Event::PollRequested);
+    is(&again.clone().so(unreadable()), T::Held, A::Accepted);
+    is(&again.so(fetch(FetchAnswer::Piece(piece()))), T::Completed, A::EndedCompleted);
+    story
+}
+
+fn fetch_missing() -> Story {
+    let event = fetch(FetchAnswer::Missing { raw: "noise".into() });
+    is(&at(T::Cancelling, A::Accepted).so(event.clone()), T::Cancelled, A::EndedCompleted);
+    is(&at(T::Cancelled, A::Accepted).so(event.clone()), T::Cancelled, A::EndedCompleted);
+    let mut story = at(T::Submitted, A::Accepted).so(event);
+    is(&story, T::Held, A::Accepted);
+    assert_eq!(story.attempt_mut().raw_output.as_deref(), Some("noise"));
+    story
+}
+
+fn fetch_unavailable() -> Story {
+    let states = [T::Processing, T::Submitted, T::Cancelling, T::Failed, T::Timeout, T::Cancelled];
+    nothing_moved(at(T::Held, A::Accepted), fetch(FetchAnswer::Unavailable(why())));
+    backs_off(&states, A::Accepted, &fetch(FetchAnswer::Unavailable(why())))
+}
+
+fn cancel(answer: CancelAnswer) -> Event {
+    Event::CancelAnswered(answer)
+}
+
+fn cancel_ok() -> Story {
+    let proved_by_poll = at(T::Cancelling, A::Accepted).so(poll(poll_state(JobState::Cancelled)));
+    is(&proved_by_poll, T::Cancelled, A::EndedCancelled);
+    for state in HAS_JOB.into_iter().chain(LATE) {
+        assert!(at(state, A::Accepted).tell(cancel(CancelAnswer::Ok)).is_err(), "nobody asked in {state}");
+    }
+    is(&under(idempotent(), T::Cancelling, A::Unknown).so(cancel(CancelAnswer::Ok)), T::Cancelled, A::EndedCancelled);
+    let story = at(T::Cancelling, A::Accepted).so(cancel(CancelAnswer::Ok));
+    is(&story, T::Cancelled, A::EndedCancelled);
+    story
+}
+
+fn cancel_refused() -> Story {
+    let story = nothing_moved(at(T::Cancelling, A::Accepted), cancel(CancelAnswer::Refused(why())));
+    assert_eq!(next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now()), Step::Poll, "not asked again");
+    let no_verb = under(Policy { can_cancel: false, ..policy() }, T::Cancelling, A::Accepted);
+    assert_eq!(next_step(&no_verb.task, no_verb.attempt.as_ref(), &no_verb.policy, &no_verb.now()), Step::Poll);
+    let story = story.later(Duration::from_secs(1_800));
+    assert_eq!(next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now()), Step::Expire);
+    let mut story = story.so(Event::DeadlineReached { is_end_proved: false });
+    is(&story, T::Cancelled, A::Accepted);
+    assert!(story.task.reason.as_deref().is_some_and(|reason| reason.contains("may be alive")));
+    assert!(story.attempt_mut().watch_until.is_some(), "it is looked at for a day");
+    story
+}
+
+fn cancel_unclear() -> Story {
+    let story = backs_off(&[T::Cancelling], A::Accepted, &cancel(CancelAnswer::Unclear(why())));
+    assert_eq!(next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now()), Step::Cancel);
+    is(&story.clone().so(poll(poll_state(JobState::Failed))), T::Cancelled, A::EndedFailed);
+    story
+}
+
+fn cancel_too_late() -> Story {
+    let story = at(T::Cancelling, A::Accepted).so(poll(poll_state(JobState::Completed)));
+    assert_eq!(next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now()), Step::Fetch);
+    let story = story.so(fetch(FetchAnswer::Piece(piece())));
+    is(&story, T::Completed, A::EndedCompleted);
+    assert!(story.task.reason.as_deref().is_some_and(|reason| reason.contains("too late")));
+    story
+}
+
+fn overdue(story: Story) -> Story {
+    story.later(Duration::from_secs(1_800))
+}
+
+fn deadline_proved() -> Story {
+    let event = Event::DeadlineReached { is_end_proved: true };
+    assert!(at(T::Processing, A::Accepted).tell(event.clone()).is_err(), "it has not passed");
+    is(&overdue(at(T::Cancelling, A::Accepted)).so(event.clone()), T::Cancelled, A::EndedCancelled);
+    is(&overdue(spent(at(T::Submitted, A::Accepted))).so(event.clone()), T::Timeout, A::EndedCancelled);
+    for state in LATE.into_iter().chain([T::Held]) {
+        assert!(overdue(at(state, A::Accepted)).tell(event.clone()).is_err(), "{state} has no limit");
+    }
+    let story = overdue(at(T::Processing, A::Accepted)).so(event);
+    is(&story, T::Pending, A::EndedCancelled);
+    story
+}
+
+fn deadline_alive() -> Story {
+    let event = Event::DeadlineReached { is_end_proved: false };
+    let mut story = at(T::Processing, A::Accepted);
+    for n in 1..=3 {
+        story = overdue(story).so(event.clone());
+        is(&story, T::Processing, A::Accepted);
+        assert_eq!((story.task.retry_count, story.task.attempt), (n, 1), "no new job");
+        assert_eq!(Some(story.now().deadline_in(Duration::from_secs(1_800))), story.attempt_mut().deadline);
+    }
+    let mut last = overdue(story).so(event.clone());
+    is(&last, T::Timeout, A::Accepted);
+    assert_eq!(Some(last.now().utc.plus(LATE_WATCH)), last.attempt_mut().watch_until);
+    is(&last.clone().so(fetch(FetchAnswer::Piece(piece()))), T::Completed, A::EndedCompleted);
+    let watched = last.later(LATE_WATCH);
+    let step = next_step(&watched.task, watched.attempt.as_ref(), &policy(), &watched.now());
+    assert_eq!(step, Step::EndWatch);
+    assert_eq!(watched.so(Event::WatchEnded).task.wake_at, None);
+    overdue(at(T::Submitted, A::Accepted)).so(event)
+}
+
+fn case(row: &OutcomeRow) -> Option<Case> {
+    Some(match (row.verb, row.outcome) {
+        (Some(Verb::Submit), "ok, with a reference") => submit_ok,
+        (Some(Verb::Submit), "rejected (a rule: it will never take this)") => submit_rejected,
+        (Some(Verb::Submit), "retry (a rule: no job was made, try again)") => submit_retry,
+        (Some(Verb::Submit), "unavailable (a rule: nobody was there to take it)") => submit_unavailable,
+        (Some(Verb::Submit), "anything else, or our own death; not idempotent, with find") => submit_doubt_with_find,
+        (Some(Verb::Submit), "anything else, or our own death; not idempotent, without find") => {
+            submit_doubt_without_find
+        }
+        (Some(Verb::Submit), "anything else, or our own death; idempotent") => submit_doubt_idempotent,
+        (Some(Verb::Find), "ok, one match of our key") => find_one,
+        (Some(Verb::Find), "ok, none, and absence proved") => find_none_proved,
+        (Some(Verb::Find), "ok, several matches") => find_several,
+        (Some(Verb::Find), "not proved within find_limit") => find_limit,
+        (Some(Verb::Find), "unavailable or unreadable") => find_unavailable,
+        (Some(Verb::Run), "started") => run_started,
+        (Some(Verb::Run), "never started, lock free") => run_never_started,
+        (Some(Verb::Run), "exit 0 with a piece") => run_piece,
+        (Some(Verb::Run), "exit 0 without a piece") => run_no_piece,
+        (Some(Verb::Run), "another exit or a signal that no rule names") => run_failed,
+        (Some(Verb::Run), "lock free, no exit status; free to repeat") => run_lost_free,
+        (Some(Verb::Run), "lock free, no exit status; not free to repeat") => run_lost,
+        (Some(Verb::Poll), "ok, submitted or processing") => poll_follows,
+        (Some(Verb::Poll), "ok, completed") => poll_completed,
+        (Some(Verb::Poll), "ok, unmapped, unreadable or empty") => poll_unreadable,
+        (Some(Verb::Poll), "unavailable") => poll_unavailable,
+        (Some(Verb::Poll), "missing k times in a row and by poll_one; idempotent") => poll_missing_idempotent,
+        (Some(Verb::Poll), "missing k times in a row and by poll_one; not idempotent") => poll_missing,
+        (Some(Verb::Poll), "failed") => poll_failed,
+        (Some(Verb::Poll), "cancelled at the generator, not by us") => poll_cancelled,
+        (Some(Verb::Fetch), "ok: the piece") => fetch_ok,
+        (Some(Verb::Fetch), "not_ready") => fetch_not_ready,
+        (Some(Verb::Fetch), "unreadable k times in a row") => fetch_unreadable,
+        (Some(Verb::Fetch), "missing") => fetch_missing,
+        (Some(Verb::Fetch), "unavailable") => fetch_unavailable,
+        (Some(Verb::Cancel), "ok") => cancel_ok,
+        (Some(Verb::Cancel), "refused, or no cancel verb") => cancel_refused,
+        (Some(Verb::Cancel), "unavailable, ambiguous or missing") => cancel_unclear,
+        (Some(Verb::Cancel), "completed seen while cancelling") => cancel_too_late,
+        (None, "deadline, and the end is proved") => deadline_proved,
+        (None, "deadline, still alive or no answer") => deadline_alive,
+        _ => return None,
+    })
+}
+
+#[test]
+fn every_row_of_the_table_does_what_it_says() {
+    for row in OUTCOMES {
+        let name = format!("{} × {}", row.verb.map_or("deadline", Verb::as_str), row.outcome);
+        let run = case(row).unwrap_or_else(|| panic!("the row {name} has no test"));
+        let story = run();
+        assert_eq!(story.task.retry_count, u32::from(row.spends == Spends::Retry), "{name}");
+    }
+}

@@ -1,0 +1,136 @@
+//! What is to be done next, state by state; and the rules about time that go with it.
+
+use super::*;
+use crate::task::step::{Step, next_step};
+
+use AttemptState as A;
+use TaskState as T;
+
+fn step(story: &Story) -> Step {
+    next_step(&story.task, story.attempt.as_ref(), &story.policy, &story.now())
+}
+
+fn bent(policy: Policy, state: T, attempt: A, bend: impl FnOnce(&mut Attempt)) -> Story {
+    let mut story = Story::at(policy, state, attempt);
+    bend(story.attempt_mut());
+    story
+}
+
+#[test]
+fn each_state_has_its_step() {
+    let no_find = || Policy { can_find: false, ..policy() };
+    let no_cancel = || Policy { can_cancel: false, ..policy() };
+    let by_key = || Policy { is_idempotent: false, ..idempotent() };
+    let table = [
+        (policy(), T::Submitting, A::Intended, Step::ReportLostCall),
+        (blocking(), T::Submitting, A::Intended, Step::LookAtRun),
+        (policy(), T::Submitting, A::Unknown, Step::Find),
+        (no_find(), T::Submitting, A::Unknown, Step::GiveUpDoubt),
+        (idempotent(), T::Submitting, A::Unknown, Step::Resend),
+        (policy(), T::Submitted, A::Accepted, Step::Poll),
+        (policy(), T::Processing, A::Accepted, Step::Poll),
+        (blocking(), T::Processing, A::Accepted, Step::LookAtRun),
+        (policy(), T::Cancelling, A::Intended, Step::ReportLostCall),
+        (blocking(), T::Cancelling, A::Intended, Step::LookAtRun),
+        // The key is not sent again for a job that nobody wants.
+        (idempotent(), T::Cancelling, A::Unknown, Step::Cancel),
+        (by_key(), T::Cancelling, A::Unknown, Step::Cancel),
+        (policy(), T::Cancelling, A::Unknown, Step::Find),
+        (no_find(), T::Cancelling, A::Unknown, Step::GiveUpDoubt),
+        (policy(), T::Cancelling, A::Accepted, Step::Cancel),
+        (no_cancel(), T::Cancelling, A::Accepted, Step::Poll),
+        (blocking(), T::Cancelling, A::Accepted, Step::Cancel),
+        (policy(), T::Held, A::Accepted, Step::None),
+        (policy(), T::Timeout, A::Accepted, Step::Poll),
+        (blocking(), T::Cancelled, A::Accepted, Step::LookAtRun),
+        (policy(), T::Cancelled, A::Unknown, Step::Find),
+        (idempotent(), T::Cancelled, A::Unknown, Step::Poll),
+        (no_find(), T::Cancelled, A::Unknown, Step::EndWatch),
+    ];
+    for (policy, state, attempt, expected) in table {
+        let story = Story::at(policy, state, attempt).later(Duration::from_secs(60));
+        assert_eq!(step(&story), expected, "{state} {attempt} {:?}", story.policy);
+    }
+}
+
+#[test]
+fn a_piece_that_is_there_is_fetched_before_the_deadline_is_looked_at() {
+    for state in [T::Submitted, T::Processing, T::Cancelling] {
+        let ready = bent(policy(), state, A::Accepted, |attempt| attempt.is_ready = true);
+        assert_eq!(step(&ready.clone().later(Duration::from_secs(1_800))), Step::Fetch, "{state}");
+        let plain = Story::at(policy(), state, A::Accepted).later(Duration::from_secs(1_800));
+        assert_eq!(step(&plain), Step::Expire, "{state}");
+    }
+    // A cancel does not wait for ever for a generator that is gone.
+    let gone = bent(policy(), T::Cancelling, A::Accepted, |attempt| {
+        attempt.is_ready = true;
+        attempt.bad_answers = 1;
+    });
+    assert_eq!(step(&gone), Step::Fetch);
+    let gone = gone.later(Duration::from_secs(1_800));
+    assert_eq!(step(&gone), Step::Expire);
+    let watched = gone.so(Event::DeadlineReached { is_end_proved: false });
+    assert_eq!((watched.task.state, step(&watched)), (T::Cancelled, Step::Fetch), "its piece is still waited for");
+}
+
+#[test]
+fn a_job_whose_reference_is_our_key_is_missing_only_after_the_submit_has_settled() {
+    let missing = Event::PollAnswered(PollAnswer::Missing { is_complete: true, by_name: true });
+    let mut story = Story::at(idempotent(), T::Cancelling, A::Unknown);
+    for _ in 0..5 {
+        story = story.so(missing.clone());
+    }
+    assert_eq!(story.state(), (T::Cancelling, Some(A::Unknown)), "its call may be under way");
+    story = story.so(Event::LockSeen { is_free: true }).later(Duration::from_secs(60));
+    for _ in 0..3 {
+        story = story.so(missing.clone());
+    }
+    assert_eq!(story.state(), (T::Cancelled, Some(A::EndedAbandoned)));
+}
+
+#[test]
+fn a_job_in_doubt_that_is_seen_completed_while_cancelling_is_fetched() {
+    let story = Story::at(idempotent(), T::Cancelling, A::Unknown);
+    let story = story.so(Event::PollAnswered(poll_state(JobState::Completed)));
+    assert_eq!((story.state(), step(&story)), ((T::Cancelling, Some(A::Accepted)), Step::Fetch));
+}
+
+#[test]
+fn a_time_limit_is_not_slept_through() {
+    let mut story = Story::new(policy());
+    story.task.time_limit_s = 2;
+    story = story.so(Event::Claimed { key: key(1) });
+    story = story.so(Event::SubmitAnswered(SubmitAnswer::Accepted { reference: "r".into(), vars: BTreeMap::new() }));
+    assert_eq!(story.task.wake_at, Some(story.now().utc.plus(Duration::from_secs(2))));
+    let story = story.later(Duration::from_secs(2));
+    assert_eq!(step(&story), Step::Expire);
+}
+
+#[test]
+fn a_person_gets_one_more_look_at_a_job_after_its_day() {
+    let story = Story::at(policy(), T::Timeout, A::Accepted).later(LATE_WATCH);
+    assert_eq!(step(&story), Step::EndWatch);
+    let story = story.so(Event::WatchEnded).so(Event::PollRequested);
+    assert_eq!((story.task.wake_at, step(&story)), (Some(story.now().utc), Step::Poll));
+    // And what the look shows is fetched.
+    let story = story.so(Event::PollAnswered(poll_state(JobState::Completed)));
+    assert_eq!(step(&story), Step::Fetch);
+}
+
+#[test]
+fn a_jump_of_the_wall_clock_ends_no_time_limit() {
+    let story = Story::at(policy(), T::Processing, A::Accepted);
+    let jumped = Now { utc: now_at(86_400_000).utc, ..story.now() };
+    assert_eq!(next_step(&story.task, story.attempt.as_ref(), &story.policy, &jumped), Step::Poll);
+}
+
+#[test]
+fn nothing_is_claimed_beside_a_job_that_may_be_alive() {
+    let (mut task, attempt) = rows_in(T::Submitted, Some(A::Accepted)).expect("it can be");
+    task.state = T::Pending;
+    let now = now_at(0);
+    let policy = policy();
+    let context = Context { now: &now, policy: &policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false };
+    let refusal = apply(&task, attempt.as_ref(), Event::Claimed { key: key(2) }, &context);
+    assert_eq!(refusal, Err(Refusal::JobMayBeAlive { attempt: 1 }));
+}

@@ -1,0 +1,15 @@
+//! One suite for every backend of the store, and what SQLite alone must hold.
+//!
+//! Each test of `suite` runs on the in-memory twin and on a real database with the real migrations in a directory of its
+//! own. `random` lets both go through the same random events and compares every answer. The rest is SQLite's: its
+//! guard, its plans, its opening, its group commit and its end by force.
+
+mod common;
+mod crash;
+mod group_commit;
+mod guard;
+mod migrations;
+mod opening;
+mod plans;
+mod random;
+mod suite;

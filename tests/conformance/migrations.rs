@@ -1,0 +1,93 @@
+//! The migrations: up, down and up again, empty and filled by the program's own writes.
+
+use contentd::store::query::{Page, TaskFilter};
+use contentd::store::sqlite::migrate::{Look, MIGRATIONS, look, migrate};
+use contentd::task::TaskState;
+use diesel::prelude::*;
+use diesel::sqlite::SqliteConnection;
+use diesel_migrations::MigrationHarness;
+
+use super::common::*;
+
+#[derive(QueryableByName)]
+struct Text {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    text: String,
+}
+
+/// Every table, index and trigger as it was written.
+fn form(connection: &mut SqliteConnection) -> Vec<String> {
+    let form = "SELECT coalesce(sql, name) AS text FROM sqlite_schema \
+                WHERE name NOT LIKE '\\_\\_diesel%' ESCAPE '\\' AND tbl_name <> 'sqlite_sequence' \
+                AND tbl_name NOT LIKE '\\_\\_diesel%' ESCAPE '\\' ORDER BY text";
+    diesel::sql_query(form).load::<Text>(connection).unwrap().into_iter().map(|row| row.text).collect()
+}
+
+#[test]
+fn up_down_and_up_on_an_empty_database() {
+    let mut connection = SqliteConnection::establish(":memory:").unwrap();
+    assert_eq!(look(&mut connection).unwrap(), Look::Empty);
+    migrate(&mut connection).unwrap();
+    assert_eq!(look(&mut connection).unwrap(), Look::Ours);
+    let first = form(&mut connection);
+    connection.revert_all_migrations(MIGRATIONS).unwrap();
+    assert_eq!(form(&mut connection), [""; 0]);
+    assert_eq!(look(&mut connection).unwrap(), Look::Empty);
+    migrate(&mut connection).unwrap();
+    assert_eq!(form(&mut connection), first);
+}
+
+#[test]
+fn down_and_up_on_a_filled_database() {
+    let (backend, queries, directory) = real();
+    let mut side = Side::of(backend, queries);
+    let ada = side.account("ada").id;
+    side.submit(vec![new(task(1, ada)), claimed(task(2, ada), START)]);
+    side.complete(&id(1), START + 10);
+    let mut backend = side.into_backend();
+    let guarded = form(backend.connection());
+    backend.connection().revert_all_migrations(MIGRATIONS).unwrap();
+    assert_eq!(form(backend.connection()), [""; 0]);
+    drop(backend);
+    let mut opened = open(&directory.path().join("contentd.db"));
+    assert_eq!(form(opened.backend.connection()), guarded);
+    let mut side = Side::of(opened.backend, opened.queries);
+    let ada = side.account("ada").id;
+    side.submit(vec![new(task(1, ada))]);
+    side.complete(&id(1), START + 10);
+}
+
+#[test]
+fn a_filled_database_opens_again_as_it_was() {
+    let (backend, queries, directory) = real();
+    let mut side = Side::of(backend, queries);
+    let ada = side.account("ada").id;
+    side.submit(vec![new(task(1, ada)), claimed(task(2, ada), START)]);
+    side.complete(&id(1), START + 10);
+    let before = side.queries.tasks(&TaskFilter::default(), Page::first(9)).unwrap();
+    drop(side);
+    let opened = open(&directory.path().join("contentd.db"));
+    let side = Side::of(opened.backend, opened.queries);
+    assert_eq!(side.queries.tasks(&TaskFilter::default(), Page::first(9)).unwrap(), before);
+    assert_eq!(side.queries.counts().unwrap()[&TaskState::Submitting], 1);
+}
+
+#[test]
+fn the_schema_of_diesel_has_the_columns_of_the_migrations() {
+    let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/sqlite/schema.rs")).unwrap();
+    let mut connection = SqliteConnection::establish(":memory:").unwrap();
+    migrate(&mut connection).unwrap();
+    let tables = "SELECT name AS text FROM sqlite_schema WHERE type = 'table' \
+                  AND name NOT LIKE 'sqlite%' AND name NOT LIKE '\\_\\_diesel%' ESCAPE '\\'";
+    let tables = diesel::sql_query(tables).load::<Text>(&mut connection).unwrap();
+    assert_eq!(schema.matches("diesel::table!").count(), tables.len());
+    for table in tables {
+        let columns = format!("SELECT name AS text FROM pragma_table_info('{}') ORDER BY cid", table.text);
+        let columns = diesel::sql_query(columns).load::<Text>(&mut connection).unwrap();
+        let columns: Vec<&str> = columns.iter().map(|row| row.text.as_str()).collect();
+        let begin = schema.find(&format!("    {} (", table.text)).expect("the table stands in the schema");
+        let body = schema[begin..].lines().skip(1).take_while(|line| line.contains("->"));
+        let theirs: Vec<&str> = body.map(|line| line.split("->").next().unwrap_or_default().trim()).collect();
+        assert_eq!(theirs, columns, "{}", table.text);
+    }
+}

@@ -1,0 +1,577 @@
+//! What every backend must do, one test a promise.
+
+use contentd::store::query::{ContentFilter, Page, PoolFilter, TaskFilter};
+use contentd::store::write::{Transition, Write, WriteError, Written};
+use contentd::store::{DbError, LookupError};
+use contentd::task::content::{PoolState, PublishState, ReviewMove, ReviewState};
+use contentd::task::outcome::{JobState, SubmitAnswer};
+use contentd::task::{
+    AccountId, AttemptState, ContentId, CorrectedState, Event, GeneratorName, Settlement, TaskId, TaskMove, TaskState,
+    Timestamp,
+};
+
+use super::common::*;
+
+/// Runs each test on each backend.
+macro_rules! on_every_backend {
+    ($($name:ident),+ $(,)?) => {
+        mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
+        mod on_sqlite { $(#[test] fn $name() { super::$name(super::sqlite()); })+ }
+    };
+}
+
+on_every_backend! {
+    accounts_have_one_name_each,
+    a_task_comes_back_as_it_was_asked,
+    a_batch_is_submitted_whole_or_not_at_all,
+    the_same_key_submits_one_task,
+    a_full_queue_is_busy,
+    a_refused_write_disturbs_no_other,
+    a_life_from_claim_to_pool,
+    a_claim_rides_with_its_submit,
+    late_messages_change_nothing,
+    a_retry_gets_an_attempt_of_its_own,
+    a_person_adopts_and_corrects,
+    a_late_piece_is_kept_for_review,
+    a_review_decides_about_the_pool,
+    cleanup_takes_the_oldest_and_keeps_pieces_and_keys,
+    settings_are_stored_and_removed,
+    the_agenda_is_in_order,
+    wake_times_move_with_the_clock,
+    lists_filter_and_page,
+    lanes_show_the_best_heads,
+    the_order_of_running,
+    names_and_prefixes,
+    numbers_add_up,
+}
+
+fn names(tasks: &[contentd::task::Task]) -> Vec<&str> {
+    tasks.iter().map(|task| task.id.as_str().trim_start_matches("task-").trim_start_matches('0')).collect()
+}
+
+fn accounts_have_one_name_each(mut side: Side) {
+    let ada = side.account("ada");
+    let digits = side.account("7");
+    assert!(matches!(
+        side.write(Write::AddAccount { name: "ada".into(), external_id: None, now: Timestamp(1) }),
+        Err(WriteError::AccountExists(name)) if name == "ada"
+    ));
+    assert_eq!(side.queries.accounts().unwrap(), [ada.clone(), digits.clone()]);
+    assert_eq!(side.queries.find_account(&ada.id.to_string()).unwrap(), Some(ada.clone()));
+    assert_eq!(side.queries.find_account("ada").unwrap(), Some(ada));
+    assert_eq!(side.queries.find_account("7").unwrap(), Some(digits), "no account has this number, one has the name");
+    assert_eq!(side.queries.find_account("Ada").unwrap(), None);
+    assert_eq!(side.queries.find_account("+1").unwrap(), None);
+}
+
+fn a_task_comes_back_as_it_was_asked(mut side: Side) {
+    let ada = side.account("ada").id;
+    let mut asked = task(1, ada);
+    asked.rewrites = Some(id(99));
+    asked.wake_at = Some(Timestamp(START + 600_000));
+    asked.key = Some("mine".into());
+    let submitted = side.submit(vec![new(asked.clone())]).remove(0);
+    asked.seq = submitted.task.seq;
+    assert!(asked.seq > 0);
+    assert_eq!(submitted.task, asked);
+    assert_eq!(side.queries.task(&asked.id).unwrap(), Some((asked.clone(), None)));
+    let history = side.queries.history(&asked.id).unwrap();
+    assert_eq!(history.len(), 1);
+    assert_eq!((history[0].event.as_str(), history[0].to_state), ("submitted", TaskState::Pending));
+    assert_eq!(side.queries.task(&id(2)).unwrap(), None);
+}
+
+fn a_batch_is_submitted_whole_or_not_at_all(mut side: Side) {
+    let ada = side.account("ada").id;
+    let batch = vec![new(task(1, ada)), new(task(2, ada)), new(task(3, AccountId(99)))];
+    assert!(matches!(side.write(submit(batch)), Err(WriteError::AccountNotFound(name)) if name == "99"));
+    assert_eq!(side.queries.counts().unwrap().len(), 0);
+    assert!(side.queries.history(&id(1)).unwrap().is_empty());
+    side.submit(vec![new(task(1, ada)), new(task(2, ada))]);
+    assert_eq!(side.queries.counts().unwrap()[&TaskState::Pending], 2);
+    let twice = side.write(submit(vec![new(task(3, ada)), new(task(1, ada))]));
+    assert!(matches!(twice, Err(WriteError::Db(DbError::Refused(_)))), "an id is used once: {twice:?}");
+    assert_eq!(side.queries.task(&id(3)).unwrap(), None);
+}
+
+fn the_same_key_submits_one_task(mut side: Side) {
+    let ada = side.account("ada").id;
+    let keyed = |n: usize| {
+        let mut asked = task(n, ada);
+        asked.key = Some("order-1".into());
+        asked.topic = "the same".into();
+        new(asked)
+    };
+    let first = side.submit(vec![keyed(1)]).remove(0);
+    let again = side.submit(vec![keyed(2)]).remove(0);
+    assert!(!first.was_known && again.was_known);
+    assert_eq!(again.task, first.task);
+    let mut other = keyed(3);
+    other.digest = "another body".into();
+    let reused = side.write(submit(vec![new(task(4, ada)), other]));
+    assert_eq!(reused, Err(WriteError::KeyReused { key: "order-1".into(), task_id: id(1) }));
+    assert_eq!(side.queries.task(&id(4)).unwrap(), None, "the first of the batch went with the second");
+}
+
+fn a_full_queue_is_busy(mut side: Side) {
+    let ada = side.account("ada").id;
+    let limited = |tasks| Write::SubmitTasks { tasks, max_pending: 2, now: now(START) };
+    side.write(limited(vec![new(task(1, ada))])).unwrap();
+    let busy = side.write(limited(vec![new(task(2, ada)), new(task(3, ada))]));
+    assert_eq!(busy, Err(WriteError::Busy { unfinished: 1, limit: 2 }));
+    side.write(limited(vec![new(task(2, ada))])).unwrap();
+    side.change(&id(1), START + 5, Event::CancelRequested);
+    side.write(limited(vec![new(task(3, ada))])).expect("a finished task makes room");
+}
+
+fn a_refused_write_disturbs_no_other(mut side: Side) {
+    let ada = side.account("ada").id;
+    let batch = [
+        submit(vec![new(task(1, ada))]),
+        submit(vec![new(task(2, ada)), new(task(3, AccountId(99)))]),
+        event_of(&id(1), START + 1, Event::Claimed { key: key_of(&id(1), 1) }),
+        // A single task that fails after its first row.
+        submit(vec![new(task(1, ada))]),
+        event_of(&id(1), START + 1, Event::RetryRequested { reset_count: false, abandon: None }),
+        event_of(&id(1), START + 2, accepted("job")),
+    ];
+    let answers = side.backend.commit(&batch).unwrap();
+    let went_through: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(went_through, [true, false, true, false, false, true]);
+    assert_eq!(side.state(&id(1)), TaskState::Submitted);
+    assert_eq!(side.queries.task(&id(2)).unwrap(), None);
+    assert_eq!(side.queries.history(&id(1)).unwrap().len(), 3);
+    assert!(side.backend.commit(&[]).unwrap().is_empty());
+}
+
+fn a_life_from_claim_to_pool(mut side: Side) {
+    let ada = side.account("ada").id;
+    let mut asked = task(1, ada);
+    asked.priority = 8;
+    side.submit(vec![new(asked)]);
+    let changed = side.complete(&id(1), START + 10);
+    assert_eq!(changed.from, TaskState::Processing);
+    let (task, attempt) = side.queries.task(&id(1)).unwrap().unwrap();
+    assert_eq!(task, changed.change.task);
+    assert_eq!(attempt, changed.change.attempt);
+    assert_eq!((task.state, task.content_id), (TaskState::Completed, changed.content_id));
+    let attempt = attempt.unwrap();
+    assert_eq!(attempt.state, AttemptState::EndedCompleted);
+    assert_eq!(attempt.vars["run"], "7");
+    assert!(attempt.deadline.is_some());
+
+    let content = side.queries.content(changed.content_id.unwrap()).unwrap().unwrap();
+    assert_eq!(content.record.content, "# Words\n\nwritten well");
+    assert_eq!(content.record.images.len(), 2);
+    assert!(content.record.images[1].object_json.is_some());
+    assert_eq!(content.record.cover_image.as_deref(), Some("a.png"));
+    assert_eq!(content.record.quality_score, Some(0.75));
+    assert_eq!((content.record.review_status, content.record.word_count), (ReviewState::Approved, 3));
+    let pool = side.queries.pool(&PoolFilter::default(), Page::first(10)).unwrap();
+    assert_eq!(pool.len(), 1);
+    assert_eq!((pool[0].priority, Some(pool[0].id)), (8, changed.pool_id));
+
+    let events: Vec<String> = side.queries.history(&id(1)).unwrap().into_iter().map(|row| row.event).collect();
+    assert_eq!(events, ["submitted", "claimed", "accepted", "started", "completed"]);
+    let refused = side.write(event_of(&id(1), START + 99, Event::CancelRequested));
+    assert!(matches!(refused, Err(WriteError::Refused { state: TaskState::Completed, .. })), "{refused:?}");
+}
+
+fn a_claim_rides_with_its_submit(mut side: Side) {
+    let ada = side.account("ada").id;
+    let submitted = side.submit(vec![claimed(task(1, ada), START)]).remove(0);
+    assert_eq!(submitted.task.state, TaskState::Submitting);
+    assert_eq!(submitted.attempt.as_ref().unwrap().state, AttemptState::Intended);
+    assert_eq!(side.queries.task(&id(1)).unwrap(), Some((submitted.task, submitted.attempt)));
+    assert_eq!(side.queries.history(&id(1)).unwrap().len(), 2);
+    assert_eq!(side.queries.active().unwrap().len(), 1);
+}
+
+fn late_messages_change_nothing(mut side: Side) {
+    let ada = side.account("ada").id;
+    side.submit(vec![claimed(task(1, ada), START)]);
+    let about = |attempt| {
+        Write::Transition(Box::new(Transition {
+            task_id: id(1),
+            attempt: Some(attempt),
+            event: accepted("job"),
+            env: env(START + 1),
+            rendered: None,
+        }))
+    };
+    assert_eq!(side.write(about(2)), Err(WriteError::Stale { asked: 2, current: 1 }));
+    side.write(about(1)).unwrap();
+    let before = side.queries.task(&id(1)).unwrap();
+    let again = side.write(event_of(&id(1), START + 2, Event::Changed { priority: 9 }));
+    let refused = WriteError::Refused {
+        task_id: id(1),
+        state: TaskState::Submitted,
+        refusal: TaskState::Submitted.after(TaskMove::Changed).unwrap_err().into(),
+    };
+    assert_eq!(again, Err(refused));
+    assert_eq!(side.queries.task(&id(1)).unwrap(), before);
+    assert_eq!(side.write(event_of(&id(5), START, accepted("x"))), Err(WriteError::TaskNotFound(id(5))));
+}
+
+fn a_retry_gets_an_attempt_of_its_own(mut side: Side) {
+    let ada = side.account("ada").id;
+    side.submit(vec![claimed(task(1, ada), START)]);
+    let again = Event::SubmitAnswered(SubmitAnswer::Retry("no room".into()));
+    let changed = side.change(&id(1), START + 1, again);
+    assert_eq!((changed.change.task.state, changed.change.task.retry_count), (TaskState::Pending, 1));
+    side.change(&id(1), START + 60_000, Event::Claimed { key: key_of(&id(1), 2) });
+    let attempts = side.queries.attempts(&id(1)).unwrap();
+    let states: Vec<_> = attempts.iter().map(|attempt| (attempt.number, attempt.state)).collect();
+    assert_eq!(states, [(1, AttemptState::Rejected), (2, AttemptState::Intended)]);
+    assert_ne!(attempts[0].key, attempts[1].key);
+}
+
+fn a_person_adopts_and_corrects(mut side: Side) {
+    let ada = side.account("ada").id;
+    side.submit(vec![claimed(task(1, ada), START)]);
+    side.change(&id(1), START + 1, Event::SubmitAnswered(SubmitAnswer::Ambiguous("cut".into())));
+    side.change(&id(1), START + 2, Event::DoubtStands("nobody knows".into()));
+    assert_eq!(side.state(&id(1)), TaskState::Held);
+    side.change(&id(1), START + 3, Event::Settled(Settlement::Fail { reason: "enough".into() }));
+    let abandon = Event::RetryRequested { reset_count: true, abandon: Some("it is gone".into()) };
+    side.change(&id(1), START + 4, abandon);
+    assert_eq!(side.state(&id(1)), TaskState::Pending);
+
+    side.submit(vec![claimed(task(2, ada), START)]);
+    side.change(&id(2), START + 1, accepted("job"));
+    for _ in 0..3 {
+        side.change(&id(2), START + 2, contentd_missing());
+    }
+    assert_eq!(side.state(&id(2)), TaskState::Held);
+    let adopt = Settlement::Adopt { reference: "found".into(), key: key_of(&id(2), 77) };
+    let changed = side.change(&id(2), START + 3, Event::Settled(adopt));
+    let attempt = changed.change.attempt.unwrap();
+    assert_eq!((attempt.number, attempt.state), (2, AttemptState::Accepted), "a row of its own, accepted at once");
+
+    side.change(&id(1), START + 5, correct(CorrectedState::Timeout));
+    assert_eq!(side.state(&id(1)), TaskState::Timeout);
+}
+
+fn contentd_missing() -> Event {
+    use contentd::task::outcome::PollAnswer;
+    Event::PollAnswered(PollAnswer::Missing { is_complete: true, by_name: false })
+}
+
+fn correct(to: CorrectedState) -> Event {
+    Event::Corrected { to, reason: "a person says so".into(), abandon: false }
+}
+
+fn a_late_piece_is_kept_for_review(mut side: Side) {
+    let ada = side.account("ada").id;
+    side.submit(vec![claimed(task(1, ada), START)]);
+    side.change(&id(1), START + 1, accepted("job"));
+    side.change(&id(1), START + 2, Event::CancelRequested);
+    let past = START + 3_600_000;
+    side.change(&id(1), past, Event::DeadlineReached { is_end_proved: false });
+    assert_eq!(side.state(&id(1)), TaskState::Cancelled);
+    let watched = side.queries.in_flight().unwrap();
+    assert_eq!((watched.len(), watched[0].jobs), (1, 1), "its job may be alive and still counts");
+    let changed = side.change(&id(1), past + 1, piece("late"));
+    assert_eq!(side.state(&id(1)), TaskState::Cancelled);
+    let content = side.queries.content(changed.content_id.unwrap()).unwrap().unwrap();
+    assert_eq!(content.record.review_status, ReviewState::PendingReview);
+    assert!(changed.pool_id.is_none());
+    assert!(side.queries.in_flight().unwrap().is_empty());
+}
+
+fn review(content_id: ContentId, decision: ReviewMove, expected_hash: Option<&str>) -> Write {
+    Write::Review {
+        content_id,
+        decision,
+        reason: Some("read it".into()),
+        expected_hash: expected_hash.map(str::to_owned),
+        who: "1001:bob".into(),
+        now: Timestamp(START + 500),
+    }
+}
+
+fn a_review_decides_about_the_pool(mut side: Side) {
+    let ada = side.account("ada").id;
+    let mut asked = task(1, ada);
+    asked.auto_approve = false;
+    asked.priority = 9;
+    side.submit(vec![new(asked)]);
+    let content = side.complete(&id(1), START + 10).content_id.unwrap();
+    let approve = |hash| review(content, ReviewMove::Approved, hash);
+    assert!(matches!(side.write(approve(Some("another"))), Err(WriteError::HashChanged { .. })));
+    let hash = format!("hash of {}", id(1));
+    let Ok(Written::Reviewed(record)) = side.write(approve(Some(&hash))) else { panic!("approved") };
+    assert_eq!(record.record.review_status, ReviewState::Approved);
+    assert_eq!(side.queries.content(content).unwrap().unwrap(), *record);
+    let pool = |side: &Side| side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap();
+    assert_eq!(pool(&side)[0].priority, 9);
+    assert!(matches!(side.write(approve(None)), Err(WriteError::ReviewRefused { .. })));
+    side.write(review(content, ReviewMove::Rejected, None)).unwrap();
+    assert!(pool(&side).is_empty());
+    let removed = PoolFilter { status: Some(PoolState::Removed), account: Some(ada) };
+    assert_eq!(side.queries.pool(&removed, Page::first(9)).unwrap().len(), 1);
+    assert_eq!(side.queries.content(content).unwrap().unwrap().record.publish_status, PublishState::Unpublished);
+    side.write(approve(None)).expect("a rejected piece may be approved after all");
+    assert_eq!(pool(&side).len(), 1);
+    assert_eq!(
+        side.write(review(ContentId(77), ReviewMove::Approved, None)),
+        Err(WriteError::ContentNotFound(ContentId(77)))
+    );
+    let reviews = side.queries.history(&id(1)).unwrap().into_iter().filter(|row| row.event.starts_with("content_"));
+    assert_eq!(reviews.count(), 3);
+}
+
+fn cleanup_takes_the_oldest_and_keeps_pieces_and_keys(mut side: Side) {
+    let ada = side.account("ada").id;
+    let mut keyed = task(1, ada);
+    keyed.key = Some("order-1".into());
+    side.submit(vec![new(keyed.clone()), new(task(2, ada)), new(task(3, ada)), new(task(4, ada))]);
+    let content = side.complete(&id(1), START + 10).content_id.unwrap();
+    side.change(&id(3), START + 20, Event::CancelRequested);
+    side.change(&id(2), START + 30, Event::CancelRequested);
+    let before = Timestamp(START + 31);
+    assert_eq!(side.queries.count_finished_before(before).unwrap(), 3);
+    let cleanup = |limit| Write::Cleanup { finished_before: before, limit };
+    assert_eq!(side.write(cleanup(2)), Ok(Written::Cleaned { count: 2 }));
+    assert_eq!(names(&side.queries.tasks(&TaskFilter::default(), Page::first(9)).unwrap()), ["4", "2"]);
+    assert_eq!(side.write(cleanup(9)), Ok(Written::Cleaned { count: 1 }));
+    assert_eq!(side.write(cleanup(9)), Ok(Written::Cleaned { count: 0 }));
+    assert!(side.queries.history(&id(1)).unwrap().is_empty() && side.queries.attempts(&id(1)).unwrap().is_empty());
+    assert!(side.queries.content(content).unwrap().is_some());
+    side.write(review(content, ReviewMove::Rejected, None)).expect("a piece is reviewed without its task");
+    let again = side.write(submit(vec![new(keyed)]));
+    assert!(matches!(again, Err(WriteError::KeyReused { .. })), "{again:?}");
+    assert_eq!(side.queries.counts().unwrap().into_iter().collect::<Vec<_>>(), [(TaskState::Pending, 1)]);
+}
+
+fn settings_are_stored_and_removed(mut side: Side) {
+    let mut put = |name: &str, value: Option<&str>| {
+        side.write(Write::PutSetting { name: name.into(), value: value.map(str::to_owned) }).unwrap();
+    };
+    put("pause/b", Some("2"));
+    put("pause/a", Some("1"));
+    put("pausf", Some("no"));
+    put("pause/a", Some("3"));
+    put("pause/c", Some("4"));
+    put("pause/c", None);
+    put("never there", None);
+    let found = side.queries.settings("pause/").unwrap();
+    assert_eq!(found, [("pause/a".to_owned(), "3".to_owned()), ("pause/b".to_owned(), "2".to_owned())]);
+    assert_eq!(side.queries.settings("").unwrap().len(), 3);
+}
+
+fn the_agenda_is_in_order(mut side: Side) {
+    let ada = side.account("ada").id;
+    for n in 1..=3 {
+        side.submit(vec![claimed(task(n, ada), START)]);
+        side.change(&id(n), START + 1_000 * (4 - n as i64), accepted("job"));
+    }
+    side.submit(vec![new(task(4, ada))]);
+    let all = side.queries.due(Timestamp(i64::MAX), 10).unwrap();
+    let order: Vec<_> = all.iter().map(|(task, _)| task.clone()).collect();
+    assert_eq!(names(&order), ["3", "2", "1"]);
+    let first = all[0].0.wake_at.unwrap();
+    assert_eq!(side.queries.next_wake().unwrap(), Some(first));
+    assert!(side.queries.due(Timestamp(first.0 - 1), 10).unwrap().is_empty());
+    assert_eq!(side.queries.due(first, 10).unwrap().len(), 1);
+    assert_eq!(side.queries.due(Timestamp(i64::MAX), 2).unwrap().len(), 2);
+    assert_eq!(side.queries.active().unwrap().len(), 3);
+    assert_eq!(side.queries.in_flight().unwrap()[0].jobs, 3);
+}
+
+fn wake_times_move_with_the_clock(mut side: Side) {
+    let ada = side.account("ada").id;
+    let mut delayed = task(1, ada);
+    delayed.wake_at = Some(Timestamp(START + 1_000));
+    side.submit(vec![new(delayed), new(task(2, ada)), claimed(task(3, ada), START)]);
+    side.change(&id(3), START, accepted("job"));
+    let wake = |side: &Side, n| side.queries.task(&id(n)).unwrap().unwrap().0.wake_at;
+    let before = wake(&side, 3).unwrap();
+    side.write(Write::ShiftWakeTimes { by_ms: -500 }).unwrap();
+    assert_eq!(wake(&side, 1), Some(Timestamp(START + 500)));
+    assert_eq!(wake(&side, 2), None);
+    assert_eq!(wake(&side, 3), Some(Timestamp(before.0 - 500)));
+    side.write(Write::ShiftWakeTimes { by_ms: i64::MAX }).unwrap();
+    assert_eq!(wake(&side, 1), Some(Timestamp(i64::MAX)));
+}
+
+fn lists_filter_and_page(mut side: Side) {
+    let (ada, bob) = (side.account("ada").id, side.account("bob").id);
+    for n in 1..=9 {
+        let mut asked = task(n, if n % 3 == 0 { bob } else { ada });
+        asked.generator = GeneratorName(if n % 2 == 0 { "even" } else { "odd" }.into());
+        side.submit(vec![new(asked)]);
+    }
+    for n in [1, 2, 3] {
+        side.change(&id(n), START + 100, Event::Claimed { key: key_of(&id(n), 1) });
+        side.change(&id(n), START + 101, Event::SubmitAnswered(SubmitAnswer::Rejected(format!("Too LONG {n}"))));
+    }
+    side.change(&id(4), START + 100, Event::CancelRequested);
+    let list = |filter: TaskFilter, page| {
+        let found = side.queries.tasks(&filter, page).unwrap();
+        names(&found).join(" ")
+    };
+    let all = Page::first(100);
+    let any = TaskFilter::default;
+    assert_eq!(list(any(), all), "9 8 7 6 5 4 3 2 1");
+    assert_eq!(list(any(), Page { limit: 2, offset: 3, before: None }), "6 5");
+    let seq = side.queries.task(&id(5)).unwrap().unwrap().0.seq;
+    assert_eq!(list(any(), Page { limit: 2, offset: 1, before: Some(seq) }), "3 2");
+    assert_eq!(list(any(), Page::first(0)), "");
+    let failed = TaskFilter { states: vec![TaskState::Failed], ..any() };
+    assert_eq!(list(failed.clone(), all), "3 2 1");
+    assert_eq!(list(TaskFilter { account: Some(ada), ..failed.clone() }, all), "2 1");
+    let finished = vec![TaskState::Failed, TaskState::Cancelled, TaskState::Failed];
+    assert_eq!(
+        list(TaskFilter { states: finished.clone(), ..any() }, Page { limit: 2, offset: 1, before: None }),
+        "3 2"
+    );
+    assert_eq!(list(TaskFilter { states: finished, generator: Some("even".into()), ..any() }, all), "4 2");
+    assert_eq!(list(TaskFilter { account: Some(bob), generator: Some("odd".into()), ..any() }, all), "9 3");
+    assert_eq!(list(TaskFilter { states: TaskState::ALL.to_vec(), ..any() }, all), "9 8 7 6 5 4 3 2 1");
+    assert_eq!(list(TaskFilter { since: Some(Timestamp(START + 7)), ..any() }, all), "9 8 7");
+    assert_eq!(list(TaskFilter { since: Some(Timestamp(START + 99)), ..any() }, all), "");
+    assert_eq!(list(TaskFilter { error: Some("too long".into()), ..any() }, all), "3 2 1");
+    assert_eq!(list(TaskFilter { error: Some("LONG 2".into()), ..any() }, all), "2");
+    assert_eq!(list(TaskFilter { error: Some("%".into()), ..any() }, all), "");
+    assert_eq!(list(TaskFilter { error: Some(String::new()), ..failed }, all), "3 2 1");
+
+    side.change(&id(5), START, Event::Claimed { key: key_of(&id(5), 1) });
+    side.change(&id(5), START + 1, accepted("job"));
+    let overdue = |at, boot: &str, states: &[TaskState]| {
+        let mut now = now(at);
+        now.boot_id.0 = boot.into();
+        let filter = TaskFilter { overdue_at: Some(now), states: states.to_vec(), ..any() };
+        names(&side.queries.tasks(&filter, all).unwrap()).join(" ")
+    };
+    let limit = START + 1 + 1_800_000;
+    assert_eq!(overdue(limit - 1, "boot", &[]), "");
+    assert_eq!(overdue(limit, "boot", &[]), "5");
+    assert_eq!(overdue(limit, "another", &[TaskState::Submitted]), "5");
+    assert_eq!(overdue(limit, "boot", &[TaskState::Processing]), "");
+}
+
+fn lanes_show_the_best_heads(mut side: Side) {
+    let accounts: Vec<AccountId> = (0..4).map(|n| side.account(&format!("a{n}")).id).collect();
+    // Ten tasks an account; the priority of the heads grows with the account.
+    for n in 0..40 {
+        let mut asked = task(n, accounts[n % 4]);
+        asked.priority = 1 + u8::try_from(n % 4).unwrap() * 2 + u8::from(n == 38);
+        asked.wake_at = (n % 5 == 0).then_some(Timestamp(START + 10_000));
+        side.submit(vec![new(asked)]);
+    }
+    let heads = |at, per_lane, lanes| {
+        let heads = side.queries.lane_heads(Timestamp(at), per_lane, lanes).unwrap();
+        let shown = heads.iter().map(|head| {
+            let tasks: Vec<String> =
+                head.tasks.iter().map(|task| task.id.as_str()[5..].parse::<u32>().unwrap().to_string()).collect();
+            format!("{}: {}", head.account, tasks.join(" "))
+        });
+        shown.collect::<Vec<_>>()
+    };
+    assert_eq!(heads(START + 5_000, 3, 9), ["4: 3 7 11", "3: 38 2 6", "2: 1 9 13", "1: 4 8 12"]);
+    assert_eq!(heads(START + 5_000, 1, 2), ["4: 3", "3: 38"], "the best heads, not the first lanes");
+    assert_eq!(heads(START + 10_000, 4, 1), ["4: 3 7 11 15"]);
+    assert_eq!(heads(START + 10_000, 3, 9)[3], "1: 0 4 8");
+    assert_eq!(side.queries.next_ready(Timestamp(START)).unwrap(), Some(Timestamp(START + 10_000)));
+    assert_eq!(side.queries.next_ready(Timestamp(START + 10_000)).unwrap(), None);
+    for n in (3..40).step_by(4) {
+        side.change(&id(n), START + 100, Event::CancelRequested);
+    }
+    assert_eq!(
+        side.queries.lane_heads(Timestamp(START), 1, 1).unwrap()[0].account,
+        accounts[2],
+        "an empty lane is none"
+    );
+}
+
+fn the_order_of_running(mut side: Side) {
+    let accounts: Vec<AccountId> = (0..3).map(|n| side.account(&format!("a{n}")).id).collect();
+    for n in 1..=12 {
+        let mut asked = task(n, accounts[n % 3]);
+        asked.priority = if n % 4 == 0 { 9 } else { 5 };
+        asked.wake_at = match n {
+            8 | 9 => Some(Timestamp(START + 10_000)),
+            10 => Some(Timestamp(START + 5_000)),
+            _ => None,
+        };
+        side.submit(vec![new(asked)]);
+    }
+    let order = |at, page| names(&side.queries.pending(Timestamp(at), page).unwrap()).join(" ");
+    assert_eq!(order(START + 1, Page::first(99)), "4 12 1 2 3 5 6 7 11 10 8 9");
+    assert_eq!(order(START + 5_000, Page::first(99)), "4 12 1 2 3 5 6 7 10 11 8 9");
+    assert_eq!(order(START + 10_000, Page::first(99)), "4 8 12 1 2 3 5 6 7 9 10 11");
+    assert_eq!(order(START + 1, Page { limit: 3, offset: 1, before: None }), "12 1 2");
+    assert_eq!(order(START + 1, Page { limit: 3, offset: 8, before: None }), "11 10 8");
+    assert_eq!(order(START + 1, Page::first(1)), "4");
+    assert_eq!(order(START + 1, Page { limit: 3, offset: 99, before: None }), "");
+    side.change(&id(1), START + 2, Event::Changed { priority: 10 });
+    assert_eq!(names(&side.queries.pending(Timestamp(START + 1), Page::first(2)).unwrap()), ["1", "4"]);
+}
+
+fn names_and_prefixes(mut side: Side) {
+    let ada = side.account("ada").id;
+    for name in ["task-aaa", "task-aaabbb", "task-aaaccc", "task-b"] {
+        let mut asked = task(1, ada);
+        asked.id = TaskId(name.into());
+        side.submit(vec![new(asked)]);
+    }
+    let find = |name: &str| side.queries.find_task(name).unwrap();
+    assert_eq!(find("task-b"), Ok(TaskId("task-b".into())));
+    assert_eq!(find("b"), Ok(TaskId("task-b".into())));
+    assert_eq!(find("aaa"), Ok(TaskId("task-aaa".into())), "a whole id is not ambiguous");
+    assert_eq!(find("aaab"), Ok(TaskId("task-aaabbb".into())));
+    assert!(matches!(find("task-a"), Err(LookupError::Ambiguous { candidates, .. }) if candidates.len() == 3));
+    for name in ["", "task-", "task", "c", "%", "aaa\u{10ffff}", "'"] {
+        assert_eq!(find(name), Err(LookupError::NotFound(name.into())));
+    }
+}
+
+fn numbers_add_up(mut side: Side) {
+    let (ada, bob) = (side.account("ada").id, side.account("bob").id);
+    side.submit(vec![new(task(1, ada)), new(task(2, bob)), new(task(3, ada)), new(task(4, ada))]);
+    side.complete(&id(1), START + 10_000);
+    side.complete(&id(2), START + 20_000);
+    side.change(&id(3), START + 30_000, Event::Claimed { key: key_of(&id(3), 1) });
+    side.change(&id(3), START + 30_001, Event::SubmitAnswered(SubmitAnswer::Unavailable("nobody".into())));
+    side.change(&id(4), START + 40_000, Event::Claimed { key: key_of(&id(4), 1) });
+    side.change(&id(4), START + 40_001, accepted("job"));
+    side.change(&id(4), START + 40_002, polled(JobState::Failed));
+    let generator = GeneratorName("assumed".into());
+    let submits = |since| side.queries.submits_since(&generator, Timestamp(since)).unwrap().values().sum::<u32>();
+    assert_eq!(
+        (submits(START), submits(START + 20_000), submits(START + 50_000)),
+        (3, 2, 0),
+        "withdrawn is not counted"
+    );
+    let durations = side.queries.durations(&generator, 9).unwrap();
+    assert_eq!(durations, [std::time::Duration::from_millis(3); 2]);
+    assert_eq!(side.queries.durations(&generator, 1).unwrap().len(), 1);
+    assert!(side.queries.durations(&"other".into(), 9).unwrap().is_empty());
+
+    let all = side.queries.statistics(None, None, None).unwrap();
+    assert_eq!((all.by_state["completed"], all.by_state["pending"]), (2, 2));
+    assert_eq!((all.created, all.retries, all.words, all.finished["completed"]), (4, 1, 6, 2));
+    assert!((all.mean_duration_s.unwrap() - 0.003).abs() < 1e-9);
+    let wait = (10_000.0 - 1.0 + 1.0 + 20_000.0 - 2.0 + 1.0) / 2.0 / 1000.0;
+    assert!((all.mean_wait_s.unwrap() - wait).abs() < 1e-9, "{all:?}");
+    let of_bob = side.queries.statistics(None, Some(bob), None).unwrap();
+    assert_eq!((of_bob.created, of_bob.by_state.len(), of_bob.words), (1, 1, 3));
+    let later = side.queries.statistics(Some(Timestamp(START + 15_000)), Some(ada), Some(&generator)).unwrap();
+    assert_eq!((later.created, later.finished.len(), later.words, later.mean_wait_s), (0, 0, 0, None));
+    let nowhere = side.queries.statistics(None, None, Some(&"other".into())).unwrap();
+    assert_eq!(nowhere, contentd::store::query::Statistics::default());
+
+    let contents = |filter: ContentFilter, page| -> Vec<i64> {
+        side.queries.contents(&filter, page).unwrap().iter().map(|content| content.id.0).collect()
+    };
+    let any = ContentFilter::default;
+    assert_eq!(contents(any(), Page::first(9)), [2, 1]);
+    assert_eq!(contents(any(), Page { limit: 9, offset: 1, before: None }), [1]);
+    assert_eq!(contents(any(), Page { limit: 9, offset: 0, before: Some(2) }), [1]);
+    assert_eq!(contents(ContentFilter { account: Some(ada), ..any() }, Page::first(9)), [1]);
+    assert_eq!(contents(ContentFilter { task: Some(id(2)), ..any() }, Page::first(9)), [2]);
+    assert_eq!(contents(ContentFilter { review: Some(ReviewState::PendingReview), ..any() }, Page::first(9)), [0; 0]);
+    let listed = side.queries.contents(&any(), Page::first(1)).unwrap().remove(0).record;
+    assert!(listed.content.is_empty() && listed.html_content.is_empty() && !listed.title.is_empty());
+}

@@ -1,0 +1,78 @@
+//! Virtual time and seeded randomness.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use contentd::task::{BootId, Clock, Entropy, Now, Timestamp};
+use tokio::time::Instant;
+
+/// A clock that runs on the paused time of one life and goes on in the next.
+#[derive(Clone)]
+pub struct SimClock {
+    base: Arc<AtomicI64>,
+    life: Arc<Mutex<Option<Instant>>>,
+}
+
+impl SimClock {
+    pub fn new() -> Self {
+        Self { base: Arc::new(AtomicI64::new(1_800_000_000_000)), life: Arc::default() }
+    }
+
+    /// A life begins: its paused time counts from here.
+    pub fn begin_life(&self) {
+        *self.life.lock().unwrap() = Some(Instant::now());
+    }
+
+    /// It ends, while its paused time can still be read.
+    pub fn end_life(&self) {
+        let now = self.now().utc.0;
+        *self.life.lock().unwrap() = None;
+        self.base.store(now, Ordering::Relaxed);
+    }
+
+    /// Nobody lives for a while.
+    pub fn pass_dead(&self, ms: i64) {
+        self.base.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    pub fn life_began_at(&self) -> i64 {
+        self.base.load(Ordering::Relaxed)
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Now {
+        let elapsed = self.life.lock().unwrap().map_or(0, |began| began.elapsed().as_millis());
+        let ms = self.base.load(Ordering::Relaxed) + i64::try_from(elapsed).unwrap();
+        Now { utc: Timestamp(ms), boot_id: BootId("simulated".into()), boot_ms: ms }
+    }
+}
+
+/// SplitMix64: small, and the same everywhere.
+pub struct SimEntropy(AtomicU64);
+
+impl SimEntropy {
+    pub fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03))
+    }
+
+    fn next(&self) -> u64 {
+        let mut z = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&self, bound: u32) -> u32 {
+        u32::try_from(self.next() % u64::from(bound.max(1))).unwrap()
+    }
+}
+
+impl Entropy for SimEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let random = self.next().to_le_bytes();
+            chunk.copy_from_slice(&random[..chunk.len()]);
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Blocking runs with the real runner: what the daemon learns of them, whoever dies in between.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use contentd::generator::call::CallEnd;
+use contentd::generator::exec::{Environment, MAX_OUTPUT};
+use contentd::generator::run::directory::{RunDirError, RunDirs, Sight};
+use contentd::generator::run::launch::launch;
+use contentd::generator::run::watch::Watchers;
+use contentd::generator::run::{Request, Started, Stopped, runner};
+use contentd::generator::runfile::RunFiles;
+use contentd::task::AttemptKey;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::sync::Arc;
+
+const LONG: Duration = Duration::from_secs(60);
+const RUNNER: &str = env!("CARGO_BIN_EXE_contentd-run");
+
+struct Rig {
+    state: tempfile::TempDir,
+    dirs: RunDirs,
+    key: AttemptKey,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let state = tempfile::tempdir().expect("a temporary directory");
+        Self { dirs: RunDirs::new(state.path()), state, key: AttemptKey("0a".repeat(16)) }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.state.path().join(name)
+    }
+
+    fn request(&self, script: &str) -> Request {
+        let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+        Request { argv, cwd: self.state.path().to_owned(), grace_ms: 5_000, max_output: MAX_OUTPUT }
+    }
+
+    fn start(&self, script: &str) -> Child {
+        self.start_request(&self.request(script), "")
+    }
+
+    fn start_request(&self, request: &Request, stdin: &str) -> Child {
+        let (dir, lock) = self.dirs.create(&self.key, request, stdin.as_bytes()).expect("a run directory");
+        launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner").0
+    }
+
+    fn look(&self) -> Sight {
+        self.dirs.look(&self.key)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dirs.path_of(&self.key).expect("a plain key")
+    }
+
+    fn wait_for(&self, what: &str, is_so: impl Fn(&Sight) -> bool) -> Sight {
+        let deadline = Instant::now() + LONG;
+        loop {
+            let sight = self.look();
+            if is_so(&sight) {
+                return sight;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {what}: {sight:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn wait_for_file(&self, name: &str) -> String {
+        self.wait_for(name, |_| fs::read_to_string(self.file(name)).is_ok_and(|text| text.ends_with('\n')));
+        fs::read_to_string(self.file(name)).expect("just seen")
+    }
+}
+
+fn env() -> Environment {
+    let mut env = Environment::minimal(&|_| None);
+    env.set("TOKEN", "s3cret-value");
+    env
+}
+
+fn is_ended(sight: &Sight) -> bool {
+    matches!(sight, Sight::Ended(..))
+}
+
+fn pid_of(text: &str) -> Pid {
+    Pid::from_raw(text.trim().parse().expect("a number")).expect("a process id")
+}
+
+fn runner_pid(rig: &Rig) -> Pid {
+    let started: Started = serde_json::from_slice(&fs::read(rig.path().join("started")).expect("there")).expect("JSON");
+    Pid::from_raw(started.pid.cast_signed()).expect("a process id")
+}
+
+#[test]
+fn a_run_ends_with_its_output_and_its_status() {
+    let rig = Rig::new();
+    let mut child = rig.start_request(&rig.request("cat; echo $TOKEN >&2; sleep 0.2; exit 3"), "the text");
+    assert!(matches!(rig.look(), Sight::Running | Sight::Ended(..)), "its start was waited for");
+    assert!(matches!(rig.dirs.create(&rig.key, &rig.request("true"), b""), Err(RunDirError::Exists(_))));
+    let Sight::Ended(result, stopped) = rig.wait_for("its end", is_ended) else { unreachable!() };
+    assert_eq!((result.end, stopped, result.is_truncated), (CallEnd::Exited(3), None, false));
+    assert_eq!(String::from_utf8_lossy(&result.stdout), "the text");
+    assert_eq!(String::from_utf8_lossy(&result.stderr), "s3cret-value\n");
+    child.wait().expect("reaped");
+    assert!(rig.dirs.is_quiet(&rig.key));
+    for name in ["request.json", "started", "exit.json", "lock"] {
+        let text = fs::read_to_string(rig.path().join(name)).expect("there");
+        assert!(!text.contains("s3cret"), "{name}: {text}");
+    }
+    rig.dirs.forget(&rig.key);
+    assert_eq!(rig.look(), Sight::NeverStarted);
+}
+
+#[test]
+fn secrets_are_in_no_argument() {
+    let rig = Rig::new();
+    let mut child = rig.start("sleep 600");
+    let runner = fs::read(format!("/proc/{}/cmdline", child.id())).expect("it lives");
+    assert!(!String::from_utf8_lossy(&runner).contains("s3cret"));
+    rig.dirs.ask_cancel(&rig.key).expect("asked");
+    child.wait().expect("reaped");
+}
+
+#[test]
+fn the_runner_gives_the_command_exactly_its_environment() {
+    let rig = Rig::new();
+    let request = Request { argv: vec!["env".into()], ..rig.request("") };
+    rig.start_request(&request, "").wait().expect("reaped");
+    let Sight::Ended(result, _) = rig.look() else { panic!("not ended") };
+    let text = String::from_utf8_lossy(&result.stdout).into_owned();
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["LANG=C.UTF-8", "PATH=/usr/local/bin:/usr/bin:/bin", "TOKEN=s3cret-value"]);
+}
+
+#[test]
+fn a_cancelled_run_is_ended_with_all_its_processes() {
+    let rig = Rig::new();
+    let mut request = rig.request("trap '' TERM; sh -c 'echo $$ > pid; sleep 600' & wait");
+    request.grace_ms = 300;
+    let mut child = rig.start_request(&request, "");
+    rig.wait_for_file("pid");
+    rig.dirs.ask_cancel(&rig.key).expect("asked");
+    child.wait().expect("reaped");
+    let Sight::Ended(_, stopped) = rig.look() else { panic!("not ended: {:?}", rig.look()) };
+    assert_eq!(stopped, Some(Stopped::Cancelled));
+    rig.wait_for("a free lock", |_| rig.dirs.is_quiet(&rig.key));
+}
+
+#[test]
+fn a_cancel_before_the_start_starts_nothing() {
+    let rig = Rig::new();
+    let (dir, lock) = rig.dirs.create(&rig.key, &rig.request("echo > ran"), b"").expect("made");
+    assert_eq!(rig.look(), Sight::Starting);
+    rig.dirs.ask_cancel(&rig.key).expect("asked");
+    launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner").0.wait().expect("reaped");
+    assert_eq!(rig.look(), Sight::NeverStarted);
+    assert!(!rig.file("ran").exists());
+}
+
+#[test]
+fn a_whole_piece_of_a_cancelled_run_is_not_lost() {
+    let rig = Rig::new();
+    let mut child = rig.start("trap 'echo the piece; exit 0' TERM; echo > ready; while :; do sleep 0.05; done");
+    rig.wait_for_file("ready");
+    rig.dirs.ask_cancel(&rig.key).expect("asked");
+    child.wait().expect("reaped");
+    let Sight::Ended(result, stopped) = rig.look() else { panic!("not ended") };
+    assert_eq!((result.end, stopped), (CallEnd::Exited(0), Some(Stopped::Cancelled)));
+    assert_eq!(result.stdout, b"the piece\n");
+}
+
+#[test]
+fn a_killed_runner_leaves_the_lock_with_the_command() {
+    let rig = Rig::new();
+    let mut child = rig.start("echo $$ > pid; exec sleep 600");
+    let command = pid_of(&rig.wait_for_file("pid"));
+    kill_process(runner_pid(&rig), Signal::KILL).expect("killed");
+    child.wait().expect("reaped");
+    assert_eq!(rig.look(), Sight::Running, "the command lives and may yet do what was paid for");
+    assert!(!rig.dirs.is_quiet(&rig.key));
+    kill_process_group(command, Signal::KILL).expect("killed");
+    assert_eq!(rig.wait_for("a free lock", |sight| *sight != Sight::Running), Sight::Lost { is_cancel_asked: false });
+}
+
+#[test]
+fn a_command_that_cannot_start_says_so_in_its_ending() {
+    let rig = Rig::new();
+    let request = Request { argv: vec!["no-such-program".into()], ..rig.request("") };
+    rig.start_request(&request, "").wait().expect("reaped");
+    let Sight::Ended(result, _) = rig.look() else { panic!("not ended") };
+    assert!(matches!(&result.end, CallEnd::NotStarted(why) if why.contains("install it")), "{result:?}");
+}
+
+#[test]
+fn twenty_megabytes_are_bounded_on_disk_too() {
+    let rig = Rig::new();
+    rig.start("head -c 20000000 /dev/zero; echo end >&2").wait().expect("reaped");
+    let Sight::Ended(result, _) = rig.look() else { panic!("not ended") };
+    assert_eq!(result.end, CallEnd::Exited(0));
+    assert!(result.is_truncated);
+    assert_eq!(fs::metadata(rig.path().join("stdout")).expect("there").len(), MAX_OUTPUT as u64);
+    assert_eq!(result.stderr, b"end\n");
+}
+
+#[test]
+fn links_and_rubbish_in_the_directory_are_not_believed() {
+    let rig = Rig::new();
+    let mut child = rig.start("exec sleep 600");
+    fs::write(rig.path().join("exit.json"), "{\"end\": rubbish").expect("written");
+    assert_eq!(rig.look(), Sight::Running);
+    fs::remove_file(rig.path().join("exit.json")).expect("removed");
+    fs::write(rig.file("elsewhere"), r#"{"end":{"exited":0},"is_truncated":false,"stopped":null,"ended_at_ms":1}"#)
+        .expect("written");
+    std::os::unix::fs::symlink(rig.file("elsewhere"), rig.path().join("exit.json")).expect("linked");
+    assert_eq!(rig.look(), Sight::Running);
+    rig.dirs.ask_cancel(&rig.key).expect("asked");
+    child.wait().expect("reaped");
+}
+
+#[test]
+fn the_end_is_told_at_once_to_the_starter_and_to_a_finder() {
+    let rig = Rig::new();
+    let child = rig.start("cat gate 2>/dev/null; while [ ! -e gate ]; do sleep 0.02; done");
+    let (told, ends) = mpsc::channel();
+    let watchers = || {
+        let (watchers, told) = (Watchers::default(), told.clone());
+        watchers.on_run_ended(Arc::new(move |task| drop(told.send(task))));
+        watchers
+    };
+    let (starter, finder) = (watchers(), watchers());
+    starter.arm(&rig.key, &"task-a".into(), &rig.path(), Some(child));
+    finder.arm(&rig.key, &"task-b".into(), &rig.path(), None);
+    finder.arm(&rig.key, &"task-b".into(), &rig.path(), None);
+    assert!(ends.try_recv().is_err(), "it still runs");
+    fs::write(rig.file("gate"), "").expect("written");
+    let mut tasks = [ends.recv_timeout(LONG).expect("told").0, ends.recv_timeout(LONG).expect("told").0];
+    tasks.sort();
+    assert_eq!(tasks, ["task-a", "task-b"], "once each");
+    assert!(is_ended(&rig.look()));
+}
+
+#[test]
+fn a_finder_of_a_run_without_its_runner_is_told_when_the_command_is_gone() {
+    let rig = Rig::new();
+    let mut child = rig.start("echo $$ > pid; exec sleep 600");
+    let command = pid_of(&rig.wait_for_file("pid"));
+    let (told, ends) = mpsc::channel();
+    let watchers = Watchers::default();
+    watchers.on_run_ended(Arc::new(move |task| drop(told.send(task))));
+    watchers.arm(&rig.key, &"task-a".into(), &rig.path(), None);
+    kill_process(runner_pid(&rig), Signal::KILL).expect("killed");
+    child.wait().expect("reaped");
+    assert_eq!(rig.look(), Sight::Running);
+    assert!(ends.try_recv().is_err());
+    kill_process_group(command, Signal::KILL).expect("killed");
+    ends.recv_timeout(LONG).expect("told");
+    assert_eq!(rig.look(), Sight::Lost { is_cancel_asked: false });
+}
+
+#[test]
+fn a_plain_child_ends_when_the_daemon_hangs_up() {
+    let rig = Rig::new();
+    let (dir, lock) = rig.dirs.create(&rig.key, &rig.request("echo > up; exec sleep 600"), b"").expect("made");
+    let (there, here) = std::io::pipe().expect("a pipe");
+    let thread = std::thread::spawn(move || {
+        let ran = runner::run(&dir, &env(), &lock, Some(there.as_fd()), &mut |_| {});
+        ran.expect("it ran");
+    });
+    rig.wait_for_file("up");
+    assert_eq!(rig.look(), Sight::Running);
+    drop(here);
+    thread.join().expect("joined");
+    let Sight::Ended(result, stopped) = rig.look() else { panic!("not ended") };
+    assert_eq!((result.end, stopped), (CallEnd::Signalled(15), Some(Stopped::Interrupted)));
+    assert!(rig.dirs.is_quiet(&rig.key));
+}
+
+/// What the helper below does in a process of its own: it starts a run and a call as the daemon does, and is killed.
+const ROLE: &str = "CONTENTD_TEST_DAEMON_STATE";
+
+#[test]
+fn helper_process_that_plays_the_daemon() {
+    let Some(state) = std::env::var_os(ROLE).map(PathBuf::from) else { return };
+    let dirs = RunDirs::new(&state);
+    let script = "echo $$ > run.pid; while [ ! -e gate ]; do sleep 0.02; done; echo piece";
+    let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+    let request = Request { argv, cwd: state.clone(), grace_ms: 5_000, max_output: MAX_OUTPUT };
+    let (dir, lock) = dirs.create(&AttemptKey("0a".repeat(16)), &request, b"").expect("made");
+    let _runner = launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner");
+    let stdin = RunFiles::new(&state).create(&"call".into(), b"").expect("made");
+    let mut call = Command::new("sh");
+    call.args(["-c", "while [ ! -e gate ]; do sleep 0.02; done"]).current_dir(&state).stdin(stdin);
+    let mut child = call.spawn().expect("spawned");
+    drop(call);
+    fs::write(state.join("daemon.ready"), "yes\n").expect("written");
+    child.wait().expect("reaped, if nobody kills this process before");
+}
+
+#[test]
+fn runs_and_locks_outlive_the_daemon_and_signals_to_its_group() {
+    use std::os::unix::process::CommandExt;
+    for signal in [Signal::KILL, Signal::INT, Signal::HUP, Signal::TERM] {
+        let rig = Rig::new();
+        let mut daemon = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "helper_process_that_plays_the_daemon"])
+            .env(ROLE, rig.state.path())
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a daemon");
+        rig.wait_for_file("daemon.ready");
+        rig.wait_for_file("run.pid");
+        let group = Pid::from_child(&daemon);
+        if signal == Signal::KILL {
+            kill_process(group, signal).expect("killed");
+        } else {
+            kill_process_group(group, signal).expect("killed");
+        }
+        daemon.wait().expect("reaped");
+        assert_eq!(rig.look(), Sight::Running, "{signal:?}");
+        if signal == Signal::KILL {
+            assert!(!RunFiles::new(rig.state.path()).is_quiet(&"call".into()), "the call goes on");
+        }
+        fs::write(rig.file("gate"), "").expect("written");
+        let Sight::Ended(result, None) = rig.wait_for("its end", is_ended) else { panic!("stopped") };
+        assert_eq!((result.end, result.stdout), (CallEnd::Exited(0), b"piece\n".to_vec()), "{signal:?}");
+        rig.wait_for("both quiet", |_| {
+            rig.dirs.is_quiet(&rig.key) && RunFiles::new(rig.state.path()).is_quiet(&"call".into())
+        });
+    }
+}
