@@ -498,7 +498,7 @@ impl Drop for TestServer {
 }
 
 /// Waits for a condition, with a deadline.
-pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let until = std::time::Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(std::time::Instant::now() < until, "never: {what}");
