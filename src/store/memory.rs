@@ -258,7 +258,6 @@ impl Rows for Tables {
             task.wake_at = task.wake_at.map(shifted);
         }
         for attempt in self.attempts.values_mut().filter(|attempt| attempt.state.may_be_alive()) {
-            attempt.intended_at = shifted(attempt.intended_at);
             attempt.quiet_since = attempt.quiet_since.map(shifted);
             attempt.unchanged_since = attempt.unchanged_since.map(shifted);
             attempt.watch_until = attempt.watch_until.map(shifted);

@@ -231,7 +231,6 @@ impl Rows for SqliteRows<'_> {
 
 /// What attempts are measured by. A sum that overflows is a real number in SQLite; `min` and `max` bring it back.
 const SHIFT_ATTEMPTS: &str = "UPDATE attempts SET \
-     intended_at = min(max(intended_at + ?1, -9223372036854775808), 9223372036854775807), \
      quiet_since = min(max(quiet_since + ?1, -9223372036854775808), 9223372036854775807), \
      unchanged_since = min(max(unchanged_since + ?1, -9223372036854775808), 9223372036854775807), \
      watch_until = min(max(watch_until + ?1, -9223372036854775808), 9223372036854775807) \
