@@ -155,11 +155,11 @@ impl Daemon {
                     }
                 },
                 Some(command) = commands.recv() => match command {
-                    DaemonCommand::Drain => {
+                    DaemonCommand::Stop => {
                         self.drain(&mut running, &loaded).await;
                         break ExitCode::SUCCESS;
                     }
-                    DaemonCommand::Reload(answer) => {
+                    DaemonCommand::ReadConfig(answer) => {
                         let outcome = self.reload(&running, &mut loaded);
                         // A caller that is gone has its reload all the same.
                         let _ = answer.send(outcome);
