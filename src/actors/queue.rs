@@ -193,6 +193,10 @@ pub struct QueueActor {
     is_refilling: bool,
     needs_refill: bool,
     is_window_stale: bool,
+    /// Lanes that made way because they cannot run; asked for again with the next change.
+    blocked: BTreeSet<(GeneratorName, AccountId)>,
+    /// The last look at the window left no lane out but the blocked ones.
+    are_all_seen: bool,
     is_draining: bool,
     timer: Option<SpawnHandle>,
 }
@@ -214,6 +218,8 @@ impl QueueActor {
             is_refilling: false,
             needs_refill: true,
             is_window_stale: true,
+            blocked: BTreeSet::new(),
+            are_all_seen: false,
             is_draining: false,
             timer: None,
         }
@@ -265,7 +271,7 @@ impl QueueActor {
         if is_window_wanted {
             self.lanes.begin_refill();
         }
-        let store = self.world.store.clone();
+        let (store, except) = (self.world.store.clone(), self.blocked.clone());
         let read = async move {
             store
                 .read(move |queries| {
@@ -274,7 +280,7 @@ impl QueueActor {
                         let counts = queries.submits_since(&name, now.minus(DAY))?;
                         submits.extend(counts.into_iter().map(|(account, count)| ((name.clone(), account), count)));
                     }
-                    let heads = if is_window_wanted { Some(heads(queries, now)?) } else { None };
+                    let heads = if is_window_wanted { Some(heads(queries, now, &except)?) } else { None };
                     Ok(Look { heads, in_flight: queries.in_flight()?, next_ready: queries.next_ready(now)?, submits })
                 })
                 .await
@@ -297,7 +303,8 @@ impl QueueActor {
         self.in_flight = look.in_flight.into_iter().map(count).collect();
         self.submits_today = look.submits;
         if let Some(heads) = look.heads {
-            let is_every_lane = heads.len() < LANES.lanes;
+            let is_every_lane = heads.len() < LANES.lanes && self.blocked.is_empty();
+            self.are_all_seen = heads.len() < LANES.lanes;
             self.lanes.refill(heads.into_iter().map(head).collect(), is_every_lane);
         }
         let now = self.world.clock.now().utc;
@@ -307,6 +314,15 @@ impl QueueActor {
         self.dispatch(ctx);
         if self.needs_refill {
             self.refill(ctx);
+        }
+    }
+
+    /// Something changed: what could not run may run now.
+    fn unblock(&mut self) {
+        self.are_all_seen = false;
+        if !self.blocked.is_empty() {
+            self.blocked.clear();
+            self.is_window_stale = true;
         }
     }
 
@@ -350,9 +366,26 @@ impl QueueActor {
             let Some((number, worker)) = self.idle.pop_front() else { break };
             self.claim(key, waiting, number, worker, ctx);
         }
-        if !self.idle.is_empty() && self.lanes.needs_refill() {
+        if !self.idle.is_empty() && self.lanes.needs_refill() && !self.are_all_seen {
+            self.look_behind();
             self.refill(ctx);
         }
+    }
+
+    /// Nothing in the window can run and there are lanes behind it: those that cannot run make way.
+    fn look_behind(&mut self) {
+        let now = self.world.clock.now().utc;
+        let mut lanes = std::mem::take(&mut self.lanes);
+        let mut blocked = std::mem::take(&mut self.blocked);
+        lanes.drop_blocked(|key| {
+            let is_runnable = self.hindrance(key, now).is_none();
+            if !is_runnable {
+                blocked.insert((key.generator.clone(), key.account));
+            }
+            is_runnable
+        });
+        self.blocked = blocked;
+        self.lanes = lanes;
     }
 
     fn next_runnable(&mut self, now: Timestamp) -> Option<(LaneKey, Waiting)> {
@@ -529,9 +562,13 @@ impl QueueActor {
     }
 }
 
-fn heads(queries: &dyn Queries, now: Timestamp) -> Result<Vec<LaneHead>, DbError> {
+fn heads(
+    queries: &dyn Queries,
+    now: Timestamp,
+    except: &BTreeSet<(GeneratorName, AccountId)>,
+) -> Result<Vec<LaneHead>, DbError> {
     let bound = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    queries.lane_heads(now, bound(LANES.per_lane), bound(LANES.lanes))
+    queries.lane_heads(now, bound(LANES.per_lane), bound(LANES.lanes), except)
 }
 
 fn head(head: LaneHead) -> Head {
@@ -540,6 +577,18 @@ fn head(head: LaneHead) -> Head {
         |task: ReadyTask| Waiting { id: task.id, priority: task.priority, queued_at: task.queued_at, seq: task.seq };
     let tasks = head.tasks.into_iter().map(waiting).collect();
     Head { key: LaneKey { generator: head.generator, account: head.account }, tasks, has_more }
+}
+
+fn log_submitted(task: &Task) {
+    log::info!(
+        "task_id={} attempt={} submitted by {} for account {} to generator {}, {}",
+        task.id,
+        task.attempt,
+        task.submitted_by,
+        task.account_id,
+        task.generator,
+        task.state,
+    );
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
@@ -588,6 +637,7 @@ impl Handler<QueueTick> for QueueActor {
     fn handle(&mut self, _: QueueTick, ctx: &mut Self::Context) {
         self.timer = None;
         self.is_window_stale = true;
+        self.unblock();
         self.refill(ctx);
     }
 }
@@ -596,6 +646,7 @@ impl Handler<QueueChanged> for QueueActor {
     type Result = ();
 
     fn handle(&mut self, changed: QueueChanged, ctx: &mut Self::Context) {
+        self.unblock();
         if let Some(task) = changed.task {
             self.line_up(&task, ctx);
         }
@@ -639,7 +690,10 @@ impl Handler<SubmitTasks> for QueueActor {
                 queue.claims_under_way -= 1;
                 let first = answer.as_ref().ok().and_then(|submitted| submitted.first());
                 match first.and_then(|first| Some((first.task.clone(), first.attempt.clone()?))) {
-                    Some((task, attempt)) => worker.1.do_send(RunTask { task, attempt }),
+                    Some((task, attempt)) => {
+                        log_submitted(&task);
+                        worker.1.do_send(RunTask { task, attempt });
+                    }
                     None => {
                         if let Some(id) = id {
                             queue.unbook(&key, &id, worker);
@@ -649,8 +703,10 @@ impl Handler<SubmitTasks> for QueueActor {
                 queue.after_claim(ctx);
             } else if let Ok(submitted) = &answer {
                 for new in submitted.iter().filter(|new| !new.was_known) {
+                    log_submitted(&new.task);
                     queue.line_up(&new.task, ctx);
                 }
+                queue.unblock();
                 queue.dispatch(ctx);
             }
             answer
@@ -672,6 +728,7 @@ impl Handler<PersonDecided> for QueueActor {
         Box::pin(work.into_actor(self).map(|answer: Result<Changed, WriteError>, queue, ctx| {
             if let Ok(changed) = &answer {
                 queue.line_up(&changed.change.task, ctx);
+                queue.unblock();
                 queue.refill(ctx);
             }
             answer
@@ -688,6 +745,7 @@ impl Handler<GeneratorSignalled> for QueueActor {
         let breaker = self.breakers.entry(signalled.generator.clone()).or_default();
         let notice = breaker.observe(&signalled.task, &signalled.signal, now, draw);
         if notice.is_some() {
+            self.unblock();
             self.refill(ctx);
         }
         self.notice(&signalled.generator, notice, ctx);
@@ -723,6 +781,7 @@ impl Handler<SetPause> for QueueActor {
                 queue.pauses.retain(|other| other.scope != pause.scope);
                 queue.pauses.push(pause);
             }
+            queue.unblock();
             queue.refill(ctx);
             Ok(queue.pauses.clone())
         }))

@@ -139,7 +139,7 @@ pub enum Write {
         /// At most so many, so that nobody waits long.
         limit: u32,
     },
-    /// The wall clock has jumped: every wake time moves with it.
+    /// The wall clock was set: every time that something is still measured by moves with it.
     ShiftWakeTimes {
         /// By how many milliseconds.
         by_ms: i64,
@@ -318,7 +318,8 @@ pub trait Rows {
     fn finished_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<TaskId>, DbError>;
     /// Deletes a task with its attempts and audit rows; content records and submit keys stay.
     fn delete_task(&mut self, id: &TaskId) -> Result<(), DbError>;
-    /// Adds to every wake time of an unfinished or watched task.
+    /// Adds to every wake time, and to the quiet, unchanged and watch times of attempts that may be alive. When
+    /// an attempt was intended is a fact and stays.
     fn shift_wake_times(&mut self, by_ms: i64) -> Result<(), DbError>;
 }
 

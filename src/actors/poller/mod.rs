@@ -20,9 +20,9 @@ use tokio::sync::Semaphore;
 
 use super::World;
 use super::supervisor::{Child, ChildExited};
-use crate::store::write::{Changed, Write, WriteError};
+use crate::store::write::{Changed, WriteError};
 use crate::task::step::{Step, next_step};
-use crate::task::{Attempt, Event, GeneratorName, Now, Task, TaskId, TaskState, Timestamp};
+use crate::task::{Attempt, Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
 use budget::Budget;
 pub use round::PollError;
 
@@ -30,12 +30,10 @@ pub use round::PollError;
 const DUE_LIMIT: u32 = 500;
 /// How many calls about single jobs (cancels, deadlines, repeated submits) go on at once.
 const SINGLE_CALLS: usize = 4;
-/// The longest sleep, so that a jump of the wall clock is noticed.
+/// The longest sleep: a message that was lost costs no more than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// A task whose report could not be committed is left alone for so long.
 const COOL_DOWN: Duration = Duration::from_secs(1);
-/// A difference between the clocks that is a jump, not drift.
-const CLOCK_JUMP_MS: i64 = 5_000;
 
 /// To itself: look at what is due.
 #[derive(Message)]
@@ -141,7 +139,6 @@ pub struct PollerActor {
     next_wake_at: Option<Timestamp>,
     is_looking: bool,
     look_again: bool,
-    last_clock: Option<Now>,
     calls: u64,
     rounds: u64,
     is_draining: bool,
@@ -162,7 +159,6 @@ impl PollerActor {
             next_wake_at: None,
             is_looking: false,
             look_again: false,
-            last_clock: None,
             calls: 0,
             rounds: 0,
             is_draining: false,
@@ -182,23 +178,17 @@ impl PollerActor {
         self.is_looking = true;
         self.look_again = false;
         let now = self.world.clock.now();
-        let jump = self.clock_jump(&now);
         let store = self.world.store.clone();
         let batched = self.batched_generators();
         let look = async move {
-            if jump != 0 {
-                log::warn!("the wall clock jumped by {jump} ms; every wake time moves with it");
-                store.write(Write::ShiftWakeTimes { by_ms: jump }).await.map_err(|error| error.to_string())?;
-            }
-            let utc = now.utc;
             let read = store.read(move |queries| {
-                let due = queries.due(utc, DUE_LIMIT)?;
+                let due = queries.due(now.utc, DUE_LIMIT)?;
                 let is_batch_due = due.iter().any(|(task, _)| batched.contains(&task.generator));
                 let mut companions = if is_batch_due { queries.active()? } else { Vec::new() };
                 companions.retain(|(task, _)| batched.contains(&task.generator));
                 Ok(Look { due, companions, next_wake: queries.next_wake()? })
             });
-            read.await.map_err(|error| error.to_string())
+            read.await
         };
         ctx.spawn(look.into_actor(self).map(|looked, poller, ctx| {
             poller.is_looking = false;
@@ -213,13 +203,6 @@ impl PollerActor {
                 poller.look(ctx);
             }
         }));
-    }
-
-    fn clock_jump(&mut self, now: &Now) -> i64 {
-        let last = self.last_clock.replace(now.clone());
-        let Some(last) = last.filter(|last| last.boot_id == now.boot_id) else { return 0 };
-        let jump = (now.utc.0 - last.utc.0) - (now.boot_ms - last.boot_ms);
-        if jump.abs() >= CLOCK_JUMP_MS { jump } else { 0 }
     }
 
     fn batched_generators(&self) -> BTreeSet<GeneratorName> {
