@@ -171,8 +171,11 @@ fn invalid_parameter<P: DeserializeOwned>(parameters: &Value, message: &str) -> 
     let Value::Object(fields) = parameters else {
         return ApiError::InvalidParameter { parameter: "parameters".to_owned() };
     };
-    let named = quoted_name(message).filter(|name| message.contains("missing field") || fields.contains_key(name));
-    if let Some(parameter) = named {
+    let missing = quoted_name(message).filter(|_| message.contains("missing field"));
+    // What is missing may be missing inside a parameter that is there.
+    let is_flat = !fields.values().any(Value::is_object);
+    let named = missing.clone().filter(|_| is_flat);
+    if let Some(parameter) = named.or_else(|| quoted_name(message).filter(|name| fields.contains_key(name))) {
         return ApiError::InvalidParameter { parameter };
     }
     let Err(original) = P::deserialize(parameters) else {
@@ -184,12 +187,28 @@ fn invalid_parameter<P: DeserializeOwned>(parameters: &Value, message: &str) -> 
     for name in fields.keys().take(TRIED_PARAMETERS) {
         let Some(taken) = tried.as_object_mut().and_then(|fields| fields.remove(name)) else { continue };
         let is_culprit = P::deserialize(&tried).map_or_else(|error| error.to_string() != original, |_| true);
-        if is_culprit {
-            return ApiError::InvalidParameter { parameter: name.clone() };
-        }
         tried[name] = taken;
+        if is_culprit {
+            let inner = wrong_field::<P>(&tried, name, &original);
+            let parameter = inner.map_or_else(|| name.clone(), |inner| format!("{name}.{inner}"));
+            return ApiError::InvalidParameter { parameter };
+        }
     }
-    ApiError::InvalidParameter { parameter: "parameters".to_owned() }
+    ApiError::InvalidParameter { parameter: missing.unwrap_or_else(|| "parameters".to_owned()) }
+}
+
+/// Which field of an object that is a parameter is wrong, if one alone is.
+fn wrong_field<P: DeserializeOwned>(parameters: &Value, name: &str, original: &str) -> Option<String> {
+    if let Some(named) = quoted_name(original) {
+        return Some(named);
+    }
+    let fields = parameters.get(name)?.as_object()?;
+    let is_culprit = |field: &&String| {
+        let mut tried = parameters.clone();
+        tried.get_mut(name).and_then(Value::as_object_mut).and_then(|fields| fields.remove(*field));
+        P::deserialize(&tried).map_or_else(|error| error.to_string() != original, |_| true)
+    };
+    fields.keys().take(TRIED_PARAMETERS).find(is_culprit).cloned()
 }
 
 /// The name between the first backquotes of a message of serde.

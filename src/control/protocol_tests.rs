@@ -55,8 +55,13 @@ fn a_wrong_parameter_is_named() {
     assert_eq!(wrong::<SetParams>(json!({"task": "t", "priority": 5, "a`, b": 1})), "a`, b");
     assert_eq!(wrong::<SetParams>(json!([1, 2])), "parameters");
     assert_eq!(wrong::<SetParams>(json!("x")), "parameters");
-    assert_eq!(wrong::<ListParams>(json!({"limit": 1, "filter": {"states": "pending"}})), "filter");
-    assert_eq!(wrong::<SubmitParams>(json!({"task": {"account": 1, "topic": "t", "prio": 1}})), "task");
+    assert_eq!(wrong::<ListParams>(json!({"limit": 1, "filter": {"states": "pending"}})), "filter.states");
+    assert_eq!(wrong::<ListParams>(json!({"limit": 1, "filter": 7})), "filter");
+    assert_eq!(wrong::<SubmitParams>(json!({"task": {"account": 1, "topic": 7}})), "task.topic");
+    assert_eq!(wrong::<SubmitParams>(json!({"task": {"account": 1}})), "task.topic");
+    assert_eq!(wrong::<SubmitParams>(json!({"task": {"account": 1, "topic": "t", "prio": 1}})), "task.prio");
+    assert_eq!(wrong::<SubmitParams>(json!({"dry_run": true})), "task");
+    assert_eq!(wrong::<SetParams>(json!({"task": "t", "colour": {}})), "colour");
     assert_eq!(wrong::<NoParams>(json!({"x": null})), "x");
 }
 
