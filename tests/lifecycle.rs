@@ -130,13 +130,14 @@ fn killed_ten_times_under_load_nothing_is_lost_and_nothing_is_paid_twice() {
         if round == 0 {
             daemon.add_account("blog");
         }
+        let told = home.log().matches("task_id=").count();
         for n in 0..3 {
             let topic = format!("round {round} task {n}");
             let id = daemon.submit(json!({ "account": "blog", "topic": topic }));
             ids.insert(topic, id);
         }
-        // Somewhere else in the work each time: after so many lines of the story.
-        let lines = home.log().matches("task_id=").count() + round * 2;
+        // Somewhere else in the work each time: after so many lines of the story, of which three tasks tell nine at least.
+        let lines = told + round % 5 * 2;
         eventually("some work was done", || (home.log().matches("task_id=").count() >= lines).then_some(()));
         daemon.kill();
     }
