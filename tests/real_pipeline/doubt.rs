@@ -38,7 +38,7 @@ const WRAPPER: &str = r#"#!/bin/sh
 exec 3<&0
 case "$*" in
   *KILLED*) "$@" >/dev/null 2>&1; kill -9 $$ ;;
-  *HANGS*) "$@" >/dev/null 2>&1; exec sleep 600 ;;
+  *HANGS*) "$@" >/dev/null 2>&1; echo $$ >hanging.pid; exec sleep 60 ;;
   *LEAVES*)
     if mkdir left-once 2>/dev/null; then
       # A shell gives a process in the background another standard input unless it is told so by another number.
@@ -51,7 +51,8 @@ case "$*" in
 esac
 "#;
 
-fn wrapper(rig: &RealRig) -> PathBuf {
+/// Writes it down where it can be run.
+pub fn wrapper(rig: &RealRig) -> PathBuf {
     let path = rig.cwd.join("wrapper");
     fs::write(&path, WRAPPER).expect("the wrapper is written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the wrapper may be run");

@@ -83,3 +83,25 @@ fn a_job_whose_worker_was_killed_is_seen_failed_and_bought_once_more() {
     assert_eq!(rig.stub.count(TOPIC, Step::Write), 2, "the one that was lost with the worker, and the retry");
     assert_eq!(daemon.pooled().len(), 1);
 }
+
+#[test]
+fn a_job_that_was_lost_with_the_queue_is_a_persons_to_decide_and_is_not_bought_by_itself() {
+    const TOPIC: &str = "丢了的任务";
+    let mut rig = RealRig::start_without_worker();
+    let mut settings = Settings::of(&rig);
+    settings.set(&["dead_when", "unchanged_for"], "8s");
+    let daemon = Daemon::start(&rig, &settings);
+    let id = daemon.submit(TOPIC, json!({}));
+    daemon.wait_for(&id, "submitted");
+    // Redis keeps nothing: the generator's row says pending for ever, and no worker will hear of it.
+    rig.stop_redis();
+    rig.restart_redis();
+    rig.start_worker(1);
+    let task = daemon.wait_for(&id, "held");
+    assert!(task["reason"].to_string().contains("will never run"), "{task:#}");
+    assert!(rig.stub.written().is_empty(), "nothing was bought");
+    daemon.call("Tasks.Settle", json!({ "task": id, "absent": true }));
+    let task = daemon.wait_for(&id, "completed");
+    assert_eq!((&task["attempt"], &task["retry_count"]), (&json!(2), &json!(0)), "{task:#}");
+    assert_eq!(rig.stub.count(TOPIC, Step::Write), 1);
+}

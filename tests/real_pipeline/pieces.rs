@@ -10,7 +10,10 @@ use crate::real_rig::llm_stub::Step;
 #[test]
 fn topics_go_in_and_articles_with_pictures_come_out_in_the_pool() {
     let rig = RealRig::start();
-    let daemon = Daemon::start(&rig, &Settings::of(&rig));
+    let mut settings = Settings::of(&rig);
+    // More jobs than a page has rows.
+    settings.set(&["poll", "batch"], 2);
+    let daemon = Daemon::start(&rig, &settings);
     // The model repeats its instructions in this one, our mark with them.
     let echoed = daemon.submit("ECHO 人工智能与写作", json!({ "keywords": ["推敲", "机器"], "priority": 9 }));
     let dashed = daemon.submit("--help; rm -rf \"$HOME\"", json!({ "requirements": "短一些", "priority": 7 }));
