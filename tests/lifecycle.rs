@@ -188,9 +188,8 @@ fn a_detached_run_outlives_its_daemon_and_the_next_one_finds_it_and_its_piece() 
     daemon.until_state(&ends, "processing");
     daemon.kill();
     eventually("the run has written its exit status", || {
-        let dirs = fs::read_dir(home.path("state/runs")).ok()?;
-        let mut names = dirs.flatten().flat_map(|dir| fs::read_dir(dir.path()).into_iter().flatten().flatten());
-        names.any(|file| file.file_name().to_string_lossy().contains("exit")).then_some(())
+        let runs = fs::read_dir(home.path("state/runs/v1")).ok()?;
+        runs.flatten().any(|run| run.path().join("exit.json").exists()).then_some(())
     });
     let daemon = home.start();
     daemon.until_state(&ends, "completed");
