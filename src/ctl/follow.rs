@@ -29,8 +29,11 @@ struct Progress {
 
 impl Progress {
     fn show(&mut self, task: &TaskView) {
-        let details = [&task.progress, &task.reason, &task.error];
-        let detail = details.into_iter().flatten().next().map(|text| format!(" ({})", safe(text))).unwrap_or_default();
+        // How far a task is matters only until it has ended.
+        let is_over = task.completed_at.is_some();
+        let progress = task.progress.as_ref().filter(|_| !is_over);
+        let detail = [progress, task.reason.as_ref(), task.error.as_ref()];
+        let detail = detail.into_iter().flatten().next().map(|text| format!(" ({})", safe(text))).unwrap_or_default();
         let line = format!("{}: {}{detail}", task.task_id, task.state);
         if self.said.insert(task.task_id.clone(), line.clone()).as_ref() != Some(&line) {
             // Nobody to say it to is no failure.
@@ -79,6 +82,10 @@ fn print_waited(
     timed_out: impl Fn() -> Failure,
 ) -> Result<(), Failure> {
     match (args.all, args.tasks.as_slice(), last.tasks.as_slice()) {
+        (true, _, _) if session.printer.is_for_people() => session.tell(&match last.unfinished {
+            0 => "every task has ended, or waits for a person".to_owned(),
+            count => format!("{count} tasks have not ended"),
+        }),
         (true, _, _) => session.printer.record(last, &["unfinished", "is_timed_out"])?,
         (false, [_], [task]) if !session.printer.is_for_people() => session.printer.record(task, TASK_FIELDS)?,
         (false, _, tasks) => session.printer.rows(tasks, TASK_COLUMNS, TASK_FIELDS)?,

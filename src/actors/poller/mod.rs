@@ -1,6 +1,6 @@
 //! The PollerActor looks after every job that a generator has, or may have: it wakes what is due and finds out.
 //!
-//! It makes no decisions: [`crate::task::step::next_step`] says what to do for a due task, [`round`] does it, and what came of it
+//! It makes no decisions: [`crate::task::step::next_step`] says what to do for a due task, `round` does it, and what came of it
 //! goes to the result handler. It wakes at the earliest wake time in the database, never by a fixed tick, and a task
 //! is in one round at a time. The call budget of a generator wins over every wish to poll sooner.
 
