@@ -11,6 +11,7 @@ use contentd::task::outcome::{OUTCOMES, Verb};
 use contentd::task::{AttemptState, TaskMove, TaskState};
 
 const STATES: (&str, &str) = ("<!-- states:begin -->", "<!-- states:end -->");
+const ACTORS: (&str, &str) = ("<!-- actors:begin -->", "<!-- actors:end -->");
 const TABLE: (&str, &str) = ("<!-- outcomes:begin -->", "<!-- outcomes:end -->");
 
 fn page(name: &str) -> PathBuf {
@@ -59,10 +60,11 @@ fn diagram(start: &[&str], finals: &[&str], edges: &[(&str, &str, &str)]) -> Str
     text
 }
 
-fn task_diagram() -> String {
+/// The task's diagram; `is_shown` leaves events out.
+fn task_diagram(is_shown: fn(&TaskMove) -> bool) -> String {
     let mut edges = vec![];
     for from in TaskState::ALL {
-        for event in TaskMove::ALL {
+        for event in TaskMove::ALL.iter().filter(|event| is_shown(event)) {
             if let Some(to) = from.target(*event) {
                 edges.push((from.as_str(), to.as_str(), event.as_str()));
             }
@@ -98,25 +100,25 @@ fn review_diagram() -> String {
 }
 
 /// What stands between the markers of every page that shows the machines.
-fn machines() -> String {
+fn machines(is_shown: fn(&TaskMove) -> bool) -> String {
     format!(
         "**Task**\n\n{}\n\n**Attempt** (one external job)\n\n{}\n\n**Content** (its review)\n\n{}",
-        task_diagram(),
+        task_diagram(is_shown),
         attempt_diagram(),
         review_diagram()
     )
 }
 
 /// Compares the diagrams of a page with the tables, or writes them.
-fn hold_states(path: &Path) {
+fn hold(name: &str, markers: (&str, &str), right: &str) {
+    let path = &page(name);
     let text = read(path);
-    let Some(found) = between(&text, STATES) else { return };
-    let right = machines();
+    let found = between(&text, markers).unwrap_or_else(|| panic!("{name} has lost its markers {}", markers.0));
     if found == right {
         return;
     }
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(path, replaced(&text, STATES, &right)).expect("the page can be written");
+        std::fs::write(path, replaced(&text, markers, right)).expect("the page can be written");
         return;
     }
     panic!("{} is out of date; UPDATE_DOCS=1 writes it anew. The right text is:\n{right}", path.display());
@@ -124,17 +126,101 @@ fn hold_states(path: &Path) {
 
 #[test]
 fn the_page_of_the_states_shows_the_tables() {
-    let path = page("docs/states.md");
-    assert!(between(&read(&path), STATES).is_some(), "docs/states.md has lost its markers");
-    hold_states(&path);
+    hold("docs/states.md", STATES, &machines(|_| true));
+}
+
+/// The README leaves out what persons may correct by hand: nearly every pair, which hides the rest.
+#[test]
+fn the_readme_shows_the_tables() {
+    hold("README.md", STATES, &machines(|event| !event.as_str().starts_with("corrected_")));
 }
 
 #[test]
-fn the_readme_shows_the_tables_where_it_shows_states() {
-    let path = page("README.md");
-    if path.exists() {
-        hold_states(&path);
+fn the_readme_shows_who_sends_what_to_whom() {
+    hold("README.md", ACTORS, &actor_diagram());
+}
+
+/// Who a source file belongs to in the diagram of the actors; none for files that send nothing.
+fn owner_of(file: &str) -> Option<&'static str> {
+    const OWNERS: [(&str, &str); 8] = [
+        ("src/actors/supervisor", "SupervisorActor"),
+        ("src/actors/queue/", "QueueActor"),
+        ("src/actors/worker.rs", "WorkerActor"),
+        ("src/actors/poller/", "PollerActor"),
+        ("src/actors/result_handler.rs", "ResultHandlerActor"),
+        // What every actor does through the world that it is given.
+        ("src/actors/mod.rs", "every actor"),
+        ("src/backend/", "control socket"),
+        ("src/daemon/", "daemon"),
+    ];
+    OWNERS.iter().find(|(prefix, _)| file.starts_with(prefix)).map(|(_, owner)| *owner)
+}
+
+/// Every Rust file below a folder, with its path from the root, in order.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![page(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the sources are there") {
+            let path = entry.expect("a folder can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("below the root").display().to_string();
+                found.push((name, read(&path)));
+            }
+        }
     }
+    found.sort();
+    found
+}
+
+/// Whether a source makes or sends this message: it is named as a value, not as a type.
+fn sends(source: &str, message: &str) -> bool {
+    let value = regex::Regex::new(&format!(r"\b{message}(::\w+)?\s*(\{{|\(|\)|,|;)")).expect("a message's name");
+    source.lines().filter(|line| !is_declaration(line)).any(|line| value.is_match(line))
+}
+
+/// Lines that name a message without making one.
+fn is_declaration(line: &str) -> bool {
+    let line = line.trim_start();
+    let starts = ["//", "use ", "pub struct", "struct", "pub enum", "impl", "fn ", "pub fn", "#["];
+    starts.iter().any(|start| line.starts_with(start)) && !line.contains("send(") || line.contains("::{")
+}
+
+/// The actors and their messages, read from the sources: an arrow from each sender to each receiver.
+fn actor_diagram() -> String {
+    let handled = regex::Regex::new(r"impl Handler<(?:\w+::)*(\w+)> for (\w+)").expect("a pattern");
+    let actors = sources("src/actors");
+    let all: Vec<(String, String)> =
+        ["src/actors", "src/backend", "src/daemon"].iter().flat_map(|folder| sources(folder)).collect();
+    let mut arrows: std::collections::BTreeMap<(&str, String), std::collections::BTreeSet<String>> = Default::default();
+    for (file, source) in &actors {
+        for found in handled.captures_iter(source) {
+            let (message, receiver) = (found[1].to_owned(), found[2].to_owned());
+            // A child's death is told through its own type; ticks go from an actor to itself.
+            for (sender_file, text) in &all {
+                let Some(sender) = owner_of(sender_file) else { continue };
+                if sender != receiver && sends(text, &message) {
+                    arrows.entry((sender, receiver.clone())).or_default().insert(message.clone());
+                }
+            }
+            assert!(owner_of(file).is_some(), "{file} handles {message} and has no place in the diagram");
+        }
+    }
+    for child in ["QueueActor", "WorkerActor", "PollerActor", "ResultHandlerActor"] {
+        let file =
+            actors.iter().find(|(file, text)| owner_of(file) == Some(child) && text.contains("ChildExited::report("));
+        assert!(file.is_some(), "{child} does not tell its death");
+        arrows.entry((child, "SupervisorActor".to_owned())).or_default().insert("ChildExited".to_owned());
+    }
+    let mut text = String::from("```mermaid\nflowchart LR\n");
+    for ((sender, receiver), messages) in arrows {
+        let names = messages.into_iter().collect::<Vec<_>>().join("<br>");
+        let _ = writeln!(text, "    {} -- \"{names}\" --> {receiver}", sender.replace(' ', "_"));
+    }
+    text.push_str("```");
+    text
 }
 
 #[test]

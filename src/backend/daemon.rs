@@ -98,14 +98,14 @@ impl DaemonBackend {
         let counts = self.read(|queries| queries.counts()).await?;
         let in_flight = counts.iter().filter(|(state, _)| state.is_active()).map(|(_, count)| count).sum();
         log::info!("{} asked for a drain", peer.label());
-        self.commands.send(DaemonCommand::Drain).map_err(|_| ApiError::Draining)?;
+        self.commands.send(DaemonCommand::Stop).map_err(|_| ApiError::Draining)?;
         Ok(DrainReply { in_flight })
     }
 
     pub(super) async fn reload_daemon(&self) -> Result<ReloadReply, ApiError> {
         self.refuse_while_stopping()?;
         let (answer, answered) = oneshot::channel();
-        self.commands.send(DaemonCommand::Reload(answer)).map_err(|_| ApiError::Draining)?;
+        self.commands.send(DaemonCommand::ReadConfig(answer)).map_err(|_| ApiError::Draining)?;
         answered.await.map_err(|_| ApiError::Draining)?
     }
 }

@@ -65,9 +65,9 @@ pub struct Settings {
 /// What a call asks of the process itself.
 pub enum DaemonCommand {
     /// Stop accepting, drain, exit.
-    Drain,
+    Stop,
     /// Read the configuration again.
-    Reload(oneshot::Sender<Result<ReloadReply, ApiError>>),
+    ReadConfig(oneshot::Sender<Result<ReloadReply, ApiError>>),
 }
 
 /// The daemon behind the socket. Cheap to clone.

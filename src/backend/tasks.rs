@@ -239,11 +239,16 @@ impl DaemonBackend {
             created: statistics.created,
             retries: statistics.retries,
             success_rate,
-            mean_duration_s: statistics.mean_duration_s,
-            mean_wait_s: statistics.mean_wait_s,
+            mean_duration_s: statistics.mean_duration_s.map(to_milliseconds),
+            mean_wait_s: statistics.mean_wait_s.map(to_milliseconds),
             words: statistics.words,
         })
     }
+}
+
+/// Seconds, to the millisecond: more digits would only look exact.
+fn to_milliseconds(seconds: f64) -> f64 {
+    (seconds * 1_000.0).round() / 1_000.0
 }
 
 /// Tasks with their current attempts.

@@ -279,19 +279,27 @@ pub fn call_repeatedly<R>(
     retry_for: Duration,
     mut call: impl FnMut(&mut Client) -> Result<R, ClientError>,
 ) -> Result<R, ClientError> {
-    let until = Instant::now() + retry_for;
+    let mut until: Option<Instant> = None;
     let mut is_first = true;
     loop {
+        let began = Instant::now();
         let result = Client::connect(places).and_then(|mut client| call(&mut client));
         let error = match result {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
         let is_restarting = !is_first && matches!(error, ClientError::Unreachable { .. });
-        if !(error.is_passing() || is_restarting) || Instant::now() >= until {
+        if !(error.is_passing() || is_restarting) {
             return Err(error);
         }
         is_first = false;
+        // A call that lasted was a connection that worked: the time to repeat begins with its loss.
+        let now = Instant::now();
+        let last_try = until.filter(|_| began.elapsed() < retry_for).unwrap_or(now + retry_for);
+        if now >= last_try {
+            return Err(error);
+        }
+        until = Some(last_try);
         std::thread::sleep(RETRY_PAUSE);
     }
 }

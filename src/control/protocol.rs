@@ -163,7 +163,7 @@ pub fn read_parameters<P: DeserializeOwned>(frame: &[u8]) -> Result<P, ApiError>
 }
 
 /// How many parameters are tried to find the wrong one.
-const TRIED_PARAMETERS: usize = 64;
+const TRIED_PARAMETERS: usize = 16;
 
 /// Finds out which parameter is wrong: serde names unknown and missing fields; one of a wrong type is the one whose
 /// absence changes the message.
@@ -182,14 +182,12 @@ fn invalid_parameter<P: DeserializeOwned>(parameters: &Value, message: &str) -> 
     let original = original.to_string();
     let mut tried = parameters.clone();
     for name in fields.keys().take(TRIED_PARAMETERS) {
-        let Some(taken) = tried.get_mut(name).map(Value::take) else { continue };
+        let Some(taken) = tried.as_object_mut().and_then(|fields| fields.remove(name)) else { continue };
         let is_culprit = P::deserialize(&tried).map_or_else(|error| error.to_string() != original, |_| true);
-        if let Some(place) = tried.get_mut(name) {
-            *place = taken;
-        }
         if is_culprit {
             return ApiError::InvalidParameter { parameter: name.clone() };
         }
+        tried[name] = taken;
     }
     ApiError::InvalidParameter { parameter: "parameters".to_owned() }
 }

@@ -18,22 +18,27 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::actors::recovery::recover;
-use crate::actors::supervisor::{Drain, Reload, SupervisorActor, WorldChannels};
+use crate::actors::supervisor::{Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use crate::actors::{Peers, World};
 use crate::backend::{DaemonBackend, DaemonCommand, Settings, SubmitDefaults};
 use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
 use crate::control::server::{Limits, Server};
 use crate::control::socket::{self, BoundSocket, Place};
+use crate::host::clock::Anchor;
 use crate::host::signals::Asked;
 use crate::host::{OsEntropy, SystemClock, signals};
 use crate::store::group_commit::GroupCommit;
+use crate::store::write::Write;
 use crate::store::{ReadMode, Store, Writer, sqlite};
+use crate::task::Clock;
 
 /// Readers of the database.
 const READERS: u32 = 4;
 /// How long the server may take to finish its calls, once the actors are drained.
 const SERVER_DRAIN: Duration = Duration::from_secs(5);
+/// How often the wall clock is looked at.
+const CLOCK_LOOK: Duration = Duration::from_secs(60);
 /// The exit status when the restart budget is spent or the database failed: the service manager starts anew.
 const EXIT_BROKEN: u8 = 70;
 
@@ -111,6 +116,7 @@ struct Daemon {
 struct Running {
     supervisor: Addr<SupervisorActor>,
     world: World,
+    clock: Arc<SystemClock>,
     settings: watch::Sender<Arc<Settings>>,
     stopping: watch::Sender<bool>,
     server: ServerThread,
@@ -127,6 +133,8 @@ impl Daemon {
         let mut running = self.start(commands_sender, broken_sender).await?;
         let mut loaded = self.loaded.clone();
         let mut sweep = retention::Sweep::new();
+        let mut clock_look = tokio::time::Instant::now() + CLOCK_LOOK;
+        let mut told_jump = 0;
         let code = loop {
             tokio::select! {
                 biased;
@@ -147,16 +155,20 @@ impl Daemon {
                     }
                 },
                 Some(command) = commands.recv() => match command {
-                    DaemonCommand::Drain => {
+                    DaemonCommand::Stop => {
                         self.drain(&mut running, &loaded).await;
                         break ExitCode::SUCCESS;
                     }
-                    DaemonCommand::Reload(answer) => {
+                    DaemonCommand::ReadConfig(answer) => {
                         let outcome = self.reload(&running, &mut loaded);
                         // A caller that is gone has its reload all the same.
                         let _ = answer.send(outcome);
                     }
                 },
+                () = tokio::time::sleep_until(clock_look) => {
+                    clock_look = tokio::time::Instant::now() + CLOCK_LOOK;
+                    warn_of_jump(&running.clock, &mut told_jump);
+                }
                 () = sweep.is_due() => sweep.run(&running.world, &loaded.config.retention).await,
             }
         };
@@ -182,11 +194,13 @@ impl Daemon {
         for fault in generators::faults(&generators) {
             log::warn!("{fault}; its tasks wait until this is mended");
         }
+        let clock = Arc::new(SystemClock::new());
+        settle_clock(&self.store, &clock).await?;
         let (peers, peers_rx) = watch::channel(Peers::default());
         let (generators, generators_rx) = watch::channel(generators);
         let world = World {
             store: self.store.clone(),
-            clock: Arc::new(SystemClock::new()),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(OsEntropy),
             generators: generators_rx,
             peers: peers_rx,
@@ -205,12 +219,14 @@ impl Daemon {
         });
         let channels = WorldChannels { peers, generators };
         let supervisor = SupervisorActor::new(world.clone(), channels, workers, budget_spent).start();
+        // Its first answer comes after every child was built: who calls right after the bind must not find nobody there.
+        supervisor.send(GetStatus).await.context("the actors did not start")?;
         let (settings, settings_rx) = watch::channel(Arc::new(settings_of(&self.loaded)));
         let (stopping, stopping_rx) = watch::channel(false);
         let backend = DaemonBackend::new(world.clone(), supervisor.clone(), settings_rx, commands, stopping_rx);
         let server = ServerThread::start(&self.socket, backend)?;
         log::info!("listening on {}", self.socket.path().display());
-        Ok(Running { supervisor, world, settings, stopping, server })
+        Ok(Running { supervisor, world, clock, settings, stopping, server })
     }
 
     /// Ends in order, within the drain's time limit.
@@ -248,6 +264,35 @@ impl Daemon {
         );
         *loaded = fresh;
         Ok(ReloadReply { changed, needs_restart, warnings })
+    }
+}
+
+/// Where the anchor of the last start is kept.
+const ANCHOR_SETTING: &str = "clock/anchor";
+
+/// Moves what is stored, if the wall clock was set since the last start in this boot.
+async fn settle_clock(store: &Store, clock: &SystemClock) -> anyhow::Result<()> {
+    let stored = store.read(|queries| queries.settings(ANCHOR_SETTING)).await?;
+    let before = stored.first().and_then(|(_, json)| serde_json::from_str::<Anchor>(json).ok());
+    if let Some(by_ms) = before.and_then(|before| clock.anchor().jump_since(&before)) {
+        log::warn!(
+            "the wall clock was set by {by_ms} ms since the last start; every time that is still measured by moves with it"
+        );
+        store.write(Write::ShiftWakeTimes { by_ms }).await?;
+    }
+    let value = serde_json::to_string(clock.anchor())?;
+    store.write(Write::PutSetting { name: ANCHOR_SETTING.to_owned(), value: Some(value) }).await?;
+    Ok(())
+}
+
+/// Says once that the wall clock was set.
+fn warn_of_jump(clock: &SystemClock, told: &mut i64) {
+    let Some(jump) = clock.jump_since_start() else { return };
+    if (jump - *told).abs() >= 1_000 {
+        *told = jump;
+        log::warn!(
+            "the wall clock was set by {jump} ms; nothing ends early or late, and times are told by the old one until a restart"
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 //! Not for production: it keeps everything in maps and copies the whole state around each write, so that a refused
 //! write leaves nothing behind. A simulated crash keeps the [`MemoryDb`] and drops everything else: it is the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -253,8 +253,14 @@ impl Rows for Tables {
     }
 
     fn shift_wake_times(&mut self, by_ms: i64) -> Result<(), DbError> {
+        let shifted = |at: Timestamp| Timestamp(at.0.saturating_add(by_ms));
         for task in self.tasks.values_mut() {
-            task.wake_at = task.wake_at.map(|at| Timestamp(at.0.saturating_add(by_ms)));
+            task.wake_at = task.wake_at.map(shifted);
+        }
+        for attempt in self.attempts.values_mut().filter(|attempt| attempt.state.may_be_alive()) {
+            attempt.quiet_since = attempt.quiet_since.map(shifted);
+            attempt.unchanged_since = attempt.unchanged_since.map(shifted);
+            attempt.watch_until = attempt.watch_until.map(shifted);
         }
         Ok(())
     }
@@ -381,7 +387,13 @@ impl Queries for MemoryDb {
         Ok(active.filter_map(|task| Some((task.clone(), tables.current(task)?))).collect())
     }
 
-    fn lane_heads(&self, now: Timestamp, per_lane: u32, lanes: u32) -> Result<Vec<LaneHead>, DbError> {
+    fn lane_heads(
+        &self,
+        now: Timestamp,
+        per_lane: u32,
+        lanes: u32,
+        except: &BTreeSet<(GeneratorName, AccountId)>,
+    ) -> Result<Vec<LaneHead>, DbError> {
         let tables = self.tables();
         let mut heads: BTreeMap<(GeneratorName, AccountId), Vec<ReadyTask>> = BTreeMap::new();
         let is_ready = |task: &&Task| task.state == TaskState::Pending && task.wake_at.is_none_or(|at| at <= now);
@@ -402,6 +414,7 @@ impl Queries for MemoryDb {
                 LaneHead { generator, account, tasks }
             })
             .collect();
+        heads.retain(|head| !except.contains(&(head.generator.clone(), head.account)));
         heads.sort_by_key(|head| head.tasks.first().map(order));
         heads.truncate(lanes as usize);
         Ok(heads)

@@ -1,6 +1,6 @@
 //! What can be asked, by use case. Each question is bounded: it names a limit, or its answer is small by nature.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -141,8 +141,15 @@ pub trait Queries: Send + Sync + 'static {
     fn next_wake(&self) -> Result<Option<Timestamp>, DbError>;
     /// Every active task with its attempt: what a start must recover.
     fn active(&self) -> Result<Vec<(Task, Attempt)>, DbError>;
-    /// The heads of the lanes that have ready tasks: at most `per_lane` tasks of at most `lanes` lanes, the best heads first.
-    fn lane_heads(&self, now: Timestamp, per_lane: u32, lanes: u32) -> Result<Vec<LaneHead>, DbError>;
+    /// The heads of the lanes that have ready tasks: at most `per_lane` tasks of at most `lanes` lanes, the best heads
+    /// first. Lanes in `except` are left out: they cannot run now, and must not hide those that can.
+    fn lane_heads(
+        &self,
+        now: Timestamp,
+        per_lane: u32,
+        lanes: u32,
+        except: &BTreeSet<(GeneratorName, AccountId)>,
+    ) -> Result<Vec<LaneHead>, DbError>;
     /// When the next delayed pending task becomes ready.
     fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
     /// Jobs at generators now: attempts that may be alive, of active tasks or still watched.

@@ -168,8 +168,8 @@ fn compare(memory: &Side, sqlite: &Side, at: i64) {
         }
         same!(due(moment, 3));
         same!(next_ready(moment));
-        same!(lane_heads(moment, 2, 2));
-        same!(lane_heads(moment, 9, 9));
+        same!(lane_heads(moment, 2, 2, &Default::default()));
+        same!(lane_heads(moment, 9, 9, &Default::default()));
         same!(count_finished_before(moment));
     }
     same!(counts());

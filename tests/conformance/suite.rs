@@ -9,6 +9,7 @@ use contentd::task::{
     AccountId, AttemptState, ContentId, CorrectedState, Event, GeneratorName, Settlement, TaskId, TaskMove, TaskState,
     Timestamp,
 };
+use std::collections::BTreeSet;
 
 use super::common::*;
 
@@ -202,11 +203,11 @@ fn late_messages_change_nothing(mut side: Side) {
     assert_eq!(side.write(about(2)), Err(WriteError::Stale { asked: 2, current: 1 }));
     side.write(about(1)).unwrap();
     let before = side.queries.task(&id(1)).unwrap();
-    let again = side.write(event_of(&id(1), START + 2, Event::Claimed { key: key_of(&id(1), 2) }));
+    let again = side.write(event_of(&id(1), START + 2, Event::Changed { priority: 9 }));
     let refused = WriteError::Refused {
         task_id: id(1),
         state: TaskState::Submitted,
-        refusal: TaskState::Submitted.after(TaskMove::Claimed).unwrap_err().into(),
+        refusal: TaskState::Submitted.after(TaskMove::Changed).unwrap_err().into(),
     };
     assert_eq!(again, Err(refused));
     assert_eq!(side.queries.task(&id(1)).unwrap(), before);
@@ -461,7 +462,7 @@ fn lanes_show_the_best_heads(mut side: Side) {
         side.submit(vec![new(asked)]);
     }
     let heads = |at, per_lane, lanes| {
-        let heads = side.queries.lane_heads(Timestamp(at), per_lane, lanes).unwrap();
+        let heads = side.queries.lane_heads(Timestamp(at), per_lane, lanes, &BTreeSet::new()).unwrap();
         let shown = heads.iter().map(|head| {
             let tasks: Vec<String> =
                 head.tasks.iter().map(|task| task.id.as_str()[5..].parse::<u32>().unwrap().to_string()).collect();
@@ -479,7 +480,7 @@ fn lanes_show_the_best_heads(mut side: Side) {
         side.change(&id(n), START + 100, Event::CancelRequested);
     }
     assert_eq!(
-        side.queries.lane_heads(Timestamp(START), 1, 1).unwrap()[0].account,
+        side.queries.lane_heads(Timestamp(START), 1, 1, &BTreeSet::new()).unwrap()[0].account,
         accounts[2],
         "an empty lane is none"
     );

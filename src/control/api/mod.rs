@@ -117,7 +117,7 @@ pub trait Backend: Send + Sync + 'static {
     fn content_list(&self, peer: Peer, query: ContentQuery) -> Answer<ContentsReply>;
     /// One content record.
     fn content_get(&self, peer: Peer, content_id: ContentId) -> Answer<ContentReply>;
-    /// Approves (`true`) or rejects; `expected_hash` names what was looked at.
+    /// Approves (`true`) or rejects; `content_hash` names what was looked at.
     fn content_review(&self, peer: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply>;
     /// The publish pool in the order of going out.
     fn pool_list(&self, peer: Peer, query: PoolQuery) -> Answer<PoolReply>;

@@ -36,10 +36,15 @@ pub fn optional<T>(result: QueryResult<T>) -> Result<Option<T>, DbError> {
     result.optional().map_err(db_error)
 }
 
+/// Lets every statement wait for a lock instead of failing at once.
+pub fn wait_for_locks(connection: &mut SqliteConnection) -> QueryResult<()> {
+    connection.batch_execute(&format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}"))
+}
+
 /// Sets up the writing connection.
 pub fn prepare_writer(connection: &mut SqliteConnection) -> QueryResult<()> {
     // One statement a call, in this order: the wait must hold before the journal's mode changes.
-    connection.batch_execute(&format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}"))?;
+    wait_for_locks(connection)?;
     connection.batch_execute("PRAGMA journal_mode = WAL")?;
     connection.batch_execute("PRAGMA synchronous = FULL")?;
     connection.batch_execute("PRAGMA foreign_keys = ON")?;
@@ -53,7 +58,7 @@ pub struct ReaderSetup;
 impl CustomizeConnection<SqliteConnection, PoolError> for ReaderSetup {
     fn on_acquire(&self, connection: &mut SqliteConnection) -> Result<(), PoolError> {
         let set_up = |connection: &mut SqliteConnection| {
-            connection.batch_execute(&format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}"))?;
+            wait_for_locks(connection)?;
             connection.batch_execute("PRAGMA trusted_schema = OFF")?;
             connection.batch_execute("PRAGMA query_only = ON")
         };

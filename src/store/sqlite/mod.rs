@@ -178,6 +178,8 @@ fn read_only_uri(path: &Path) -> String {
 
 fn refuse_what_is_not_ours(path: &Path) -> Result<(), OpenError> {
     let mut connection = SqliteConnection::establish(&read_only_uri(path)).map_err(failed_as(path))?;
+    // The last connection of an owner that ended just now may still fold its log into the file.
+    connection::wait_for_locks(&mut connection).map_err(failed_as(path))?;
     let look = migrate::look(&mut connection).map_err(failed_as(path))?;
     let path = path.to_path_buf();
     match look {

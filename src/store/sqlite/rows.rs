@@ -225,6 +225,21 @@ impl Rows for SqliteRows<'_> {
             .sql(" END");
         let rows = tasks::table.filter(tasks::wake_at.is_not_null());
         diesel::update(rows).set(tasks::wake_at.eq(shifted)).execute(self.connection).map_err(db_error)?;
+        self.shift_attempts(by_ms)
+    }
+}
+
+/// What attempts are measured by. A sum that overflows is a real number in SQLite; `min` and `max` bring it back.
+const SHIFT_ATTEMPTS: &str = "UPDATE attempts SET \
+     quiet_since = min(max(quiet_since + ?1, -9223372036854775808), 9223372036854775807), \
+     unchanged_since = min(max(unchanged_since + ?1, -9223372036854775808), 9223372036854775807), \
+     watch_until = min(max(watch_until + ?1, -9223372036854775808), 9223372036854775807) \
+     WHERE state IN ('intended', 'accepted', 'unknown')";
+
+impl SqliteRows<'_> {
+    fn shift_attempts(&mut self, by_ms: i64) -> Result<(), DbError> {
+        let shift = diesel::sql_query(SHIFT_ATTEMPTS).bind::<BigInt, _>(by_ms);
+        shift.execute(self.connection).map_err(db_error)?;
         Ok(())
     }
 }

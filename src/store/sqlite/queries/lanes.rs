@@ -6,7 +6,7 @@
 //! priority; nobody keeps their order otherwise, and nobody starves, because the first of them leave.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -84,8 +84,14 @@ fn all_lanes(connection: &mut SqliteConnection) -> Result<Vec<Lane>, DbError> {
 }
 
 /// The lanes with the best heads.
-fn best_lanes(connection: &mut SqliteConnection, now: Timestamp, limit: usize) -> Result<Vec<Lane>, DbError> {
-    let all = all_lanes(connection)?;
+fn best_lanes(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    limit: usize,
+    except: &BTreeSet<Lane>,
+) -> Result<Vec<Lane>, DbError> {
+    let mut all = all_lanes(connection)?;
+    all.retain(|lane| !except.contains(lane));
     if all.len() <= limit {
         return Ok(all);
     }
@@ -97,7 +103,7 @@ fn best_lanes(connection: &mut SqliteConnection, now: Timestamp, limit: usize) -
         let head = best.entry((row.generator, row.account_id)).or_insert(turn);
         *head = turn.min(*head);
     }
-    let mut lanes: Vec<(Lane, Turn)> = best.into_iter().collect();
+    let mut lanes: Vec<(Lane, Turn)> = best.into_iter().filter(|(lane, _)| !except.contains(lane)).collect();
     lanes.sort_by_key(|(_, turn)| *turn);
     Ok(lanes.into_iter().take(limit).map(|(lane, _)| lane).collect())
 }
@@ -143,9 +149,10 @@ pub fn heads(
     now: Timestamp,
     per_lane: u32,
     lanes: u32,
+    except: &BTreeSet<Lane>,
 ) -> Result<Vec<LaneHead>, DbError> {
     let mut heads = Vec::new();
-    for lane in best_lanes(connection, now, lanes as usize)? {
+    for lane in best_lanes(connection, now, lanes as usize, except)? {
         let tasks = ready_of(connection, &lane, now, per_lane.into())?;
         if !tasks.is_empty() {
             heads.push(LaneHead { generator: GeneratorName(lane.0), account: AccountId(lane.1), tasks });
@@ -166,7 +173,7 @@ pub fn pending(connection: &mut SqliteConnection, now: Timestamp, page: Page) ->
     let limit = i64::from(page.offset) + i64::from(page.limit);
     let mut ready = Vec::new();
     // No more lanes than tasks can be on the page, and the best of them are on the lanes with the best heads.
-    for lane in best_lanes(connection, now, needed)? {
+    for lane in best_lanes(connection, now, needed, &BTreeSet::new())? {
         ready.extend(ready_of(connection, &lane, now, limit)?);
     }
     ready.sort_by_key(turn);

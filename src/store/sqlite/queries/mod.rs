@@ -14,7 +14,7 @@ mod lanes;
 mod numbers;
 mod tasks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -105,8 +105,15 @@ impl Queries for SqliteQueries {
         agenda::active(&mut *self.connection()?)
     }
 
-    fn lane_heads(&self, now: Timestamp, per_lane: u32, lanes: u32) -> Result<Vec<LaneHead>, DbError> {
-        self.snapshot(|connection| lanes::heads(connection, now, per_lane, lanes))
+    fn lane_heads(
+        &self,
+        now: Timestamp,
+        per_lane: u32,
+        lanes: u32,
+        except: &BTreeSet<(GeneratorName, AccountId)>,
+    ) -> Result<Vec<LaneHead>, DbError> {
+        let except = except.iter().map(|(generator, account)| (generator.0.clone(), account.0)).collect();
+        self.snapshot(|connection| lanes::heads(connection, now, per_lane, lanes, &except))
     }
 
     fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {

@@ -1,0 +1,531 @@
+//! What may be typed. Plain declarations; what the values mean is judged where the daemon judges it too.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// How answers are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// For people: aligned, in local time.
+    Table,
+    /// For programs: JSON alone on standard output.
+    Json,
+    /// For spreadsheets; text that a spreadsheet would take for a formula gets an apostrophe in front.
+    Csv,
+}
+
+/// Controls contentd over its socket.
+#[derive(Debug, Parser)]
+#[command(name = "contentctl", version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 4 timed out, 5 a waited-for task ended \
+                        otherwise than completed."
+)]
+pub struct Args {
+    /// The daemon's socket [default: /run/contentd/contentd.sock, then your own]
+    #[arg(long, global = true, env = "CONTENTD_SOCKET", value_name = "PATH", hide_env_values = true)]
+    pub socket: Option<PathBuf>,
+    /// How answers are printed
+    #[arg(long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: Format,
+    /// For how long submit and wait are repeated while the daemon restarts
+    #[arg(long, global = true, default_value = "10s", value_name = "TIME")]
+    pub retry_for: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Submit a task, or a file of tasks (all or nothing)
+    Submit(Box<SubmitArgs>),
+    /// How the daemon stands, or tasks and why they wait
+    Status(StatusArgs),
+    /// Everything about a task: attempts, the generator's raw output
+    Show(TaskArg),
+    /// What happened to a task, when, why and by whom
+    History(TaskArg),
+    /// Tasks, newest first
+    List(ListArgs),
+    /// The piece of a completed task
+    Result(ResultArgs),
+    /// Cancel tasks, and their jobs at the generator
+    Cancel(CancelArgs),
+    /// Start final tasks again
+    Retry(RetryArgs),
+    /// Correct a task's state by hand
+    Correct(CorrectArgs),
+    /// Decide a held task
+    Settle(SettleArgs),
+    /// Change a waiting task
+    Set(SetArgs),
+    /// Delete tasks that finished long ago
+    Cleanup(CleanupArgs),
+    /// Statistics
+    Stats(StatsArgs),
+    /// Wait until tasks have ended
+    Wait(WaitArgs),
+    /// Follow every change
+    Watch(WatchArgs),
+    /// Ask the generator about a task now, or about everything in flight
+    Poll(PollArgs),
+    /// Pending tasks in the order of running
+    Queue(PageArgs),
+    /// Each worker's state
+    Workers,
+    /// Start no new jobs, of everything, a generator or an account
+    Pause(PauseArgs),
+    /// Start new jobs again
+    Resume(PauseArgs),
+    /// Accounts: whom content is written for
+    #[command(subcommand)]
+    Account(AccountVerb),
+    /// Content records: pieces and their review
+    #[command(subcommand)]
+    Content(ContentVerb),
+    /// The publish pool
+    #[command(subcommand)]
+    Pool(PoolVerb),
+    /// The effective configuration, without secrets
+    Config,
+    /// Call a method with raw JSON
+    Call(CallArgs),
+    /// Whether the daemon answers
+    Ping,
+    /// Let the daemon end what it is at, and exit
+    Drain,
+    /// The versions of contentctl and the daemon
+    Version,
+    /// Let the daemon read its configuration again
+    Reload,
+}
+
+/// What to write.
+#[derive(Debug, ClapArgs)]
+pub struct SubmitArgs {
+    /// For whom: number or name
+    #[arg(long, short, required_unless_present = "file", allow_hyphen_values = true)]
+    pub account: Option<String>,
+    /// About what
+    #[arg(long, short, required_unless_present = "file", allow_hyphen_values = true)]
+    pub topic: Option<String>,
+    /// Instructions to the generator
+    #[arg(long, allow_hyphen_values = true)]
+    pub requirements: Option<String>,
+    /// Words that must occur, with commas between
+    #[arg(long, allow_hyphen_values = true)]
+    pub keywords: Option<String>,
+    /// A shelf for the piece
+    #[arg(long, allow_hyphen_values = true)]
+    pub category: Option<String>,
+    /// Its tone
+    #[arg(long, allow_hyphen_values = true)]
+    pub tone: Option<String>,
+    /// 1 to 10; 10 runs first
+    #[arg(long, allow_hyphen_values = true)]
+    pub priority: Option<i64>,
+    /// Of each attempt: 30m, or seconds
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub time_limit: Option<String>,
+    /// Retries that may be spent
+    #[arg(long, allow_hyphen_values = true, value_name = "N")]
+    pub max_retries: Option<i64>,
+    /// The piece waits for a review
+    #[arg(long, conflicts_with = "auto_approve")]
+    pub no_auto_approve: bool,
+    /// The piece is approved when it comes
+    #[arg(long)]
+    pub auto_approve: bool,
+    /// Which generator
+    #[arg(long, allow_hyphen_values = true)]
+    pub generator: Option<String>,
+    /// Your own key: the same key submits the same task once
+    #[arg(long, allow_hyphen_values = true, conflicts_with = "file")]
+    pub key: Option<String>,
+    /// Not before so long from now: 10m, or seconds
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub delay: Option<String>,
+    /// Tasks to submit together: F.jsonl, F.csv, or - for standard input; other options fill in what an entry leaves out
+    #[arg(long, short, value_name = "FILE", conflicts_with = "topic")]
+    pub file: Option<PathBuf>,
+    /// Check everything and submit nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Tasks, or none for the daemon.
+#[derive(Debug, ClapArgs)]
+pub struct StatusArgs {
+    /// Ids or the beginnings of ids
+    #[arg(value_name = "ID")]
+    pub tasks: Vec<String>,
+}
+
+/// One task.
+#[derive(Debug, ClapArgs)]
+pub struct TaskArg {
+    /// Its id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub task: String,
+}
+
+/// Which tasks.
+#[derive(Debug, ClapArgs)]
+pub struct FilterArgs {
+    /// States with commas between; also running, unfinished, finished, overdue
+    #[arg(long, value_name = "STATES", value_delimiter = ',')]
+    pub state: Vec<String>,
+    /// Of this account: number or name
+    #[arg(long, allow_hyphen_values = true)]
+    pub account: Option<String>,
+    /// At this generator
+    #[arg(long, allow_hyphen_values = true)]
+    pub generator: Option<String>,
+    /// Submitted since: 24h, 2026-01-31, or a whole time
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Whose error contains this text
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub error: Option<String>,
+}
+
+/// Which part of a list.
+#[derive(Debug, ClapArgs)]
+pub struct PageArgs {
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub limit: u32,
+    /// After so many
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub offset: u32,
+}
+
+/// Tasks, newest first.
+#[derive(Debug, ClapArgs)]
+pub struct ListArgs {
+    /// Which tasks.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Which part.
+    #[command(flatten)]
+    pub page: PageArgs,
+    /// Only what was submitted before this task
+    #[arg(long, value_name = "ID")]
+    pub before: Option<String>,
+}
+
+/// How a piece is printed.
+#[derive(Debug, ClapArgs)]
+pub struct ResultArgs {
+    /// The task's id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub task: String,
+    /// How.
+    #[command(flatten)]
+    pub piece: PieceArgs,
+}
+
+/// How a piece is printed.
+#[derive(Debug, ClapArgs)]
+pub struct PieceArgs {
+    /// Print its HTML
+    #[arg(long, conflicts_with = "raw")]
+    pub html: bool,
+    /// Print its text byte for byte, control characters too
+    #[arg(long)]
+    pub raw: bool,
+}
+
+/// Tasks to cancel.
+#[derive(Debug, ClapArgs)]
+pub struct CancelArgs {
+    /// Ids or the beginnings of ids; or a filter
+    #[arg(value_name = "ID")]
+    pub tasks: Vec<String>,
+    /// All that fit.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Tasks to start again.
+#[derive(Debug, ClapArgs)]
+pub struct RetryArgs {
+    /// Ids or the beginnings of ids; or a filter
+    #[arg(value_name = "ID")]
+    pub tasks: Vec<String>,
+    /// All that fit.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Count retries from 0 again
+    #[arg(long)]
+    pub reset_count: bool,
+    /// Give up a job that may be alive at the generator (by id only)
+    #[arg(long, requires = "reason")]
+    pub abandon: bool,
+    /// Why it is given up
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub reason: Option<String>,
+}
+
+/// A correction.
+#[derive(Debug, ClapArgs)]
+pub struct CorrectArgs {
+    /// The task's id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub task: String,
+    /// pending, failed, timeout or cancelled
+    #[arg(long)]
+    pub state: String,
+    /// Why; goes into the history
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub reason: String,
+    /// Give up a job that may be alive at the generator
+    #[arg(long)]
+    pub abandon: bool,
+}
+
+/// A decision on a held task.
+#[derive(Debug, ClapArgs)]
+#[command(group = clap::ArgGroup::new("decision").required(true).args(["adopt", "absent", "fail"]))]
+pub struct SettleArgs {
+    /// The task's id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub task: String,
+    /// This is its job at the generator
+    #[arg(long, value_name = "REF", allow_hyphen_values = true)]
+    pub adopt: Option<String>,
+    /// The generator has no job of it: it is submitted again
+    #[arg(long)]
+    pub absent: bool,
+    /// Give it up
+    #[arg(long, requires = "reason")]
+    pub fail: bool,
+    /// Why
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub reason: Option<String>,
+}
+
+/// A change of a waiting task.
+#[derive(Debug, ClapArgs)]
+pub struct SetArgs {
+    /// The task's id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub task: String,
+    /// 1 to 10; 10 runs first
+    #[arg(long, allow_hyphen_values = true)]
+    pub priority: i64,
+}
+
+/// A cleanup.
+#[derive(Debug, ClapArgs)]
+pub struct CleanupArgs {
+    /// Finished more than so many days ago
+    #[arg(long, default_value_t = 7, allow_hyphen_values = true, value_name = "N")]
+    pub days: i64,
+    /// Count only
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Statistics of what.
+#[derive(Debug, ClapArgs)]
+pub struct StatsArgs {
+    /// 24h, 2026-01-31, or a whole time
+    #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Of this account: number or name
+    #[arg(long, allow_hyphen_values = true)]
+    pub account: Option<String>,
+    /// At this generator
+    #[arg(long, allow_hyphen_values = true)]
+    pub generator: Option<String>,
+}
+
+/// What to wait for.
+#[derive(Debug, ClapArgs)]
+pub struct WaitArgs {
+    /// Ids or the beginnings of ids
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub tasks: Vec<String>,
+    /// Until no task is unfinished (held ones are not waited for)
+    #[arg(long)]
+    pub all: bool,
+    /// At most so long: 10m, or seconds; then exit 4
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub timeout: Option<String>,
+}
+
+/// What to follow.
+#[derive(Debug, ClapArgs)]
+pub struct WatchArgs {
+    /// Only these: ids or the beginnings of ids
+    #[arg(value_name = "ID")]
+    pub tasks: Vec<String>,
+    /// Only of this account: number or name
+    #[arg(long, allow_hyphen_values = true)]
+    pub account: Option<String>,
+    /// Only at this generator
+    #[arg(long, allow_hyphen_values = true)]
+    pub generator: Option<String>,
+}
+
+/// What to ask about.
+#[derive(Debug, ClapArgs)]
+pub struct PollArgs {
+    /// The task's id, or the beginning of it
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub task: Option<String>,
+    /// Everything in flight
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What to pause or resume.
+#[derive(Debug, ClapArgs)]
+pub struct PauseArgs {
+    /// Only this generator
+    #[arg(long, allow_hyphen_values = true)]
+    pub generator: Option<String>,
+    /// Only this account: number or name
+    #[arg(long, allow_hyphen_values = true)]
+    pub account: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub reason: Option<String>,
+}
+
+/// What to do with accounts.
+#[derive(Debug, Subcommand)]
+pub enum AccountVerb {
+    /// Add an account
+    Add {
+        /// Its name, unique
+        #[arg(long, allow_hyphen_values = true)]
+        name: String,
+        /// What another system calls it
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+        external_id: Option<String>,
+    },
+    /// Every account
+    List,
+    /// One account
+    Show {
+        /// Number or name
+        account: String,
+    },
+}
+
+/// What to do with content records.
+#[derive(Debug, Subcommand)]
+pub enum ContentVerb {
+    /// Records, newest first
+    List {
+        /// Of this account: number or name
+        #[arg(long, allow_hyphen_values = true)]
+        account: Option<String>,
+        /// pending_review, approved or rejected
+        #[arg(long, visible_alias = "review-status", value_name = "STATE")]
+        review: Option<String>,
+        /// Of this task
+        #[arg(long, value_name = "ID")]
+        task: Option<String>,
+        /// Which part.
+        #[command(flatten)]
+        page: PageArgs,
+        /// Only records with a smaller number
+        #[arg(long, value_name = "ID")]
+        before: Option<i64>,
+    },
+    /// A record; as a table its piece as text
+    Show {
+        /// Its number
+        #[arg(value_name = "ID")]
+        content_id: i64,
+        /// How.
+        #[command(flatten)]
+        piece: PieceArgs,
+    },
+    /// Approve a piece and pool it
+    Approve(ReviewArgs),
+    /// Reject a piece
+    Reject(ReviewArgs),
+}
+
+/// A review.
+#[derive(Debug, ClapArgs)]
+pub struct ReviewArgs {
+    /// The record's number
+    #[arg(value_name = "ID")]
+    pub content_id: i64,
+    /// The hash of what you looked at; another one is refused
+    #[arg(long)]
+    pub hash: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub reason: Option<String>,
+}
+
+/// What to do with the pool.
+#[derive(Debug, Subcommand)]
+pub enum PoolVerb {
+    /// Entries in the order of going out
+    List {
+        /// Of this account: number or name
+        #[arg(long, allow_hyphen_values = true)]
+        account: Option<String>,
+        /// pending, publishing, published, failed or removed
+        #[arg(long)]
+        status: Option<String>,
+        /// Which part.
+        #[command(flatten)]
+        page: PageArgs,
+        /// Only entries with a smaller number
+        #[arg(long, value_name = "ID")]
+        before: Option<i64>,
+    },
+}
+
+/// A raw call.
+#[derive(Debug, ClapArgs)]
+pub struct CallArgs {
+    /// For example io.contentd.Tasks.Status
+    pub method: String,
+    /// For example '{"task": "task-…"}'
+    #[arg(default_value = "{}")]
+    pub parameters: String,
+    /// Take several replies, one a line
+    #[arg(long)]
+    pub more: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_declarations_fit_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn values_may_begin_with_a_hyphen_and_states_take_commas() {
+        let args = Args::try_parse_from(["contentctl", "submit", "-a", "-x", "--topic", "--force", "--tone", "-"]);
+        let Some(Verb::Submit(submit)) = args.expect("it parses").verb else { panic!("a submit") };
+        assert_eq!((submit.account.as_deref(), submit.topic.as_deref()), (Some("-x"), Some("--force")));
+        let args = Args::try_parse_from(["contentctl", "list", "--state", "failed,running", "--output", "json"]);
+        let args = args.expect("it parses");
+        assert_eq!(args.output, Format::Json);
+        let Some(Verb::List(list)) = args.verb else { panic!("a list") };
+        assert_eq!(list.filter.state, ["failed", "running"]);
+    }
+}

@@ -1,0 +1,333 @@
+//! Batch files: JSON objects, one a line, or CSV with a heading. Every fault of the whole file is told at once, as
+//! `file:line: field: fault`, before anything is sent.
+//!
+//! Fields are the options of `submit` with underscores. The surprise: an empty cell of a CSV is a field left out, because
+//! a spreadsheet cannot say it otherwise.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::control::api::Submission;
+use crate::control::values::TextOrNumber;
+
+/// Every field of an entry.
+pub const FIELDS: &[&str] = &[
+    "account",
+    "topic",
+    "requirements",
+    "keywords",
+    "category",
+    "tone",
+    "priority",
+    "time_limit",
+    "max_retries",
+    "auto_approve",
+    "generator",
+    "key",
+    "delay",
+];
+
+/// The entries of a file, or all its faults.
+pub type Parsed = Result<Vec<Submission>, Vec<String>>;
+
+/// Reads a file's contents. `defaults` fills in what an entry leaves out.
+pub fn parse(name: &str, contents: &[u8], defaults: &Submission) -> Parsed {
+    let contents = contents.strip_prefix(b"\xef\xbb\xbf").unwrap_or(contents);
+    let mut reader = Reader { name, defaults, entries: Vec::new(), faults: Vec::new(), keys: BTreeMap::new() };
+    if is_csv(name, contents) {
+        reader.read_csv(contents);
+    } else {
+        reader.read_json_lines(contents);
+    }
+    if reader.faults.is_empty() && reader.entries.is_empty() {
+        reader.faults.push(format!("{name}: there is no task in it"));
+    }
+    if reader.faults.is_empty() { Ok(reader.entries) } else { Err(reader.faults) }
+}
+
+/// By the name's ending; without one, by the first character.
+fn is_csv(name: &str, contents: &[u8]) -> bool {
+    match Path::new(name).extension().and_then(|extension| extension.to_str()) {
+        Some(extension) if extension.eq_ignore_ascii_case("csv") => true,
+        Some(extension) if ["jsonl", "ndjson", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known)) => {
+            false
+        }
+        _ => !contents.trim_ascii_start().starts_with(b"{"),
+    }
+}
+
+struct Reader<'a> {
+    name: &'a str,
+    defaults: &'a Submission,
+    entries: Vec<Submission>,
+    faults: Vec<String>,
+    /// On which line each key was used.
+    keys: BTreeMap<String, u64>,
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, line: u64, text: impl std::fmt::Display) {
+        self.faults.push(format!("{}:{line}: {text}", self.name));
+    }
+
+    fn read_json_lines(&mut self, contents: &[u8]) {
+        for (index, bytes) in contents.split(|byte| *byte == b'\n').enumerate() {
+            let line = index as u64 + 1;
+            if bytes.trim_ascii().is_empty() {
+                continue;
+            }
+            match serde_json::from_slice::<Value>(bytes) {
+                Ok(Value::Object(fields)) => self.entry(line, &fields),
+                Ok(_) => self.fault(line, "a JSON object is expected, one a line"),
+                Err(error) => self.fault(line, format!("column {}: no JSON object: {error}", error.column())),
+            }
+        }
+    }
+
+    fn read_csv(&mut self, contents: &[u8]) {
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(contents);
+        let heading = match reader.headers() {
+            Ok(heading) => heading.clone(),
+            Err(error) => return self.fault(1, format!("no CSV heading: {error}")),
+        };
+        let unknown: Vec<&str> = heading.iter().filter(|field| !FIELDS.contains(field)).collect();
+        if !unknown.is_empty() {
+            return self.fault(1, format!("{}: no such field; these are: {}", unknown.join(", "), FIELDS.join(", ")));
+        }
+        for record in reader.records() {
+            match record {
+                Ok(record) => {
+                    let line = record.position().map_or(0, csv::Position::line);
+                    let cells = heading.iter().zip(record.iter()).filter(|(_, cell)| !cell.trim().is_empty());
+                    let fields =
+                        cells.map(|(field, cell)| (field.to_owned(), Value::String(cell.to_owned()))).collect();
+                    self.entry(line, &fields);
+                }
+                Err(error) => {
+                    let line = error.position().map_or(0, csv::Position::line);
+                    self.fault(line, error.kind_text());
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, line: u64, fields: &Map<String, Value>) {
+        let mut faults = Vec::new();
+        for field in fields.keys().filter(|field| !FIELDS.contains(&field.as_str())) {
+            faults.push(format!("{field}: no such field; these are: {}", FIELDS.join(", ")));
+        }
+        let submission = Fields { fields, faults: &mut faults }.submission(self.defaults);
+        if let Err(more) = submission.check(None) {
+            let is_told = |field: &str| faults.iter().any(|fault| fault.starts_with(&format!("{field}:")));
+            let more: Vec<String> = more
+                .iter()
+                .filter(|fault| !is_told(&fault.field))
+                .map(|fault| format!("{}: {:?} cannot be taken: {}", fault.field, fault.value, fault.cure))
+                .collect();
+            faults.extend(more);
+        }
+        if let Some(key) = &submission.key
+            && let Some(first) = self.keys.insert(key.clone(), line)
+        {
+            faults.push(format!("key: {key:?} is on line {first} already"));
+        }
+        for fault in &faults {
+            self.fault(line, fault);
+        }
+        self.entries.push(submission);
+    }
+}
+
+trait KindText {
+    fn kind_text(&self) -> String;
+}
+
+impl KindText for csv::Error {
+    /// What is wrong, without the position that the line says already.
+    fn kind_text(&self) -> String {
+        match self.kind() {
+            csv::ErrorKind::Utf8 { .. } => "the text is not UTF-8".to_owned(),
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                format!("{len} cells, and the heading has {expected_len}")
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// Reads one entry's fields, each by itself, so that one fault hides no other.
+struct Fields<'a> {
+    fields: &'a Map<String, Value>,
+    faults: &'a mut Vec<String>,
+}
+
+impl Fields<'_> {
+    fn submission(mut self, defaults: &Submission) -> Submission {
+        Submission {
+            account: self.text_or_number("account").unwrap_or_else(|| defaults.account.clone()),
+            topic: self.text("topic").unwrap_or_else(|| defaults.topic.clone()),
+            requirements: self.text("requirements").or_else(|| defaults.requirements.clone()),
+            keywords: self.keywords().or_else(|| defaults.keywords.clone()),
+            category: self.text("category").or_else(|| defaults.category.clone()),
+            tone: self.text("tone").or_else(|| defaults.tone.clone()),
+            priority: self.number("priority").or(defaults.priority),
+            time_limit: self.text_or_number("time_limit").or_else(|| defaults.time_limit.clone()),
+            max_retries: self.number("max_retries").or(defaults.max_retries),
+            auto_approve: self.truth("auto_approve").or(defaults.auto_approve),
+            generator: self.text("generator").or_else(|| defaults.generator.clone()),
+            key: self.text("key"),
+            delay: self.text_or_number("delay").or_else(|| defaults.delay.clone()),
+        }
+    }
+
+    fn get(&self, field: &str) -> Option<&Value> {
+        self.fields.get(field).filter(|value| !value.is_null())
+    }
+
+    fn wrong(&mut self, field: &str, expected: &str) {
+        let value = self.fields.get(field).map(Value::to_string).unwrap_or_default();
+        let shown: String = value.chars().take(80).collect();
+        self.faults.push(format!("{field}: {shown} is not {expected}"));
+    }
+
+    fn text(&mut self, field: &str) -> Option<String> {
+        match self.get(field)? {
+            Value::String(text) => Some(text.clone()),
+            _ => {
+                self.wrong(field, "a string");
+                None
+            }
+        }
+    }
+
+    fn text_or_number(&mut self, field: &str) -> Option<TextOrNumber> {
+        match self.get(field)? {
+            Value::String(text) => Some(TextOrNumber(text.clone())),
+            Value::Number(number) if number.is_i64() || number.is_u64() => Some(TextOrNumber(number.to_string())),
+            _ => {
+                self.wrong(field, "a string or a whole number");
+                None
+            }
+        }
+    }
+
+    fn number(&mut self, field: &str) -> Option<i64> {
+        let number = match self.get(field)? {
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        if number.is_none() {
+            self.wrong(field, "a whole number");
+        }
+        number
+    }
+
+    fn truth(&mut self, field: &str) -> Option<bool> {
+        let truth = match self.get(field)? {
+            Value::Bool(truth) => Some(*truth),
+            Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+                "true" | "yes" | "1" => Some(true),
+                "false" | "no" | "0" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        };
+        if truth.is_none() {
+            self.wrong(field, "true or false");
+        }
+        truth
+    }
+
+    fn keywords(&mut self) -> Option<Vec<String>> {
+        match self.get("keywords")? {
+            Value::String(text) => Some(split_keywords(text)),
+            Value::Array(items) if items.iter().all(Value::is_string) => {
+                Some(items.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+            }
+            _ => {
+                self.wrong("keywords", "an array of strings, or a string with commas");
+                None
+            }
+        }
+    }
+}
+
+/// Keywords with commas between; the Chinese comma is one too.
+pub fn split_keywords(text: &str) -> Vec<String> {
+    text.split([',', '，']).map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn faults(name: &str, contents: &str) -> Vec<String> {
+        parse(name, contents.as_bytes(), &Submission::default()).expect_err("it has faults")
+    }
+
+    #[test]
+    fn json_lines_and_csv_say_the_same() {
+        let lines = "{\"account\": 7, \"topic\": \"人工智能\", \"keywords\": [\"a\", \"b\"], \"priority\": 9}\n\n\
+                     {\"account\": \"blog\", \"topic\": \"t\", \"auto_approve\": false}\n";
+        let table = "\u{feff}account,topic,keywords,priority,auto_approve\r\n7,人工智能,\"a,b\",9,\r\nblog,t,,,no\r\n";
+        let from_lines = parse("f.jsonl", lines.as_bytes(), &Submission::default()).expect("right");
+        let from_table = parse("f.csv", table.as_bytes(), &Submission::default()).expect("right");
+        assert_eq!(from_lines, from_table);
+        assert_eq!(parse("-", lines.as_bytes(), &Submission::default()), Ok(from_lines.clone()));
+        assert_eq!(parse("-", table.as_bytes(), &Submission::default()), Ok(from_lines));
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_line_and_field() {
+        let told = faults(
+            "f.jsonl",
+            "{\"account\": 1, \"topic\": \"\", \"priority\": 11, \"prio\": 1}\n[1]\n{\"account\":\n\
+             {\"topic\": \"t\", \"time_limit\": \"soon\", \"keywords\": 5, \"account\": true}\n",
+        );
+        let beginnings = [
+            "f.jsonl:1: prio: ",
+            "f.jsonl:1: topic: ",
+            "f.jsonl:1: priority: \"11\"",
+            "f.jsonl:2: ",
+            "f.jsonl:3: ",
+            "f.jsonl:4: account: true is not",
+            "f.jsonl:4: keywords: 5 is not",
+            "f.jsonl:4: time_limit: \"soon\"",
+        ];
+        assert_eq!(told.len(), beginnings.len(), "{told:#?}");
+        for (fault, beginning) in told.iter().zip(beginnings) {
+            assert!(fault.starts_with(beginning), "{fault} / {beginning}");
+        }
+    }
+
+    #[test]
+    fn faults_of_a_csv_have_the_line_of_the_file() {
+        let told = faults("f.csv", "account,topic,priority\n1,\"two\nlines\",5\n1,t,high\n1,t\n");
+        assert_eq!(told.len(), 2, "{told:#?}");
+        assert!(told[0].starts_with("f.csv:4: priority: \"high\" is not a whole number"), "{told:#?}");
+        assert!(told[1].starts_with("f.csv:5: 2 cells"), "{told:#?}");
+        assert!(faults("f.csv", "account,title\n")[0].starts_with("f.csv:1: title: no such field"));
+        assert!(faults("f.csv", "")[0].contains("there is no task"));
+        let twice = faults("f.csv", "account,topic,key\n1,t,k\n1,u,k\n");
+        assert_eq!(twice, ["f.csv:3: key: \"k\" is on line 2 already"]);
+    }
+
+    #[test]
+    fn options_fill_in_what_an_entry_leaves_out() {
+        let defaults = Submission { account: "blog".into(), priority: Some(9), ..Submission::default() };
+        let entries = parse("f.csv", b"topic,priority\na,\nb,2\n", &defaults).expect("right");
+        assert_eq!(entries[0].account.as_str(), "blog");
+        assert_eq!((entries[0].priority, entries[1].priority), (Some(9), Some(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_panics(contents in proptest::collection::vec(any::<u8>(), 0..400), csv in any::<bool>()) {
+            let _ = parse(if csv { "f.csv" } else { "f.jsonl" }, &contents, &Submission::default());
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The verbs on the daemon and on accounts.
+
+use std::ops::ControlFlow;
+
+use serde_json::{Value, json};
+
+use super::Session;
+use super::args::{AccountVerb, CallArgs, PauseArgs};
+use super::failure::Failure;
+use super::output::{Column, fixed, flexible};
+use super::text::{safe, safe_lines};
+use crate::control::api::{
+    AccountAddParams, AccountParams, AccountReply, AccountsReply, ConfigReply, DrainReply, NoParams, PauseParams,
+    PauseView, PausesReply, PingReply, ReloadReply, StatusReply, VersionReply, WorkersReply,
+};
+use crate::control::client::ClientError;
+use crate::control::values::TextOrNumber;
+
+const GENERATOR_COLUMNS: &[Column] = &[
+    fixed("GENERATOR", "name"),
+    fixed("AVAILABLE", "is_available"),
+    fixed("BREAKER", "breaker"),
+    fixed("JOBS", "in_flight"),
+    fixed("MOST", "max_in_flight"),
+    flexible("WHY", "breaker_reason"),
+    flexible("FAULTS", "faults"),
+];
+const PAUSE_COLUMNS: &[Column] = &[
+    flexible("GENERATOR", "generator"),
+    fixed("ACCOUNT", "account_id"),
+    fixed("SINCE", "since"),
+    flexible("WHO", "who"),
+    flexible("REASON", "reason"),
+];
+const WORKER_COLUMNS: &[Column] = &[
+    fixed("WORKER", "worker_id"),
+    fixed("STATE", "state"),
+    fixed("TASK", "task_id"),
+    fixed("SINCE", "since"),
+    fixed("PROCESSED", "processed"),
+    fixed("RESTARTS", "restarts"),
+];
+const ACCOUNT_FIELDS: &[&str] = &["account_id", "name", "external_id", "is_enabled", "created_at"];
+const ACCOUNT_COLUMNS: &[Column] = &[
+    fixed("ID", "account_id"),
+    flexible("NAME", "name"),
+    flexible("EXTERNAL ID", "external_id"),
+    fixed("ENABLED", "is_enabled"),
+    fixed("CREATED", "created_at"),
+];
+
+/// `contentctl status` without a task.
+pub fn status(session: &Session) -> Result<(), Failure> {
+    let reply: StatusReply = session.call("io.contentd.Daemon.GetStatus", &NoParams {})?;
+    let fields = ["state", "version", "pid", "started_at", "tasks", "generators", "pauses"];
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply, &fields);
+    }
+    session.printer.record(&reply, &fields[..5])?;
+    session.printer.text("")?;
+    session.printer.rows(&reply.generators, GENERATOR_COLUMNS, &[])?;
+    print_pauses(session, &reply.pauses)
+}
+
+fn print_pauses(session: &Session, pauses: &[PauseView]) -> Result<(), Failure> {
+    if pauses.is_empty() {
+        return Ok(());
+    }
+    session.printer.text("\npaused (no new jobs start; an empty column means all):")?;
+    session.printer.rows(pauses, PAUSE_COLUMNS, &[])
+}
+
+/// `contentctl workers`.
+pub fn workers(session: &Session) -> Result<(), Failure> {
+    let reply: WorkersReply = session.call("io.contentd.Daemon.Workers", &NoParams {})?;
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply, &["workers", "total", "busy", "queue_size"]);
+    }
+    session.printer.rows(&reply.workers, WORKER_COLUMNS, &[])?;
+    session.tell(format!("{} of {} busy, {} tasks pending", reply.busy, reply.total, reply.queue_size));
+    Ok(())
+}
+
+/// `contentctl pause` and `resume`.
+pub fn pause(session: &Session, args: PauseArgs, is_pause: bool) -> Result<(), Failure> {
+    let params =
+        PauseParams { generator: args.generator, account: args.account.map(TextOrNumber), reason: args.reason };
+    let method = if is_pause { "io.contentd.Daemon.Pause" } else { "io.contentd.Daemon.Resume" };
+    let reply: PausesReply = session.call(method, &params)?;
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply, &["is_changed", "pauses"]);
+    }
+    session.tell(match (is_pause, reply.is_changed) {
+        (true, true) => "paused: no new jobs start, what has started ends normally",
+        (true, false) => "was paused already",
+        (false, true) => "resumed",
+        (false, false) => "was not paused by itself; these pauses stand",
+    });
+    print_pauses(session, &reply.pauses)
+}
+
+/// `contentctl account`.
+pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
+    match verb {
+        AccountVerb::Add { name, external_id } => {
+            let params = AccountAddParams { name, external_id };
+            let reply: AccountReply = session.call("io.contentd.Accounts.Add", &params)?;
+            session.printer.record(&reply.account, ACCOUNT_FIELDS)?;
+            session.tell(format!("`contentctl submit --account {} --topic T` writes for it", reply.account.account_id));
+            Ok(())
+        }
+        AccountVerb::List => {
+            let reply: AccountsReply = session.call("io.contentd.Accounts.List", &NoParams {})?;
+            session.printer.rows(&reply.accounts, ACCOUNT_COLUMNS, ACCOUNT_FIELDS)
+        }
+        AccountVerb::Show { account } => {
+            let params = AccountParams { account: TextOrNumber(account) };
+            let reply: AccountReply = session.call("io.contentd.Accounts.Get", &params)?;
+            session.printer.record(&reply.account, ACCOUNT_FIELDS)
+        }
+    }
+}
+
+/// `contentctl config`: TOML for people, JSON for programs.
+pub fn config(session: &Session) -> Result<(), Failure> {
+    let reply: ConfigReply = session.call("io.contentd.Daemon.GetConfig", &NoParams {})?;
+    if !session.printer.is_for_people() {
+        return session.printer.json(&reply.config);
+    }
+    for file in &reply.files {
+        session.printer.text(&format!("# {}", safe(file)))?;
+    }
+    // TOML has no null: what is unset is left out.
+    let text = toml::to_string_pretty(&without_nulls(reply.config)).map_err(|error| {
+        Failure::Refused(format!("the configuration cannot be shown as TOML ({error}); use --output json"))
+    })?;
+    session.printer.text(&safe_lines(&text))
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| (name, without_nulls(value)))
+                .collect(),
+        ),
+        Value::Array(items) => {
+            Value::Array(items.into_iter().filter(|item| !item.is_null()).map(without_nulls).collect())
+        }
+        other => other,
+    }
+}
+
+/// `contentctl call`.
+pub fn call(session: &Session, args: &CallArgs) -> Result<(), Failure> {
+    let parameters: Value = serde_json::from_str(&args.parameters)
+        .map_err(|error| Failure::usage("JSON", &args.parameters, &format!("a JSON object ({error})")))?;
+    if !parameters.is_object() {
+        return Err(Failure::usage("JSON", &args.parameters, "a JSON object"));
+    }
+    let mut client = session.connect()?;
+    if !args.more {
+        let reply: Value = client.call(&args.method, &parameters)?;
+        return session.printer.json(&reply);
+    }
+    let mut broken = None;
+    client.call_more(&args.method, &parameters, None, |reply: Value| {
+        let written = super::output::write_out(format!("{reply}\n").as_bytes());
+        broken = written.err();
+        Ok::<_, ClientError>(if broken.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    broken.map_or(Ok(()), Err)
+}
+
+/// `contentctl ping`.
+pub fn ping(session: &Session) -> Result<(), Failure> {
+    let mut client = session.connect()?;
+    let reply: PingReply = client.call("io.contentd.Daemon.Ping", &NoParams {})?;
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply, &["pid"]);
+    }
+    session.printer.text(&format!("contentd answers on {} (process {})", client.path().display(), reply.pid))
+}
+
+/// `contentctl version`. Without a daemon it is contentctl's alone.
+pub fn version(session: &Session) -> Result<(), Failure> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let (theirs, missing) = match session.call::<_, VersionReply>("io.contentd.Daemon.GetVersion", &NoParams {}) {
+        Ok(reply) => (Some(reply.version), None),
+        Err(Failure::Client(error @ ClientError::Unreachable { .. })) => (None, Some(error)),
+        Err(failure) => return Err(failure),
+    };
+    session.printer.record(&json!({ "contentctl": ours, "contentd": theirs }), &["contentctl", "contentd"])?;
+    missing.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// `contentctl drain`.
+pub fn drain(session: &Session) -> Result<(), Failure> {
+    let reply: DrainReply = session.call("io.contentd.Daemon.Drain", &NoParams {})?;
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply, &["in_flight"]);
+    }
+    let note = "the daemon ends what it is at and exits";
+    session.printer.text(&format!("{note}; {} jobs go on at their generators", reply.in_flight))
+}
+
+/// `contentctl reload`.
+pub fn reload(session: &Session) -> Result<(), Failure> {
+    let reply: ReloadReply = session.call("io.contentd.Daemon.Reload", &NoParams {})?;
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply, &["changed", "needs_restart", "warnings"]);
+    }
+    let named = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { safe(&names.join(", ")) };
+    session.printer.text(&format!("reloaded; changed: {}", named(&reply.changed)))?;
+    if !reply.needs_restart.is_empty() {
+        session.tell(format!("needs a restart: {}", named(&reply.needs_restart)));
+    }
+    for warning in &reply.warnings {
+        session.tell(format!("warning: {}", safe(warning)));
+    }
+    Ok(())
+}

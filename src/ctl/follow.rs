@@ -1,0 +1,140 @@
+//! `wait` and `watch`: the verbs that last.
+//!
+//! Both go on over a restart of the daemon: a wait looks again, a watch says that it may have missed something.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::Session;
+use super::args::{WaitArgs, WatchArgs};
+use super::failure::Failure;
+use super::tasks::{TASK_COLUMNS, TASK_FIELDS};
+use super::text::safe;
+use super::when::local;
+use crate::control::api::{TaskView, WaitParams, WaitReply, WatchParams, WatchReply};
+use crate::control::client::ClientError;
+use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s};
+
+/// How much later than the daemon we give up ourselves: it may be gone without our seeing it.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Says on standard error how a task goes on, once for each change that people see.
+#[derive(Default)]
+struct Progress {
+    said: BTreeMap<String, String>,
+}
+
+impl Progress {
+    fn show(&mut self, task: &TaskView) {
+        // How far a task is matters only until it has ended.
+        let is_over = task.completed_at.is_some();
+        let progress = task.progress.as_ref().filter(|_| !is_over);
+        let detail = [progress, task.reason.as_ref(), task.error.as_ref()];
+        let detail = detail.into_iter().flatten().next().map(|text| format!(" ({})", safe(text))).unwrap_or_default();
+        let line = format!("{}: {}{detail}", task.task_id, task.state);
+        if self.said.insert(task.task_id.clone(), line.clone()).as_ref() != Some(&line) {
+            // Nobody to say it to is no failure.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+}
+
+/// `contentctl wait`.
+pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
+    let timeout = args.timeout.as_deref().map(|text| {
+        parse_duration_s(text).map(Duration::from_secs).ok_or_else(|| Failure::usage("--timeout", text, DURATION_FORMS))
+    });
+    let deadline = timeout.transpose()?.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut progress = Progress::default();
+    let last = session.repeat(|client| {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // Rounded up: the daemon must not end the wait before we would.
+        let timeout = left.map(|left| TextOrNumber(left.as_millis().div_ceil(1000).to_string()));
+        let named = (!args.all).then(|| args.tasks.clone());
+        let params = WaitParams { tasks: named, all: args.all.then_some(true), timeout };
+        let patience = deadline.map(|deadline| deadline + GRACE);
+        let mut last = None;
+        client.call_more("io.contentd.Tasks.Wait", &params, patience, |reply: WaitReply| {
+            match &reply.changed {
+                Some(task) => progress.show(task),
+                None => last = Some(reply),
+            }
+            Ok::<_, ClientError>(ControlFlow::Continue(()))
+        })?;
+        last.ok_or_else(|| ClientError::Unreadable("the wait ended without its last answer".into()))
+    });
+    let timed_out =
+        || Failure::TimedOut(format!("gave up after {}; the tasks go on", args.timeout.as_deref().unwrap_or_default()));
+    match last {
+        Ok(last) => print_waited(session, args, &last, timed_out),
+        Err(Failure::Client(ClientError::TimedOut)) => Err(timed_out()),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn print_waited(
+    session: &Session,
+    args: &WaitArgs,
+    last: &WaitReply,
+    timed_out: impl Fn() -> Failure,
+) -> Result<(), Failure> {
+    match (args.all, args.tasks.as_slice(), last.tasks.as_slice()) {
+        (true, _, _) if session.printer.is_for_people() => session.tell(&match last.unfinished {
+            0 => "every task has ended, or waits for a person".to_owned(),
+            count => format!("{count} tasks have not ended"),
+        }),
+        (true, _, _) => session.printer.record(last, &["unfinished", "is_timed_out"])?,
+        (false, [_], [task]) if !session.printer.is_for_people() => session.printer.record(task, TASK_FIELDS)?,
+        (false, _, tasks) => session.printer.rows(tasks, TASK_COLUMNS, TASK_FIELDS)?,
+    }
+    if last.is_timed_out {
+        return Err(timed_out());
+    }
+    if last.tasks.iter().any(|task| task.state != "completed") {
+        return Err(Failure::NotCompleted);
+    }
+    Ok(())
+}
+
+const WATCH_FIELDS: &[&str] = &["at", "event", "from_state", "why", "who", "task"];
+
+/// `contentctl watch`.
+pub fn watch(session: &Session, args: WatchArgs) -> Result<(), Failure> {
+    let tasks = Some(args.tasks).filter(|tasks| !tasks.is_empty());
+    let params = WatchParams { tasks, account: args.account.map(TextOrNumber), generator: args.generator };
+    let is_first = Cell::new(true);
+    let is_again = Cell::new(false);
+    // What happens to our own output must not look like the daemon's fault, so it is carried out beside.
+    let mut broken = None;
+    let result = session.repeat(|client| {
+        if is_again.replace(true) {
+            session.tell("the daemon was restarted; changes in between were not seen");
+        }
+        client.call_more("io.contentd.Tasks.Watch", &params, None, |reply: WatchReply| {
+            match session.printer.item(&reply, WATCH_FIELDS, is_first.replace(false), &line_of(&reply)) {
+                Ok(()) => Ok::<_, ClientError>(ControlFlow::Continue(())),
+                Err(failure) => {
+                    broken = Some(failure);
+                    Ok(ControlFlow::Break(()))
+                }
+            }
+        })
+    });
+    match broken {
+        Some(failure) => Err(failure),
+        None => result,
+    }
+}
+
+fn line_of(reply: &WatchReply) -> String {
+    let task = &reply.task;
+    let from = reply.from_state.as_deref().map(|from| format!("{from} → ")).unwrap_or_default();
+    let event = reply.event.as_deref().unwrap_or("noted");
+    let notes = [&reply.why, &task.progress];
+    let note = notes.into_iter().flatten().next().map(|text| format!("  {}", safe(text))).unwrap_or_default();
+    let at = local(&reply.at.to_string());
+    format!("{at}  {}  {from}{}  {}{note}", safe(&task.task_id), safe(&task.state), safe(event))
+}

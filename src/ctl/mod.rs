@@ -1,0 +1,151 @@
+//! contentctl: the command line of contentd. Parse, call, print.
+//!
+//! | file | question |
+//! | --- | --- |
+//! | [`args`] | what may be typed? |
+//! | [`failure`] | which exit code, which message? |
+//! | [`output`] | how is an answer printed? (table, JSON, CSV) |
+//! | [`text`] | how is untrusted text shown, and how wide is it? |
+//! | [`when`] | how are times read and shown? |
+//! | [`batch`] | what does a batch file hold, and what is wrong with it? |
+//! | [`submit`], [`tasks`], [`follow`], [`content`], [`daemon`] | the verbs |
+//!
+//! It knows nothing that the daemon does not tell it. JSON and CSV stand alone on standard output; everything said to
+//! people goes to standard error. The surprise: texts of generators and submitters are untrusted even here, because a
+//! terminal obeys control characters.
+
+pub mod args;
+pub mod batch;
+pub mod content;
+pub mod daemon;
+pub mod failure;
+pub mod follow;
+pub mod output;
+pub mod submit;
+pub mod tasks;
+pub mod text;
+pub mod when;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::control::client::{Client, ClientError, call_repeatedly, places};
+use crate::control::values::parse_duration_s;
+use args::{Args, Verb};
+use failure::Failure;
+use output::Printer;
+
+/// What every verb needs.
+pub struct Session {
+    places: Vec<PathBuf>,
+    retry_for: Duration,
+    /// How answers are printed.
+    pub printer: Printer,
+}
+
+impl Session {
+    /// Calls once, on a connection of its own.
+    pub fn call<P, R>(&self, method: &str, parameters: &P) -> Result<R, Failure>
+    where
+        P: serde::Serialize,
+        R: serde::de::DeserializeOwned,
+    {
+        Ok(Client::connect(&self.places)?.call(method, parameters)?)
+    }
+
+    /// A connection for several calls.
+    pub fn connect(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.places)?)
+    }
+
+    /// Calls, and again after a restart of the daemon. Only for what may be repeated.
+    pub fn repeat<R>(&self, call: impl FnMut(&mut Client) -> Result<R, ClientError>) -> Result<R, Failure> {
+        Ok(call_repeatedly(&self.places, self.retry_for, call)?)
+    }
+
+    /// Says something to people, unless a program reads the output.
+    pub fn tell(&self, message: impl AsRef<str>) {
+        if self.printer.is_for_people() {
+            // Nobody to say it to is no failure.
+            let _ = writeln!(std::io::stderr(), "{}", message.as_ref());
+        }
+    }
+}
+
+/// Runs the command line to its exit code.
+pub fn main() -> u8 {
+    let args = Args::parse();
+    let Some(verb) = args.verb else {
+        return failure::exit_code(overview());
+    };
+    let retry_for = parse_duration_s(&args.retry_for);
+    let session = retry_for.map(Duration::from_secs).map(|retry_for| Session {
+        places: places(
+            args.socket.filter(|path| !path.as_os_str().is_empty()),
+            std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+            rustix::process::geteuid().as_raw(),
+        ),
+        retry_for,
+        printer: Printer::new(args.output),
+    });
+    let result = session
+        .ok_or_else(|| Failure::usage("--retry-for", &args.retry_for, crate::control::values::DURATION_FORMS))
+        .and_then(|session| run(&session, verb));
+    failure::exit_code(result)
+}
+
+fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Submit(args) => submit::submit(session, *args),
+        Verb::Status(args) => tasks::status(session, &args.tasks),
+        Verb::Show(args) => tasks::show(session, args.task),
+        Verb::History(args) => tasks::history(session, args.task),
+        Verb::List(args) => tasks::list(session, args),
+        Verb::Queue(args) => tasks::queue(session, &args),
+        Verb::Result(args) => content::result(session, args),
+        Verb::Cancel(args) => tasks::cancel(session, args),
+        Verb::Retry(args) => tasks::retry(session, args),
+        Verb::Correct(args) => tasks::correct(session, args),
+        Verb::Settle(args) => tasks::settle(session, args),
+        Verb::Set(args) => tasks::set(session, args),
+        Verb::Cleanup(args) => tasks::cleanup(session, &args),
+        Verb::Stats(args) => tasks::stats(session, args),
+        Verb::Poll(args) => tasks::poll(session, args),
+        Verb::Wait(args) => follow::wait(session, &args),
+        Verb::Watch(args) => follow::watch(session, args),
+        Verb::Workers => daemon::workers(session),
+        Verb::Pause(args) => daemon::pause(session, args, true),
+        Verb::Resume(args) => daemon::pause(session, args, false),
+        Verb::Account(verb) => daemon::account(session, verb),
+        Verb::Content(verb) => content::content(session, verb),
+        Verb::Pool(verb) => content::pool(session, verb),
+        Verb::Config => daemon::config(session),
+        Verb::Call(args) => daemon::call(session, &args),
+        Verb::Ping => daemon::ping(session),
+        Verb::Drain => daemon::drain(session),
+        Verb::Version => daemon::version(session),
+        Verb::Reload => daemon::reload(session),
+    }
+}
+
+const OVERVIEW: &str = "\
+contentctl asks contentd to write content, and shows what became of it.
+
+  contentctl account add --name blog          somebody to write for
+  contentctl submit --account blog --topic T  a task: its id is printed at once
+  contentctl wait ID                          until it has ended
+  contentctl result ID                        the piece
+  contentctl list --state running,failed      what goes on, what went wrong
+  contentctl status [ID]                      the daemon, or one task and why it waits
+  contentctl content list                     pieces, and their review
+
+Every verb with its options: `contentctl --help`, `contentctl VERB --help`.
+";
+
+fn overview() -> Result<(), Failure> {
+    std::io::stdout().write_all(OVERVIEW.as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! How an answer is printed: a table for people, JSON or CSV for programs.
+//!
+//! JSON is what the daemon said, field for field. A table shows a choice of columns, fits the terminal and escapes what a
+//! terminal would obey. CSV has every field; text that a spreadsheet would run as a formula gets an apostrophe in front,
+//! as OWASP advises, so JSON is the form for programs that need every byte.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::args::Format;
+use super::failure::Failure;
+use super::text::{fitted, padded, safe, width};
+use super::when::local;
+
+/// A column of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Its heading.
+    pub title: &'static str,
+    /// The field.
+    pub field: &'static str,
+    /// Whether it gives way when the terminal is narrow.
+    pub is_flexible: bool,
+}
+
+/// A column that keeps its width.
+pub const fn fixed(title: &'static str, field: &'static str) -> Column {
+    Column { title, field, is_flexible: false }
+}
+
+/// A column that gives way.
+pub const fn flexible(title: &'static str, field: &'static str) -> Column {
+    Column { title, field, is_flexible: true }
+}
+
+/// Prints answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Printer {
+    format: Format,
+    columns: Option<usize>,
+}
+
+/// The narrowest that a flexible column becomes.
+const NARROWEST: usize = 8;
+const GAP: usize = 2;
+
+impl Printer {
+    /// For standard output: tables fit the terminal, and keep their width where there is none.
+    pub fn new(format: Format) -> Self {
+        let columns = io::stdout().is_terminal().then(terminal_columns).flatten();
+        Self { format, columns }
+    }
+
+    /// Whether people read it.
+    pub fn is_for_people(self) -> bool {
+        self.format == Format::Table
+    }
+
+    /// The format.
+    pub fn format(self) -> Format {
+        self.format
+    }
+
+    /// Prints several rows: a table, an array, or CSV with `fields`.
+    pub fn rows<T: Serialize>(self, rows: &[T], columns: &[Column], fields: &[&str]) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => self.json(&rows),
+            Format::Csv => {
+                let mut writer = csv::Writer::from_writer(io::stdout().lock());
+                write_csv(&mut writer, Some(fields), fields, rows)
+            }
+            Format::Table => write_out(table(&values(rows)?, columns, self.columns).as_bytes()),
+        }
+    }
+
+    /// Prints one record: lines of field and value, an object, or CSV with one row.
+    pub fn record<T: Serialize>(self, record: &T, fields: &[&str]) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => self.json(record),
+            Format::Csv => {
+                let mut writer = csv::Writer::from_writer(io::stdout().lock());
+                write_csv(&mut writer, Some(fields), fields, std::slice::from_ref(record))
+            }
+            Format::Table => {
+                let value = value_of(record)?;
+                let widest = fields.iter().map(|field| width(field)).max().unwrap_or(0);
+                let mut lines = String::new();
+                for field in fields {
+                    let shown = cell(value.get(*field).unwrap_or(&Value::Null), field);
+                    if !shown.is_empty() {
+                        lines.push_str(&format!("{}  {shown}\n", padded(field, widest)));
+                    }
+                }
+                write_out(lines.as_bytes())
+            }
+        }
+    }
+
+    /// Prints JSON, whatever the format.
+    pub fn json<T: Serialize>(self, value: &T) -> Result<(), Failure> {
+        let mut text = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
+        text.push(b'\n');
+        write_out(&text)
+    }
+
+    /// Prints one item of a stream at once: a line of JSON, or a row of CSV (the heading with the first), or `line`.
+    pub fn item<T: Serialize>(self, item: &T, fields: &[&str], is_first: bool, line: &str) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => {
+                let mut text = serde_json::to_vec(item).map_err(io::Error::other)?;
+                text.push(b'\n');
+                write_out(&text)
+            }
+            Format::Csv => {
+                let mut writer = csv::Writer::from_writer(io::stdout().lock());
+                write_csv(&mut writer, is_first.then_some(fields), fields, std::slice::from_ref(item))
+            }
+            Format::Table => write_out(format!("{line}\n").as_bytes()),
+        }
+    }
+
+    /// Prints text as it is.
+    pub fn text(self, text: &str) -> Result<(), Failure> {
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        write_out(format!("{text}{end}").as_bytes())
+    }
+}
+
+/// Writes and flushes; standard output is not closed before the end, so a late failure would be lost otherwise.
+pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()?;
+    Ok(())
+}
+
+fn terminal_columns() -> Option<usize> {
+    let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok());
+    let asked = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    named.or_else(asked).filter(|columns| *columns > 0)
+}
+
+fn value_of<T: Serialize>(item: &T) -> Result<Value, Failure> {
+    serde_json::to_value(item).map_err(|error| Failure::Io(io::Error::other(error)))
+}
+
+fn values<T: Serialize>(rows: &[T]) -> Result<Vec<Value>, Failure> {
+    rows.iter().map(value_of).collect()
+}
+
+fn write_csv<T: Serialize, W: Write>(
+    writer: &mut csv::Writer<W>,
+    heading: Option<&[&str]>,
+    fields: &[&str],
+    rows: &[T],
+) -> Result<(), Failure> {
+    // An error of the reader's pipe must stay what it is, so that it is quiet.
+    let failed = |error: csv::Error| match error.into_kind() {
+        csv::ErrorKind::Io(error) => Failure::Io(error),
+        kind => Failure::Io(io::Error::other(format!("{kind:?}"))),
+    };
+    if let Some(heading) = heading {
+        writer.write_record(heading).map_err(failed)?;
+    }
+    for row in rows {
+        let value = value_of(row)?;
+        let cells = fields.iter().map(|field| csv_cell(value.get(*field).unwrap_or(&Value::Null)));
+        writer.write_record(cells).map_err(failed)?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+fn csv_cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            let joined = items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+            csv_cell(&Value::String(joined))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A value as a table shows it. Times are known by the name of their field.
+fn cell(value: &Value, field: &str) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) if field.ends_with("_at") || matches!(field, "at" | "since") => safe(&local(text)),
+        Value::String(text) => safe(text),
+        Value::Number(number) => number.to_string(),
+        Value::Array(items) => items.iter().map(|item| cell(item, "")).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{} {}", safe(name), cell(value, name)))
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
+/// Lays out a table: a heading and a line for each row, in columns of a terminal.
+fn table(rows: &[Value], columns: &[Column], terminal: Option<usize>) -> String {
+    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|column| column.title.to_owned()).collect()];
+    for row in rows {
+        lines.push(
+            columns.iter().map(|column| cell(row.get(column.field).unwrap_or(&Value::Null), column.field)).collect(),
+        );
+    }
+    let mut widths: Vec<usize> =
+        (0..columns.len()).map(|index| lines.iter().map(|line| width(&line[index])).max().unwrap_or(0)).collect();
+    if let Some(terminal) = terminal {
+        shrink(&mut widths, columns, terminal);
+    }
+    let mut text = String::new();
+    for line in &lines {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| padded(&fitted(cell, *width), *width));
+        let joined = cells.collect::<Vec<_>>().join(&" ".repeat(GAP));
+        text.push_str(joined.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Takes from the widest flexible column, one terminal column at a time, until the line fits or none can give more.
+fn shrink(widths: &mut [usize], columns: &[Column], terminal: usize) {
+    let gaps = GAP * columns.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > terminal {
+        let widest = (0..widths.len())
+            .filter(|index| columns[*index].is_flexible && widths[*index] > NARROWEST)
+            .max_by_key(|index| widths[*index]);
+        let Some(widest) = widest else { return };
+        widths[widest] -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const COLUMNS: &[Column] = &[fixed("ID", "id"), flexible("TOPIC", "topic")];
+
+    #[test]
+    fn tables_are_aligned_by_display_width_and_fit() {
+        let rows = [json!({"id": 1, "topic": "人工智能\x1b[2J"}), json!({"id": 22, "topic": null})];
+        assert_eq!(table(&rows, COLUMNS, None), "ID  TOPIC\n1   人工智能\\u{1b}[2J\n22\n");
+        let rows = [json!({"id": 1, "topic": "人".repeat(50)})];
+        let narrow = table(&rows, COLUMNS, Some(20));
+        assert!(narrow.lines().all(|line| width(line) <= 20), "{narrow}");
+        let tiny = table(&rows, COLUMNS, Some(3));
+        assert!(tiny.contains('…'));
+    }
+
+    #[test]
+    fn csv_runs_no_formulas() {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let rows = [json!({"id": -5, "topic": "=1+1", "words": ["a", "b"]}), json!({"id": 1, "topic": "a,\"b\"\nc"})];
+        let fields = ["id", "topic", "words"];
+        write_csv(&mut writer, Some(&fields), &fields, &rows).expect("it writes");
+        let text = String::from_utf8(writer.into_inner().expect("it flushes")).expect("UTF-8");
+        assert_eq!(text, "id,topic,words\n-5,'=1+1,\"a,b\"\n1,\"a,\"\"b\"\"\nc\",\n");
+    }
+}

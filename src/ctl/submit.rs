@@ -1,0 +1,202 @@
+//! `submit`: one task, or a file of them.
+//!
+//! Every task gets a key, so that a call that was cut in the middle is repeated and neither lost nor doubled. A file goes
+//! in one message, or in staged parts that are committed once.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Session;
+use super::args::SubmitArgs;
+use super::batch::{parse, split_keywords};
+use super::failure::Failure;
+use super::output::{Column, fixed};
+use crate::control::api::{
+    StageParams, StageReply, Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams,
+    Submitted,
+};
+use crate::control::client::{Client, ClientError};
+use crate::control::values::TextOrNumber;
+
+/// How many bytes of entries go into one message; what a message may have, less what surrounds them.
+const PART_BYTES: usize = 3 << 20;
+/// The longest batch file.
+const FILE_BYTES: u64 = 512 << 20;
+const FIELDS: &[&str] = &["task_id", "state"];
+const COLUMNS: &[Column] = &[fixed("TASK", "task_id"), fixed("STATE", "state")];
+/// How many faults of a file are printed.
+const SHOWN_FAULTS: usize = 200;
+
+/// What is printed of a submitted task.
+#[derive(Serialize)]
+struct Line<'a> {
+    task_id: Option<&'a str>,
+    state: Option<&'a str>,
+}
+
+impl<'a> From<&'a Submitted> for Line<'a> {
+    fn from(submitted: &'a Submitted) -> Self {
+        Self { task_id: submitted.task_id.as_deref(), state: submitted.state.as_deref() }
+    }
+}
+
+/// `contentctl submit`.
+pub fn submit(session: &Session, mut args: SubmitArgs) -> Result<(), Failure> {
+    let dry_run = args.dry_run.then_some(true);
+    let file = args.file.take();
+    let key = args.key.take();
+    let task = submission(args);
+    match file {
+        Some(path) => submit_file(session, &path, &task, dry_run),
+        None => submit_one(session, Submission { key: Some(key.map_or_else(random_key, Ok)?), ..task }, dry_run),
+    }
+}
+
+fn submission(args: SubmitArgs) -> Submission {
+    let auto_approve = match (args.auto_approve, args.no_auto_approve) {
+        (true, _) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => None,
+    };
+    Submission {
+        account: TextOrNumber(args.account.unwrap_or_default()),
+        topic: args.topic.unwrap_or_default(),
+        requirements: args.requirements,
+        keywords: args.keywords.as_deref().map(split_keywords),
+        category: args.category,
+        tone: args.tone,
+        priority: args.priority,
+        time_limit: args.time_limit.map(TextOrNumber),
+        max_retries: args.max_retries,
+        auto_approve,
+        generator: args.generator,
+        key: None,
+        delay: args.delay.map(TextOrNumber),
+    }
+}
+
+fn random_key() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::Io(std::io::Error::other(error)))?;
+    Ok(bytes.iter().fold(String::from("ctl-"), |key, byte| key + &format!("{byte:02x}")))
+}
+
+fn submit_one(session: &Session, task: Submission, dry_run: Option<bool>) -> Result<(), Failure> {
+    let params = SubmitParams { task, dry_run };
+    let submitted: Submitted = session.repeat(|client| client.call("io.contentd.Tasks.Submit", &params))?;
+    if dry_run.is_some() {
+        session.tell("everything is right; nothing was submitted");
+        return if session.printer.is_for_people() {
+            Ok(())
+        } else {
+            session.printer.record(&Line::from(&submitted), FIELDS)
+        };
+    }
+    session.printer.record(&Line::from(&submitted), FIELDS)?;
+    let id = submitted.task_id.as_deref().unwrap_or_default();
+    if submitted.was_known {
+        session.tell(format!("this key was submitted before: {id} is that task, and nothing was added"));
+    } else {
+        session.tell(format!("`contentctl wait {id}` waits for it, `contentctl result {id}` prints the piece"));
+    }
+    Ok(())
+}
+
+fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
+    let failed = |error: std::io::Error| Failure::Refused(format!("{}: {error}", path.display()));
+    let (name, source): (String, Box<dyn Read>) = if path == Path::new("-") {
+        ("-".to_owned(), Box::new(std::io::stdin().lock()))
+    } else {
+        (path.display().to_string(), Box::new(std::fs::File::open(path).map_err(failed)?))
+    };
+    let mut contents = Vec::new();
+    source.take(FILE_BYTES + 1).read_to_end(&mut contents).map_err(failed)?;
+    if contents.len() as u64 > FILE_BYTES {
+        return Err(Failure::Refused(format!("{name}: more than 512 MiB; submit it in several files")));
+    }
+    Ok((name, contents))
+}
+
+fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: Option<bool>) -> Result<(), Failure> {
+    let (name, contents) = read_file(path)?;
+    let mut tasks = parse(&name, &contents, defaults).map_err(|faults| told(&faults))?;
+    let prefix = random_key()?;
+    for (index, task) in tasks.iter_mut().enumerate() {
+        task.key.get_or_insert_with(|| format!("{prefix}-{index}"));
+    }
+    let parts = in_parts(tasks)?;
+    let submitted = session.repeat(|client| send(client, &parts, &prefix, dry_run))?;
+    let count = submitted.len();
+    if dry_run.is_some() {
+        session.tell(format!("{count} tasks are right; nothing was submitted"));
+        if session.printer.is_for_people() {
+            return Ok(());
+        }
+    }
+    let lines: Vec<Line<'_>> = submitted.iter().map(Line::from).collect();
+    session.printer.rows(&lines, COLUMNS, FIELDS)?;
+    if dry_run.is_none() {
+        let known = submitted.iter().filter(|task| task.was_known).count();
+        let note = if known > 0 { format!(" ({known} were submitted before)") } else { String::new() };
+        session.tell(format!("{count} tasks{note}; `contentctl list --state unfinished` shows them"));
+    }
+    Ok(())
+}
+
+fn told(faults: &[String]) -> Failure {
+    let mut message = format!("nothing was submitted; {} faults:", faults.len());
+    for fault in faults.iter().take(SHOWN_FAULTS) {
+        message.push('\n');
+        message.push_str(fault);
+    }
+    if faults.len() > SHOWN_FAULTS {
+        message.push_str(&format!("\nand {} more", faults.len() - SHOWN_FAULTS));
+    }
+    Failure::Refused(message)
+}
+
+/// Cuts entries into messages.
+fn in_parts(tasks: Vec<Submission>) -> Result<Vec<Vec<Submission>>, Failure> {
+    let mut parts = vec![Vec::new()];
+    let mut bytes = 0;
+    for task in tasks {
+        let size = serde_json::to_vec(&task).map_err(std::io::Error::other)?.len() + 1;
+        if bytes + size > PART_BYTES && bytes > 0 {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(part) = parts.last_mut() {
+            part.push(task);
+        }
+    }
+    Ok(parts)
+}
+
+fn send(
+    client: &mut Client,
+    parts: &[Vec<Submission>],
+    batch: &str,
+    dry_run: Option<bool>,
+) -> Result<Vec<Submitted>, ClientError> {
+    let mut submitted = Vec::new();
+    let mut take = |reply: SubmitBatchReply| {
+        submitted.extend(reply.tasks);
+        Ok::<_, ClientError>(std::ops::ControlFlow::Continue(()))
+    };
+    if let [tasks] = parts {
+        let params = SubmitBatchParams { tasks: tasks.clone(), dry_run };
+        client.call_more("io.contentd.Tasks.SubmitBatch", &params, None, &mut take)?;
+        return Ok(submitted);
+    }
+    for (part, tasks) in (0..).zip(parts) {
+        let params = StageParams { batch: batch.to_owned(), part, tasks: tasks.clone() };
+        client.call::<_, StageReply>("io.contentd.Tasks.Stage", &params)?;
+    }
+    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    let params = SubmitStagedParams { batch: batch.to_owned(), parts: count, dry_run };
+    client.call_more("io.contentd.Tasks.SubmitStaged", &params, None, &mut take)?;
+    Ok(submitted)
+}

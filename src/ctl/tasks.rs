@@ -1,0 +1,348 @@
+//! The verbs on tasks that ask once and print.
+
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use super::Session;
+use super::args::{
+    CancelArgs, CleanupArgs, CorrectArgs, FilterArgs, ListArgs, PageArgs, PollArgs, RetryArgs, SetArgs, SettleArgs,
+    StatsArgs,
+};
+use super::daemon;
+use super::failure::Failure;
+use super::output::{Column, fixed, flexible};
+use super::when;
+use crate::control::api::checked::MAX_LIMIT;
+use crate::control::api::{
+    AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
+    NoParams, PollAllReply, QueueParams, QueueReply, RetryParams, SetParams, SettleParams, ShowReply, StatisticsParams,
+    StatisticsReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
+};
+use crate::control::client::ClientError;
+use crate::control::values::TextOrNumber;
+
+/// Every field of a task, in the order of the wire.
+pub const TASK_FIELDS: &[&str] = &[
+    "task_id",
+    "state",
+    "account_id",
+    "topic",
+    "keywords",
+    "category",
+    "requirements",
+    "tone",
+    "priority",
+    "auto_approve",
+    "generator",
+    "attempt",
+    "retry_count",
+    "max_retries",
+    "external_ref",
+    "generator_state",
+    "progress",
+    "reason",
+    "error",
+    "content_id",
+    "key",
+    "submitted_by",
+    "time_limit",
+    "created_at",
+    "submitted_at",
+    "started_at",
+    "completed_at",
+    "timeout_at",
+    "next_attempt_at",
+    "next_poll_at",
+    "updated_at",
+];
+
+/// The columns of a list of tasks.
+pub const TASK_COLUMNS: &[Column] = &[
+    fixed("TASK", "task_id"),
+    fixed("STATE", "state"),
+    fixed("PRI", "priority"),
+    fixed("ACCOUNT", "account_id"),
+    fixed("CREATED", "created_at"),
+    flexible("TOPIC", "topic"),
+    flexible("REASON", "reason"),
+    flexible("ERROR", "error"),
+];
+
+const ATTEMPT_COLUMNS: &[Column] = &[
+    fixed("ATTEMPT", "attempt"),
+    fixed("STATE", "state"),
+    flexible("REF", "external_ref"),
+    fixed("POLLS", "polls"),
+    fixed("INTENDED", "intended_at"),
+    fixed("ACCEPTED", "accepted_at"),
+    fixed("ENDED", "ended_at"),
+    flexible("ERROR", "error"),
+];
+
+const HISTORY_FIELDS: &[&str] =
+    &["at", "event", "from_state", "to_state", "attempt", "attempt_from", "attempt_to", "why", "who"];
+const HISTORY_COLUMNS: &[Column] = &[
+    fixed("AT", "at"),
+    fixed("EVENT", "event"),
+    fixed("FROM", "from_state"),
+    fixed("TO", "to_state"),
+    fixed("ATTEMPT", "attempt"),
+    flexible("WHO", "who"),
+    flexible("WHY", "why"),
+];
+
+fn one(session: &Session, method: &str, task: &str) -> Result<TaskView, Failure> {
+    let reply: TaskReply = session.call(method, &TaskParams { task: task.to_owned() })?;
+    Ok(reply.task)
+}
+
+fn print_task(session: &Session, task: &TaskView) -> Result<(), Failure> {
+    session.printer.record(task, TASK_FIELDS)
+}
+
+/// Prints a task after something was done to it: for people in one line.
+fn print_done(session: &Session, task: &TaskView, what: &str) -> Result<(), Failure> {
+    if !session.printer.is_for_people() {
+        return print_task(session, task);
+    }
+    session.printer.text(&format!("{}: {what}, {}", task.task_id, task.state))
+}
+
+/// `contentctl status`.
+pub fn status(session: &Session, tasks: &[String]) -> Result<(), Failure> {
+    match tasks {
+        [] => daemon::status(session),
+        [task] => print_task(session, &one(session, "io.contentd.Tasks.Status", task)?),
+        several => {
+            let views: Result<Vec<TaskView>, Failure> =
+                several.iter().map(|task| one(session, "io.contentd.Tasks.Status", task)).collect();
+            session.printer.rows(&views?, TASK_COLUMNS, TASK_FIELDS)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    task: TaskView,
+    result: Option<String>,
+    attempts: Vec<AttemptView>,
+}
+
+/// `contentctl show`.
+pub fn show(session: &Session, task: String) -> Result<(), Failure> {
+    let reply: ShowReply = session.call("io.contentd.Tasks.Show", &TaskParams { task })?;
+    let shown = Shown { task: reply.task, result: reply.result, attempts: reply.attempts };
+    if !session.printer.is_for_people() {
+        let fields: Vec<&str> = TASK_FIELDS.iter().copied().chain(["result"]).collect();
+        return session.printer.record(&shown, &fields);
+    }
+    print_task(session, &shown.task)?;
+    if !shown.attempts.is_empty() {
+        session.printer.text("")?;
+        session.printer.rows(&shown.attempts, ATTEMPT_COLUMNS, &[])?;
+    }
+    match shown.result {
+        Some(result) => session.printer.text(&format!("\n{}", super::text::safe_lines(&result))),
+        None => Ok(()),
+    }
+}
+
+/// `contentctl history`.
+pub fn history(session: &Session, task: String) -> Result<(), Failure> {
+    let mut events = Vec::new();
+    let params = TaskParams { task };
+    session.connect()?.call_more("io.contentd.Tasks.History", &params, None, |reply: HistoryReply| {
+        events.extend(reply.events);
+        Ok::<_, ClientError>(ControlFlow::Continue(()))
+    })?;
+    session.printer.rows(&events, HISTORY_COLUMNS, HISTORY_FIELDS)
+}
+
+fn filter(args: FilterArgs) -> Result<Option<TaskFilterParams>, Failure> {
+    let FilterArgs { state, account, generator, since, error } = args;
+    let since = since.map(|text| when::since(&text, jiff::Timestamp::now())).transpose()?;
+    let states = Some(state).filter(|states| !states.is_empty());
+    let filter = TaskFilterParams { states, account: account.map(TextOrNumber), generator, since, error };
+    Ok(Some(filter).filter(|filter| *filter != TaskFilterParams::default()))
+}
+
+/// `contentctl list`. More than one call takes is asked for in pages, each from where the last one ended.
+pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
+    let filter = filter(args.filter)?;
+    let mut before = args.before;
+    let mut offset = i64::from(args.page.offset);
+    let mut tasks: Vec<TaskView> = Vec::new();
+    let mut client = session.connect()?;
+    let wanted = args.page.limit as usize;
+    while tasks.len() < wanted {
+        let page = (wanted - tasks.len()).min(MAX_LIMIT as usize);
+        let had = tasks.len();
+        let params = ListParams {
+            filter: filter.clone(),
+            limit: i64::try_from(page).ok(),
+            offset: Some(offset),
+            before: before.clone(),
+        };
+        client.call_more("io.contentd.Tasks.List", &params, None, |reply: TasksReply| {
+            tasks.extend(reply.tasks);
+            Ok::<_, ClientError>(ControlFlow::Continue(()))
+        })?;
+        if tasks.len() - had < page {
+            break;
+        }
+        before = tasks.last().map(|task| task.task_id.clone());
+        offset = 0;
+    }
+    if tasks.is_empty() {
+        session.tell("no task fits");
+    }
+    session.printer.rows(&tasks, TASK_COLUMNS, TASK_FIELDS)
+}
+
+/// `contentctl queue`.
+pub fn queue(session: &Session, page: &PageArgs) -> Result<(), Failure> {
+    let mut tasks: Vec<TaskView> = Vec::new();
+    let mut size = 0;
+    let params =
+        QueueParams { limit: Some(i64::from(page.limit.min(MAX_LIMIT))), offset: Some(i64::from(page.offset)) };
+    session.connect()?.call_more("io.contentd.Tasks.Queue", &params, None, |reply: QueueReply| {
+        size = reply.size;
+        tasks.extend(reply.tasks);
+        Ok::<_, ClientError>(ControlFlow::Continue(()))
+    })?;
+    session.printer.rows(&tasks, TASK_COLUMNS, TASK_FIELDS)?;
+    session.tell(format!("{size} pending in all"));
+    Ok(())
+}
+
+fn named(tasks: Vec<String>, filter: Option<&TaskFilterParams>) -> Result<Option<Vec<String>>, Failure> {
+    match (tasks.is_empty(), filter) {
+        (true, None) => Err(Failure::Usage("name tasks by id, or give a filter (--state, --account, …)".into())),
+        (false, Some(_)) => Err(Failure::Usage("name tasks by id or give a filter, not both".into())),
+        (true, Some(_)) => Ok(None),
+        (false, None) => Ok(Some(tasks)),
+    }
+}
+
+/// Prints what became of several tasks; tasks that were named and passed over are a refusal.
+fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str) -> Result<(), Failure> {
+    match (session.printer.is_for_people(), reply.done.as_slice()) {
+        (false, [only]) if is_by_name && reply.skipped_count == 0 => {
+            session.printer.record(only, &["task_id", "state"])?;
+        }
+        (false, _) => {
+            let fields = ["done", "done_count", "skipped", "skipped_count", "is_dry_run"];
+            session.printer.record(reply, &fields)?;
+        }
+        (true, tasks) => {
+            for task in tasks {
+                session.printer.text(&format!("{}: {done}, {}", task.task_id, task.state))?;
+            }
+            let verb = if reply.is_dry_run { format!("would be {done}") } else { done.to_owned() };
+            session.tell(format!("{} {verb}, {} skipped", reply.done_count, reply.skipped_count));
+        }
+    }
+    if reply.skipped_count == 0 {
+        return Ok(());
+    }
+    let lines: Vec<String> = reply.skipped.iter().map(|task| format!("{}: {}", task.task_id, task.message)).collect();
+    let message = format!("{} skipped:\n{}", reply.skipped_count, lines.join("\n"));
+    if is_by_name {
+        return Err(Failure::Refused(message));
+    }
+    session.tell(super::text::safe_lines(&message));
+    Ok(())
+}
+
+/// `contentctl cancel`.
+pub fn cancel(session: &Session, args: CancelArgs) -> Result<(), Failure> {
+    let filter = filter(args.filter)?;
+    let tasks = named(args.tasks, filter.as_ref())?;
+    let is_by_name = tasks.is_some();
+    let params = CancelParams { tasks, filter, dry_run: args.dry_run.then_some(true) };
+    let reply: BulkReply = session.call("io.contentd.Tasks.Cancel", &params)?;
+    print_bulk(session, &reply, is_by_name, "cancelled")
+}
+
+/// `contentctl retry`.
+pub fn retry(session: &Session, args: RetryArgs) -> Result<(), Failure> {
+    let filter = filter(args.filter)?;
+    let tasks = named(args.tasks, filter.as_ref())?;
+    let is_by_name = tasks.is_some();
+    let params = RetryParams {
+        tasks,
+        filter,
+        dry_run: args.dry_run.then_some(true),
+        reset_count: args.reset_count.then_some(true),
+        abandon: args.abandon.then_some(true),
+        reason: args.reason,
+    };
+    let reply: BulkReply = session.call("io.contentd.Tasks.Retry", &params)?;
+    print_bulk(session, &reply, is_by_name, "retried")
+}
+
+/// `contentctl correct`.
+pub fn correct(session: &Session, args: CorrectArgs) -> Result<(), Failure> {
+    let CorrectArgs { task, state, reason, abandon } = args;
+    let params = CorrectParams { task, state, reason, abandon: abandon.then_some(true) };
+    let reply: TaskReply = session.call("io.contentd.Tasks.Correct", &params)?;
+    print_done(session, &reply.task, "corrected")
+}
+
+/// `contentctl settle`.
+pub fn settle(session: &Session, args: SettleArgs) -> Result<(), Failure> {
+    let SettleArgs { task, adopt, absent, fail, reason } = args;
+    let params = SettleParams { task, adopt, absent: absent.then_some(true), fail: fail.then_some(true), reason };
+    let reply: TaskReply = session.call("io.contentd.Tasks.Settle", &params)?;
+    print_done(session, &reply.task, "settled")
+}
+
+/// `contentctl set`.
+pub fn set(session: &Session, args: SetArgs) -> Result<(), Failure> {
+    let params = SetParams { task: args.task, priority: args.priority };
+    let reply: TaskReply = session.call("io.contentd.Tasks.Set", &params)?;
+    print_done(session, &reply.task, &format!("priority {}", reply.task.priority))
+}
+
+/// `contentctl cleanup`.
+pub fn cleanup(session: &Session, args: &CleanupArgs) -> Result<(), Failure> {
+    let params = CleanupParams { days: Some(args.days), dry_run: args.dry_run.then_some(true) };
+    let reply: CleanupReply = session.call("io.contentd.Tasks.Cleanup", &params)?;
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply, &["deleted", "is_dry_run"]);
+    }
+    let what = if reply.is_dry_run { "would be deleted" } else { "deleted" };
+    session.printer.text(&format!("{} tasks that finished more than {} days ago {what}", reply.deleted, args.days))
+}
+
+/// `contentctl stats`.
+pub fn stats(session: &Session, args: StatsArgs) -> Result<(), Failure> {
+    let since = args.since.map(|text| when::since(&text, jiff::Timestamp::now())).transpose()?;
+    let params = StatisticsParams { since, account: args.account.map(TextOrNumber), generator: args.generator };
+    let reply: StatisticsReply = session.call("io.contentd.Tasks.Statistics", &params)?;
+    let fields = [
+        "total",
+        "by_state",
+        "finished",
+        "created",
+        "retries",
+        "success_rate",
+        "mean_duration_s",
+        "mean_wait_s",
+        "words",
+    ];
+    session.printer.record(&reply, &fields)
+}
+
+/// `contentctl poll`.
+pub fn poll(session: &Session, args: PollArgs) -> Result<(), Failure> {
+    match args.task {
+        Some(task) => print_done(session, &one(session, "io.contentd.Tasks.Poll", &task)?, "polled"),
+        None => {
+            let reply: PollAllReply = session.call("io.contentd.Tasks.PollAll", &NoParams {})?;
+            session.printer.record(&reply, &["total", "completed", "failed", "timeout", "still_running", "error"])
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! How times are read from people and shown to them: in local time, `TZ` honoured.
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+
+use super::failure::Failure;
+use crate::control::values::{WireTime, parse_duration_s, parse_time};
+use crate::task::Timestamp;
+
+/// How `--since` may be written.
+const SINCE_FORMS: &str = "a time ago (24h, 7d), a date (2026-01-31), a local time (2026-01-31T08:00), or RFC 3339";
+
+/// Reads `--since` as of `now`; gives RFC 3339.
+pub fn since(text: &str, now: jiff::Timestamp) -> Result<String, Failure> {
+    let refused = || Failure::usage("--since", text, SINCE_FORMS);
+    if let Some(seconds) = parse_duration_s(text) {
+        let ago = i64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or_else(refused)?;
+        return Ok(WireTime(Timestamp(now.as_millisecond().saturating_sub(ago))).to_string());
+    }
+    if let Some(time) = parse_time(text) {
+        return Ok(WireTime(time).to_string());
+    }
+    let local = text.parse::<DateTime>().or_else(|_| text.parse::<Date>().map(|date| date.at(0, 0, 0, 0)));
+    let zoned = local.ok().and_then(|local| local.to_zoned_datetime(TimeZone::system()).ok()).ok_or_else(refused)?;
+    Ok(WireTime(Timestamp(zoned.timestamp().as_millisecond())).to_string())
+}
+
+/// A time of the wire in local time, to the second; anything else as it is.
+pub fn local(text: &str) -> String {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// Seconds as people say them: `30m`, `1h30m`.
+pub fn span(seconds: u64) -> String {
+    if seconds == 0 {
+        return "0s".to_owned();
+    }
+    let units = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    units.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_read_as_people_write_it() {
+        let now: jiff::Timestamp = "2026-02-01T00:00:00Z".parse().expect("a time");
+        assert_eq!(since("24h", now).expect("reads"), "2026-01-31T00:00:00.000Z");
+        assert_eq!(since("2026-01-31T08:00:00+08:00", now).expect("reads"), "2026-01-31T00:00:00.000Z");
+        assert!(since("2026-01-31", now).is_ok());
+        assert!(since("2026-01-31T08:00", now).is_ok());
+        assert!(since("yesterday", now).is_err());
+        assert!(since("99999999999999999999", now).is_err());
+    }
+
+    #[test]
+    fn spans_are_short() {
+        assert_eq!(span(1800), "30m");
+        assert_eq!(span(5400), "1h30m");
+        assert_eq!(span(61), "1m1s");
+        assert_eq!(span(0), "0s");
+    }
+}

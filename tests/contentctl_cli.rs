@@ -1,0 +1,357 @@
+//! contentctl as people and scripts use it: the real binary against a scripted daemon.
+
+#[path = "support/fake_backend.rs"]
+#[allow(dead_code)]
+mod fake_backend;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+
+use fake_backend::{TestServer, change, eventually};
+use serde_json::Value;
+
+/// What one run came to.
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {:?} / {:?}", self.out, self.err))
+    }
+}
+
+fn command(server: &TestServer, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_contentctl"));
+    command.arg("--socket").arg(&server.path).args(args).env("TZ", "Asia/Shanghai").env_remove("CONTENTD_SOCKET");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn ran(mut command: Command) -> Ran {
+    let output = command.output().expect("it runs");
+    Ran {
+        code: output.status.code().expect("it exits"),
+        out: String::from_utf8(output.stdout).expect("UTF-8"),
+        err: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+fn run(server: &TestServer, args: &[&str]) -> Ran {
+    ran(command(server, args))
+}
+
+fn run_with_input(server: &TestServer, args: &[&str], input: &[u8]) -> Ran {
+    let mut child = command(server, args).stdin(Stdio::piped()).spawn().expect("it runs");
+    child.stdin.take().expect("a pipe").write_all(input).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    Ran {
+        code: output.status.code().expect("it exits"),
+        out: String::from_utf8(output.stdout).expect("UTF-8"),
+        err: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+#[test]
+fn submit_prints_id_and_state_alone_on_standard_output() {
+    let server = TestServer::start();
+    let args = ["--output", "json", "submit", "--account", "blog", "--topic", "-人工智能", "--keywords", "a, b，c"];
+    let submitted =
+        run(&server, &[&args[..], &["--time-limit", "1h", "--priority", "9", "--no-auto-approve"]].concat());
+    assert_eq!((submitted.code, submitted.err.as_str()), (0, ""));
+    assert_eq!(submitted.json(), serde_json::json!({"task_id": "task-000000000001", "state": "pending"}));
+    let kept = server.backend.submitted.lock().expect("no test panics with it");
+    let (key, task) = kept.iter().next().expect("one task");
+    assert!(key.starts_with("ctl-") && key.len() == 36, "a key of its own: {key}");
+    assert_eq!((task.topic.as_str(), task.priority, task.time_limit_s), ("-人工智能", Some(9), Some(3600)));
+    assert_eq!((task.keywords.len(), task.auto_approve), (3, Some(false)));
+}
+
+#[test]
+fn submit_tells_people_what_to_do_next() {
+    let server = TestServer::start();
+    let submitted = run(&server, &["submit", "-a", "1", "-t", "x"]);
+    assert_eq!(submitted.out, "task_id  task-000000000001\nstate    pending\n");
+    assert!(submitted.err.contains("contentctl wait task-000000000001"), "{}", submitted.err);
+    let checked = run(&server, &["submit", "-a", "1", "-t", "x", "--dry-run"]);
+    assert_eq!((checked.code, checked.out.as_str()), (0, ""));
+    assert!(checked.err.contains("nothing was submitted"));
+    let again = ["submit", "-a", "1", "-t", "x", "--key", "mine"];
+    run(&server, &again);
+    assert!(run(&server, &again).err.contains("submitted before"));
+}
+
+#[test]
+fn refusals_exit_1_and_name_field_value_and_cure() {
+    let server = TestServer::start();
+    let refused = run(&server, &["--output", "json", "submit", "-a", "1", "-t", "x", "--priority", "-3"]);
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    assert!(refused.err.contains("priority: \"-3\" cannot be taken: a number from 1 to 10"), "{}", refused.err);
+    assert_eq!(run(&server, &["submit", "-a", "nobody", "-t", "x"]).code, 1);
+    let missing = run(&server, &["status", "gone"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.err.contains("there is no task \"gone\""), "{}", missing.err);
+    let ambiguous = run(&server, &["status", "task"]);
+    assert!(ambiguous.err.contains("task-a, task-b"), "{}", ambiguous.err);
+    assert_eq!(run(&server, &["result", "task-failed"]).code, 1);
+    assert!(run(&server, &["reload"]).err.contains("contentd.toml:3: workers"));
+}
+
+#[test]
+fn usage_exits_2() {
+    let server = TestServer::start();
+    let wrong: &[&[&str]] = &[
+        &["submit"],
+        &["submit", "-a", "1"],
+        &["no-such-verb"],
+        &["wait"],
+        &["cancel"],
+        &["cancel", "task-a", "--state", "failed"],
+        &["settle", "task-a"],
+        &["settle", "task-a", "--absent", "--adopt", "x"],
+        &["retry", "task-a", "--abandon"],
+        &["list", "--output", "xml"],
+        &["list", "--since", "yesterday"],
+        &["wait", "task-a", "--timeout", "soon"],
+        &["call", "x.Y", "no json"],
+    ];
+    for args in wrong {
+        let ran = run(&server, args);
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{args:?}: {}", ran.err);
+    }
+}
+
+#[test]
+fn no_daemon_exits_3_at_once_and_says_where_it_looked() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let contentctl = |path: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_contentctl"));
+        command.env("CONTENTD_SOCKET", path).args(["submit", "-a", "1", "-t", "x", "--retry-for", "1h"]);
+        ran(command)
+    };
+    let path = dir.path().join("none.sock");
+    let missing = contentctl(&path);
+    assert_eq!(missing.code, 3);
+    assert!(
+        missing.err.contains(path.to_str().expect("UTF-8")) && missing.err.contains("no socket"),
+        "{}",
+        missing.err
+    );
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("binds"));
+    let refused = contentctl(&path);
+    assert_eq!(refused.code, 3);
+    assert!(refused.err.contains("nobody listens"), "{}", refused.err);
+}
+
+#[test]
+fn a_submit_is_repeated_over_a_restart_under_one_key() {
+    let server = TestServer::start();
+    server.backend.draining_first.store(2, Ordering::SeqCst);
+    assert_eq!(run(&server, &["submit", "-a", "1", "-t", "x"]).code, 0);
+    assert_eq!(server.calls().len(), 3);
+    assert_eq!(server.backend.submitted.lock().expect("no test panics with it").len(), 1);
+    server.backend.draining_first.store(usize::MAX, Ordering::SeqCst);
+    let stopped = run(&server, &["submit", "-a", "1", "-t", "x", "--retry-for", "0"]);
+    assert_eq!(stopped.code, 3);
+    assert!(stopped.err.contains("stopping"), "{}", stopped.err);
+}
+
+#[test]
+fn a_file_is_all_or_nothing_and_tells_every_fault() {
+    let server = TestServer::start();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("topics.jsonl");
+    let file = path.to_str().expect("UTF-8");
+    std::fs::write(&path, "{\"account\":1,\"topic\":\"\"}\n{\"account\":1,\"topic\":\"t\",\"priority\":\"x\"}\n")
+        .expect("writes");
+    let refused = run(&server, &["submit", "--file", file]);
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    assert!(refused.err.contains(&format!("{file}:1: topic: ")), "{}", refused.err);
+    assert!(refused.err.contains(&format!("{file}:2: priority: ")), "{}", refused.err);
+    assert_eq!(server.calls().len(), 0, "nothing is sent");
+    let table = "account,topic,keywords\n1,人工智能,\"a,b\"\n2,x,\n";
+    let submitted = run_with_input(&server, &["--output", "json", "submit", "--file", "-"], table.as_bytes());
+    assert_eq!((submitted.code, submitted.err.as_str()), (0, ""));
+    assert_eq!(submitted.json().as_array().expect("an array").len(), 2);
+    assert!(server.calls()[0].starts_with("submit 2 of "));
+    assert_eq!(run(&server, &["submit", "--file", "/no/such/file"]).code, 1);
+}
+
+#[test]
+fn a_large_file_goes_in_parts_and_is_committed_once() {
+    let server = TestServer::start();
+    let requirements = "x".repeat(900_000);
+    let line = |n: u32| format!("{{\"account\":1,\"topic\":\"t{n}\",\"requirements\":\"{requirements}\"}}\n");
+    let file: String = (0..12).map(line).collect();
+    let submitted = run_with_input(&server, &["--output", "csv", "submit", "--file", "-"], file.as_bytes());
+    assert_eq!((submitted.code, submitted.err.as_str()), (0, ""));
+    assert_eq!(submitted.out.lines().count(), 13);
+    let calls = server.calls();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    assert!(calls[0].starts_with("submit 12 of "));
+}
+
+#[test]
+fn lists_are_tables_arrays_and_csv() {
+    let server = TestServer::start();
+    let table = run(&server, &["list", "--limit", "2", "--state", "failed,pending", "--since", "24h"]);
+    let lines: Vec<&str> = table.out.lines().collect();
+    assert!(lines[0].starts_with("TASK               STATE    PRI  ACCOUNT  CREATED"), "{}", table.out);
+    assert!(lines[1].contains("2026-01-31 16:15:30"), "local time: {}", table.out);
+    assert!(lines[1].contains("人工智能 \\u{1b}[31mred"), "escaped: {}", table.out);
+    assert!(!table.out.contains('\u{1b}'));
+    let json = run(&server, &["--output", "json", "list", "--limit", "2"]).json();
+    let fields: Vec<&String> = json[0].as_object().expect("an object").keys().collect();
+    assert_eq!(fields.len(), 31);
+    assert_eq!(json[0]["created_at"], "2026-01-31T08:15:30.250Z");
+    let csv = run(&server, &["list", "--limit", "1", "--output", "csv"]).out;
+    assert!(csv.starts_with("task_id,state,account_id,topic,keywords,"), "{csv}");
+    assert!(csv.contains("\"a,b\""), "{csv}");
+    let wrong = run(&server, &["list", "--state", "lost"]);
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.err.contains("\"lost\"") && wrong.err.contains("unfinished"), "{}", wrong.err);
+}
+
+#[test]
+fn long_lists_are_asked_for_in_pages() {
+    let server = TestServer::start();
+    let all = run(&server, &["--output", "json", "list", "--limit", "5000"]).json();
+    let all = all.as_array().expect("an array");
+    assert_eq!(all.len(), 2500);
+    assert_eq!((&all[0]["task_id"], &all[2499]["task_id"]), (&"task-000000002500".into(), &"task-000000000001".into()));
+    assert_eq!(server.calls().len(), 3);
+}
+
+#[test]
+fn several_are_cancelled_and_those_that_cannot_be_are_told() {
+    let server = TestServer::start();
+    let one = run(&server, &["--output", "json", "cancel", "task-a"]);
+    assert_eq!(one.json(), serde_json::json!({"task_id": "task-a", "state": "cancelled"}));
+    let late = run(&server, &["cancel", "task-done"]);
+    assert_eq!(late.code, 1);
+    assert!(late.err.contains("it is completed"), "{}", late.err);
+    let some = run(&server, &["--output", "json", "cancel", "task-a", "gone"]);
+    assert_eq!((some.code, &some.json()["done_count"], &some.json()["skipped_count"]), (1, &1.into(), &1.into()));
+    let fitting = run(&server, &["retry", "--state", "failed", "--error", "429", "--dry-run", "--reset-count"]);
+    assert_eq!(fitting.code, 0, "what a filter passes over is no refusal: {}", fitting.err);
+    let call = server.calls().pop().expect("a call");
+    assert!(call.contains("reset_count: true") && call.ends_with("true"), "{call}");
+}
+
+#[test]
+fn wait_says_how_it_ended() {
+    let server = TestServer::start();
+    let done = run(&server, &["--output", "json", "wait", "task-done"]);
+    assert_eq!((done.code, &done.json()["state"]), (0, &"completed".into()));
+    assert!(done.err.contains("task-done: completed"), "progress is told on standard error: {}", done.err);
+    let failed = run(&server, &["--output", "json", "wait", "task-done", "task-failed"]);
+    assert_eq!((failed.code, failed.json().as_array().expect("an array").len()), (5, 2));
+    assert!(failed.err.contains("task-failed: failed (429)"), "{}", failed.err);
+    let late = run(&server, &["wait", "task-a", "--timeout", "1"]);
+    assert_eq!(late.code, 4);
+    assert!(late.err.contains("gave up after 1"), "{}", late.err);
+    assert_eq!(run(&server, &["wait", "gone"]).code, 1);
+}
+
+#[test]
+fn a_wait_whose_daemon_is_silent_ends_too() {
+    let server = TestServer::start();
+    server.backend.is_waiting_for_ever.store(true, Ordering::SeqCst);
+    assert_eq!(run(&server, &["wait", "task-a", "--timeout", "0"]).code, 4);
+}
+
+#[test]
+fn watch_streams_lines_and_a_closed_pipe_is_quiet() {
+    let server = TestServer::start();
+    let mut child = command(&server, &["--output", "json", "watch"]).spawn().expect("it runs");
+    let watchers = || server.backend.watchers.lock().expect("no test panics with it");
+    eventually("it watches", || watchers().len() == 1);
+    watchers()[0].send(change("task-a")).expect("it reads");
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    out.read_line(&mut line).expect("a line at once");
+    let value: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(value["task"]["task_id"], "task-a");
+    drop(out);
+    eventually("it ends when nobody reads", || {
+        watchers().retain(|watcher| watcher.send(change("task-b")).is_ok());
+        child.try_wait().expect("it can be asked").is_some()
+    });
+    assert_eq!(child.wait().expect("it has ended").code(), Some(0));
+    let mut err = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut err).expect("it reads");
+    assert_eq!(err, "");
+}
+
+#[test]
+fn pieces_are_printed_as_text_html_or_bytes() {
+    let server = TestServer::start();
+    let text = run(&server, &["content", "show", "7"]);
+    assert_eq!(text.out, "# 人工智能\n\\u{1b}]0;evil\\u{7}正文\n", "a terminal is not obeyed");
+    assert_eq!(run(&server, &["result", "task-done", "--raw"]).out, "# 人工智能\n\u{1b}]0;evil\u{7}正文");
+    assert_eq!(run(&server, &["content", "show", "7", "--html"]).out, "<h1>人工智能</h1>\n");
+    let json = run(&server, &["--output", "json", "result", "task-done"]).json();
+    assert_eq!((&json["content_id"], &json["version"]), (&7.into(), &1.into()));
+    let listed = run(&server, &["--output", "json", "content", "list"]).json();
+    assert_eq!(listed[0]["content"], Value::Null, "every field is present, and lists carry no pieces");
+    run(&server, &["content", "approve", "7", "--hash", "abc"]);
+    assert_eq!(server.calls().last().map(String::as_str), Some("review true Some(\"abc\")"));
+    assert_eq!(run(&server, &["content", "show", "8"]).code, 1);
+}
+
+#[test]
+fn every_other_verb_works_in_every_format() {
+    let server = TestServer::start();
+    let verbs: &[&[&str]] = &[
+        &["status"],
+        &["status", "task-a"],
+        &["status", "task-a", "task-b"],
+        &["show", "task-a"],
+        &["history", "task-a"],
+        &["queue"],
+        &["correct", "task-a", "--state", "failed", "--reason", "-"],
+        &["settle", "task-a", "--adopt", "-ref"],
+        &["settle", "task-a", "--fail", "--reason", "r"],
+        &["set", "task-a", "--priority", "9"],
+        &["cleanup"],
+        &["stats", "--since", "2026-01-01"],
+        &["poll", "task-a"],
+        &["poll", "--all"],
+        &["wait", "--all"],
+        &["workers"],
+        &["pause", "--generator", "g", "--reason", "r"],
+        &["resume", "--account", "1"],
+        &["account", "add", "--name", "n"],
+        &["account", "list"],
+        &["pool", "list"],
+        &["config"],
+        &["ping"],
+        &["version"],
+        &["drain"],
+        &["call", "io.contentd.Tasks.Status", "{\"task\": \"task-a\"}"],
+        &["call", "--more", "io.contentd.Tasks.List"],
+    ];
+    for verb in verbs {
+        let table = run(&server, verb);
+        assert_eq!(table.code, 0, "{verb:?}: {}", table.err);
+        assert!(!table.out.contains('\u{1b}'), "{verb:?}");
+        let json = run(&server, &[&["--output", "json"], *verb].concat());
+        assert_eq!((json.code, json.err.as_str()), (0, ""), "{verb:?}");
+        json.json();
+        let csv = run(&server, &[&["--output", "csv"], *verb].concat());
+        assert_eq!(csv.code, 0, "{verb:?}: {}", csv.err);
+    }
+    assert!(server.calls().contains(&"cleanup 7".to_owned()));
+    assert!(run(&server, &["config"]).out.contains("workers = 4"));
+}
+
+#[test]
+fn without_arguments_it_says_what_it_is_for() {
+    let output = Command::new(env!("CARGO_BIN_EXE_contentctl")).output().expect("it runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text.contains("contentctl submit") && text.lines().count() < 20, "{text}");
+}

@@ -1,0 +1,507 @@
+//! A backend of a few maps, for tests of the socket and of contentctl: it remembers what it was asked.
+//!
+//! Its answers are scripted by task id: `slow` waits until released, `gone` is not found, and so on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use contentd::control::api::*;
+use contentd::control::feed::{Feed, FeedReader, feed};
+use contentd::control::server::{Limits, Server, ServerHandle};
+use contentd::control::socket::{Place, bind};
+use contentd::control::values::WireTime;
+use contentd::task::{ContentId, CorrectedState, Timestamp};
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+
+/// What it remembers.
+#[derive(Default)]
+pub struct FakeBackend {
+    /// Every submission that was accepted, by key.
+    pub submitted: Mutex<BTreeMap<String, CheckedSubmission>>,
+    /// The calls in order: method and what came with it.
+    pub calls: Mutex<Vec<String>>,
+    /// Lets `slow` go on.
+    pub release: Arc<Notify>,
+    /// Calls of `slow` that ended.
+    pub slow_done: Arc<AtomicUsize>,
+    /// Watch feeds that are open, to write into.
+    pub watchers: Arc<Mutex<Vec<Feed<WatchReply>>>>,
+    /// Readers of watches that went.
+    pub readers_gone: Arc<AtomicUsize>,
+    /// Submits are answered with `Draining` so many times first.
+    pub draining_first: AtomicUsize,
+    /// Waits never end.
+    pub is_waiting_for_ever: AtomicBool,
+}
+
+fn done<T: Send + 'static>(result: Result<T, ApiError>) -> Answer<T> {
+    std::future::ready(result).boxed()
+}
+
+/// A task as tests expect it.
+pub fn task(id: &str, state: &str) -> TaskView {
+    TaskView {
+        task_id: id.to_owned(),
+        state: state.to_owned(),
+        account_id: 1,
+        topic: "人工智能 \u{1b}[31mred".to_owned(),
+        keywords: vec!["a".to_owned(), "b".to_owned()],
+        category: None,
+        requirements: None,
+        tone: None,
+        priority: 5,
+        auto_approve: true,
+        generator: "assumed".to_owned(),
+        attempt: 1,
+        retry_count: 0,
+        max_retries: 3,
+        external_ref: None,
+        generator_state: None,
+        progress: None,
+        reason: Some("waits for a worker".to_owned()),
+        error: None,
+        content_id: None,
+        key: None,
+        submitted_by: "1000:ada".to_owned(),
+        time_limit: 1800,
+        created_at: WireTime(Timestamp(1_769_847_330_250)),
+        submitted_at: None,
+        started_at: None,
+        completed_at: None,
+        timeout_at: None,
+        next_attempt_at: None,
+        next_poll_at: None,
+        updated_at: WireTime(Timestamp(1_769_847_330_250)),
+    }
+}
+
+/// A content record as tests expect it.
+pub fn content(id: i64) -> ContentReply {
+    ContentReply {
+        content: ContentView {
+            content_id: id,
+            task_id: "task-done".to_owned(),
+            account_id: 1,
+            title: "人工智能".to_owned(),
+            content: Some("# 人工智能\n\x1b]0;evil\x07正文".to_owned()),
+            html_content: Some("<h1>人工智能</h1>".to_owned()),
+            summary: "正文".to_owned(),
+            images: vec!["https://example.org/a.png".into()],
+            cover_image: Some("https://example.org/a.png".to_owned()),
+            word_count: 6,
+            quality_score: Some(0.9),
+            category: None,
+            review_status: "approved".to_owned(),
+            publish_status: "pooled".to_owned(),
+            content_hash: "ab".repeat(32),
+            created_at: WireTime(Timestamp(1_769_847_330_250)),
+        },
+        version: 1,
+        reviewed_by: None,
+        review_reason: None,
+    }
+}
+
+/// One committed change.
+pub fn change(id: &str) -> WatchReply {
+    WatchReply {
+        at: WireTime(Timestamp(1_769_847_330_250)),
+        event: Some("accepted".to_owned()),
+        from_state: Some("submitting".to_owned()),
+        why: None,
+        who: Some("contentd".to_owned()),
+        task: task(id, "submitted"),
+    }
+}
+
+impl FakeBackend {
+    fn called(&self, what: impl Into<String>) {
+        self.calls.lock().expect("no test panics with it").push(what.into());
+    }
+
+    fn find(&self, id: &str) -> Result<TaskView, ApiError> {
+        match id {
+            "gone" => Err(ApiError::TaskNotFound { task: id.to_owned() }),
+            "task" => Err(ApiError::AmbiguousTask {
+                prefix: id.to_owned(),
+                candidates: vec!["task-a".to_owned(), "task-b".to_owned()],
+            }),
+            "panic" => panic!("a fault of the backend"),
+            "task-done" => Ok(TaskView { content_id: Some(7), reason: None, ..task(id, "completed") }),
+            "task-failed" => Ok(TaskView { error: Some("429".to_owned()), reason: None, ..task(id, "failed") }),
+            id => Ok(task(id, "pending")),
+        }
+    }
+
+    fn bulk(&self, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
+        let names = match which {
+            Bulk::Named(names) => names,
+            Bulk::Matching(_) => vec!["task-a".to_owned(), "task-done".to_owned()],
+        };
+        let is_single = names.len() == 1;
+        let mut reply =
+            BulkReply { done: vec![], done_count: 0, skipped: vec![], skipped_count: 0, is_dry_run: dry_run };
+        for name in names {
+            let refusal = match self.find(&name) {
+                Ok(task) if task.state == "completed" => ApiError::WrongState {
+                    task: name.clone(),
+                    state: task.state,
+                    action: "cancel".to_owned(),
+                    cure: "it has ended".to_owned(),
+                },
+                Ok(_) => {
+                    reply.done.push(TaskRef { task_id: name, state: "cancelled".to_owned() });
+                    reply.done_count += 1;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if is_single {
+                return done(Err(refusal));
+            }
+            reply.skipped.push(SkippedTask { task_id: name, error: refusal.name(), message: refusal.message() });
+            reply.skipped_count += 1;
+        }
+        done(Ok(reply))
+    }
+}
+
+impl Backend for FakeBackend {
+    fn submit(
+        &self,
+        peer: Peer,
+        tasks: Vec<CheckedSubmission>,
+        is_single: bool,
+        dry_run: bool,
+    ) -> Answer<Vec<Submitted>> {
+        self.called(format!("submit {} of {} single={is_single} dry_run={dry_run}", tasks.len(), peer.label()));
+        let left = self.draining_first.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            return done(Err(ApiError::Draining));
+        }
+        if let Some(task) = tasks.iter().find(|task| task.account == "nobody") {
+            return done(Err(ApiError::AccountNotFound { account: task.account.clone() }));
+        }
+        let mut submitted = self.submitted.lock().expect("no test panics with it");
+        let mut replies = Vec::new();
+        for (index, task) in tasks.into_iter().enumerate() {
+            if dry_run {
+                replies.push(Submitted { task_id: None, state: None, was_known: false });
+                continue;
+            }
+            let key = task.key.clone().unwrap_or_else(|| format!("none-{index}"));
+            let was_known = submitted.insert(key, task).is_some();
+            let task_id = Some(format!("task-{:012}", submitted.len()));
+            replies.push(Submitted { task_id, state: Some("pending".to_owned()), was_known });
+        }
+        done(Ok(replies))
+    }
+
+    fn status(&self, _: Peer, task: String) -> Answer<TaskReply> {
+        self.called(format!("status {task}"));
+        if task == "slow" {
+            let (release, slow_done) = (Arc::clone(&self.release), Arc::clone(&self.slow_done));
+            let view = self.find("slow");
+            return async move {
+                release.notified().await;
+                slow_done.fetch_add(1, Ordering::SeqCst);
+                Ok(TaskReply { task: view? })
+            }
+            .boxed();
+        }
+        if task == "panic" {
+            return async move { panic!("a fault of the backend") }.boxed();
+        }
+        done(self.find(&task).map(|task| TaskReply { task }))
+    }
+
+    fn show(&self, _: Peer, task: String) -> Answer<ShowReply> {
+        done(self.find(&task).map(|task| ShowReply { task, result: Some("raw".to_owned()), attempts: vec![] }))
+    }
+
+    fn history(&self, _: Peer, task: String) -> Answer<HistoryReply> {
+        let entry = HistoryEntry {
+            at: WireTime(Timestamp(0)),
+            event: "submitted".to_owned(),
+            from_state: None,
+            to_state: "pending".to_owned(),
+            attempt: 0,
+            attempt_from: None,
+            attempt_to: None,
+            why: None,
+            who: "1000:ada".to_owned(),
+        };
+        done(self.find(&task).map(|_| HistoryReply { events: vec![entry] }))
+    }
+
+    fn list(&self, _: Peer, query: ListQuery) -> Answer<TasksReply> {
+        self.called(format!("list limit={} before={:?} states={:?}", query.limit, query.before, query.filter.states));
+        // 2,500 tasks in all, newest first; those that are large are for the account `large`.
+        let newest = query.before.and_then(|id| id.trim_start_matches("task-").parse().ok()).unwrap_or(2_501);
+        let is_large = query.filter.account.as_deref() == Some("large");
+        let ids = (1..newest).rev().skip(query.offset as usize).take(query.limit as usize);
+        let tasks = ids.map(|id: u32| {
+            let mut view = task(&format!("task-{id:012}"), "pending");
+            view.requirements = is_large.then(|| "x".repeat(500_000));
+            view
+        });
+        done(Ok(TasksReply { tasks: tasks.collect() }))
+    }
+
+    fn queue(&self, _: Peer, limit: u32, _: u32) -> Answer<QueueReply> {
+        let tasks = (0..limit.min(2)).map(|id| task(&format!("task-{id}"), "pending")).collect();
+        done(Ok(QueueReply { size: 2, tasks }))
+    }
+
+    fn result(&self, _: Peer, task: String) -> Answer<ContentReply> {
+        done(match self.find(&task) {
+            Ok(view) if view.state == "completed" => Ok(content(7)),
+            Ok(view) => Err(ApiError::NoResult { task, state: view.state }),
+            Err(error) => Err(error),
+        })
+    }
+
+    fn cancel(&self, _: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
+        self.called(format!("cancel {which:?} {dry_run}"));
+        self.bulk(which, dry_run)
+    }
+
+    fn retry(&self, _: Peer, which: Bulk, mode: RetryMode, dry_run: bool) -> Answer<BulkReply> {
+        self.called(format!("retry {which:?} {mode:?} {dry_run}"));
+        self.bulk(which, dry_run)
+    }
+
+    fn correct(&self, _: Peer, task: String, to: CorrectedState, reason: String, abandon: bool) -> Answer<TaskReply> {
+        self.called(format!("correct {task} {to:?} {reason} {abandon}"));
+        done(self.find(&task).map(|task| TaskReply { task }))
+    }
+
+    fn settle(&self, _: Peer, task: String, decision: SettleDecision) -> Answer<TaskReply> {
+        self.called(format!("settle {task} {decision:?}"));
+        done(self.find(&task).map(|task| TaskReply { task }))
+    }
+
+    fn set_priority(&self, _: Peer, task: String, priority: u8) -> Answer<TaskReply> {
+        done(self.find(&task).map(|task| TaskReply { task: TaskView { priority, ..task } }))
+    }
+
+    fn cleanup(&self, _: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply> {
+        self.called(format!("cleanup {days}"));
+        done(Ok(CleanupReply { deleted: 3, is_dry_run: dry_run }))
+    }
+
+    fn statistics(&self, _: Peer, query: StatisticsQuery) -> Answer<StatisticsReply> {
+        self.called(format!("statistics since={:?}", query.since));
+        done(Ok(StatisticsReply {
+            total: 2,
+            by_state: BTreeMap::from([("pending".to_owned(), 2)]),
+            finished: BTreeMap::new(),
+            created: 2,
+            retries: 0,
+            success_rate: None,
+            mean_duration_s: None,
+            mean_wait_s: None,
+            words: 0,
+        }))
+    }
+
+    fn wait(&self, _: Peer, query: WaitQuery) -> Answer<FeedReader<WaitReply>> {
+        self.called(format!("wait {query:?}"));
+        let (writer, reader) = feed(16);
+        let names = query.tasks.unwrap_or_default();
+        let views: Result<Vec<TaskView>, ApiError> = names.iter().map(|name| self.find(name)).collect();
+        let views = match views {
+            Ok(views) => views,
+            Err(error) => return done(Err(error)),
+        };
+        for view in &views {
+            let reply = WaitReply { changed: Some(view.clone()), tasks: vec![], unfinished: 1, is_timed_out: false };
+            writer.send(reply).expect("there is room");
+        }
+        if self.is_waiting_for_ever.load(Ordering::SeqCst) {
+            let gone = Arc::clone(&self.readers_gone);
+            tokio::spawn(async move {
+                writer.closed().await;
+                gone.fetch_add(1, Ordering::SeqCst);
+            });
+        } else {
+            let is_timed_out = views.iter().any(|view| view.state == "pending");
+            let last = WaitReply { changed: None, tasks: views, unfinished: u64::from(is_timed_out), is_timed_out };
+            writer.send(last).expect("there is room");
+        }
+        done(Ok(reader))
+    }
+
+    fn watch(&self, _: Peer, query: WatchQuery) -> Answer<FeedReader<WatchReply>> {
+        self.called(format!("watch {query:?}"));
+        let (writer, reader) = feed(8);
+        self.watchers.lock().expect("no test panics with it").push(writer);
+        done(Ok(reader))
+    }
+
+    fn poll(&self, _: Peer, task: String) -> Answer<TaskReply> {
+        done(self.find(&task).map(|task| TaskReply { task }))
+    }
+
+    fn poll_all(&self, _: Peer) -> Answer<PollAllReply> {
+        done(Ok(PollAllReply { total: 3, completed: 1, failed: 0, timeout: 0, still_running: 2, error: 0 }))
+    }
+
+    fn content_list(&self, _: Peer, _: ContentQuery) -> Answer<ContentsReply> {
+        let record = content(7).content;
+        done(Ok(ContentsReply { contents: vec![ContentView { content: None, html_content: None, ..record }] }))
+    }
+
+    fn content_get(&self, _: Peer, content_id: ContentId) -> Answer<ContentReply> {
+        done(if content_id.0 == 7 {
+            Ok(content(7))
+        } else {
+            Err(ApiError::ContentNotFound { content_id: content_id.0 })
+        })
+    }
+
+    fn content_review(&self, _: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply> {
+        self.called(format!("review {approve} {:?}", review.content_hash));
+        done(Ok(content(review.content_id)))
+    }
+
+    fn pool_list(&self, _: Peer, _: PoolQuery) -> Answer<PoolReply> {
+        done(Ok(PoolReply { entries: vec![] }))
+    }
+
+    fn account_add(&self, _: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply> {
+        let created_at = WireTime(Timestamp(0));
+        done(Ok(AccountReply {
+            account: AccountView { account_id: 1, name, external_id, is_enabled: true, created_at },
+        }))
+    }
+
+    fn account_list(&self, _: Peer) -> Answer<AccountsReply> {
+        done(Ok(AccountsReply { accounts: vec![] }))
+    }
+
+    fn account_get(&self, _: Peer, account: String) -> Answer<AccountReply> {
+        done(Err(ApiError::AccountNotFound { account }))
+    }
+
+    fn daemon_status(&self, _: Peer) -> Answer<StatusReply> {
+        done(Ok(StatusReply {
+            state: "running".to_owned(),
+            version: "0".to_owned(),
+            pid: 1,
+            started_at: WireTime(Timestamp(0)),
+            tasks: BTreeMap::from([("pending".to_owned(), 2)]),
+            generators: vec![],
+            pauses: vec![],
+        }))
+    }
+
+    fn workers(&self, _: Peer) -> Answer<WorkersReply> {
+        done(Ok(WorkersReply { workers: vec![], total: 0, busy: 0, queue_size: 2 }))
+    }
+
+    fn pause(&self, _: Peer, what: PauseParams) -> Answer<PausesReply> {
+        self.called(format!("pause {what:?}"));
+        done(Ok(PausesReply { is_changed: true, pauses: vec![] }))
+    }
+
+    fn resume(&self, _: Peer, what: PauseParams) -> Answer<PausesReply> {
+        self.called(format!("resume {what:?}"));
+        done(Ok(PausesReply { is_changed: true, pauses: vec![] }))
+    }
+
+    fn config(&self, _: Peer) -> Answer<ConfigReply> {
+        let config = serde_json::json!({"daemon": {"workers": 4, "socket": null}});
+        done(Ok(ConfigReply { files: vec!["/etc/contentd/contentd.toml".to_owned()], config }))
+    }
+
+    fn drain(&self, _: Peer) -> Answer<DrainReply> {
+        self.called("drain");
+        done(Ok(DrainReply { in_flight: 2 }))
+    }
+
+    fn reload(&self, _: Peer) -> Answer<ReloadReply> {
+        done(Err(ApiError::ReloadRefused { faults: vec!["contentd.toml:3: workers: 0".to_owned()] }))
+    }
+}
+
+/// A server on a thread of its own, until it is dropped.
+pub struct TestServer {
+    /// The backend.
+    pub backend: Arc<FakeBackend>,
+    /// The socket.
+    pub path: PathBuf,
+    handle: Option<(Arc<Notify>, std::thread::JoinHandle<bool>)>,
+    _dir: tempfile::TempDir,
+}
+
+impl TestServer {
+    /// With the usual limits.
+    pub fn start() -> Self {
+        Self::with(Limits::default())
+    }
+
+    /// With these limits.
+    pub fn with(limits: Limits) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("c.sock");
+        let backend = Arc::new(FakeBackend::default());
+        let stop = Arc::new(Notify::new());
+        let socket = bind(&path, Place::Given).expect("the way is clear");
+        let (served, asked) = (Arc::clone(&backend), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let listener = socket.listener.try_clone().expect("a second descriptor");
+                let handle: ServerHandle = Server::start(listener, served, limits).expect("it starts");
+                asked.notified().await;
+                let is_complete = handle.drain(Duration::from_secs(5)).await;
+                socket.remove().expect("it is ours");
+                is_complete
+            })
+        });
+        Self { backend, path, handle: Some((stop, thread)), _dir: dir }
+    }
+
+    /// Asks for the end and goes on.
+    pub fn ask_to_stop(&self) {
+        if let Some((stop, _)) = &self.handle {
+            stop.notify_one();
+        }
+    }
+
+    /// Drains and waits; says whether every call ended by itself.
+    pub fn stop(mut self) -> bool {
+        self.ask_to_stop();
+        let (_, thread) = self.handle.take().expect("it is stopped once");
+        thread.join().expect("the server did not panic")
+    }
+
+    /// The calls so far.
+    pub fn calls(&self) -> Vec<String> {
+        self.backend.calls.lock().expect("no test panics with it").clone()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.handle.take() {
+            stop.notify_one();
+            // A panic of the server's thread has failed the test already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Waits for a condition, with a deadline.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(std::time::Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
