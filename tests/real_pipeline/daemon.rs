@@ -21,7 +21,7 @@ use toml::Table;
 use crate::real_rig::{RealRig, creator};
 
 /// Longer than anything here takes on a slow and busy machine.
-pub const LIMIT: Duration = Duration::from_secs(150);
+pub const LIMIT: Duration = Duration::from_secs(240);
 /// How long to wait between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 /// What the generator gets from files, never from the configuration.

@@ -17,7 +17,7 @@ fn a_submit_that_hangs_is_proved_absent_and_made_again_when_redis_is_back() {
     let mut rig = RealRig::start_without_worker();
     rig.stop_redis();
     let mut settings = Settings::of(&rig);
-    settings.set(&["submit", "timeout"], "8s");
+    settings.set(&["submit", "timeout"], "15s");
     let daemon = Daemon::start(&rig, &settings);
     let id = daemon.submit(TOPIC, json!({}));
     let task = daemon.wait_until(&id, "in doubt", |_| daemon.moves(&id).contains(&"doubted".to_owned()));
@@ -32,21 +32,24 @@ fn a_submit_that_hangs_is_proved_absent_and_made_again_when_redis_is_back() {
     assert_eq!(jobs_about(&rig, TOPIC).len(), 1);
 }
 
-/// Stands before the generator's command. It makes the job and is killed, makes it and hangs, or ends at once and leaves
-/// it to a process of its own, the first time; always with nothing said.
+/// Stands before the generator's command and says nothing of what it does. By the word in the topic: it makes the job and
+/// is killed; makes it and hangs; ends at once and leaves the job to a process that waits for the file `go-on`; makes two;
+/// or ends without one. The third and the last do so once, and then as they should.
 const WRAPPER: &str = r#"#!/bin/sh
 exec 3<&0
 case "$*" in
   *KILLED*) "$@" >/dev/null 2>&1; kill -9 $$ ;;
   *HANGS*) "$@" >/dev/null 2>&1; echo $$ >hanging.pid; exec sleep 60 ;;
   *LEAVES*)
-    if mkdir left-once 2>/dev/null; then
-      # A shell gives a process in the background another standard input unless it is told so by another number.
-      { sleep 12; exec "$@"; } <&3 >/dev/null 2>&1 &
-      exit 7
-    fi
-    exec "$@" ;;
+    mkdir left-once 2>/dev/null || exec "$@"
+    # A shell gives a process in the background another standard input unless it is told so by another number.
+    {
+      while [ -e wrapper ] && [ ! -e go-on ]; do sleep 0.1; done
+      [ -e wrapper ] && exec "$@"
+    } <&3 >/dev/null 2>&1 &
+    exit 7 ;;
   *TWICE*) "$@" >/dev/null 2>&1; "$@" >/dev/null 2>&1; exit 7 ;;
+  *VANISHES*) mkdir vanished-once 2>/dev/null || exec "$@"; exit 7 ;;
   *) exec "$@" ;;
 esac
 "#;
@@ -59,16 +62,27 @@ pub fn wrapper(rig: &RealRig) -> PathBuf {
     path
 }
 
+/// While a process of `left`'s submit is alive, waits until the absence of a later job is proved: time enough to be wrong
+/// about the earlier one. Then lets the process make its job.
+pub fn let_go_on(rig: &RealRig, daemon: &Daemon, left: &str) {
+    daemon.wait_until(left, "in doubt", |_| daemon.moves(left).contains(&"doubted".to_owned()));
+    let vanishes = daemon.submit("VANISHES 空", json!({}));
+    daemon.wait_until(&vanishes, "absent", |_| daemon.moves(&vanishes).contains(&"proved_absent".to_owned()));
+    assert!(!daemon.moves(left).contains(&"proved_absent".to_owned()), "a process of its submit is alive");
+    fs::write(rig.cwd.join("go-on"), "").expect("the file is written");
+    assert_eq!(daemon.wait_for(&vanishes, "completed")["retry_count"], 0, "an absence costs no retry");
+    assert_eq!(rig.stub.count("VANISHES 空", Step::Write), 1);
+}
+
 #[test]
 fn a_job_that_was_made_without_a_word_is_found_by_its_mark_and_paid_once() {
     let rig = RealRig::start();
     let mut settings = Settings::of(&rig);
-    settings.set(&["submit", "timeout"], "15s");
     settings.wrap_submit(&wrapper(&rig));
     let daemon = Daemon::start(&rig, &settings);
     let topics = ["KILLED 一", "HANGS 二", "LEAVES 三"];
     let ids = topics.map(|topic| daemon.submit(topic, json!({})));
-    let twice = daemon.submit("TWICE 四", json!({}));
+    let_go_on(&rig, &daemon, &ids[2]);
     for (id, topic) in ids.iter().zip(topics) {
         let task = daemon.wait_for(id, "completed");
         assert_eq!(task["retry_count"], 0, "a doubt costs no retry: {task:#}");
@@ -79,14 +93,25 @@ fn a_job_that_was_made_without_a_word_is_found_by_its_mark_and_paid_once() {
         assert!(daemon.moves(id).contains(&"adopted".to_owned()), "{:?}", daemon.moves(id));
         assert_eq!(daemon.attempts(id).len(), 1);
     }
-
-    // Two jobs with one key are a person's affair; the one that is named brings its piece.
-    let task = daemon.wait_for(&twice, "held");
-    let jobs = jobs_about(&rig, "TWICE 四");
-    assert!(jobs.len() == 2 && jobs.iter().all(|job| task["reason"].to_string().contains(&job.id)), "{task:#}");
-    wait_until("both are written", || rig.stub.count("TWICE 四", Step::Write) == 2);
-    daemon.call("Tasks.Settle", json!({ "task": twice, "adopt": jobs[1].id }));
-    assert_eq!(daemon.wait_for(&twice, "completed")["external_ref"], jobs[1].id.as_str());
-    assert_eq!(rig.stub.count("TWICE 四", Step::Write), 2, "nothing is bought beyond what the program did by itself");
     assert_eq!(daemon.pooled().len(), 4);
+}
+
+#[test]
+fn two_jobs_with_one_key_are_a_persons_to_decide() {
+    const TOPIC: &str = "TWICE 四";
+    let rig = RealRig::start();
+    let mut settings = Settings::of(&rig);
+    // Two calls of the generator, one after the other, on a machine that may be busy.
+    settings.set(&["submit", "timeout"], "120s");
+    settings.wrap_submit(&wrapper(&rig));
+    let daemon = Daemon::start(&rig, &settings);
+    let id = daemon.submit(TOPIC, json!({}));
+    let task = daemon.wait_for(&id, "held");
+    let jobs = jobs_about(&rig, TOPIC);
+    assert!(jobs.len() == 2 && jobs.iter().all(|job| task["reason"].to_string().contains(&job.id)), "{task:#}");
+    wait_until("both are written", || rig.stub.count(TOPIC, Step::Write) == 2);
+    daemon.call("Tasks.Settle", json!({ "task": id, "adopt": jobs[1].id }));
+    assert_eq!(daemon.wait_for(&id, "completed")["external_ref"], jobs[1].id.as_str());
+    assert_eq!(rig.stub.count(TOPIC, Step::Write), 2, "nothing is bought beyond what the program did by itself");
+    assert_eq!(daemon.pooled().len(), 1);
 }

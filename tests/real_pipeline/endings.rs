@@ -17,8 +17,8 @@ fn is_told_that_a_job_may_be_alive(task: &Value) -> bool {
 #[test]
 fn a_cancel_that_the_generator_cannot_carry_out_ends_in_a_proof_or_says_that_there_is_none() {
     const TOO_LATE: &str = "SLOW4000 太迟";
-    const GOES_ON: &str = "SLOW25000 不停";
-    const TIMED_OUT: &str = "SLOW25001 超时";
+    const GOES_ON: &str = "SLOW40000 不停";
+    const TIMED_OUT: &str = "SLOW40001 超时";
     let mut rig = RealRig::start_without_worker();
     rig.start_worker(3);
     let daemon = Daemon::start(&rig, &Settings::of(&rig));

@@ -28,8 +28,9 @@ fn without_its_queue_the_generator_is_unavailable_and_nothing_is_spent_until_it_
     assert!((1..=4).contains(&calls), "{calls} calls");
     for id in &ids {
         let task = daemon.task(id);
-        assert!(task["state"] == "pending" || task["state"] == "submitting", "{task:#}");
-        assert!(task["reason"].is_string() || task["error"].is_string(), "a task that waits says why: {task:#}");
+        // A call that is under way when the breaker opens ends in its own time.
+        let says_why = task["reason"].is_string() || task["error"].is_string();
+        assert!(task["state"] == "submitting" || task["state"] == "pending" && says_why, "{task:#}");
     }
     assert!(rig.stub.written().is_empty(), "nothing was bought");
 
