@@ -189,6 +189,21 @@ impl Drop for RealRig {
     fn drop(&mut self) {
         end(self.worker.take());
         end(self.redis.take());
+        end_leftovers(&self.cwd);
+    }
+}
+
+/// Calls whose daemon was killed go on by themselves, and without their Redis they would for ever: what still works in
+/// the rig's directory ends with the rig.
+fn end_leftovers(cwd: &Path) {
+    let Ok(cwd) = cwd.canonicalize() else { return };
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let works_here = std::fs::read_link(process.path().join("cwd")).is_ok_and(|place| place == cwd);
+        let pid = process.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        if let Some(pid) = pid.filter(|_| works_here).and_then(rustix::process::Pid::from_raw) {
+            // Gone already is as good.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
     }
 }
 
