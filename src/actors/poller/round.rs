@@ -169,20 +169,24 @@ impl Round {
         }
     }
 
-    /// Looks for jobs whose submit is in doubt; first whether anybody is left of the submit's processes.
+    /// Looks for jobs whose submit is in doubt; first whether anybody is left of the submit's processes. A job that is
+    /// found is adopted whoever lives; only an absence needs a free lock.
     async fn find(&self, generator: &Generator, jobs: Vec<Job>, done: &mut Done) {
-        let mut quiet = Vec::new();
+        let mut asked: BTreeMap<TaskId, (Job, bool)> = BTreeMap::new();
         for job in jobs {
-            if job.attempt.quiet_since.is_some() || self.see_lock(generator, &job, done).await {
-                quiet.push(job);
+            let was_quiet = job.attempt.quiet_since.is_some();
+            let is_quiet = was_quiet || generator.driver.is_quiet(job.attempt.key.clone()).await;
+            if is_quiet && !was_quiet && self.report(&job, Event::LockSeen { is_free: true }, done).await.is_none() {
+                continue;
             }
+            asked.insert(job.task.id.clone(), (job, is_quiet));
         }
-        if quiet.is_empty() {
+        if asked.is_empty() {
             return;
         }
         let began_at = self.world.clock.now().utc;
-        let asked: BTreeMap<TaskId, Job> = quiet.iter().map(|job| (job.task.id.clone(), job.clone())).collect();
-        let sweep = AssertUnwindSafe(generator.driver.find(quiet)).catch_unwind().await;
+        let jobs = asked.values().map(|(job, _)| job.clone()).collect();
+        let sweep = AssertUnwindSafe(generator.driver.find(jobs)).catch_unwind().await;
         let Ok(sweep) = sweep else {
             log::error!("generator {}: a search ended in a panic of contentd", generator.name);
             done.not_committed.extend(asked.into_keys());
@@ -190,8 +194,14 @@ impl Round {
         };
         done.calls += sweep.calls;
         for (id, answer) in sweep.answers {
-            let Some(job) = asked.get(&id) else { continue };
-            self.report(job, Event::FindAnswered { answer, began_at }, done).await;
+            let Some((job, is_quiet)) = asked.get(&id) else { continue };
+            let is_found = matches!(answer, FindAnswer::One { .. });
+            let event = if *is_quiet || is_found {
+                Event::FindAnswered { answer, began_at }
+            } else {
+                Event::LockSeen { is_free: false }
+            };
+            self.report(job, event, done).await;
         }
     }
 
