@@ -320,9 +320,8 @@ impl Handler<Drain> for SupervisorActor {
             }
             let workers = peers.workers.iter().flatten().map(|worker| worker.send(DrainWorker));
             let poller = async {
-                match &peers.poller {
-                    Some(poller) => drop(poller.send(DrainPoller).await),
-                    None => {}
+                if let Some(poller) = &peers.poller {
+                    let _ = poller.send(DrainPoller).await;
                 }
             };
             futures_util::future::join(futures_util::future::join_all(workers), poller).await;

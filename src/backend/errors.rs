@@ -95,5 +95,6 @@ pub fn of_poll(error: PollError, task: &TaskId) -> ApiError {
         PollError::Write(error) => of_write(error, "poll"),
         PollError::Db(error) => of_db(error),
         PollError::NoResultHandler => ApiError::Draining,
+        PollError::Panicked => ApiError::internal(error),
     }
 }

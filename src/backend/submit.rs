@@ -80,16 +80,18 @@ impl DaemonBackend {
         accounts: &BTreeMap<String, Option<Account>>,
         defaults: &SubmitDefaults,
         now: Timestamp,
-    ) -> Result<NewTask, Fault> {
+    ) -> Result<NewTask, Box<Fault>> {
         let account = accounts.get(&submission.account).and_then(Option::as_ref);
-        let account = account.ok_or_else(|| Fault {
-            error: ApiError::AccountNotFound { account: submission.account.clone() },
-            field: "account",
-            value: submission.account.clone(),
+        let account = account.ok_or_else(|| {
+            Box::new(Fault {
+                error: ApiError::AccountNotFound { account: submission.account.clone() },
+                field: "account",
+                value: submission.account.clone(),
+            })
         })?;
         if !account.is_enabled {
             let error = ApiError::AccountDisabled { account: account.name.clone() };
-            return Err(Fault { error, field: "account", value: submission.account });
+            return Err(Box::new(Fault { error, field: "account", value: submission.account }));
         }
         let generator = self.generator_for(submission.generator.as_ref(), defaults)?;
         let digest = digest_of(&submission, account, &generator);
@@ -129,7 +131,11 @@ impl DaemonBackend {
         Ok(NewTask { task, digest, claim: None })
     }
 
-    fn generator_for(&self, asked: Option<&GeneratorName>, defaults: &SubmitDefaults) -> Result<GeneratorName, Fault> {
+    fn generator_for(
+        &self,
+        asked: Option<&GeneratorName>,
+        defaults: &SubmitDefaults,
+    ) -> Result<GeneratorName, Box<Fault>> {
         let generators = self.world.generators.borrow();
         let only = generators.only().map(|generator| &generator.name);
         let name = asked.or(defaults.generator.as_ref()).or(only);
@@ -139,11 +145,11 @@ impl DaemonBackend {
         let known = generators.iter().map(|generator| generator.name.0.clone()).collect();
         let generator = name.map(|name| name.0.clone()).unwrap_or_default();
         let error = ApiError::GeneratorNotFound { generator: generator.clone(), known };
-        Err(Fault { error, field: "generator", value: generator })
+        Err(Box::new(Fault { error, field: "generator", value: generator }))
     }
 
     /// What cannot travel to the generator is refused now, not after it has waited its turn.
-    fn refuse_untransportable(&self, task: &Task) -> Result<(), Fault> {
+    fn refuse_untransportable(&self, task: &Task) -> Result<(), Box<Fault>> {
         let Some(generator) = self.world.generator(&task.generator) else { return Ok(()) };
         generator.driver.accepts(task).map_err(|cure| {
             let field = ["topic", "requirements", "keywords", "tone", "category"]
@@ -154,7 +160,7 @@ impl DaemonBackend {
                 "requirements" => task.requirements.as_deref().unwrap_or_default(),
                 _ => task.topic.as_str(),
             };
-            Fault { error: ApiError::invalid(field, value, cure), field, value: value.to_owned() }
+            Box::new(Fault { error: ApiError::invalid(field, value, cure), field, value: value.to_owned() })
         })
     }
 

@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::actors::recovery::recover;
-use crate::actors::supervisor::{Drain, Reload, SupervisorActor, WorldChannels};
+use crate::actors::supervisor::{Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use crate::actors::{Peers, World};
 use crate::backend::{DaemonBackend, DaemonCommand, Settings, SubmitDefaults};
 use crate::config::{Config, Loaded};
@@ -219,6 +219,8 @@ impl Daemon {
         });
         let channels = WorldChannels { peers, generators };
         let supervisor = SupervisorActor::new(world.clone(), channels, workers, budget_spent).start();
+        // Its first answer comes after every child was built: who calls right after the bind must not find nobody there.
+        supervisor.send(GetStatus).await.context("the actors did not start")?;
         let (settings, settings_rx) = watch::channel(Arc::new(settings_of(&self.loaded)));
         let (stopping, stopping_rx) = watch::channel(false);
         let backend = DaemonBackend::new(world.clone(), supervisor.clone(), settings_rx, commands, stopping_rx);

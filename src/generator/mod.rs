@@ -2,7 +2,7 @@
 //!
 //! [`Driver`] is the seam. The command driver implements it for everything that a configuration can describe; tests
 //! implement it with scripts. A driver reports what it saw and decides nothing: what an outcome means is in
-//! [`crate::task::outcome`] and [`crate::task::apply`]. Everything a generator writes is untrusted.
+//! [`crate::task::outcome`] and [`crate::task::apply()`]. Everything a generator writes is untrusted.
 
 pub mod call;
 pub mod command;

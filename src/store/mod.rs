@@ -1,6 +1,6 @@
 //! Persistence behind one seam: writes that are judged inside their transaction, and queries by use case.
 //!
-//! - [`write`](mod@write): what can be written, and [`write::execute`], the one place that does it, over the row operations
+//! - [`write`](mod@write): what can be written, and [`write::execute()`], the one place that does it, over the row operations
 //!   [`write::Rows`] of any backend. Backends hold no rules.
 //! - [`query`]: what can be asked.
 //! - [`sqlite`]: the database that a daemon runs on; [`group_commit`] drives its writing side.

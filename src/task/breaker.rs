@@ -75,7 +75,7 @@ pub enum Admission {
     ProbeUnderWay,
 }
 
-/// The breaker of one generator. Serialised into the database on every change of [`Breaker::trip`].
+/// The breaker of one generator. Serialised into the database whenever it opens or closes.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Breaker {
     trip: Option<(Trip, String)>,

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`state`] | which states follow which? |
 //! | [`outcome`] | what may a generator's verb come to, and what does that mean? (the table verb × outcome) |
-//! | [`apply`] | what does an event change? |
+//! | [`apply()`] | what does an event change? |
 //! | [`step`] | what is to be done next for an active task? |
 //! | [`retry`] | when? |
 //! | [`breaker`] | may anything new be submitted to this generator? |

@@ -1,7 +1,7 @@
 //! The product: what each outcome of each verb means. Doubt is the default.
 //!
 //! [`OUTCOMES`] is the table verb × outcome as data: the page `docs/outcomes.md` prints it and a test holds both together.
-//! [`crate::task::apply`] carries each row out; its tests walk this table, so a row without behaviour does not pass.
+//! [`crate::task::apply()`] carries each row out; its tests walk this table, so a row without behaviour does not pass.
 //! The answer types below are what a driver may say; there is no other way to tell the core about a generator.
 
 use std::collections::BTreeMap;

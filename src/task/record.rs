@@ -1,6 +1,6 @@
 //! The facts that are kept of a task and of its attempts: one struct each, as the database has them.
 //!
-//! Plain data. What may happen to them is in [`crate::task::apply`]; how they are stored, in the store.
+//! Plain data. What may happen to them is in [`crate::task::apply()`]; how they are stored, in the store.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! Each is one function, [`TaskState::after`] and [`AttemptState::after`], total over (state, move)
 //! without a wildcard arm: a new state does not compile before every move says what it means there.
 //! The SQL guard, the diagrams of the README and the tests are generated from these functions.
-//! What a generator's answer means is not decided here but in [`crate::task::apply`].
+//! What a generator's answer means is not decided here but in [`crate::task::apply()`].
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -409,7 +409,7 @@ impl AttemptState {
     }
 }
 
-/// What people see, as a function of the facts. [`crate::task::apply`] keeps the task's state equal to it;
+/// What people see, as a function of the facts. [`crate::task::apply()`] keeps the task's state equal to it;
 /// the property tests hold both against each other.
 pub fn is_consistent(task: TaskState, attempt: Option<AttemptState>) -> bool {
     match task {

@@ -97,7 +97,7 @@ fn new_task(entropy: &SimEntropy, now: Timestamp, number: usize) -> NewTask {
         requirements: None,
         tone: None,
         priority: 5,
-        auto_approve: number % 2 == 0,
+        auto_approve: number.is_multiple_of(2),
         generator: generator_name(),
         state: TaskState::Pending,
         attempt: 0,
@@ -131,6 +131,7 @@ pub fn run(schedule: Schedule) -> Outcome {
     let entropy = Arc::new(SimEntropy::new(schedule.seed ^ 0xABCD));
     let mut failures = Vec::new();
     let mut points = 0;
+    let mut deaths = Vec::new();
     let mut cut = schedule.cut;
     for life in 0..LIVES {
         let crash = Crash::at(cut);
@@ -144,11 +145,13 @@ pub fn run(schedule: Schedule) -> Outcome {
         if !crash.is_dead() {
             break;
         }
+        deaths.push(crash.label());
         // The second life dies too, somewhere; the last one does not.
         cut = if life + 2 < LIVES { u64::from(entropy.below(60)) + 1 } else { 0 };
     }
     failures.extend(checks::at_rest(&db, &universe, schedule.kind));
-    let replay = format!("EXPLORE={}:{:?}:{}", schedule.seed, schedule.kind, schedule.cut);
+    let died = deaths.join(", ");
+    let replay = format!("EXPLORE={}:{:?}:{} (died {died})", schedule.seed, schedule.kind, schedule.cut);
     let failures = failures.into_iter().map(|failure| format!("{replay}: {failure}")).collect();
     let story = db.all_events().iter().map(|event| format!("{event:?}")).collect();
     Outcome { points, failures, story }
@@ -233,7 +236,7 @@ impl Life<'_> {
 
     /// In some schedules a person cancels the first task somewhere on its way.
     async fn cancel_one(&self, world: &World) {
-        if self.schedule.seed % 3 != 0 || self.life > 0 {
+        if !self.schedule.seed.is_multiple_of(3) || self.life > 0 {
             return;
         }
         let wait = self.entropy.below(40_000);

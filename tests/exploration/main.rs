@@ -10,12 +10,14 @@ mod life;
 mod universe;
 mod world;
 
+use std::io::Write as _;
+
 use universe::Kind;
 
 use life::{Schedule, run};
 
 /// Seeds a kind; `EXPLORE_SEEDS` asks for more.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 8;
 
 #[test]
 fn every_crash_point_of_every_kind_of_generator() {
@@ -39,7 +41,8 @@ fn every_crash_point_of_every_kind_of_generator() {
             assert!(failures.len() < 10, "{}", failures.join("\n"));
         }
     }
-    println!("exploration: {schedules} schedules ran, {} failed", failures.len());
+    // Straight to standard error: the count is told whether the test passes or not.
+    let _ = writeln!(std::io::stderr(), "exploration: {schedules} schedules ran, {} failed", failures.len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(schedules > 1_000, "the exploration has shrunk to {schedules} schedules");
 }

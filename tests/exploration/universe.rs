@@ -97,10 +97,6 @@ impl Universe {
         self.state().violations.clone()
     }
 
-    pub fn jobs_of(&self, task: &TaskId) -> usize {
-        self.state().jobs.iter().filter(|job| job.task == *task).count()
-    }
-
     pub fn is_any_piece(&self, task: &TaskId) -> bool {
         self.state().jobs.iter().any(|job| job.task == *task && job.has_piece())
     }

@@ -3,7 +3,7 @@
 //!
 //! It must answer as the generator's prompts ask, nothing more. Words in the topic make it misbehave: `FAIL401` and
 //! `FAIL500` (that HTTP status), `SLOW8000` (milliseconds before the article is written), `POOR` (the review finds the
-//! article bad). The surprise: it also plays the HTTPS proxy, and refuses, so that the generator's web search ends at once
+//! article bad), `ECHO` (the article repeats the mark in its instructions). The surprise: it also plays the HTTPS proxy, and refuses, so that the generator's web search ends at once
 //! and no test touches a network.
 
 use std::collections::BTreeMap;
@@ -255,10 +255,13 @@ fn article(topic: &str, prompt: &str) -> String {
     let keywords =
         keywords.or_else(|| prompt.split_once("必须包含所有关键词：").and_then(|(_, rest)| rest.lines().next()));
     let keywords = keywords.unwrap_or("无");
+    let mark =
+        prompt.split_once("[ref:").and_then(|(_, rest)| rest.split_once(']')).map(|(key, _)| format!("[ref:{key}]"));
+    let echo = mark.filter(|_| topic.contains("ECHO")).unwrap_or_default();
     let paragraph = "机器可以帮助选题、检索和起草，而判断什么值得写、怎样写得准确，仍然要靠人一遍又一遍地推敲。";
     let body: Vec<String> = (1..=14).map(|number| format!("第{number}点。{paragraph}")).collect();
     format!(
-        "# {topic}\n\n## 导语\n\n本文谈谈{topic}。关键词：{keywords}。\n\n## 正文\n\n{}\n\n## 结语\n\n总结：谢谢阅读。\n",
+        "# {topic}\n\n## 导语\n\n本文谈谈{topic}。关键词：{keywords}。{echo}\n\n## 正文\n\n{}\n\n## 结语\n\n总结：谢谢阅读。\n",
         body.join("\n\n")
     )
 }

@@ -1,6 +1,6 @@
 //! The PollerActor looks after every job that a generator has, or may have: it wakes what is due and finds out.
 //!
-//! It makes no decisions: [`crate::task::step::next_step`] says what to do for a due task, [`round`] does it, and what came of it
+//! It makes no decisions: [`crate::task::step::next_step`] says what to do for a due task, `round` does it, and what came of it
 //! goes to the result handler. It wakes at the earliest wake time in the database, never by a fixed tick, and a task
 //! is in one round at a time. The call budget of a generator wins over every wish to poll sooner.
 
@@ -8,18 +8,20 @@ mod budget;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
+use futures_util::FutureExt;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::World;
 use super::supervisor::{Child, ChildExited};
 use crate::store::write::{Changed, WriteError};
-use crate::task::step::next_step;
+use crate::task::step::{Step, next_step};
 use crate::task::{Attempt, Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
 use budget::Budget;
 pub use round::PollError;
@@ -108,6 +110,14 @@ pub struct PollerStatus {
     pub next_wake_at: Option<Timestamp>,
 }
 
+/// What a look at the database brings.
+struct Look {
+    due: Vec<(Task, Attempt)>,
+    /// What is active at the generators that answer for all in one call, due or not.
+    companions: Vec<(Task, Attempt)>,
+    next_wake: Option<Timestamp>,
+}
+
 /// What a round is about.
 #[derive(Clone, Copy)]
 enum RoundKind {
@@ -169,13 +179,21 @@ impl PollerActor {
         self.look_again = false;
         let now = self.world.clock.now();
         let store = self.world.store.clone();
+        let batched = self.batched_generators();
         let look = async move {
-            store.read(move |queries| Ok((queries.due(now.utc, DUE_LIMIT)?, queries.next_wake()?))).await
+            let read = store.read(move |queries| {
+                let due = queries.due(now.utc, DUE_LIMIT)?;
+                let is_batch_due = due.iter().any(|(task, _)| batched.contains(&task.generator));
+                let mut companions = if is_batch_due { queries.active()? } else { Vec::new() };
+                companions.retain(|(task, _)| batched.contains(&task.generator));
+                Ok(Look { due, companions, next_wake: queries.next_wake()? })
+            });
+            read.await
         };
         ctx.spawn(look.into_actor(self).map(|looked, poller, ctx| {
             poller.is_looking = false;
             match looked {
-                Ok((due, next_wake)) => poller.take_up(due, next_wake, ctx),
+                Ok(look) => poller.take_up(look, ctx),
                 Err(error) => {
                     log::error!("what is due could not be read, trying again: {error}");
                     poller.sleep_until(poller.world.clock.now().utc.plus(COOL_DOWN), ctx);
@@ -187,12 +205,17 @@ impl PollerActor {
         }));
     }
 
-    fn take_up(&mut self, due: Vec<(Task, Attempt)>, next_wake: Option<Timestamp>, ctx: &mut Context<Self>) {
+    fn batched_generators(&self) -> BTreeSet<GeneratorName> {
+        let generators = self.world.generators.borrow();
+        generators.iter().filter(|one| one.policy().polls.is_batch).map(|one| one.name.clone()).collect()
+    }
+
+    fn take_up(&mut self, look: Look, ctx: &mut Context<Self>) {
         let now = self.world.clock.now().utc;
         self.cooling.retain(|_, until| *until > now);
         let mut by_generator: BTreeMap<GeneratorName, Vec<(Task, Attempt)>> = BTreeMap::new();
         let mut sleep = LONGEST_SLEEP;
-        for (task, attempt) in due {
+        for (task, attempt) in look.due {
             if self.in_hand.contains(&task.id) {
                 continue;
             }
@@ -205,9 +228,17 @@ impl PollerActor {
         for (generator, jobs) in by_generator {
             let policy = self.world.policy(&generator);
             let clock = self.world.clock.now();
-            let (shared, alone): (Vec<_>, Vec<_>) = jobs
-                .into_iter()
-                .partition(|(task, attempt)| round::is_shared(next_step(task, Some(attempt), &policy, &clock)));
+            let step = |(task, attempt): &(Task, Attempt)| next_step(task, Some(attempt), &policy, &clock);
+            let (mut shared, alone): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| round::is_shared(step(job)));
+            if policy.polls.is_batch && shared.iter().any(|job| step(job) == Step::Poll) {
+                // The same call answers for these too, so they need none of their own in a moment.
+                let asked: BTreeSet<TaskId> = shared.iter().map(|(task, _)| task.id.clone()).collect();
+                let is_free =
+                    |id: &TaskId| !asked.contains(id) && !self.in_hand.contains(id) && !self.cooling.contains_key(id);
+                let of_it = look.companions.iter().filter(|(task, _)| task.generator == generator);
+                let more = of_it.filter(|job| is_free(&job.0.id) && step(job) == Step::Poll).cloned();
+                shared.extend(more.collect::<Vec<_>>());
+            }
             for job in alone {
                 self.run_round(generator.clone(), vec![job], RoundKind::Alone, ctx);
             }
@@ -215,7 +246,7 @@ impl PollerActor {
                 sleep = sleep.min(self.start_round(&generator, shared, ctx));
             }
         }
-        if let Some(at) = next_wake.filter(|at| *at > now) {
+        if let Some(at) = look.next_wake.filter(|at| *at > now) {
             sleep = sleep.min(at.since(now));
         }
         self.sleep_until(now.plus(sleep), ctx);
@@ -293,6 +324,33 @@ impl PollerActor {
             poller.finish_drain();
             poller.look(ctx);
         }));
+    }
+
+    /// Polls these on demand. They are in hand meanwhile, so that no round of our own is faster with their pieces.
+    fn poll_all(&mut self, active: Vec<(Task, Attempt)>) -> ResponseActFuture<Self, Result<PollStatistics, PollError>> {
+        let is_pollable = |(task, attempt): &(Task, Attempt)| {
+            !self.in_hand.contains(&task.id) && attempt.state != crate::task::AttemptState::Intended
+        };
+        let (jobs, busy): (Vec<_>, Vec<_>) = active.into_iter().partition(is_pollable);
+        let busy = u32::try_from(busy.len()).unwrap_or(u32::MAX);
+        let ids: Vec<TaskId> = jobs.iter().map(|(task, _)| task.id.clone()).collect();
+        self.in_hand.extend(ids.iter().cloned());
+        let work = guarded(round::poll_all(self.world.clone(), jobs));
+        Box::pin(work.into_actor(self).map(move |answer, poller, ctx| {
+            poller.put_down(&ids, ctx);
+            let mut statistics = answer?;
+            statistics.total += busy;
+            statistics.still_running += busy;
+            Ok(statistics)
+        }))
+    }
+
+    fn put_down(&mut self, ids: &[TaskId], ctx: &mut Context<Self>) {
+        for id in ids {
+            self.in_hand.remove(id);
+        }
+        self.finish_drain();
+        self.look(ctx);
     }
 
     fn finish_drain(&mut self) {
@@ -374,11 +432,9 @@ impl Handler<PollNow> for PollerActor {
         if !self.in_hand.insert(id.clone()) {
             return Box::pin(actix::fut::ready(Err(PollError::InHand)));
         }
-        let work = round::poll_now(self.world.clone(), poll);
+        let work = guarded(round::poll_now(self.world.clone(), poll));
         Box::pin(work.into_actor(self).map(move |answer, poller, ctx| {
-            poller.in_hand.remove(&id);
-            poller.finish_drain();
-            poller.look(ctx);
+            poller.put_down(std::slice::from_ref(&id), ctx);
             answer
         }))
     }
@@ -388,23 +444,13 @@ impl Handler<PollAll> for PollerActor {
     type Result = ResponseActFuture<Self, Result<PollStatistics, PollError>>;
 
     fn handle(&mut self, _: PollAll, _: &mut Self::Context) -> Self::Result {
-        let world = self.world.clone();
-        let in_hand = self.in_hand.clone();
-        let work = async move {
-            let active = world.store.read(|queries| queries.active()).await?;
-            let is_pollable = |(task, attempt): &(Task, Attempt)| {
-                !in_hand.contains(&task.id) && attempt.state != crate::task::AttemptState::Intended
-            };
-            let (jobs, busy): (Vec<_>, Vec<_>) = active.into_iter().partition(is_pollable);
-            let mut statistics = round::poll_all(world, jobs).await?;
-            let busy = u32::try_from(busy.len()).unwrap_or(u32::MAX);
-            statistics.total += busy;
-            statistics.still_running += busy;
-            Ok(statistics)
-        };
-        Box::pin(work.into_actor(self).map(|answer, poller, ctx| {
-            poller.look(ctx);
-            answer
+        let store = self.world.store.clone();
+        let read = async move { store.read(|queries| queries.active()).await };
+        Box::pin(read.into_actor(self).then(|active, poller, _| -> Self::Result {
+            match active {
+                Ok(active) => poller.poll_all(active),
+                Err(error) => Box::pin(actix::fut::ready(Err(PollError::Db(error)))),
+            }
         }))
     }
 }
@@ -438,6 +484,11 @@ impl Handler<GetPollerStatus> for PollerActor {
             next_wake_at: self.next_wake_at,
         }
     }
+}
+
+/// A person's poll that panics is an answer to that person; the actor lives on.
+async fn guarded<T>(work: impl Future<Output = Result<T, PollError>>) -> Result<T, PollError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(PollError::Panicked))
 }
 
 /// What a change of one polled task counts as.

@@ -44,6 +44,9 @@ pub enum PollError {
     /// The result handler is being rebuilt.
     #[error("the result handler is not there; try again")]
     NoResultHandler,
+    /// A bug of ours; nothing was committed that is not true.
+    #[error("the look ended in a panic of contentd; its journal says where")]
+    Panicked,
 }
 
 /// What a round came to.

@@ -4,10 +4,10 @@
 //! on the rows as they are, so there is no moment between judging a row and writing it. It never panics; an event
 //! that does not fit is a [`Refusal`], which is an answer and changes nothing.
 //!
-//! - [`submit`]: what a submit, a search and a repeated submit came to
-//! - [`run`]: what a blocking run came to
-//! - [`watch`]: polls, fetches, cancels, deadlines
-//! - [`people`]: what persons decide
+//! - `submit`: what a submit, a search and a repeated submit came to
+//! - `run`: what a blocking run came to
+//! - `watch`: polls, fetches, cancels, deadlines
+//! - `people`: what persons decide
 
 mod people;
 mod run;

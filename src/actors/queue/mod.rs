@@ -5,178 +5,42 @@
 //! claimed and intended in one commit. The surprise: capacity is re-read from the database with every refill instead of
 //! being counted along, so no lost message can leak a slot.
 
+mod admission;
+mod messages;
+mod window;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::supervisor::{Child, ChildExited};
 use super::worker::{RunTask, WorkerActor};
 use super::{Happened, World};
-use crate::generator::registry::Limits;
 use crate::store::DbError;
-use crate::store::query::{InFlight, LaneHead, Queries, ReadyTask};
 use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
-use crate::task::breaker::{Admission, Breaker, Notice, Signal};
-use crate::task::lanes::{Bounds, Head, LaneKey, Lanes, Waiting};
+use crate::task::breaker::{Admission, Breaker};
+use crate::task::lanes::{Bounds, LaneKey, Lanes, Waiting};
 use crate::task::{AccountId, Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
+use messages::PAUSE_SETTING;
+pub use messages::{
+    BreakerStatus, DrainQueue, ExplainWait, GeneratorSignalled, GetQueueStatus, Pause, PauseScope, PersonDecided,
+    QueueChanged, QueueStatus, SetPause, SubmitTasks, WorkerIdle,
+};
 
 const LANES: Bounds = Bounds { lanes: 256, per_lane: 64 };
 /// The longest sleep between two looks at the database.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long to leave a database alone that refused.
 const COOL_DOWN: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Names of the settings that outlive a restart.
-const PAUSE_SETTING: &str = "pause/";
+/// The names of settings that hold open breakers begin so.
 const BREAKER_SETTING: &str = "breaker/";
-
-/// From the control socket: take these tasks, all or none. Lost: the caller's key lets it ask again.
-#[derive(Message, Debug)]
-#[rtype(result = "Result<Vec<SubmittedTask>, WriteError>")]
-pub struct SubmitTasks {
-    /// The tasks; their `claim` is the queue's to fill in.
-    pub tasks: Vec<NewTask>,
-    /// How many unfinished tasks there may be.
-    pub max_pending: u64,
-}
-
-/// From a worker: it has nothing to do. Lost: the supervisor asks workers to say it again after a rebuild.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct WorkerIdle {
-    /// Its number.
-    pub worker: usize,
-    /// Where it is.
-    pub address: Addr<WorkerActor>,
-}
-
-/// From whoever committed a change: a slot may be free, or a task may wait now. Lost: the tick looks.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct QueueChanged {
-    /// The task that waits now, or is not active any more.
-    pub task: Option<Box<Task>>,
-}
-
-/// From whoever committed a change: what a generator's answer says of the generator.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct GeneratorSignalled {
-    /// Which.
-    pub generator: GeneratorName,
-    /// In whose call.
-    pub task: TaskId,
-    /// What.
-    pub signal: Signal,
-}
-
-/// From a person: something decided about one task.
-#[derive(Message)]
-#[rtype(result = "Result<Changed, WriteError>")]
-pub struct PersonDecided {
-    /// What.
-    pub happened: Happened,
-}
-
-/// What is paused: everything, a generator, an account, or an account at a generator.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
-pub struct PauseScope {
-    /// Only this generator.
-    pub generator: Option<GeneratorName>,
-    /// Only this account.
-    pub account: Option<AccountId>,
-}
-
-/// A pause and who ordered it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Pause {
-    /// What.
-    pub scope: PauseScope,
-    /// Who.
-    pub who: String,
-    /// When.
-    pub at: Timestamp,
-    /// Why.
-    pub reason: Option<String>,
-}
-
-/// From a person: start no new submits, or start them again. Answers with the pauses that stand.
-#[derive(Message)]
-#[rtype(result = "Result<Vec<Pause>, WriteError>")]
-pub enum SetPause {
-    /// Pause.
-    On(Pause),
-    /// Resume just this scope.
-    Off(PauseScope),
-    /// Resume everything.
-    AllOff,
-}
-
-/// From the supervisor: dispatch nothing more.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct DrainQueue;
-
-/// From a person: why does this task wait?
-#[derive(Message)]
-#[rtype(result = "Option<String>")]
-pub struct ExplainWait {
-    /// Which.
-    pub task: Task,
-}
-
-/// What is it doing?
-#[derive(Message)]
-#[rtype(result = "QueueStatus")]
-pub struct GetQueueStatus;
-
-/// The queue as an operator sees it.
-#[derive(Clone, Debug, Serialize, MessageResponse)]
-pub struct QueueStatus {
-    /// Waiting tasks in the window; more may stand behind it in the database.
-    pub window: usize,
-    /// Workers without a call.
-    pub idle_workers: usize,
-    /// Jobs at each generator.
-    pub in_flight: BTreeMap<GeneratorName, u32>,
-    /// Pauses that stand.
-    pub pauses: Vec<Pause>,
-    /// Open breakers: since when, why, next probe.
-    pub breakers: Vec<BreakerStatus>,
-    /// Nothing more is dispatched.
-    pub is_draining: bool,
-}
-
-/// An open breaker.
-#[derive(Clone, Debug, Serialize)]
-pub struct BreakerStatus {
-    /// Of which generator.
-    pub generator: GeneratorName,
-    /// `unavailable`, `contract_drift` or `failing_jobs`.
-    pub trip: String,
-    /// The last words of the generator.
-    pub why: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// When the next probe may start.
-    pub next_probe_at: Option<Timestamp>,
-}
 
 /// To itself.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct QueueTick;
-
-/// What a look at the database brings.
-struct Look {
-    heads: Option<Vec<LaneHead>>,
-    in_flight: Vec<InFlight>,
-    next_ready: Option<Timestamp>,
-    submits: BTreeMap<(GeneratorName, AccountId), u32>,
-}
 
 /// See the module.
 pub struct QueueActor {
@@ -250,111 +114,6 @@ impl QueueActor {
         }));
     }
 
-    /// Reads the window and the capacity anew, when no claim of ours is between reading and writing.
-    fn refill(&mut self, ctx: &mut Context<Self>) {
-        self.needs_refill = true;
-        if self.is_refilling || self.claims_under_way > 0 || !self.has_settings || self.is_draining {
-            return;
-        }
-        self.is_refilling = true;
-        self.needs_refill = false;
-        let now = self.world.clock.now().utc;
-        let limited: Vec<GeneratorName> = {
-            let generators = self.world.generators.borrow();
-            let limited = generators.iter().filter(|generator| {
-                let limits = &generator.limits;
-                limits.submits_per_day.is_some() || limits.submits_per_day_per_account.is_some()
-            });
-            limited.map(|generator| generator.name.clone()).collect()
-        };
-        let is_window_wanted = std::mem::take(&mut self.is_window_stale) || self.lanes.needs_refill();
-        if is_window_wanted {
-            self.lanes.begin_refill();
-        }
-        let (store, except) = (self.world.store.clone(), self.blocked.clone());
-        let read = async move {
-            store
-                .read(move |queries| {
-                    let mut submits = BTreeMap::new();
-                    for name in limited {
-                        let counts = queries.submits_since(&name, now.minus(DAY))?;
-                        submits.extend(counts.into_iter().map(|(account, count)| ((name.clone(), account), count)));
-                    }
-                    let heads = if is_window_wanted { Some(heads(queries, now, &except)?) } else { None };
-                    Ok(Look { heads, in_flight: queries.in_flight()?, next_ready: queries.next_ready(now)?, submits })
-                })
-                .await
-        };
-        ctx.spawn(read.into_actor(self).map(|look, queue, ctx| {
-            queue.is_refilling = false;
-            match look {
-                Ok(look) => queue.take_in(look, ctx),
-                Err(error) => {
-                    log::error!("the queue cannot be read, trying again: {error}");
-                    queue.is_window_stale = true;
-                    queue.sleep(COOL_DOWN, ctx);
-                }
-            }
-        }));
-    }
-
-    fn take_in(&mut self, look: Look, ctx: &mut Context<Self>) {
-        let count = |entry: InFlight| ((entry.generator, entry.account), entry.jobs);
-        self.in_flight = look.in_flight.into_iter().map(count).collect();
-        self.submits_today = look.submits;
-        if let Some(heads) = look.heads {
-            let is_every_lane = heads.len() < LANES.lanes && self.blocked.is_empty();
-            self.are_all_seen = heads.len() < LANES.lanes;
-            self.lanes.refill(heads.into_iter().map(head).collect(), is_every_lane);
-        }
-        let now = self.world.clock.now().utc;
-        let probe = self.breakers.values().filter_map(Breaker::next_probe_at).filter(|at| *at > now).min();
-        let wake = [look.next_ready, probe].into_iter().flatten().min();
-        self.sleep(wake.map_or(LONGEST_SLEEP, |at| at.since(now)), ctx);
-        self.dispatch(ctx);
-        if self.needs_refill {
-            self.refill(ctx);
-        }
-    }
-
-    /// Something changed: what could not run may run now.
-    fn unblock(&mut self) {
-        self.are_all_seen = false;
-        if !self.blocked.is_empty() {
-            self.blocked.clear();
-            self.is_window_stale = true;
-        }
-    }
-
-    /// Puts a task in line, or wakes for it when its time comes.
-    fn line_up(&mut self, task: &Task, ctx: &mut Context<Self>) {
-        self.lanes.remove(&task.id);
-        let now = self.world.clock.now().utc;
-        if let Some(breaker) = self.breakers.get_mut(&task.generator).filter(|_| !task.state.is_active()) {
-            breaker.probe_gone(&task.id, now);
-        }
-        if task.state != TaskState::Pending {
-            return;
-        }
-        match task.wake_at.filter(|at| *at > now) {
-            // The sleep is set anew by the look that every change of the queue causes.
-            Some(_) => self.refill(ctx),
-            None => {
-                let key = LaneKey { generator: task.generator.clone(), account: task.account_id };
-                let (id, priority) = (task.id.clone(), task.priority);
-                self.lanes.push(key, Waiting { id, priority, queued_at: task.queued_at, seq: task.seq });
-            }
-        }
-    }
-
-    fn sleep(&mut self, wait: Duration, ctx: &mut Context<Self>) {
-        if let Some(timer) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        let wait = wait.clamp(Duration::from_millis(1), LONGEST_SLEEP);
-        self.timer = Some(ctx.notify_later(QueueTick, wait));
-    }
-
     /// Gives every idle worker the best task that may run.
     fn dispatch(&mut self, ctx: &mut Context<Self>) {
         if self.is_draining || self.is_refilling || !self.has_settings {
@@ -372,81 +131,12 @@ impl QueueActor {
         }
     }
 
-    /// Nothing in the window can run and there are lanes behind it: those that cannot run make way.
-    fn look_behind(&mut self) {
-        let now = self.world.clock.now().utc;
-        let mut lanes = std::mem::take(&mut self.lanes);
-        let mut blocked = std::mem::take(&mut self.blocked);
-        lanes.drop_blocked(|key| {
-            let is_runnable = self.hindrance(key, now).is_none();
-            if !is_runnable {
-                blocked.insert((key.generator.clone(), key.account));
-            }
-            is_runnable
-        });
-        self.blocked = blocked;
-        self.lanes = lanes;
-    }
-
     fn next_runnable(&mut self, now: Timestamp) -> Option<(LaneKey, Waiting)> {
         // The window is taken out so that the question can look at the rest of the actor.
         let mut lanes = std::mem::replace(&mut self.lanes, Lanes::new(LANES));
         let next = lanes.next(|key| self.hindrance(key, now).is_none());
         self.lanes = lanes;
         next
-    }
-
-    fn jobs_at(&self, generator: &GeneratorName) -> u32 {
-        self.in_flight.iter().filter(|((name, _), _)| name == generator).map(|(_, jobs)| jobs).sum()
-    }
-
-    /// Why no task of this lane may start now; none if one may.
-    fn hindrance(&self, key: &LaneKey, now: Timestamp) -> Option<String> {
-        let name = &key.generator;
-        let Some(generator) = self.world.generator(name) else {
-            return Some(format!("generator {name} is not configured; add [generators.{name}] and reload"));
-        };
-        if let Some(pause) = self.pauses.iter().find(|pause| pause.scope.covers(key)) {
-            return Some(format!("{} is paused by {}", pause.scope, pause.who));
-        }
-        let limits = &generator.limits;
-        let at_generator = self.jobs_at(name);
-        if at_generator >= limits.max_in_flight {
-            return Some(format!(
-                "generator {name} has {at_generator} jobs, and max_in_flight is {}",
-                limits.max_in_flight
-            ));
-        }
-        let of_account = self.in_flight.get(&(name.clone(), key.account)).copied().unwrap_or(0);
-        if let Some(limit) = limits.max_in_flight_per_account.filter(|limit| of_account >= *limit) {
-            return Some(format!("account {} has {of_account} jobs at {name}, and {limit} are allowed", key.account));
-        }
-        self.day_hindrance(key, limits).or_else(|| self.breaker_hindrance(name, now))
-    }
-
-    fn day_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {
-        let name = &key.generator;
-        let of_generator = self.submits_today.iter().filter(|((generator, _), _)| generator == name);
-        let today: u32 = of_generator.map(|(_, count)| count).sum();
-        if let Some(limit) = limits.submits_per_day.filter(|limit| today >= *limit) {
-            return Some(format!("{today} submits to {name} in 24 hours, and submits_per_day is {limit}"));
-        }
-        let today = self.submits_today.get(&(name.clone(), key.account)).copied().unwrap_or(0);
-        let limit = limits.submits_per_day_per_account.filter(|limit| today >= *limit)?;
-        Some(format!("{today} submits of account {} to {name} in 24 hours, and {limit} are allowed", key.account))
-    }
-
-    fn breaker_hindrance(&self, name: &GeneratorName, now: Timestamp) -> Option<String> {
-        let breaker = self.breakers.get(name)?;
-        let (trip, why, _) = breaker.is_open()?;
-        match breaker.admits(now) {
-            Admission::Open | Admission::Probe => None,
-            Admission::NotBefore(at) => {
-                let wait = at.since(now).as_secs();
-                Some(format!("generator {name}: {trip} ({why}); the next probe starts in {wait} s"))
-            }
-            Admission::ProbeUnderWay => Some(format!("generator {name}: {trip} ({why}); a probe is under way")),
-        }
     }
 
     /// Books a slot for a claim that is about to be committed.
@@ -535,48 +225,6 @@ impl QueueActor {
         }
         Some((key, self.idle.pop_front()?))
     }
-
-    fn persist_breaker(&self, generator: &GeneratorName, ctx: &mut Context<Self>) {
-        let breaker = self.breakers.get(generator).filter(|breaker| breaker.is_open().is_some());
-        let value = breaker.and_then(|breaker| serde_json::to_string(breaker).ok());
-        let write = Write::PutSetting { name: format!("{BREAKER_SETTING}{generator}"), value };
-        let store = self.world.store.clone();
-        let generator = generator.clone();
-        let work = async move {
-            if let Err(error) = store.write(write).await {
-                log::error!("the breaker of generator {generator} could not be stored: {error}");
-            }
-        };
-        ctx.spawn(work.into_actor(self));
-    }
-
-    fn notice(&mut self, generator: &GeneratorName, notice: Option<Notice>, ctx: &mut Context<Self>) {
-        match notice {
-            Some(Notice::Opened(trip, why)) => {
-                log::error!("generator {generator}: no new submits, {trip}: {why}");
-            }
-            Some(Notice::Closed) => log::info!("generator {generator}: submits start again"),
-            None => return,
-        }
-        self.persist_breaker(generator, ctx);
-    }
-}
-
-fn heads(
-    queries: &dyn Queries,
-    now: Timestamp,
-    except: &BTreeSet<(GeneratorName, AccountId)>,
-) -> Result<Vec<LaneHead>, DbError> {
-    let bound = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    queries.lane_heads(now, bound(LANES.per_lane), bound(LANES.lanes), except)
-}
-
-fn head(head: LaneHead) -> Head {
-    let has_more = head.tasks.len() >= LANES.per_lane;
-    let waiting =
-        |task: ReadyTask| Waiting { id: task.id, priority: task.priority, queued_at: task.queued_at, seq: task.seq };
-    let tasks = head.tasks.into_iter().map(waiting).collect();
-    Head { key: LaneKey { generator: head.generator, account: head.account }, tasks, has_more }
 }
 
 fn log_submitted(task: &Task) {
@@ -593,30 +241,6 @@ fn log_submitted(task: &Task) {
 
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
     serde_json::from_str(json).map_err(|error| log::error!("a stored setting is not readable: {error}")).ok()
-}
-
-impl PauseScope {
-    fn covers(&self, key: &LaneKey) -> bool {
-        self.generator.as_ref().is_none_or(|generator| *generator == key.generator)
-            && self.account.is_none_or(|account| account == key.account)
-    }
-
-    fn setting(&self) -> String {
-        let generator = self.generator.as_ref().map_or("*", GeneratorName::as_str);
-        let account = self.account.map_or_else(|| "*".to_owned(), |account| account.to_string());
-        format!("{PAUSE_SETTING}{generator}/{account}")
-    }
-}
-
-impl std::fmt::Display for PauseScope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.generator, self.account) {
-            (None, None) => f.write_str("everything"),
-            (Some(generator), None) => write!(f, "generator {generator}"),
-            (None, Some(account)) => write!(f, "account {account}"),
-            (Some(generator), Some(account)) => write!(f, "account {account} at generator {generator}"),
-        }
-    }
 }
 
 impl Actor for QueueActor {

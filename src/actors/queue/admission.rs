@@ -1,0 +1,89 @@
+//! Whether a task of a lane may start now, and if not, why: the same answer decides and explains.
+
+use super::{BREAKER_SETTING, QueueActor};
+use crate::generator::registry::Limits;
+use crate::store::write::Write;
+use crate::task::breaker::{Admission, Notice};
+use crate::task::lanes::LaneKey;
+use crate::task::{GeneratorName, Timestamp};
+use actix::prelude::*;
+
+impl QueueActor {
+    fn jobs_at(&self, generator: &GeneratorName) -> u32 {
+        self.in_flight.iter().filter(|((name, _), _)| name == generator).map(|(_, jobs)| jobs).sum()
+    }
+
+    /// Why no task of this lane may start now; none if one may.
+    pub(super) fn hindrance(&self, key: &LaneKey, now: Timestamp) -> Option<String> {
+        let name = &key.generator;
+        let Some(generator) = self.world.generator(name) else {
+            return Some(format!("generator {name} is not configured; add [generators.{name}] and reload"));
+        };
+        if let Some(pause) = self.pauses.iter().find(|pause| pause.scope.covers(key)) {
+            return Some(format!("{} is paused by {}", pause.scope, pause.who));
+        }
+        let limits = &generator.limits;
+        let at_generator = self.jobs_at(name);
+        if at_generator >= limits.max_in_flight {
+            return Some(format!(
+                "generator {name} has {at_generator} jobs, and max_in_flight is {}",
+                limits.max_in_flight
+            ));
+        }
+        let of_account = self.in_flight.get(&(name.clone(), key.account)).copied().unwrap_or(0);
+        if let Some(limit) = limits.max_in_flight_per_account.filter(|limit| of_account >= *limit) {
+            return Some(format!("account {} has {of_account} jobs at {name}, and {limit} are allowed", key.account));
+        }
+        self.day_hindrance(key, limits).or_else(|| self.breaker_hindrance(name, now))
+    }
+
+    fn day_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {
+        let name = &key.generator;
+        let of_generator = self.submits_today.iter().filter(|((generator, _), _)| generator == name);
+        let today: u32 = of_generator.map(|(_, count)| count).sum();
+        if let Some(limit) = limits.submits_per_day.filter(|limit| today >= *limit) {
+            return Some(format!("{today} submits to {name} in 24 hours, and submits_per_day is {limit}"));
+        }
+        let today = self.submits_today.get(&(name.clone(), key.account)).copied().unwrap_or(0);
+        let limit = limits.submits_per_day_per_account.filter(|limit| today >= *limit)?;
+        Some(format!("{today} submits of account {} to {name} in 24 hours, and {limit} are allowed", key.account))
+    }
+
+    fn breaker_hindrance(&self, name: &GeneratorName, now: Timestamp) -> Option<String> {
+        let breaker = self.breakers.get(name)?;
+        let (trip, why, _) = breaker.is_open()?;
+        match breaker.admits(now) {
+            Admission::Open | Admission::Probe => None,
+            Admission::NotBefore(at) => {
+                let wait = at.since(now).as_secs();
+                Some(format!("generator {name}: {trip} ({why}); the next probe starts in {wait} s"))
+            }
+            Admission::ProbeUnderWay => Some(format!("generator {name}: {trip} ({why}); a probe is under way")),
+        }
+    }
+
+    fn persist_breaker(&self, generator: &GeneratorName, ctx: &mut Context<Self>) {
+        let breaker = self.breakers.get(generator).filter(|breaker| breaker.is_open().is_some());
+        let value = breaker.and_then(|breaker| serde_json::to_string(breaker).ok());
+        let write = Write::PutSetting { name: format!("{BREAKER_SETTING}{generator}"), value };
+        let store = self.world.store.clone();
+        let generator = generator.clone();
+        let work = async move {
+            if let Err(error) = store.write(write).await {
+                log::error!("the breaker of generator {generator} could not be stored: {error}");
+            }
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+
+    pub(super) fn notice(&mut self, generator: &GeneratorName, notice: Option<Notice>, ctx: &mut Context<Self>) {
+        match notice {
+            Some(Notice::Opened(trip, why)) => {
+                log::error!("generator {generator}: no new submits, {trip}: {why}");
+            }
+            Some(Notice::Closed) => log::info!("generator {generator}: submits start again"),
+            None => return,
+        }
+        self.persist_breaker(generator, ctx);
+    }
+}

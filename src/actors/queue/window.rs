@@ -1,0 +1,165 @@
+//! The window on the queue: what is read from the database and when, and which lanes make way for others.
+//!
+//! Rows are the queue. The window is a bounded part of them, and the capacity at generators is read along with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::{COOL_DOWN, LANES, LONGEST_SLEEP, QueueActor, QueueTick};
+use crate::store::DbError;
+use crate::store::query::{InFlight, LaneHead, Queries, ReadyTask};
+use crate::task::breaker::Breaker;
+use crate::task::lanes::{Head, LaneKey, Waiting};
+use crate::task::{AccountId, GeneratorName, Task, TaskState, Timestamp};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What a look at the database brings.
+struct Look {
+    heads: Option<Vec<LaneHead>>,
+    in_flight: Vec<InFlight>,
+    next_ready: Option<Timestamp>,
+    submits: BTreeMap<(GeneratorName, AccountId), u32>,
+}
+
+impl QueueActor {
+    /// Reads the window and the capacity anew, when no claim of ours is between reading and writing.
+    pub(super) fn refill(&mut self, ctx: &mut Context<Self>) {
+        self.needs_refill = true;
+        if self.is_refilling || self.claims_under_way > 0 || !self.has_settings || self.is_draining {
+            return;
+        }
+        self.is_refilling = true;
+        self.needs_refill = false;
+        let now = self.world.clock.now().utc;
+        let limited: Vec<GeneratorName> = {
+            let generators = self.world.generators.borrow();
+            let limited = generators.iter().filter(|generator| {
+                let limits = &generator.limits;
+                limits.submits_per_day.is_some() || limits.submits_per_day_per_account.is_some()
+            });
+            limited.map(|generator| generator.name.clone()).collect()
+        };
+        let is_window_wanted = std::mem::take(&mut self.is_window_stale) || self.lanes.needs_refill();
+        if is_window_wanted {
+            self.lanes.begin_refill();
+        }
+        let (store, except) = (self.world.store.clone(), self.blocked.clone());
+        let read = async move {
+            store
+                .read(move |queries| {
+                    let mut submits = BTreeMap::new();
+                    for name in limited {
+                        let counts = queries.submits_since(&name, now.minus(DAY))?;
+                        submits.extend(counts.into_iter().map(|(account, count)| ((name.clone(), account), count)));
+                    }
+                    let heads = if is_window_wanted { Some(heads(queries, now, &except)?) } else { None };
+                    Ok(Look { heads, in_flight: queries.in_flight()?, next_ready: queries.next_ready(now)?, submits })
+                })
+                .await
+        };
+        ctx.spawn(read.into_actor(self).map(|look, queue, ctx| {
+            queue.is_refilling = false;
+            match look {
+                Ok(look) => queue.take_in(look, ctx),
+                Err(error) => {
+                    log::error!("the queue cannot be read, trying again: {error}");
+                    queue.is_window_stale = true;
+                    queue.sleep(COOL_DOWN, ctx);
+                }
+            }
+        }));
+    }
+
+    fn take_in(&mut self, look: Look, ctx: &mut Context<Self>) {
+        let count = |entry: InFlight| ((entry.generator, entry.account), entry.jobs);
+        self.in_flight = look.in_flight.into_iter().map(count).collect();
+        self.submits_today = look.submits;
+        if let Some(heads) = look.heads {
+            let is_every_lane = heads.len() < LANES.lanes && self.blocked.is_empty();
+            self.are_all_seen = heads.len() < LANES.lanes;
+            self.lanes.refill(heads.into_iter().map(head).collect(), is_every_lane);
+        }
+        let now = self.world.clock.now().utc;
+        let probe = self.breakers.values().filter_map(Breaker::next_probe_at).filter(|at| *at > now).min();
+        let wake = [look.next_ready, probe].into_iter().flatten().min();
+        self.sleep(wake.map_or(LONGEST_SLEEP, |at| at.since(now)), ctx);
+        self.dispatch(ctx);
+        if self.needs_refill {
+            self.refill(ctx);
+        }
+    }
+
+    /// Something changed: what could not run may run now.
+    pub(super) fn unblock(&mut self) {
+        self.are_all_seen = false;
+        if !self.blocked.is_empty() {
+            self.blocked.clear();
+            self.is_window_stale = true;
+        }
+    }
+
+    /// Puts a task in line, or wakes for it when its time comes.
+    pub(super) fn line_up(&mut self, task: &Task, ctx: &mut Context<Self>) {
+        self.lanes.remove(&task.id);
+        let now = self.world.clock.now().utc;
+        if let Some(breaker) = self.breakers.get_mut(&task.generator).filter(|_| !task.state.is_active()) {
+            breaker.probe_gone(&task.id, now);
+        }
+        if task.state != TaskState::Pending {
+            return;
+        }
+        match task.wake_at.filter(|at| *at > now) {
+            // The sleep is set anew by the look that every change of the queue causes.
+            Some(_) => self.refill(ctx),
+            None => {
+                let key = LaneKey { generator: task.generator.clone(), account: task.account_id };
+                let (id, priority) = (task.id.clone(), task.priority);
+                self.lanes.push(key, Waiting { id, priority, queued_at: task.queued_at, seq: task.seq });
+            }
+        }
+    }
+
+    pub(super) fn sleep(&mut self, wait: Duration, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let wait = wait.clamp(Duration::from_millis(1), LONGEST_SLEEP);
+        self.timer = Some(ctx.notify_later(QueueTick, wait));
+    }
+
+    /// Nothing in the window can run and there are lanes behind it: those that cannot run make way.
+    pub(super) fn look_behind(&mut self) {
+        let now = self.world.clock.now().utc;
+        let mut lanes = std::mem::take(&mut self.lanes);
+        let mut blocked = std::mem::take(&mut self.blocked);
+        lanes.drop_blocked(|key| {
+            let is_runnable = self.hindrance(key, now).is_none();
+            if !is_runnable {
+                blocked.insert((key.generator.clone(), key.account));
+            }
+            is_runnable
+        });
+        self.blocked = blocked;
+        self.lanes = lanes;
+    }
+}
+
+fn heads(
+    queries: &dyn Queries,
+    now: Timestamp,
+    except: &BTreeSet<(GeneratorName, AccountId)>,
+) -> Result<Vec<LaneHead>, DbError> {
+    let bound = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    queries.lane_heads(now, bound(LANES.per_lane), bound(LANES.lanes), except)
+}
+
+fn head(head: LaneHead) -> Head {
+    let has_more = head.tasks.len() >= LANES.per_lane;
+    let waiting =
+        |task: ReadyTask| Waiting { id: task.id, priority: task.priority, queued_at: task.queued_at, seq: task.seq };
+    let tasks = head.tasks.into_iter().map(waiting).collect();
+    Head { key: LaneKey { generator: head.generator, account: head.account }, tasks, has_more }
+}

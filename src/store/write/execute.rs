@@ -1,0 +1,200 @@
+//! The one place that writes: reads the rows, lets the core judge, and writes rows, audit row, content record and pool
+//! entry together. It talks to nothing but [`Rows`].
+
+use super::review::{Review, new_pool_entry};
+use super::rows::Rows;
+use super::{Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
+use crate::task::content::{NewContent, PublishState, ReviewState, summary_of, title_of, word_count};
+use crate::task::outcome::Piece;
+use crate::task::{Attempt, AuditRow, Change, ContentId, Context, Event, Now, PieceFate, PoolId, Task, apply};
+
+/// Does one write inside a transaction.
+pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError> {
+    match write {
+        Write::AddAccount { name, external_id, now } => {
+            if rows.account_by_name(name)?.is_some() {
+                return Err(WriteError::AccountExists(name.clone()));
+            }
+            Ok(Written::Account(rows.insert_account(name, external_id.as_deref(), *now)?))
+        }
+        Write::SubmitTasks { tasks, max_pending, now } => submit_tasks(rows, tasks, *max_pending, now),
+        Write::Transition(transition) => transit(rows, transition),
+        Write::Review { content_id, decision, reason, expected_hash, who, now } => {
+            let review = Review { decision: *decision, reason, expected_hash, who, now: *now };
+            review.carry_out(rows, *content_id)
+        }
+        Write::PutSetting { name, value } => {
+            rows.put_setting(name, value.as_deref())?;
+            Ok(Written::Stored)
+        }
+        Write::Cleanup { finished_before, limit } => {
+            let ids = rows.finished_before(*finished_before, *limit)?;
+            for id in &ids {
+                rows.delete_task(id)?;
+            }
+            Ok(Written::Cleaned { count: u32::try_from(ids.len()).unwrap_or(u32::MAX) })
+        }
+        Write::ShiftWakeTimes { by_ms } => {
+            rows.shift_wake_times(*by_ms)?;
+            Ok(Written::Stored)
+        }
+    }
+}
+
+fn submit_tasks(rows: &mut dyn Rows, tasks: &[NewTask], max_pending: u64, now: &Now) -> Result<Written, WriteError> {
+    let unfinished = rows.unfinished_tasks()?;
+    let mut room = max_pending.saturating_sub(unfinished);
+    let mut submitted = Vec::with_capacity(tasks.len());
+    for new in tasks {
+        if let Some(known) = known_task(rows, new)? {
+            submitted.push(known);
+            continue;
+        }
+        room = room.checked_sub(1).ok_or(WriteError::Busy { unfinished, limit: max_pending })?;
+        submitted.push(insert_task(rows, new, now)?);
+    }
+    Ok(Written::Submitted(submitted))
+}
+
+/// The task that this key has submitted before.
+fn known_task(rows: &mut dyn Rows, new: &NewTask) -> Result<Option<SubmittedTask>, WriteError> {
+    let Some(key) = new.task.key.as_deref() else { return Ok(None) };
+    let Some((task_id, digest)) = rows.submit_key(key)? else { return Ok(None) };
+    if digest != new.digest {
+        return Err(WriteError::KeyReused { key: key.to_owned(), task_id });
+    }
+    // A task that was cleaned up meanwhile cannot be shown, but is not submitted a second time either.
+    let task = rows.task(&task_id)?.ok_or(WriteError::KeyReused { key: key.to_owned(), task_id })?;
+    Ok(Some(SubmittedTask { task, attempt: None, was_known: true }))
+}
+
+fn insert_task(rows: &mut dyn Rows, new: &NewTask, now: &Now) -> Result<SubmittedTask, WriteError> {
+    let account = rows.account(new.task.account_id)?;
+    let account = account.ok_or_else(|| WriteError::AccountNotFound(new.task.account_id.to_string()))?;
+    if !account.is_enabled {
+        return Err(WriteError::AccountDisabled(account.name));
+    }
+    let mut task = new.task.clone();
+    task.seq = rows.insert_task(&task)?;
+    if let Some(key) = &task.key {
+        rows.insert_submit_key(key, &task.id, &new.digest, task.created_at)?;
+    }
+    rows.insert_audit(&AuditRow {
+        task_id: task.id.clone(),
+        at: task.created_at,
+        event: SUBMITTED_EVENT.to_owned(),
+        from_state: None,
+        to_state: task.state,
+        attempt: 0,
+        attempt_from: None,
+        attempt_to: None,
+        why: task.rewrites.as_ref().map(|id| format!("writes {id} again")),
+        who: task.submitted_by.clone(),
+    })?;
+    let Some(claim) = &new.claim else {
+        return Ok(SubmittedTask { task, attempt: None, was_known: false });
+    };
+    let context = Context { now, policy: &claim.policy, draw: 0.5, who: apply::CONTENTD, is_late_piece_wanted: false };
+    let change = apply(&task, None, Event::Claimed { key: claim.key.clone() }, &context)
+        .map_err(|refusal| WriteError::Refused { task_id: task.id.clone(), state: task.state, refusal })?;
+    write_change(rows, &task, None, &change)?;
+    Ok(SubmittedTask { task: change.task, attempt: change.attempt, was_known: false })
+}
+
+fn transit(rows: &mut dyn Rows, transition: &Transition) -> Result<Written, WriteError> {
+    let task_id = &transition.task_id;
+    let task = rows.task(task_id)?.ok_or_else(|| WriteError::TaskNotFound(task_id.clone()))?;
+    if let Some(asked) = transition.attempt.filter(|asked| *asked != task.attempt) {
+        return Err(WriteError::Stale { asked, current: task.attempt });
+    }
+    let attempt = if task.attempt == 0 { None } else { rows.attempt(task_id, task.attempt)? };
+    let env = &transition.env;
+    let context = Context {
+        now: &env.now,
+        policy: &env.policy,
+        draw: env.draw,
+        who: &env.who,
+        is_late_piece_wanted: env.is_late_piece_wanted,
+    };
+    let mut change = apply(&task, attempt.as_ref(), transition.event.clone(), &context)
+        .map_err(|refusal| WriteError::Refused { task_id: task_id.clone(), state: task.state, refusal })?;
+    let (content_id, pool_id) = match change.piece.take() {
+        Some((piece, fate)) => keep_piece(rows, &mut change, &piece, fate, transition)?,
+        None => (None, None),
+    };
+    write_change(rows, &task, attempt.as_ref(), &change)?;
+    Ok(Written::Changed(Box::new(Changed { from: task.state, change, content_id, pool_id })))
+}
+
+fn write_change(
+    rows: &mut dyn Rows,
+    task: &Task,
+    attempt: Option<&Attempt>,
+    change: &Change,
+) -> Result<(), WriteError> {
+    if let Some(after) = &change.attempt {
+        match attempt {
+            Some(before) if before.number == after.number => {
+                if before != after {
+                    rows.update_attempt(after)?;
+                }
+            }
+            // A new attempt beside an ended one; the old row was written when it ended.
+            Some(_) | None => rows.insert_attempt(after)?,
+        }
+    }
+    let changed = rows.update_task(&change.task, task.state, task.attempt)?;
+    if changed != 1 {
+        return Err(WriteError::Db(DbError::Fatal(format!("task {} changed inside its transaction", task.id))));
+    }
+    if let Some(audit) = &change.audit {
+        rows.insert_audit(audit)?;
+    }
+    Ok(())
+}
+
+/// Makes the content record of a piece, its review state and its pool entry, in the transaction of its change.
+fn keep_piece(
+    rows: &mut dyn Rows,
+    change: &mut Change,
+    piece: &Piece,
+    fate: PieceFate,
+    transition: &Transition,
+) -> Result<(Option<ContentId>, Option<PoolId>), WriteError> {
+    let now = transition.env.now.utc;
+    let rendered = transition.rendered.clone().unwrap_or_default();
+    let task = &mut change.task;
+    let is_approved = task.auto_approve && fate == PieceFate::Completes;
+    let why = match (fate, task.auto_approve) {
+        (PieceFate::KeptLate, _) => "came after its task was cancelled",
+        (PieceFate::Completes, true) => "approved automatically",
+        (PieceFate::Completes, false) => "the task asks for a review",
+    };
+    let content = NewContent {
+        task_id: task.id.clone(),
+        account_id: task.account_id,
+        version: rows.contents_of(&task.id)? + 1,
+        title: title_of(&task.topic),
+        content: piece.content.clone(),
+        html_content: rendered.html,
+        summary: summary_of(&rendered.plain_text),
+        cover_image: piece.images.first().map(|image| image.url.clone()),
+        images: piece.images.clone(),
+        word_count: word_count(&rendered.plain_text),
+        quality_score: piece.score,
+        category: task.category.clone(),
+        review_status: if is_approved { ReviewState::Approved } else { ReviewState::PendingReview },
+        review_reason: Some(why.to_owned()),
+        reviewed_by: is_approved.then(|| apply::CONTENTD.to_owned()),
+        publish_status: if is_approved { PublishState::Pooled } else { PublishState::Unpublished },
+        content_hash: rendered.content_hash,
+        created_at: now,
+    };
+    let content_id = rows.insert_content(&content)?;
+    task.content_id = Some(content_id);
+    if !is_approved {
+        return Ok((Some(content_id), None));
+    }
+    let pool_id = rows.insert_pool_entry(&new_pool_entry(content_id, task.account_id, task.priority, now))?;
+    Ok((Some(content_id), Some(pool_id)))
+}

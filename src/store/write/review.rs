@@ -1,0 +1,99 @@
+//! Reviews: a decision about a piece, and what it means for the publish pool.
+
+use super::rows::Rows;
+use super::{WriteError, Written};
+use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState};
+use crate::task::{AccountId, AuditRow, ContentId, PoolId, Timestamp};
+
+/// A fresh entry of the pool, due at once.
+pub(super) fn new_pool_entry(content_id: ContentId, account_id: AccountId, priority: u8, now: Timestamp) -> PoolEntry {
+    PoolEntry {
+        id: PoolId(0),
+        content_id,
+        account_id,
+        priority,
+        scheduled_at: now,
+        status: PoolState::Pending,
+        retry_count: 0,
+        last_error: None,
+        published_at: None,
+        created_at: now,
+    }
+}
+
+/// A decision about a piece.
+pub(super) struct Review<'a> {
+    pub decision: ReviewMove,
+    pub reason: &'a Option<String>,
+    pub expected_hash: &'a Option<String>,
+    pub who: &'a str,
+    pub now: Timestamp,
+}
+
+impl Review<'_> {
+    pub(super) fn carry_out(&self, rows: &mut dyn Rows, content_id: ContentId) -> Result<Written, WriteError> {
+        let mut content = rows.content(content_id)?.ok_or(WriteError::ContentNotFound(content_id))?;
+        let before = content.record.review_status;
+        if let Some(expected) = self.expected_hash.as_ref().filter(|hash| **hash != content.record.content_hash) {
+            let actual = content.record.content_hash.clone();
+            return Err(WriteError::HashChanged { content_id, expected: expected.clone(), actual });
+        }
+        let after = before.after(self.decision).map_err(|illegal| WriteError::ReviewRefused {
+            content_id,
+            state: before,
+            illegal,
+        })?;
+        match self.decision {
+            ReviewMove::Approved => self.pool(rows, &mut content)?,
+            ReviewMove::Rejected => Self::unpool(rows, &mut content)?,
+        }
+        content.record.review_status = after;
+        content.record.review_reason = self.reason.clone();
+        content.record.reviewed_by = Some(self.who.to_owned());
+        rows.update_content_review(&content, self.now)?;
+        self.write_audit(rows, &content, before)?;
+        Ok(Written::Reviewed(Box::new(content)))
+    }
+
+    fn pool(&self, rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
+        let priority = rows.task(&content.record.task_id)?.map_or(5, |task| task.priority);
+        let entry = new_pool_entry(content.id, content.record.account_id, priority, self.now);
+        rows.insert_pool_entry(&entry)?;
+        content.record.publish_status = PublishState::Pooled;
+        Ok(())
+    }
+
+    fn unpool(rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
+        let Some(entry) = rows.pool_entry_of(content.id)? else { return Ok(()) };
+        match entry.status {
+            PoolState::Pending | PoolState::Failed => rows.set_pool_status(entry.id, PoolState::Removed)?,
+            PoolState::Publishing | PoolState::Published => return Err(WriteError::AlreadyPublished(content.id)),
+            PoolState::Removed => {}
+        }
+        content.record.publish_status = PublishState::Unpublished;
+        Ok(())
+    }
+
+    /// The review stands in the audit trail of the task while that is kept.
+    fn write_audit(&self, rows: &mut dyn Rows, content: &ContentRecord, before: ReviewState) -> Result<(), WriteError> {
+        let Some(task) = rows.task(&content.record.task_id)? else { return Ok(()) };
+        let change = format!("content {}: {before} → {}", content.id, content.record.review_status);
+        let why = match self.reason {
+            Some(reason) => format!("{change}: {reason}"),
+            None => change,
+        };
+        rows.insert_audit(&AuditRow {
+            task_id: task.id,
+            at: self.now,
+            event: self.decision.as_str().to_owned(),
+            from_state: Some(task.state),
+            to_state: task.state,
+            attempt: task.attempt,
+            attempt_from: None,
+            attempt_to: None,
+            why: Some(why),
+            who: self.who.to_owned(),
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! Whose turn it is: priority, age, delays, pauses.
+
+use std::time::Duration;
+
+use contentd::actors::queue::QueueActor;
+use contentd::actors::supervisor::Crash;
+use contentd::task::outcome::Verb;
+use contentd::task::{Event, GeneratorName, TaskState};
+
+use super::rig::{Ask, Rig, Setup, limits, policy, sample};
+
+#[actix::test]
+async fn the_highest_priority_runs_first_and_among_equals_the_oldest() {
+    let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
+    rig.pause(None, None).await;
+    let mut ids = Vec::new();
+    for (topic, priority) in [("e", 1), ("b", 5), ("a", 10), ("c", 5), ("d", 5)] {
+        ids.push(rig.submit(Ask::about(topic).priority(priority)).await);
+        rig.pass(Duration::from_secs(1)).await;
+    }
+    assert!(rig.script().calls(Verb::Submit).is_empty(), "nothing is submitted while everything is paused");
+    assert_eq!(rig.resume(None, None).await, 0);
+    rig.until_all(&ids, TaskState::Completed).await;
+    assert_eq!(rig.script().topics_in_order_of_submit(), ["a", "b", "c", "d", "e"]);
+    rig.assert_paid_once(&ids);
+}
+
+#[actix::test]
+async fn a_changed_priority_moves_a_waiting_task() {
+    let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
+    rig.pause(None, None).await;
+    let ids = rig.submit_all([Ask::about("first"), Ask::about("second"), Ask::about("third")]).await;
+    rig.decide(&ids[2], Event::Changed { priority: 9 }).await.unwrap();
+    rig.decide(&ids[0], Event::Changed { priority: 2 }).await.unwrap();
+    rig.resume(None, None).await;
+    rig.until_all(&ids, TaskState::Completed).await;
+    assert_eq!(rig.script().topics_in_order_of_submit(), ["third", "second", "first"]);
+}
+
+#[actix::test]
+async fn many_more_tasks_than_the_window_holds_run_in_order_and_once() {
+    let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
+    rig.script().behave(|behaviour| behaviour.job_ms = 100);
+    rig.pause(None, None).await;
+    let asks = (0..130_u16).map(|n| Ask::about(format!("{n:03}")).priority((n % 10) as u8 + 1));
+    let ids = rig.submit_all(asks).await;
+    rig.resume(None, None).await;
+    rig.until_all(&ids, TaskState::Completed).await;
+    let topics = rig.script().topics_in_order_of_submit();
+    let mut expected: Vec<(u8, String)> = (0..130_u16).map(|n| (9 - (n % 10) as u8, format!("{n:03}"))).collect();
+    expected.sort();
+    assert_eq!(topics, expected.into_iter().map(|(_, topic)| topic).collect::<Vec<_>>());
+    rig.assert_paid_once(&ids);
+}
+
+#[actix::test]
+async fn a_delayed_task_waits_for_its_time_and_says_so() {
+    let rig = Rig::start(Setup::default()).await;
+    let delay = Duration::from_secs(600);
+    let late = rig.submit(Ask { delay: Some(delay), ..Ask::about("late").priority(10) }).await;
+    let soon = rig.submit(Ask::about("soon").priority(1)).await;
+    rig.until_state(&soon, TaskState::Completed).await;
+    assert_eq!(rig.state(&late), TaskState::Pending);
+    let why = rig.explain(&late).await;
+    assert!(why.contains("delayed") && why.contains("starts in"), "{why}");
+    let created = rig.task(&late).created_at;
+    rig.until_state(&late, TaskState::Completed).await;
+    let submitted = rig.script().jobs_of(&late)[0].made_at;
+    assert!(submitted >= created.plus(delay).0, "not before its time");
+    assert!(submitted <= created.plus(delay).0 + 1_000, "and not long after it");
+}
+
+#[actix::test]
+async fn a_paused_generator_and_a_paused_account_wait_while_others_go_on() {
+    let other = GeneratorName("other".into());
+    let generators = vec![(sample(), policy(), limits()), (other.clone(), policy(), limits())];
+    let rig = Rig::start(Setup { generators, workers: 2 }).await;
+    rig.pause(Some(other.clone()), None).await;
+    rig.pause(None, Some(2)).await;
+    let held_back = [
+        rig.submit(Ask { generator: other.clone(), ..Ask::about("its generator is paused").priority(10) }).await,
+        rig.submit(Ask::about("its account is paused").priority(10).account(2)).await,
+    ];
+    let free = rig.submit(Ask::about("free").priority(1)).await;
+    rig.until_state(&free, TaskState::Completed).await;
+    for (id, what) in held_back.iter().zip(["generator other is paused by 0:tester", "account 2 is paused"]) {
+        assert_eq!(rig.state(id), TaskState::Pending);
+        let why = rig.explain(id).await;
+        assert!(why.contains(what), "{why}");
+    }
+    assert_eq!(rig.status().await.queue.unwrap().pauses.len(), 2);
+    assert_eq!(rig.resume(Some(other), None).await, 1, "the account's pause still stands");
+    rig.until_state(&held_back[0], TaskState::Completed).await;
+    assert_eq!(rig.state(&held_back[1]), TaskState::Pending);
+    rig.resume(None, Some(2)).await;
+    rig.until_all(&held_back, TaskState::Completed).await;
+}
+
+#[actix::test]
+async fn what_has_started_ends_normally_under_a_pause() {
+    let rig = Rig::start(Setup::default()).await;
+    let id = rig.submit(Ask::about("under way")).await;
+    rig.until_state(&id, TaskState::Processing).await;
+    rig.pause(None, None).await;
+    rig.until_state(&id, TaskState::Completed).await;
+}
+
+#[actix::test]
+async fn a_pause_survives_a_rebuilt_queue_and_a_restart() {
+    let rig = Rig::start(Setup::default()).await;
+    rig.pause(Some(sample()), None).await;
+    rig.queue().do_send(Crash);
+    rig.until("the queue is rebuilt", async |rig| {
+        let status = rig.status().await;
+        status.restarts == 1 && status.queue.is_some_and(|queue| !queue.pauses.is_empty())
+    })
+    .await;
+    let id = rig.submit(Ask::about("waits")).await;
+    rig.pass(Duration::from_secs(3600)).await;
+    assert_eq!(rig.state(&id), TaskState::Pending);
+    let rig = rig.restart().await;
+    rig.pass(Duration::from_secs(3600)).await;
+    assert_eq!(rig.state(&id), TaskState::Pending);
+    let why = rig.explain(&id).await;
+    assert!(why.contains("is paused by 0:tester"), "{why}");
+    rig.resume(Some(sample()), None).await;
+    rig.until_state(&id, TaskState::Completed).await;
+}
+
+#[actix::test]
+async fn resume_of_everything_ends_every_pause() {
+    let rig = Rig::start(Setup::default()).await;
+    rig.pause(Some(sample()), None).await;
+    rig.pause(None, Some(1)).await;
+    rig.pause(Some(sample()), Some(1)).await;
+    let id = rig.submit(Ask::about("waits")).await;
+    let queue: actix::Addr<QueueActor> = rig.queue();
+    let left = queue.send(contentd::actors::queue::SetPause::AllOff).await.unwrap().unwrap();
+    assert!(left.is_empty());
+    rig.until_state(&id, TaskState::Completed).await;
+    let rig = rig.restart().await;
+    assert!(rig.status().await.queue.unwrap().pauses.is_empty(), "nor do they come back with a restart");
+}
