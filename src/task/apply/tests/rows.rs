@@ -549,6 +549,22 @@ fn fetch_unavailable() -> Story {
     backs_off(&states, A::Accepted, &fetch(FetchAnswer::Unavailable(why())))
 }
 
+#[test]
+fn a_job_that_is_not_told_about_tells_why_its_task_waits() {
+    let says = |story: &Story| story.task.reason.clone().unwrap_or_default();
+    let story = at(T::Processing, A::Accepted);
+    for bad in [poll(PollAnswer::Unreadable(why())), poll(PollAnswer::Unavailable(why())), unreadable()] {
+        let told = story.clone().so(bad);
+        assert!(says(&told).contains(&why()), "{}", says(&told));
+        let answered = told.so(poll(poll_state(JobState::Processing)));
+        assert_eq!(answered.task.reason, None, "a good answer ends it");
+    }
+    let mut cancelling = at(T::Cancelling, A::Accepted);
+    cancelling.task.reason = Some("waits for the proof".into());
+    let told = cancelling.so(poll(PollAnswer::Unavailable(why())));
+    assert_eq!(says(&told), "waits for the proof", "a state with a reason of its own keeps it");
+}
+
 fn cancel(answer: CancelAnswer) -> Event {
     Event::CancelAnswered(answer)
 }
