@@ -213,6 +213,20 @@ impl Draft<'_> {
         }
     }
 
+    /// The piece came and everything about it was rolled back: it stays where it is, and the task tells why.
+    pub(super) fn piece_not_stored(mut self, why: String) -> Result<Change, Refusal> {
+        if self.attempt_state() != Some(AttemptState::Accepted) {
+            return Err(self.illegal("piece_not_stored"));
+        }
+        if !self.task.state.is_final() {
+            self.task.error = Some(format!("its piece could not be stored ({why}); it is kept and fetched again"));
+        }
+        if self.task.state != TaskState::Held {
+            self.wake_after_bad_answer();
+        }
+        Ok(self.note())
+    }
+
     /// The job is over and brought nothing that can be read: what it wrote is kept, and a person looks.
     /// The attempt stays accepted, so that the piece can be fetched again.
     pub(super) fn no_piece(mut self, why: String, raw: String) -> Result<Change, Refusal> {
