@@ -67,9 +67,9 @@ fn creator_cli_path() {
     let id = daemon.submit("Tea", &[]);
     daemon.wait_until("the task says why it waits", || {
         let task = daemon.task(&id);
-        assert_eq!((&task["state"], &task["retry_count"]), (&json!("pending"), &json!(0)), "{task}");
+        assert_eq!(task["retry_count"], 0, "nothing was tried that could be paid for: {task}");
         let why = format!("{} {}", task["reason"], task["error"]);
-        why.contains("sample").then_some(())
+        (task["state"] == "pending" && why.contains("sample")).then_some(())
     });
     let generators = daemon.ctl_json(&["status"])["generators"].take();
     let sample =

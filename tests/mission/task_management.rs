@@ -74,8 +74,7 @@ fn get_task_status() {
 fn list_tasks() {
     let daemon = Daemon::start();
     daemon.ctl(&["account", "add", "--name", "shop"]).exits(0);
-    let failing: Vec<String> =
-        (0..3).map(|n| daemon.submit(&format!("{n} [sample:reject]"), &["--account", "blog"])).collect();
+    let failing: Vec<String> = (0..3).map(|n| daemon.submit(&format!("{n} [sample:reject]"), &[])).collect();
     failing.iter().for_each(|id| drop(daemon.await_state(id, "failed")));
     daemon.ctl(&["pause"]).exits(0);
     let submit_for_shop = |n: i32| {
@@ -170,7 +169,7 @@ fn update_task_status() {
 
     daemon.ctl(&["correct", &id, "--state", "pending"]).exits(2);
     assert!(
-        correct("completed").exits(1).err.contains("pending, failed, timeout"),
+        correct("completed").exits(1).err.contains("one of pending failed timeout cancelled"),
         "there is no piece to complete with"
     );
     daemon.ctl(&["resume"]).exits(0);
