@@ -17,7 +17,9 @@ use super::supervisor::{Child, ChildExited};
 use super::{Happened, World};
 use crate::generator::Job;
 use crate::render::render;
+use crate::store::DbError;
 use crate::store::write::{Changed, WriteError};
+use crate::task::apply::CONTENTD;
 use crate::task::content::RenderedPiece;
 use crate::task::outcome::{FetchAnswer, Piece, RunReport};
 use crate::task::{Attempt, Event, Task, TaskState};
@@ -130,11 +132,41 @@ async fn commit(world: World, mut happened: Happened) -> Result<Changed, WriteEr
         Some(piece) => Some(render_off_thread(piece.clone()).await),
         None => None,
     };
-    let changed = world.transit(happened).await?;
+    let unstored = happened.rendered.is_some().then(|| unstored(&happened));
+    let changed = match world.transit(happened).await {
+        Ok(changed) => changed,
+        Err(error) => {
+            if let (Some(unstored), WriteError::Db(DbError::Refused(why))) = (unstored, &error) {
+                tell_unstored(&world, Happened { event: Event::PieceNotStored(why.clone()), ..unstored }).await;
+            }
+            return Err(error);
+        }
+    };
     tidy_up(&world, &changed);
     world.tell_queue(&changed);
     world.tell_poller();
     Ok(changed)
+}
+
+/// What the task is told where a piece cannot be stored; the database's words are filled in.
+fn unstored(happened: &Happened) -> Happened {
+    Happened {
+        task_id: happened.task_id.clone(),
+        generator: happened.generator.clone(),
+        attempt: happened.attempt,
+        event: Event::PieceNotStored(String::new()),
+        who: CONTENTD.to_owned(),
+        is_late_piece_wanted: false,
+        rendered: None,
+    }
+}
+
+async fn tell_unstored(world: &World, happened: Happened) {
+    match world.transit(happened).await {
+        Ok(_) => world.tell_poller(),
+        // A database that takes nothing at all: the log of the piece's own failure must do.
+        Err(error) => log::warn!("a task could not be told that its piece was not stored: {error}"),
+    }
 }
 
 fn piece_in(event: &Event) -> Option<&Piece> {

@@ -66,6 +66,8 @@ pub enum Event {
     PollAnswered(PollAnswer),
     /// A fetch ended.
     FetchAnswered(FetchAnswer),
+    /// A piece came, and the database refused to take it.
+    PieceNotStored(String),
     /// A cancel ended.
     CancelAnswered(CancelAnswer),
     /// The time limit has passed, and the generator was asked once more and told to cancel.
@@ -217,6 +219,7 @@ pub fn apply(task: &Task, attempt: Option<&Attempt>, event: Event, context: &Con
         Event::RunReported(report) => draft.run_reported(report),
         Event::PollAnswered(answer) => draft.poll_answered(answer),
         Event::FetchAnswered(answer) => draft.fetch_answered(answer),
+        Event::PieceNotStored(why) => draft.piece_not_stored(why),
         Event::CancelAnswered(answer) => draft.cancel_answered(answer),
         Event::DeadlineReached { is_end_proved } => draft.deadline_reached(is_end_proved),
         Event::WatchEnded => draft.watch_ended(),

@@ -24,11 +24,13 @@ impl Draft<'_> {
         }
         match answer {
             PollAnswer::Unreadable(why) => {
+                self.say_unanswered("a poll", &why);
                 self.signal = Some(Signal::BadAnswer(why));
                 self.wake_after_bad_answer();
                 Ok(self.note())
             }
             PollAnswer::Unavailable(why) => {
+                self.say_unanswered("a poll", &why);
                 self.signal = Some(Signal::VerbUnavailable(why));
                 self.wake_after_bad_answer();
                 Ok(self.note())
@@ -42,6 +44,19 @@ impl Draft<'_> {
         }
     }
 
+    /// Has a task that waits for its job tell why it still waits. Other states have a reason of their own.
+    fn say_unanswered(&mut self, verb: &str, why: &str) {
+        if matches!(self.task.state, TaskState::Submitted | TaskState::Processing) {
+            self.task.reason = Some(format!("{verb} was not answered well ({why}); the generator is asked again"));
+        }
+    }
+
+    fn say_answered(&mut self) {
+        if matches!(self.task.state, TaskState::Submitted | TaskState::Processing) {
+            self.task.reason = None;
+        }
+    }
+
     /// Takes in what a good answer says beside the state.
     fn learn(
         &mut self,
@@ -50,6 +65,7 @@ impl Draft<'_> {
         vars: std::collections::BTreeMap<String, String>,
     ) -> Result<(), Refusal> {
         let now = self.now();
+        self.say_answered();
         let attempt = self.attempt_mut("poll_answered")?;
         attempt.bad_answers = 0;
         attempt.missing = 0;
@@ -164,6 +180,7 @@ impl Draft<'_> {
         match answer {
             FetchAnswer::Piece(piece) => self.piece_came(piece),
             FetchAnswer::NotReady => {
+                self.say_answered();
                 self.signal = Some(Signal::GoodAnswer);
                 self.attempt_mut("fetch_answered")?.is_ready = false;
                 if self.task.state != TaskState::Held {
@@ -172,6 +189,7 @@ impl Draft<'_> {
                 Ok(self.note())
             }
             FetchAnswer::Unavailable(why) => {
+                self.say_unanswered("a fetch", &why);
                 self.signal = Some(Signal::VerbUnavailable(why));
                 if self.task.state != TaskState::Held {
                     self.wake_after_bad_answer();
@@ -188,10 +206,25 @@ impl Draft<'_> {
                 if attempt.bad_fetches >= K_IN_A_ROW || self.task.state == TaskState::Held {
                     return self.no_piece(why, raw);
                 }
+                self.say_unanswered("a fetch", &why);
                 self.wake_after_bad_answer();
                 Ok(self.note())
             }
         }
+    }
+
+    /// The piece came and everything about it was rolled back: it stays where it is, and the task tells why.
+    pub(super) fn piece_not_stored(mut self, why: String) -> Result<Change, Refusal> {
+        if self.attempt_state() != Some(AttemptState::Accepted) {
+            return Err(self.illegal("piece_not_stored"));
+        }
+        if !self.task.state.is_final() {
+            self.task.error = Some(format!("its piece could not be stored ({why}); it is kept and fetched again"));
+        }
+        if self.task.state != TaskState::Held {
+            self.wake_after_bad_answer();
+        }
+        Ok(self.note())
     }
 
     /// The job is over and brought nothing that can be read: what it wrote is kept, and a person looks.

@@ -84,6 +84,7 @@ pub(in super::super) fn every_event() -> Vec<Event> {
         FetchAnswer::Unavailable(text()),
     ];
     events.extend(answers.map(Event::FetchAnswered));
+    events.push(Event::PieceNotStored(text()));
     let answers = [CancelAnswer::Ok, CancelAnswer::Refused(text()), CancelAnswer::Unclear(text())];
     events.extend(answers.map(Event::CancelAnswered));
     events
@@ -108,6 +109,7 @@ pub(in super::super) fn is_by_person(event: &Event) -> bool {
         | Event::RunReported(_)
         | Event::PollAnswered(_)
         | Event::FetchAnswered(_)
+        | Event::PieceNotStored(_)
         | Event::CancelAnswered(_)
         | Event::DeadlineReached { .. }
         | Event::WatchEnded => false,

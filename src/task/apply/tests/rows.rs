@@ -549,6 +549,40 @@ fn fetch_unavailable() -> Story {
     backs_off(&states, A::Accepted, &fetch(FetchAnswer::Unavailable(why())))
 }
 
+#[test]
+fn a_job_that_is_not_told_about_tells_why_its_task_waits() {
+    let says = |story: &Story| story.task.reason.clone().unwrap_or_default();
+    let story = at(T::Processing, A::Accepted);
+    for bad in [poll(PollAnswer::Unreadable(why())), poll(PollAnswer::Unavailable(why())), unreadable()] {
+        let told = story.clone().so(bad);
+        assert!(says(&told).contains(&why()), "{}", says(&told));
+        let answered = told.so(poll(poll_state(JobState::Processing)));
+        assert_eq!(answered.task.reason, None, "a good answer ends it");
+    }
+    let mut cancelling = at(T::Cancelling, A::Accepted);
+    cancelling.task.reason = Some("waits for the proof".into());
+    let told = cancelling.so(poll(PollAnswer::Unavailable(why())));
+    assert_eq!(says(&told), "waits for the proof", "a state with a reason of its own keeps it");
+}
+
+#[test]
+fn a_piece_that_is_not_stored_is_kept_and_fetched_again() {
+    let mut ready = at(T::Processing, A::Accepted);
+    ready.attempt_mut().is_ready = true;
+    let story = nothing_moved(ready, Event::PieceNotStored(why()));
+    assert!(story.task.error.as_ref().is_some_and(|error| error.contains(&why())));
+    assert!(story.task.wake_at > Some(story.now().utc), "with back-off");
+    assert_eq!(next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now()), Step::Fetch);
+    let stored = story.so(fetch(FetchAnswer::Piece(piece())));
+    is(&stored, T::Completed, A::EndedCompleted);
+    assert_eq!(stored.task.error, None);
+    let mut failed = at(T::Failed, A::Accepted);
+    failed.task.error = Some("the first".into());
+    let late = failed.so(Event::PieceNotStored(why()));
+    assert_eq!(late.task.error.as_deref(), Some("the first"), "what ended a task is not overwritten");
+    assert!(at(T::Submitting, A::Unknown).tell(Event::PieceNotStored(why())).is_err());
+}
+
 fn cancel(answer: CancelAnswer) -> Event {
     Event::CancelAnswered(answer)
 }
