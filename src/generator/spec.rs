@@ -39,7 +39,8 @@ pub struct Limits {
     pub max_in_flight: u32,
     /// Jobs at the generator at once, of one account.
     pub max_in_flight_per_account: Option<u32>,
-    /// Calls of every verb in a minute.
+    /// Calls of polls and searches in a minute; wins over the polling interval. Calls about one job (submit, fetch, cancel)
+    /// are not held up by it.
     pub calls_per_minute: Option<u32>,
     /// Submits in a day.
     pub submits_per_day: Option<u32>,
