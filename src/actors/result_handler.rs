@@ -4,6 +4,7 @@
 //! review and pool, and only then are the queue and the poller told. A piece that cannot be stored (a full disk) stays at the
 //! generator: the report fails, the task's wake time stands, and the next look fetches it again.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -22,9 +23,9 @@ use crate::store::write::{Changed, WriteError};
 use crate::task::apply::CONTENTD;
 use crate::task::content::RenderedPiece;
 use crate::task::outcome::{FetchAnswer, Piece, RunReport};
-use crate::task::{Attempt, Event, Task, TaskState};
+use crate::task::{Attempt, Event, GeneratorName, Task, TaskState};
 
-/// How many fetches go on at once: reserved, so that submits never keep a paid piece waiting.
+/// How many fetches go on at once at one generator: reserved, so that submits never keep a paid piece waiting.
 const FETCH_SLOTS: usize = 2;
 /// A piece larger than this is rendered on a thread that may block.
 const SMALL_PIECE_BYTES: usize = 32 * 1024;
@@ -79,14 +80,14 @@ pub struct ResultStatus {
 pub struct ResultHandlerActor {
     world: World,
     supervisor: WeakRecipient<ChildExited>,
-    fetches: Arc<Semaphore>,
+    fetches: BTreeMap<GeneratorName, Arc<Semaphore>>,
     status: ResultStatus,
 }
 
 impl ResultHandlerActor {
     /// A fresh one.
     pub fn new(world: World, supervisor: WeakRecipient<ChildExited>) -> Self {
-        Self { world, supervisor, fetches: Arc::new(Semaphore::new(FETCH_SLOTS)), status: ResultStatus::default() }
+        Self { world, supervisor, fetches: BTreeMap::new(), status: ResultStatus::default() }
     }
 
     fn count(&mut self, answer: &Result<Changed, WriteError>) {
@@ -225,7 +226,8 @@ impl Handler<FetchPiece> for ResultHandlerActor {
 
     fn handle(&mut self, fetch: FetchPiece, _: &mut Self::Context) -> Self::Result {
         let world = self.world.clone();
-        let slots = Arc::clone(&self.fetches);
+        let slots = self.fetches.entry(fetch.task.generator.clone());
+        let slots = Arc::clone(slots.or_insert_with(|| Arc::new(Semaphore::new(FETCH_SLOTS))));
         let work = async move {
             // The semaphore is never closed; an error would only mean that nothing limits this fetch.
             let _slot = slots.acquire_owned().await;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::supervisor::{Child, ChildExited};
 use super::{Happened, World};
 use crate::generator::Job;
+use crate::store::DbError;
 use crate::store::write::WriteError;
 use crate::task::outcome::{RunReport, SubmitAnswer};
 use crate::task::{Attempt, Event, Task, TaskId, Timestamp};
@@ -130,10 +131,12 @@ async fn carry(world: World, run: RunTask) {
                 world.tell_poller();
                 return;
             }
-            // The answer is worth money: it is kept in hand until there is room for it.
-            Err(WriteError::Db(crate::store::DbError::StorageFull(why))) => {
+            // The answer is worth money: it is kept in hand until the database takes it. A database that cannot be
+            // trusted any more never will; then the next start finds the intent without an owner.
+            Err(WriteError::Db(error)) if !matches!(error, DbError::Fatal(_)) => {
+                let reference = reference_in(&event);
                 log::error!(
-                    "task_id={} attempt={attempt} the outcome of a submit cannot be written, trying again: {why}",
+                    "task_id={} attempt={attempt} the outcome of a submit{reference} cannot be written, trying again: {error}",
                     task.id
                 );
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -143,6 +146,14 @@ async fn carry(world: World, run: RunTask) {
                 return;
             }
         }
+    }
+}
+
+/// The generator's reference, for the log: should the answer be lost all the same, a person can name the job.
+fn reference_in(event: &Event) -> String {
+    match event {
+        Event::SubmitAnswered(SubmitAnswer::Accepted { reference, .. }) => format!(" (accepted as {reference:?})"),
+        _ => String::new(),
     }
 }
 

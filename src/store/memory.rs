@@ -375,10 +375,10 @@ impl Queries for MemoryDb {
         Ok(due)
     }
 
-    fn next_wake(&self) -> Result<Option<Timestamp>, DbError> {
+    fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
         let tables = self.tables();
         let waiting = tables.tasks.values().filter(|task| task.state != TaskState::Pending);
-        Ok(waiting.filter_map(|task| task.wake_at).min())
+        Ok(waiting.filter_map(|task| task.wake_at).filter(|at| *at > now).min())
     }
 
     fn active(&self) -> Result<Vec<(Task, Attempt)>, DbError> {

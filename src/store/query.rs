@@ -137,8 +137,8 @@ pub trait Queries: Send + Sync + 'static {
     fn counts(&self) -> Result<BTreeMap<TaskState, u64>, DbError>;
     /// Tasks whose wake time has come and that are not pending, earliest first.
     fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError>;
-    /// When the next task that is not pending wakes.
-    fn next_wake(&self) -> Result<Option<Timestamp>, DbError>;
+    /// When the next task that is not pending wakes, of those that wake after `now`.
+    fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
     /// Every active task with its attempt: what a start must recover.
     fn active(&self) -> Result<Vec<(Task, Attempt)>, DbError>;
     /// The heads of the lanes that have ready tasks: at most `per_lane` tasks of at most `lanes` lanes, the best heads

@@ -173,7 +173,8 @@ fn compare(memory: &Side, sqlite: &Side, at: i64) {
         same!(count_finished_before(moment));
     }
     same!(counts());
-    same!(next_wake());
+    same!(next_wake(Timestamp(i64::MIN)));
+    same!(next_wake(Timestamp(START)));
     same!(active());
     same!(in_flight());
     for generator in ["even", "odd"] {

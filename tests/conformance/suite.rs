@@ -372,7 +372,7 @@ fn the_agenda_is_in_order(mut side: Side) {
     let order: Vec<_> = all.iter().map(|(task, _)| task.clone()).collect();
     assert_eq!(names(&order), ["3", "2", "1"]);
     let first = all[0].0.wake_at.unwrap();
-    assert_eq!(side.queries.next_wake().unwrap(), Some(first));
+    assert_eq!(side.queries.next_wake(Timestamp(0)).unwrap(), Some(first));
     assert!(side.queries.due(Timestamp(first.0 - 1), 10).unwrap().is_empty());
     assert_eq!(side.queries.due(first, 10).unwrap().len(), 1);
     assert_eq!(side.queries.due(Timestamp(i64::MAX), 2).unwrap().len(), 2);

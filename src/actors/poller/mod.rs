@@ -28,8 +28,10 @@ pub use round::PollError;
 
 /// How many due tasks are looked at in one round; the rest follows at once.
 const DUE_LIMIT: u32 = 500;
-/// How many calls about single jobs (cancels, deadlines, repeated submits) go on at once.
+/// How many calls about single jobs (cancels, deadlines, repeated submits) go on at once at one generator.
 const SINGLE_CALLS: usize = 4;
+/// How many polls of single jobs go on at once at one generator.
+const POLLS: usize = 4;
 /// The longest sleep: a message that was lost costs no more than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// A task whose report could not be committed is left alone for so long.
@@ -118,11 +120,25 @@ struct Look {
     next_wake: Option<Timestamp>,
 }
 
+/// How many calls go on at once at one generator, so that one that hangs holds up no other.
+struct Slots {
+    polls: Arc<Semaphore>,
+    alone: Arc<Semaphore>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self { polls: Arc::new(Semaphore::new(POLLS)), alone: Arc::new(Semaphore::new(SINGLE_CALLS)) }
+    }
+}
+
 /// What a round is about.
 #[derive(Clone, Copy)]
 enum RoundKind {
     /// The polls and searches of a generator, `paid` of whose calls the budget has been charged with.
     Shared { paid: u32 },
+    /// The poll of one job, which the budget has been charged with.
+    Asked,
     /// A call about one job, which has slots of its own: a cancel must not wait for a budget.
     Alone,
 }
@@ -130,7 +146,7 @@ enum RoundKind {
 /// See the module.
 pub struct PollerActor {
     world: World,
-    slots: Arc<Semaphore>,
+    slots: BTreeMap<GeneratorName, Slots>,
     supervisor: WeakRecipient<ChildExited>,
     in_hand: BTreeSet<TaskId>,
     cooling: BTreeMap<TaskId, Timestamp>,
@@ -150,7 +166,7 @@ impl PollerActor {
     pub fn new(world: World, supervisor: WeakRecipient<ChildExited>) -> Self {
         Self {
             world,
-            slots: Arc::new(Semaphore::new(SINGLE_CALLS)),
+            slots: BTreeMap::new(),
             supervisor,
             in_hand: BTreeSet::new(),
             cooling: BTreeMap::new(),
@@ -180,13 +196,16 @@ impl PollerActor {
         let now = self.world.clock.now();
         let store = self.world.store.clone();
         let batched = self.batched_generators();
+        // What cannot be taken up now must not hide what can.
+        let hidden = u32::try_from(self.in_hand.len() + self.cooling.len()).unwrap_or(u32::MAX);
+        let limit = DUE_LIMIT.saturating_add(hidden);
         let look = async move {
             let read = store.read(move |queries| {
-                let due = queries.due(now.utc, DUE_LIMIT)?;
+                let due = queries.due(now.utc, limit)?;
                 let is_batch_due = due.iter().any(|(task, _)| batched.contains(&task.generator));
                 let mut companions = if is_batch_due { queries.active()? } else { Vec::new() };
                 companions.retain(|(task, _)| batched.contains(&task.generator));
-                Ok(Look { due, companions, next_wake: queries.next_wake()? })
+                Ok(Look { due, companions, next_wake: queries.next_wake(now.utc)? })
             });
             read.await
         };
@@ -211,6 +230,9 @@ impl PollerActor {
     }
 
     fn take_up(&mut self, look: Look, ctx: &mut Context<Self>) {
+        if self.is_draining {
+            return;
+        }
         let now = self.world.clock.now().utc;
         self.cooling.retain(|_, until| *until > now);
         let mut by_generator: BTreeMap<GeneratorName, Vec<(Task, Attempt)>> = BTreeMap::new();
@@ -226,6 +248,10 @@ impl PollerActor {
             by_generator.entry(task.generator.clone()).or_default().push((task, attempt));
         }
         for (generator, jobs) in by_generator {
+            if self.world.generator(&generator).is_none() {
+                self.leave_alone(&generator, &jobs);
+                continue;
+            }
             let policy = self.world.policy(&generator);
             let clock = self.world.clock.now();
             let step = |(task, attempt): &(Task, Attempt)| next_step(task, Some(attempt), &policy, &clock);
@@ -240,52 +266,82 @@ impl PollerActor {
                 shared.extend(more.collect::<Vec<_>>());
             }
             for job in alone {
-                self.run_round(generator.clone(), vec![job], RoundKind::Alone, ctx);
+                // The result handler has slots of its own for fetches.
+                let kind = if step(&job) == Step::Fetch { RoundKind::Shared { paid: 0 } } else { RoundKind::Alone };
+                self.run_round(generator.clone(), vec![job], kind, ctx);
             }
-            if !shared.is_empty() {
-                sleep = sleep.min(self.start_round(&generator, shared, ctx));
+            let (asked, grouped): (Vec<_>, Vec<_>) =
+                shared.into_iter().partition(|job| !policy.polls.is_batch && step(job) == Step::Poll);
+            if !asked.is_empty() {
+                sleep = sleep.min(self.ask_each(&generator, asked, ctx));
+            }
+            if !grouped.is_empty() {
+                sleep = sleep.min(self.start_round(&generator, grouped, ctx));
             }
         }
-        if let Some(at) = look.next_wake.filter(|at| *at > now) {
+        if let Some(at) = look.next_wake {
             sleep = sleep.min(at.since(now));
         }
         self.sleep_until(now.plus(sleep), ctx);
     }
 
-    /// Starts a round over as many jobs as the budget allows; says how long the rest must wait.
-    fn start_round(
+    /// The configuration has lost this generator: its jobs wait, and say so now and then.
+    fn leave_alone(&mut self, generator: &GeneratorName, jobs: &[(Task, Attempt)]) {
+        let until = self.world.clock.now().utc.plus(LONGEST_SLEEP);
+        for (task, _) in jobs {
+            log::warn!(
+                "task_id={} attempt={} waits: generator {generator} is not configured any more",
+                task.id,
+                task.attempt
+            );
+            self.cooling.insert(task.id.clone(), until);
+        }
+    }
+
+    /// The call budget of a generator, with the rate of the current configuration.
+    fn budget(&mut self, generator: &GeneratorName) -> &mut Budget {
+        let rate = self.world.generator(generator).and_then(|one| one.limits.calls_per_minute);
+        let now = self.world.clock.now();
+        let budget = self.budgets.entry(generator.clone()).or_insert_with(|| Budget::new(&now));
+        budget.set_rate(rate);
+        budget
+    }
+
+    /// Polls jobs one by one, as many as the budget allows, each reported as it answers; says how long the rest must wait.
+    fn ask_each(
         &mut self,
         generator: &GeneratorName,
         mut jobs: Vec<(Task, Attempt)>,
         ctx: &mut Context<Self>,
     ) -> Duration {
-        let Some(configured) = self.world.generator(generator) else {
-            for (task, _) in &jobs {
-                log::warn!(
-                    "task_id={} attempt={} waits: generator {generator} is not configured any more",
-                    task.id,
-                    task.attempt
-                );
-                self.cooling.insert(task.id.clone(), self.world.clock.now().utc.plus(LONGEST_SLEEP));
-            }
-            return LONGEST_SLEEP;
-        };
         let now = self.world.clock.now();
-        let budget = self.budgets.entry(generator.clone()).or_insert_with(|| Budget::new(&now));
-        budget.set_rate(configured.limits.calls_per_minute);
-        let is_batch = configured.policy().polls.is_batch;
+        let budget = self.budget(generator);
         let affordable = budget.affordable(&now);
-        let wanted = if is_batch { 1 } else { u32::try_from(jobs.len()).unwrap_or(u32::MAX) };
-        if affordable == 0 {
+        let is_short = affordable < u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        jobs.truncate(affordable as usize);
+        budget.spend(u32::try_from(jobs.len()).unwrap_or(u32::MAX), &now);
+        let wait = if is_short { budget.wait_for_one(&now) } else { LONGEST_SLEEP };
+        for job in jobs {
+            self.run_round(generator.clone(), vec![job], RoundKind::Asked, ctx);
+        }
+        wait
+    }
+
+    /// Starts a round over jobs that one call answers for; says how long to wait where the budget has none left.
+    fn start_round(
+        &mut self,
+        generator: &GeneratorName,
+        jobs: Vec<(Task, Attempt)>,
+        ctx: &mut Context<Self>,
+    ) -> Duration {
+        let now = self.world.clock.now();
+        let budget = self.budget(generator);
+        if budget.affordable(&now) == 0 {
             return budget.wait_for_one(&now);
         }
-        if !is_batch {
-            jobs.truncate(affordable as usize);
-        }
-        budget.spend(wanted.min(affordable), &now);
-        let wait = if wanted > affordable { budget.wait_for_one(&now) } else { LONGEST_SLEEP };
-        self.run_round(generator.clone(), jobs, RoundKind::Shared { paid: wanted.min(affordable) }, ctx);
-        wait
+        budget.spend(1, &now);
+        self.run_round(generator.clone(), jobs, RoundKind::Shared { paid: 1 }, ctx);
+        LONGEST_SLEEP
     }
 
     fn run_round(
@@ -299,12 +355,20 @@ impl PollerActor {
         self.in_hand.extend(ids.iter().cloned());
         self.rounds += 1;
         let round = round::Round::new(self.world.clone(), generator.clone());
-        let slots = Arc::clone(&self.slots);
+        let slots = self.slots.entry(generator.clone()).or_default();
+        let slots = match kind {
+            RoundKind::Asked => Some(Arc::clone(&slots.polls)),
+            RoundKind::Alone => Some(Arc::clone(&slots.alone)),
+            RoundKind::Shared { .. } => None,
+        };
         let work = async move {
-            let _slot = match kind {
-                // The semaphore is never closed; an error would only mean that nothing limits this call.
-                RoundKind::Alone => slots.acquire_owned().await.ok(),
-                RoundKind::Shared { .. } => None,
+            let _slot = match slots {
+                Some(slots) => match slots.acquire_owned().await {
+                    Ok(slot) => Some(slot),
+                    // The drain has closed it: what has not begun does not begin.
+                    Err(_) => return round::Done::default(),
+                },
+                None => None,
             };
             round.run(jobs).await
         };
@@ -460,6 +524,10 @@ impl Handler<DrainPoller> for PollerActor {
 
     fn handle(&mut self, _: DrainPoller, ctx: &mut Self::Context) -> Self::Result {
         self.is_draining = true;
+        for slots in self.slots.values() {
+            slots.polls.close();
+            slots.alone.close();
+        }
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }

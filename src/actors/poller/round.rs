@@ -92,7 +92,11 @@ impl Round {
 
     /// Carries out the next step of each job.
     pub async fn run(self, jobs: Vec<(Task, Attempt)>) -> Done {
-        let Some(generator) = self.world.generator(&self.name) else { return Done::default() };
+        let Some(generator) = self.world.generator(&self.name) else {
+            // Lost with a reload a moment ago: left alone for a while, like any that cannot be reported.
+            let not_committed = jobs.into_iter().map(|(task, _)| task.id).collect();
+            return Done { not_committed, ..Done::default() };
+        };
         let policy = generator.policy();
         let now = self.world.clock.now();
         let (mut polls, mut finds, mut singles) = (Vec::new(), Vec::new(), Vec::new());

@@ -97,7 +97,7 @@ pub enum SetPause {
     AllOff,
 }
 
-/// From the supervisor: dispatch nothing more.
+/// From the supervisor: dispatch nothing more. Answers when no claim is between its commit and its worker.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct DrainQueue;

@@ -62,6 +62,7 @@ pub struct QueueActor {
     /// The last look at the window left no lane out but the blocked ones.
     are_all_seen: bool,
     is_draining: bool,
+    drained: Vec<tokio::sync::oneshot::Sender<()>>,
     timer: Option<SpawnHandle>,
 }
 
@@ -85,6 +86,7 @@ impl QueueActor {
             blocked: BTreeSet::new(),
             are_all_seen: false,
             is_draining: false,
+            drained: Vec::new(),
             timer: None,
         }
     }
@@ -195,7 +197,9 @@ impl QueueActor {
                     log::error!("task_id={} could not be claimed: {error}", waiting.id);
                     queue.unbook(&key, &waiting.id, (number, worker));
                     queue.sleep(COOL_DOWN, ctx);
-                    return;
+                    if !queue.is_draining {
+                        return;
+                    }
                 }
             }
             queue.after_claim(ctx);
@@ -203,6 +207,12 @@ impl QueueActor {
     }
 
     fn after_claim(&mut self, ctx: &mut Context<Self>) {
+        if self.is_draining && self.claims_under_way == 0 {
+            for drained in self.drained.drain(..) {
+                // A supervisor that stopped waiting is no error.
+                let _ = drained.send(());
+            }
+        }
         if self.needs_refill {
             self.refill(ctx);
         } else {
@@ -413,10 +423,19 @@ impl Handler<SetPause> for QueueActor {
 }
 
 impl Handler<DrainQueue> for QueueActor {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: DrainQueue, _: &mut Self::Context) {
+    fn handle(&mut self, _: DrainQueue, _: &mut Self::Context) -> Self::Result {
         self.is_draining = true;
+        if self.claims_under_way == 0 {
+            return Box::pin(async {});
+        }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        self.drained.push(tell);
+        Box::pin(async move {
+            // An error means that the queue died; it claims nothing then either.
+            let _ = told.await;
+        })
     }
 }
 

@@ -34,8 +34,9 @@ pub fn due(connection: &mut SqliteConnection, now: Timestamp, limit: u32) -> Res
     records(due.load(connection).map_err(db_error)?)
 }
 
-pub fn next_wake(connection: &mut SqliteConnection) -> Result<Option<Timestamp>, DbError> {
-    let first = tasks::table.filter(IS_ON_THE_AGENDA).select(diesel::dsl::min(tasks::wake_at));
+pub fn next_wake(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
+    let ahead = tasks::table.filter(IS_ON_THE_AGENDA).filter(tasks::wake_at.gt(now.0));
+    let first = ahead.select(diesel::dsl::min(tasks::wake_at));
     let first: Option<i64> = first.get_result(connection).map_err(db_error)?;
     Ok(first.map(Timestamp))
 }

@@ -97,8 +97,8 @@ impl Queries for SqliteQueries {
         agenda::due(&mut *self.connection()?, now, limit)
     }
 
-    fn next_wake(&self) -> Result<Option<Timestamp>, DbError> {
-        agenda::next_wake(&mut *self.connection()?)
+    fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
+        agenda::next_wake(&mut *self.connection()?, now)
     }
 
     fn active(&self) -> Result<Vec<(Task, Attempt)>, DbError> {
