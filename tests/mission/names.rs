@@ -1,4 +1,4 @@
-//! Holds `docs/names.md` against the tests: every test that the page names exists, and every test stands in the page.
+//! Holds `docs/names.md` against the tests and the sources: what the page names exists, and every test stands in the page.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,6 +35,16 @@ fn tests_named(page: &str, modules: &BTreeSet<&str>) -> BTreeSet<String> {
     let quoted = page.split('`').skip(1).step_by(2);
     let is_test = |text: &&str| text.split_once("::").is_some_and(|(module, _)| modules.contains(module));
     quoted.filter(is_test).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_places_on_the_map_exist() {
+    let page = fs::read_to_string(root("docs/names.md")).expect("docs/names.md");
+    let quoted = page.split('`').skip(1).step_by(2);
+    let is_path = |text: &&str| text.contains('/') && !text.contains([' ', ':']);
+    let missing: Vec<_> =
+        quoted.filter(is_path).filter(|path| !root("src").join(path).exists() && !root(path).exists()).collect();
+    assert!(missing.is_empty(), "docs/names.md names places that do not exist: {missing:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The real daemon for tests: the binary in a temporary directory, with the sample generator, its socket and `contentctl`.
 //!
 //! Nothing of the host shows through: the environment is empty but for what a test says, HOME and XDG variables are not
-//! there, and all that is written lands in one directory. The daemon dies with its [`Daemon`]. The surprise: a job of the
-//! sample is no process, so nothing of it is left to be ended; a call that hangs ends by itself after `HANG_SECONDS`.
+//! there, and all that is written lands in one directory. The daemon dies with its [`Daemon`], and so do the calls
+//! that it left. The surprise: a job of the sample is no process; it goes on while no daemon runs, read off the clock.
 
 // Each test file that uses the harness uses a part of it.
 #![allow(dead_code)]
@@ -448,6 +448,24 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// Ends what calls of the daemon are left: processes whose command line or environment names our directory.
+    fn end_leftovers(&self) {
+        let ours = self.dir().to_str().expect("the temporary directory's path is UTF-8").as_bytes();
+        let says = |place: PathBuf| fs::read(place).is_ok_and(|text| text.windows(ours.len()).any(|part| part == ours));
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid =
+                entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(rustix::process::Pid::from_raw);
+            let Some(pid) = pid.filter(|_| says(entry.path().join("environ")) || says(entry.path().join("cmdline")))
+            else {
+                continue;
+            };
+            // It may have ended by itself meanwhile.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -455,6 +473,7 @@ impl Drop for Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
+        self.end_leftovers();
         if std::thread::panicking() {
             eprintln!("--- the daemon's log ---\n{}------------------------", self.log());
         }
