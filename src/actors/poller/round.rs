@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::{FutureExt, StreamExt, stream};
 use thiserror::Error;
 
-use super::{PollNow, PollStatistics, tally};
+use super::messages::{PollNow, PollStatistics, tally};
 use crate::actors::result_handler::{FetchPiece, JobReported};
 use crate::actors::{Happened, World};
 use crate::generator::Job;
