@@ -593,10 +593,23 @@ fn cancel_ok() -> Story {
     for state in HAS_JOB.into_iter().chain(LATE) {
         assert!(at(state, A::Accepted).tell(cancel(CancelAnswer::Ok)).is_err(), "nobody asked in {state}");
     }
-    is(&under(idempotent(), T::Cancelling, A::Unknown).so(cancel(CancelAnswer::Ok)), T::Cancelled, A::EndedCancelled);
+    cancel_of_a_doubt();
     let story = at(T::Cancelling, A::Accepted).so(cancel(CancelAnswer::Ok));
     is(&story, T::Cancelled, A::EndedCancelled);
     story
+}
+
+/// Whoever answers "cancelled" for a key that it has never seen may take the submit that is still under way.
+fn cancel_of_a_doubt() {
+    let doubted = || under(idempotent(), T::Cancelling, A::Unknown);
+    let alive = nothing_moved(doubted(), cancel(CancelAnswer::Ok));
+    is(&alive, T::Cancelling, A::Unknown);
+    let quiet = doubted().so(Event::LockSeen { is_free: true });
+    let early = nothing_moved(quiet.later(Duration::from_secs(59)), cancel(CancelAnswer::Ok));
+    is(&early, T::Cancelling, A::Unknown);
+    assert_eq!(early.task.wake_at, Some(early.now().utc.plus(Duration::from_secs(1))), "asked when it has settled");
+    let settled = early.later(Duration::from_secs(1)).so(cancel(CancelAnswer::Ok));
+    is(&settled, T::Cancelled, A::EndedCancelled);
 }
 
 fn cancel_refused() -> Story {
