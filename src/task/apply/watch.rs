@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::breaker::Signal;
 use super::super::outcome::{CancelAnswer, FetchAnswer, JobState, K_IN_A_ROW, Piece, PollAnswer};
 use super::super::state::{AttemptState, TaskMove, TaskState};
-use super::{Change, Draft, PieceFate, Refusal};
+use super::{Change, Draft, LATE_WATCH, PieceFate, Refusal};
 
 impl Draft<'_> {
     pub(super) fn poll_answered(mut self, answer: PollAnswer) -> Result<Change, Refusal> {
@@ -178,15 +178,7 @@ impl Draft<'_> {
         }
         match answer {
             FetchAnswer::Piece(piece) => self.piece_came(piece),
-            FetchAnswer::NotReady => {
-                self.say_answered();
-                self.signal = Some(Signal::GoodAnswer);
-                self.attempt_mut("fetch_answered")?.is_ready = false;
-                if self.task.state != TaskState::Held {
-                    self.wake_for_next_poll();
-                }
-                Ok(self.note())
-            }
+            FetchAnswer::NotReady => self.piece_not_ready(),
             FetchAnswer::Unavailable(why) => {
                 self.say_unanswered("a fetch", &why);
                 self.signal = Some(Signal::VerbUnavailable(why));
@@ -210,6 +202,28 @@ impl Draft<'_> {
                 Ok(self.note())
             }
         }
+    }
+
+    /// The job is completed and its piece is not there yet. Polls and fetches could contradict each other for ever, and a
+    /// job that is completed is not ended by its deadline: past it, or past the day after the task, nobody asks again.
+    fn piece_not_ready(mut self) -> Result<Change, Refusal> {
+        self.say_answered();
+        self.signal = Some(Signal::GoodAnswer);
+        let now = self.now();
+        let is_watch_over = self.task.state.is_final()
+            && self.task.completed_at.is_some_and(|completed_at| now >= completed_at.plus(LATE_WATCH));
+        let attempt = self.attempt_mut("fetch_answered")?;
+        attempt.is_ready = false;
+        if is_watch_over {
+            attempt.watch_until = Some(now);
+        }
+        if self.task.state.is_active() && self.is_past_deadline() {
+            return self.hold("the generator says that it is completed and does not give the piece".into());
+        }
+        if self.task.state != TaskState::Held {
+            self.wake_for_next_poll();
+        }
+        Ok(self.note())
     }
 
     /// The piece came and everything about it was rolled back: it stays where it is, and the task tells why.

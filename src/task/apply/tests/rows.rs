@@ -512,6 +512,32 @@ fn fetch_not_ready() -> Story {
     story
 }
 
+#[test]
+fn a_piece_that_is_never_ready_is_not_waited_for_past_the_deadline() {
+    for (state, last) in [(T::Submitted, T::Held), (T::Processing, T::Held), (T::Cancelling, T::Cancelled)] {
+        let mut story = overdue(at(state, A::Accepted));
+        story.attempt_mut().is_ready = true;
+        let step = next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now());
+        assert_eq!(step, Step::Fetch, "{state}");
+        let story = story.so(fetch(FetchAnswer::NotReady));
+        is(&story, last, A::Accepted);
+        let reason = story.task.reason.as_deref().unwrap_or_default();
+        assert!(reason.ends_with("it is completed and does not give the piece"), "{reason}");
+    }
+}
+
+#[test]
+fn a_late_piece_that_is_never_ready_is_not_waited_for_past_the_day() {
+    for state in LATE {
+        let completed = poll(poll_state(JobState::Completed));
+        let early = at(state, A::Accepted).later(LATE_WATCH / 2).so(completed.clone()).so(fetch(FetchAnswer::NotReady));
+        let step = |story: &Story| next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now());
+        assert_eq!(step(&early), Step::Poll, "{state}");
+        let over = early.later(LATE_WATCH / 2).so(completed).so(fetch(FetchAnswer::NotReady));
+        assert_eq!(step(&over), Step::EndWatch, "{state}");
+    }
+}
+
 fn unreadable() -> Event {
     fetch(FetchAnswer::Unreadable { why: why(), raw: "noise".into() })
 }
