@@ -207,6 +207,13 @@ fn fetches() {
     assert_eq!((piece.html, piece.score), (None, None));
 
     assert_eq!(fetched("result-pending"), FetchAnswer::NotReady);
+    // An article that says so is there all the same.
+    let mut quoting = recording("result-async-text");
+    let text = String::from_utf8(quoting.stdout).expect("text");
+    let said = "## 结语\n\n⚠️  任务尚未完成，当前状态: ⏳ 待处理\n";
+    quoting.stdout = text.replace("## 结语\n", said).into_bytes();
+    let FetchAnswer::Piece(piece) = fetch_answer(&real(), &job(A), &quoting) else { panic!("no piece") };
+    assert!(piece.content.contains("任务尚未完成"), "{}", piece.content);
     assert!(matches!(fetched("result-unknown"), FetchAnswer::Missing { .. }));
     // The JSON form prints the row of the task, without the article: no piece, and what was written is kept.
     for name in ["result-async-json", "result-json-completed"] {

@@ -83,6 +83,8 @@ CREATE INDEX tasks_by_state ON tasks (state, seq);
 CREATE INDEX tasks_by_account ON tasks (account_id, seq);
 CREATE INDEX tasks_by_generator ON tasks (generator, seq);
 CREATE INDEX tasks_by_creation ON tasks (created_at, seq);
+-- The bounds of unfinished tasks: of one generator, of all accounts or of one.
+CREATE INDEX tasks_unfinished ON tasks (generator, account_id) WHERE completed_at IS NULL;
 -- The lanes: who runs next of one generator and account, and whose delay ends next.
 CREATE INDEX tasks_ready ON tasks (generator, account_id, priority DESC, queued_at, seq)
     WHERE state = 'pending' AND wake_at IS NULL;

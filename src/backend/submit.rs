@@ -7,10 +7,8 @@ use super::{DaemonBackend, SubmitDefaults, errors};
 use crate::actors::queue::SubmitTasks;
 use crate::control::api::{ApiError, CheckedSubmission, FieldFault, Peer, Submitted};
 use crate::render::sha256_hex;
-use crate::store::DbError;
-use crate::store::query::{Page, Queries, TaskFilter};
-use crate::store::write::{Account, NewTask, SubmittedTask};
-use crate::task::{AccountId, GeneratorName, Task, TaskState, Timestamp};
+use crate::store::write::{Account, NewTask, PendingLimits, SubmittedTask};
+use crate::task::{GeneratorName, Task, TaskState, Timestamp};
 
 /// A fault of one entry: the error it is alone, and the same as a line of a batch's answer.
 struct Fault {
@@ -45,7 +43,6 @@ impl DaemonBackend {
             faults.truncate(100);
             return Err(ApiError::BatchRefused { faults, count });
         }
-        self.refuse_overfull_generators(&tasks).await?;
         if dry_run {
             return Ok(tasks.iter().map(|_| Submitted { task_id: None, state: None, was_known: false }).collect());
         }
@@ -128,7 +125,8 @@ impl DaemonBackend {
             updated_at: now,
         };
         self.refuse_untransportable(&task)?;
-        Ok(NewTask { task, digest, claim: None })
+        let limits = self.limits_of(&task.generator);
+        Ok(NewTask { task, digest, claim: None, limits })
     }
 
     fn generator_for(
@@ -164,39 +162,14 @@ impl DaemonBackend {
         })
     }
 
-    /// A generator's own bounds of unfinished tasks, in all and of one account.
-    async fn refuse_overfull_generators(&self, tasks: &[NewTask]) -> Result<(), ApiError> {
-        let mut wanted: BTreeMap<(GeneratorName, Option<AccountId>), u32> = BTreeMap::new();
-        for new in tasks {
-            let name = &new.task.generator;
-            *wanted.entry((name.clone(), None)).or_default() += 1;
-            *wanted.entry((name.clone(), Some(new.task.account_id))).or_default() += 1;
-        }
-        for ((name, account), count) in wanted {
-            let limits = self.world.generator(&name).map(|generator| generator.limits);
-            let limit = limits
-                .and_then(|limits| if account.is_none() { limits.max_pending } else { limits.max_pending_per_account });
-            let Some(limit) = limit else { continue };
-            let unfinished = self.read(move |queries| unfinished_at(queries, name, account, limit)).await?;
-            if unfinished.saturating_add(count) > limit {
-                return Err(ApiError::Busy { unfinished: unfinished.into(), limit: limit.into() });
-            }
-        }
-        Ok(())
+    /// A generator's own bounds of unfinished tasks. They are held against what is unfinished where the task is written.
+    fn limits_of(&self, generator: &GeneratorName) -> PendingLimits {
+        let limits = self.world.generator(generator).map(|generator| generator.limits);
+        limits.map_or_else(PendingLimits::default, |limits| PendingLimits {
+            in_all: limits.max_pending,
+            of_account: limits.max_pending_per_account,
+        })
     }
-}
-
-/// How many unfinished tasks a generator has, counted no further than matters.
-fn unfinished_at(
-    queries: &dyn Queries,
-    name: GeneratorName,
-    account: Option<AccountId>,
-    limit: u32,
-) -> Result<u32, DbError> {
-    let states = TaskState::ALL.iter().copied().filter(|state| !state.is_final()).collect();
-    let filter = TaskFilter { states, account, generator: Some(name), ..TaskFilter::default() };
-    let tasks = queries.tasks(&filter, Page::first(limit.saturating_add(1)))?;
-    Ok(u32::try_from(tasks.len()).unwrap_or(u32::MAX))
 }
 
 impl Fault {

@@ -118,6 +118,21 @@ impl Rows for Tables {
         Ok(self.tasks.values().filter(|task| !task.state.is_final()).count() as u64)
     }
 
+    fn unfinished_at(
+        &mut self,
+        generator: &GeneratorName,
+        account: Option<AccountId>,
+        at_most: u32,
+    ) -> Result<u32, DbError> {
+        let is_meant = |task: &&Task| {
+            !task.state.is_final()
+                && task.generator == *generator
+                && account.is_none_or(|account| task.account_id == account)
+        };
+        let meant = self.tasks.values().filter(is_meant).take(usize::try_from(at_most).unwrap_or(usize::MAX));
+        Ok(u32::try_from(meant.count()).unwrap_or(u32::MAX))
+    }
+
     fn task(&mut self, id: &TaskId) -> Result<Option<Task>, DbError> {
         Ok(self.tasks.get(id).cloned())
     }

@@ -16,7 +16,7 @@ use contentd::actors::{Happened, Peers, World};
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
-use contentd::store::write::{Changed, NewTask, Write, WriteError};
+use contentd::store::write::{Changed, NewTask, PendingLimits, Write, WriteError};
 use contentd::task::retry::{Backoff, PollSchedule};
 use contentd::task::{
     AccountId, Attempt, BootId, Clock, Entropy, Event, GeneratorName, Now, Policy, Task, TaskId, TaskState, Timestamp,
@@ -284,7 +284,7 @@ impl Rig {
             wake_at: ask.delay.map(|delay| now.plus(delay)),
             updated_at: now,
         };
-        NewTask { task, digest: String::new(), claim: None }
+        NewTask { task, digest: String::new(), claim: None, limits: PendingLimits::default() }
     }
 
     pub async fn submit(&self, ask: Ask) -> TaskId {

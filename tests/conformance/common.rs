@@ -10,7 +10,7 @@ use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
 use contentd::store::sqlite::{self, SqliteBackend, SqliteQueries};
 use contentd::store::write::{
-    Account, Changed, Claim, Env, NewTask, SubmittedTask, Transition, Write, WriteError, Written,
+    Account, Changed, Claim, Env, NewTask, PendingLimits, SubmittedTask, Transition, Write, WriteError, Written,
 };
 use contentd::task::content::RenderedPiece;
 use contentd::task::outcome::{FetchAnswer, Image, JobState, Piece, PollAnswer, SubmitAnswer};
@@ -192,7 +192,7 @@ pub fn task(n: usize, account: AccountId) -> Task {
 }
 
 pub fn new(task: Task) -> NewTask {
-    NewTask { digest: format!("digest of {}", task.topic), task, claim: None }
+    NewTask { digest: format!("digest of {}", task.topic), task, claim: None, limits: PendingLimits::default() }
 }
 
 pub fn claimed(task: Task, at: i64) -> NewTask {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use contentd::store::query::{ContentFilter, Page, PoolFilter, Queries, TaskFilter};
 use contentd::store::sqlite::SqliteQueries;
-use contentd::store::write::Write;
+use contentd::store::write::{NewTask, PendingLimits, Write};
 use contentd::task::content::{PoolState, ReviewMove, ReviewState};
 use contentd::task::{AccountId, ContentId, Event, TaskState, Timestamp};
 use diesel::connection::{Instrumentation, InstrumentationEvent};
@@ -179,7 +179,8 @@ fn no_write_reads_the_history() {
     let statements = caught(|| {
         let mut keyed = task(9, AccountId(1));
         keyed.key = Some("k".into());
-        side.submit(vec![new(keyed)]);
+        let limits = PendingLimits { in_all: Some(100), of_account: Some(50) };
+        side.submit(vec![NewTask { limits, ..new(keyed) }]);
         let content_id = side.complete(&id(9), START + 10).content_id.unwrap();
         for decision in [ReviewMove::Rejected, ReviewMove::Approved] {
             let (reason, expected_hash, who) = (None, None, "1:x".to_owned());

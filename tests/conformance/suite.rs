@@ -1,7 +1,7 @@
 //! What every backend must do, one test a promise.
 
 use contentd::store::query::{ContentFilter, Page, PoolFilter, TaskFilter};
-use contentd::store::write::{Transition, Write, WriteError, Written};
+use contentd::store::write::{NewTask, PendingLimits, Transition, Write, WriteError, Written};
 use contentd::store::{DbError, LookupError};
 use contentd::task::content::{PoolState, PublishState, ReviewMove, ReviewState};
 use contentd::task::outcome::{JobState, SubmitAnswer};
@@ -27,6 +27,8 @@ on_every_backend! {
     a_batch_is_submitted_whole_or_not_at_all,
     the_same_key_submits_one_task,
     a_full_queue_is_busy,
+    a_full_generator_is_busy,
+    a_repeated_submit_needs_no_room,
     a_refused_write_disturbs_no_other,
     a_life_from_claim_to_pool,
     a_claim_rides_with_its_submit,
@@ -123,6 +125,39 @@ fn a_full_queue_is_busy(mut side: Side) {
     side.write(limited(vec![new(task(2, ada))])).unwrap();
     side.change(&id(1), START + 5, Event::CancelRequested);
     side.write(limited(vec![new(task(3, ada))])).expect("a finished task makes room");
+}
+
+/// A task of the generator `narrow`, which takes two unfinished tasks, and one of each account.
+fn narrow(n: usize, account: AccountId) -> NewTask {
+    let mut asked = task(n, account);
+    asked.generator = "narrow".into();
+    asked.key = Some(format!("order-{n}"));
+    asked.topic = "the same".into();
+    NewTask { limits: PendingLimits { in_all: Some(2), of_account: Some(1) }, ..new(asked) }
+}
+
+fn a_full_generator_is_busy(mut side: Side) {
+    let (ada, bob, eve) = (side.account("ada").id, side.account("bob").id, side.account("eve").id);
+    side.submit(vec![new(task(1, ada)), new(task(2, ada))]);
+    let batch = side.write(submit(vec![narrow(3, ada), narrow(4, ada)]));
+    assert_eq!(batch, Err(WriteError::Busy { unfinished: 0, limit: 1 }), "the tasks of one batch count too");
+    side.submit(vec![narrow(3, ada)]);
+    let of_account = [submit(vec![narrow(4, ada)]), submit(vec![narrow(5, bob)]), submit(vec![narrow(6, eve)])];
+    let answers = side.backend.commit(&of_account).unwrap();
+    assert_eq!(answers[0], Err(WriteError::Busy { unfinished: 1, limit: 1 }));
+    assert!(answers[1].is_ok(), "{answers:?}");
+    assert_eq!(answers[2], Err(WriteError::Busy { unfinished: 2, limit: 2 }), "of two submits at once, one has room");
+    side.change(&id(3), START + 5, Event::CancelRequested);
+    side.submit(vec![narrow(6, eve)]);
+}
+
+fn a_repeated_submit_needs_no_room(mut side: Side) {
+    let (ada, bob) = (side.account("ada").id, side.account("bob").id);
+    side.submit(vec![narrow(1, ada), narrow(2, bob)]);
+    let again = side.submit(vec![narrow(1, ada), narrow(2, bob)]);
+    assert!(again.iter().all(|task| task.was_known), "{again:?}");
+    let more = side.write(submit(vec![narrow(1, ada), narrow(3, ada)]));
+    assert_eq!(more, Err(WriteError::Busy { unfinished: 2, limit: 2 }));
 }
 
 fn a_refused_write_disturbs_no_other(mut side: Side) {

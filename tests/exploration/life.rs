@@ -12,7 +12,7 @@ use contentd::actors::{Happened, Peers, World};
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
-use contentd::store::write::{NewTask, Write};
+use contentd::store::write::{NewTask, PendingLimits, Write};
 use contentd::store::{InlineWriter, ReadMode, Store};
 use contentd::task::retry::{Backoff, PollSchedule};
 use contentd::task::{AccountId, Clock, Entropy, Event, GeneratorName, Policy, Task, TaskState, Timestamp};
@@ -119,7 +119,7 @@ fn new_task(entropy: &SimEntropy, now: Timestamp, number: usize) -> NewTask {
         wake_at: None,
         updated_at: now,
     };
-    NewTask { task, digest: number.to_string(), claim: None }
+    NewTask { task, digest: number.to_string(), claim: None, limits: PendingLimits::default() }
 }
 
 /// Runs a schedule to its rest.

@@ -250,7 +250,14 @@ impl Round {
             Step::Fetch => {
                 self.fetch(job, done).await;
             }
-            Step::Cancel => self.cancel(generator, job, done).await,
+            Step::Cancel => {
+                let is_doubted = job.attempt.state == AttemptState::Unknown && !generator.policy().is_blocking;
+                if is_doubted && job.attempt.quiet_since.is_none() {
+                    // Whoever lives, the cancel goes out; it proves the end only once nobody is left.
+                    self.see_lock(generator, job, done).await;
+                }
+                self.cancel(generator, job, done).await;
+            }
             Step::Expire => self.expire(generator, job, done).await,
             Step::EndWatch => {
                 self.report(job, Event::WatchEnded, done).await;

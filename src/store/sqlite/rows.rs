@@ -2,8 +2,9 @@
 //! [`crate::store::write::execute`], and once more by the guard in the database.
 
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
-use diesel::sqlite::SqliteConnection;
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Text};
+use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use super::connection::{db_error, optional};
 use super::fixed::Fixed;
@@ -15,10 +16,23 @@ use super::schema::{accounts, attempts, contents, events, publish_pool, settings
 use crate::store::DbError;
 use crate::store::write::{Account, Rows};
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState};
-use crate::task::{AccountId, Attempt, AuditRow, ContentId, PoolId, Task, TaskId, TaskState, Timestamp};
+use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp};
 
 /// The condition of the index `pool_of_content`.
 const IS_IN_THE_POOL: Fixed = Fixed("publish_pool.status <> 'removed'");
+
+/// Bound: generator, limit. A task that is not final has no end: the condition of the index `tasks_unfinished`.
+const UNFINISHED_AT_GENERATOR: &str = "SELECT count(*) AS count FROM \
+     (SELECT 1 FROM tasks WHERE generator = ? AND completed_at IS NULL LIMIT ?)";
+/// Bound: generator, account, limit.
+const UNFINISHED_OF_ACCOUNT: &str = "SELECT count(*) AS count FROM \
+     (SELECT 1 FROM tasks WHERE generator = ? AND account_id = ? AND completed_at IS NULL LIMIT ?)";
+
+#[derive(QueryableByName)]
+struct Counted {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
 
 /// The rows of one transaction.
 pub struct SqliteRows<'a> {
@@ -63,6 +77,23 @@ impl Rows for SqliteRows<'_> {
         let unfinished = state_counts::table.filter(state_counts::state.eq_any(unfinished_states()));
         let counts: Vec<i64> = unfinished.select(state_counts::count).load(self.connection).map_err(db_error)?;
         Ok(counts.into_iter().map(|count| u64::try_from(count).unwrap_or(0)).sum())
+    }
+
+    fn unfinished_at(
+        &mut self,
+        generator: &GeneratorName,
+        account: Option<AccountId>,
+        at_most: u32,
+    ) -> Result<u32, DbError> {
+        let meant = sql_query(if account.is_some() { UNFINISHED_OF_ACCOUNT } else { UNFINISHED_AT_GENERATOR });
+        let meant = meant.into_boxed::<Sqlite>().bind::<Text, _>(generator.as_str());
+        let meant = match account {
+            Some(account) => meant.bind::<BigInt, _>(account.0),
+            None => meant,
+        };
+        let counted: Counted =
+            meant.bind::<BigInt, _>(i64::from(at_most)).get_result(self.connection).map_err(db_error)?;
+        Ok(u32::try_from(counted.count).unwrap_or(u32::MAX))
     }
 
     fn task(&mut self, id: &TaskId) -> Result<Option<Task>, DbError> {

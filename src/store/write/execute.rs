@@ -1,12 +1,17 @@
 //! The one place that writes: reads the rows, lets the core judge, and writes rows, audit row, content record and pool
 //! entry together. It talks to nothing but [`Rows`].
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use super::review::{Review, new_pool_entry};
 use super::rows::Rows;
 use super::{Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
 use crate::task::content::{NewContent, PublishState, ReviewState, summary_of, title_of, word_count};
 use crate::task::outcome::Piece;
-use crate::task::{Attempt, AuditRow, Change, ContentId, Context, Event, Now, PieceFate, PoolId, Task, apply};
+use crate::task::{
+    AccountId, Attempt, AuditRow, Change, ContentId, Context, Event, GeneratorName, Now, PieceFate, PoolId, Task, apply,
+};
 
 /// Does one write inside a transaction.
 pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError> {
@@ -44,6 +49,7 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
 fn submit_tasks(rows: &mut dyn Rows, tasks: &[NewTask], max_pending: u64, now: &Now) -> Result<Written, WriteError> {
     let unfinished = rows.unfinished_tasks()?;
     let mut room = max_pending.saturating_sub(unfinished);
+    let mut rooms = Rooms::default();
     let mut submitted = Vec::with_capacity(tasks.len());
     for new in tasks {
         if let Some(known) = known_task(rows, new)? {
@@ -51,9 +57,40 @@ fn submit_tasks(rows: &mut dyn Rows, tasks: &[NewTask], max_pending: u64, now: &
             continue;
         }
         room = room.checked_sub(1).ok_or(WriteError::Busy { unfinished, limit: max_pending })?;
+        rooms.take(rows, new)?;
         submitted.push(insert_task(rows, new, now)?);
     }
     Ok(Written::Submitted(submitted))
+}
+
+/// What is left of the bounds of generators and of their accounts, each counted once in a write.
+#[derive(Default)]
+struct Rooms(BTreeMap<(GeneratorName, Option<AccountId>), Room>);
+
+#[derive(Clone, Copy)]
+struct Room {
+    unfinished: u32,
+    left: u32,
+}
+
+impl Rooms {
+    /// Takes a place in each bound of a task that is about to be inserted.
+    fn take(&mut self, rows: &mut dyn Rows, new: &NewTask) -> Result<(), WriteError> {
+        let (generator, limits) = (&new.task.generator, &new.limits);
+        for (account, limit) in [(None, limits.in_all), (Some(new.task.account_id), limits.of_account)] {
+            let Some(limit) = limit else { continue };
+            let room = match self.0.entry((generator.clone(), account)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
+                    let unfinished = rows.unfinished_at(generator, account, limit)?;
+                    unknown.insert(Room { unfinished, left: limit.saturating_sub(unfinished) })
+                }
+            };
+            let busy = WriteError::Busy { unfinished: room.unfinished.into(), limit: limit.into() };
+            room.left = room.left.checked_sub(1).ok_or(busy)?;
+        }
+        Ok(())
+    }
 }
 
 /// The task that this key has submitted before.

@@ -47,6 +47,18 @@ pub struct NewTask {
     pub digest: String,
     /// A worker is free: the first attempt's intent goes into the same commit.
     pub claim: Option<Claim>,
+    /// How many unfinished tasks its generator may have.
+    pub limits: PendingLimits,
+}
+
+/// A generator's own bounds of unfinished tasks; a task that would pass one is refused. They are looked at inside the
+/// transaction and only for a task that is new, so that a submit that is repeated is never told that there is no room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PendingLimits {
+    /// In all.
+    pub in_all: Option<u32>,
+    /// Of the task's account.
+    pub of_account: Option<u32>,
 }
 
 /// What a claim needs.

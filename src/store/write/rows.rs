@@ -3,7 +3,7 @@
 use super::{Account, DbError};
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState};
 use crate::task::state::TaskState;
-use crate::task::{AccountId, Attempt, AuditRow, ContentId, PoolId, Task, TaskId, Timestamp};
+use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, Timestamp};
 
 /// The row operations that a backend offers inside a transaction. No rules here.
 pub trait Rows {
@@ -15,6 +15,13 @@ pub trait Rows {
     fn insert_account(&mut self, name: &str, external_id: Option<&str>, now: Timestamp) -> Result<Account, DbError>;
     /// How many tasks are not final.
     fn unfinished_tasks(&mut self) -> Result<u64, DbError>;
+    /// How many tasks of a generator, of one account if given, are not final; counted up to `at_most`.
+    fn unfinished_at(
+        &mut self,
+        generator: &GeneratorName,
+        account: Option<AccountId>,
+        at_most: u32,
+    ) -> Result<u32, DbError>;
     /// A task.
     fn task(&mut self, id: &TaskId) -> Result<Option<Task>, DbError>;
     /// Inserts a task and gives its row number.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::breaker::Signal;
 use super::super::outcome::{CancelAnswer, FetchAnswer, JobState, K_IN_A_ROW, Piece, PollAnswer};
 use super::super::state::{AttemptState, TaskMove, TaskState};
-use super::{Change, Draft, PieceFate, Refusal};
+use super::{Change, Draft, LATE_WATCH, PieceFate, Refusal};
 
 impl Draft<'_> {
     pub(super) fn poll_answered(mut self, answer: PollAnswer) -> Result<Change, Refusal> {
@@ -148,10 +148,9 @@ impl Draft<'_> {
         let must_be_named = self.context.policy.can_poll_one;
         let is_idempotent = self.context.policy.is_idempotent;
         let is_unknown = self.attempt_state() == Some(AttemptState::Unknown);
-        let (now, settle) = (self.now(), self.context.policy.settle);
-        let attempt = self.attempt_mut("poll_answered")?;
         // Of a submit in doubt an absence counts only once nobody is left of it and it has settled.
-        let is_settled = attempt.quiet_since.is_some_and(|since| now >= since.plus(settle));
+        let is_settled = self.has_settled();
+        let attempt = self.attempt_mut("poll_answered")?;
         let counts = is_complete && (is_settled || !is_unknown);
         attempt.missing = attempt.missing.saturating_add(u32::from(counts));
         let is_gone = attempt.missing >= K_IN_A_ROW && (by_name || !must_be_named);
@@ -179,15 +178,7 @@ impl Draft<'_> {
         }
         match answer {
             FetchAnswer::Piece(piece) => self.piece_came(piece),
-            FetchAnswer::NotReady => {
-                self.say_answered();
-                self.signal = Some(Signal::GoodAnswer);
-                self.attempt_mut("fetch_answered")?.is_ready = false;
-                if self.task.state != TaskState::Held {
-                    self.wake_for_next_poll();
-                }
-                Ok(self.note())
-            }
+            FetchAnswer::NotReady => self.piece_not_ready(),
             FetchAnswer::Unavailable(why) => {
                 self.say_unanswered("a fetch", &why);
                 self.signal = Some(Signal::VerbUnavailable(why));
@@ -211,6 +202,28 @@ impl Draft<'_> {
                 Ok(self.note())
             }
         }
+    }
+
+    /// The job is completed and its piece is not there yet. Polls and fetches could contradict each other for ever, and a
+    /// job that is completed is not ended by its deadline: past it, or past the day after the task, nobody asks again.
+    fn piece_not_ready(mut self) -> Result<Change, Refusal> {
+        self.say_answered();
+        self.signal = Some(Signal::GoodAnswer);
+        let now = self.now();
+        let is_watch_over = self.task.state.is_final()
+            && self.task.completed_at.is_some_and(|completed_at| now >= completed_at.plus(LATE_WATCH));
+        let attempt = self.attempt_mut("fetch_answered")?;
+        attempt.is_ready = false;
+        if is_watch_over {
+            attempt.watch_until = Some(now);
+        }
+        if self.task.state.is_active() && self.is_past_deadline() {
+            return self.hold("the generator says that it is completed and does not give the piece".into());
+        }
+        if self.task.state != TaskState::Held {
+            self.wake_for_next_poll();
+        }
+        Ok(self.note())
     }
 
     /// The piece came and everything about it was rolled back: it stays where it is, and the task tells why.
@@ -275,6 +288,7 @@ impl Draft<'_> {
             return Err(self.illegal("cancel_answered"));
         }
         match answer {
+            CancelAnswer::Ok if !self.is_cancel_a_proof() => self.cancelled_too_early(),
             CancelAnswer::Ok => {
                 self.signal = Some(Signal::GoodAnswer);
                 let why = "the generator has cancelled the job";
@@ -295,6 +309,33 @@ impl Draft<'_> {
                 Ok(self.note())
             }
         }
+    }
+
+    /// Whether nobody is left of a submit in doubt, and what it sent has had its time to arrive.
+    fn has_settled(&self) -> bool {
+        let settle = self.context.policy.settle;
+        let quiet_since = self.attempt.as_ref().and_then(|attempt| attempt.quiet_since);
+        quiet_since.is_some_and(|since| self.now() >= since.plus(settle))
+    }
+
+    /// A generator may also cancel a key that it has never seen, and then take the submit that is still on its way. Of a
+    /// run, the free lock itself is the answer.
+    fn is_cancel_a_proof(&self) -> bool {
+        self.attempt_state() != Some(AttemptState::Unknown) || self.context.policy.is_blocking || self.has_settled()
+    }
+
+    /// The submit may still arrive after its cancel: the cancel is sent again when it has settled.
+    fn cancelled_too_early(mut self) -> Result<Change, Refusal> {
+        let settled_at = self.attempt.as_ref().and_then(|attempt| attempt.quiet_since);
+        let settled_at = settled_at.map(|since| since.plus(self.context.policy.settle));
+        self.signal = Some(Signal::GoodAnswer);
+        self.task.reason =
+            Some("the generator has cancelled it, but its submit may still arrive; it is cancelled again then".into());
+        match settled_at {
+            Some(at) => self.wake_in(at.since(self.now()).max(Duration::from_secs(1))),
+            None => self.wake_after_bad_answer(),
+        }
+        Ok(self.note())
     }
 
     pub(super) fn deadline_reached(mut self, is_end_proved: bool) -> Result<Change, Refusal> {

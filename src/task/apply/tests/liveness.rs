@@ -238,6 +238,13 @@ fn carry_out(story: &mut Story, generator: &mut Generator, step: Step) {
             tell(story, Event::FetchAnswered(answer));
         }
         Step::Cancel => {
+            let is_doubted = story.state().1 == Some(AttemptState::Unknown) && !story.policy.is_blocking;
+            if is_doubted {
+                is_quiet(story, generator);
+            }
+            if story.task.state != TaskState::Cancelling {
+                return;
+            }
             let answer = generator.cancel(story);
             tell(story, Event::CancelAnswered(answer));
         }

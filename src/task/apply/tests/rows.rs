@@ -512,6 +512,32 @@ fn fetch_not_ready() -> Story {
     story
 }
 
+#[test]
+fn a_piece_that_is_never_ready_is_not_waited_for_past_the_deadline() {
+    for (state, last) in [(T::Submitted, T::Held), (T::Processing, T::Held), (T::Cancelling, T::Cancelled)] {
+        let mut story = overdue(at(state, A::Accepted));
+        story.attempt_mut().is_ready = true;
+        let step = next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now());
+        assert_eq!(step, Step::Fetch, "{state}");
+        let story = story.so(fetch(FetchAnswer::NotReady));
+        is(&story, last, A::Accepted);
+        let reason = story.task.reason.as_deref().unwrap_or_default();
+        assert!(reason.ends_with("it is completed and does not give the piece"), "{reason}");
+    }
+}
+
+#[test]
+fn a_late_piece_that_is_never_ready_is_not_waited_for_past_the_day() {
+    for state in LATE {
+        let completed = poll(poll_state(JobState::Completed));
+        let early = at(state, A::Accepted).later(LATE_WATCH / 2).so(completed.clone()).so(fetch(FetchAnswer::NotReady));
+        let step = |story: &Story| next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now());
+        assert_eq!(step(&early), Step::Poll, "{state}");
+        let over = early.later(LATE_WATCH / 2).so(completed).so(fetch(FetchAnswer::NotReady));
+        assert_eq!(step(&over), Step::EndWatch, "{state}");
+    }
+}
+
 fn unreadable() -> Event {
     fetch(FetchAnswer::Unreadable { why: why(), raw: "noise".into() })
 }
@@ -593,10 +619,23 @@ fn cancel_ok() -> Story {
     for state in HAS_JOB.into_iter().chain(LATE) {
         assert!(at(state, A::Accepted).tell(cancel(CancelAnswer::Ok)).is_err(), "nobody asked in {state}");
     }
-    is(&under(idempotent(), T::Cancelling, A::Unknown).so(cancel(CancelAnswer::Ok)), T::Cancelled, A::EndedCancelled);
+    cancel_of_a_doubt();
     let story = at(T::Cancelling, A::Accepted).so(cancel(CancelAnswer::Ok));
     is(&story, T::Cancelled, A::EndedCancelled);
     story
+}
+
+/// Whoever answers "cancelled" for a key that it has never seen may take the submit that is still under way.
+fn cancel_of_a_doubt() {
+    let doubted = || under(idempotent(), T::Cancelling, A::Unknown);
+    let alive = nothing_moved(doubted(), cancel(CancelAnswer::Ok));
+    is(&alive, T::Cancelling, A::Unknown);
+    let quiet = doubted().so(Event::LockSeen { is_free: true });
+    let early = nothing_moved(quiet.later(Duration::from_secs(59)), cancel(CancelAnswer::Ok));
+    is(&early, T::Cancelling, A::Unknown);
+    assert_eq!(early.task.wake_at, Some(early.now().utc.plus(Duration::from_secs(1))), "asked when it has settled");
+    let settled = early.later(Duration::from_secs(1)).so(cancel(CancelAnswer::Ok));
+    is(&settled, T::Cancelled, A::EndedCancelled);
 }
 
 fn cancel_refused() -> Story {
