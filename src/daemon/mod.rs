@@ -6,6 +6,7 @@
 
 mod effective;
 mod generators;
+mod leftovers;
 mod retention;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::store::group_commit::GroupCommit;
 use crate::store::write::Write;
 use crate::store::{ReadMode, Store, Writer, sqlite};
 use crate::task::Clock;
+use leftovers::LeftoverSweep;
 
 /// Readers of the database.
 const READERS: u32 = 4;
@@ -169,7 +171,7 @@ impl Daemon {
                     clock_look = tokio::time::Instant::now() + CLOCK_LOOK;
                     warn_of_jump(&running.clock, &mut told_jump);
                 }
-                () = sweep.is_due() => sweep.run(&running.world, &loaded.config.retention).await,
+                () = sweep.is_due() => sweep.run(&running.world, &loaded.config).await,
             }
         };
         if let Err(error) = self.socket.remove() {
@@ -212,6 +214,7 @@ impl Daemon {
             recovered.doubted,
             recovered.running
         );
+        LeftoverSweep::of(config, &self.store).start();
         let workers = config.daemon.workers as usize;
         let budget_spent = Box::new(move || {
             // A daemon that is already ending needs no telling.
