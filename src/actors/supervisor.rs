@@ -229,9 +229,11 @@ impl SupervisorActor {
         ctx.spawn(work.into_actor(self));
     }
 
-    fn arm_drivers(&self, ctx: &Context<Self>) {
+    /// Makes the drivers that were not there `before` tell when a run has ended. Each is told once whom to tell.
+    fn arm_drivers(&self, before: &Generators, ctx: &Context<Self>) {
         let supervisor = ctx.address();
-        for generator in self.world.generators.borrow().iter() {
+        let current = self.world.generators.borrow();
+        for generator in current.iter().filter(|generator| !before.has_driver(&generator.driver)) {
             let supervisor = supervisor.clone();
             generator.driver.on_run_ended(Arc::new(move |task| supervisor.do_send(RunEnded { task })));
         }
@@ -242,7 +244,7 @@ impl Actor for SupervisorActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.arm_drivers(ctx);
+        self.arm_drivers(&Generators::default(), ctx);
         // Whoever is sent to comes before whoever sends.
         self.build(Child::ResultHandler, ctx);
         self.build(Child::Queue, ctx);
@@ -297,8 +299,8 @@ impl Handler<Reload> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, reload: Reload, ctx: &mut Self::Context) {
-        self.generators.send_replace(reload.generators);
-        self.arm_drivers(ctx);
+        let before = self.generators.send_replace(reload.generators);
+        self.arm_drivers(&before, ctx);
         if let Some(queue) = self.peers.borrow().queue.clone() {
             queue.do_send(super::queue::QueueChanged { task: None });
         }

@@ -85,6 +85,11 @@ impl Generators {
         self.by_name.values()
     }
 
+    /// Whether one of them is called through this very driver.
+    pub fn has_driver(&self, driver: &Arc<dyn Driver>) -> bool {
+        self.iter().any(|generator| std::ptr::addr_eq(Arc::as_ptr(&generator.driver), Arc::as_ptr(driver)))
+    }
+
     /// The only one, when there is just one.
     pub fn only(&self) -> Option<&Arc<Generator>> {
         if self.by_name.len() == 1 { self.by_name.values().next() } else { None }
