@@ -61,6 +61,15 @@ async fn a_reload_arms_only_drivers_that_are_new() {
 }
 
 #[actix::test]
+async fn the_children_of_a_replaced_driver_are_ended_too() {
+    let rig = Rig::start(Setup::default()).await;
+    let fresh = Script::new(rig.clock.clone());
+    rig.reload(&fresh).await;
+    rig.supervisor.send(Drain).await.unwrap();
+    assert_eq!((rig.script().interrupted(), fresh.interrupted()), (1, 1));
+}
+
+#[actix::test]
 async fn an_idle_daemon_drains_at_once_and_twice() {
     let rig = Rig::start(Setup::default()).await;
     rig.supervisor.send(Drain).await.unwrap();
