@@ -196,6 +196,7 @@ impl Daemon {
         for fault in generators::faults(&generators) {
             log::warn!("{fault}; its tasks wait until this is mended");
         }
+        generators::learn(&generators, &self.store).await;
         let clock = Arc::new(SystemClock::new());
         settle_clock(&self.store, &clock).await?;
         let (peers, peers_rx) = watch::channel(Peers::default());

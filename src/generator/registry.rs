@@ -23,6 +23,8 @@ pub struct Generator {
     first_poll_ms: AtomicU64,
 }
 
+/// How many finished jobs are looked at to learn from.
+pub const DURATIONS_LOOKED_AT: u32 = 50;
 /// How many finished jobs it takes before their durations are believed.
 const ENOUGH_DURATIONS: usize = 5;
 /// Which part of the jobs is expected to be done by the first poll.
