@@ -221,6 +221,30 @@ fn a_drain_leaves_detached_runs_alone_and_gives_plain_children_back() {
 }
 
 #[test]
+fn what_ended_calls_left_on_disk_goes_at_the_next_start() {
+    let home = Home::new("", "");
+    let daemon = home.start();
+    daemon.add_account("blog");
+    let id = daemon.submit(json!({ "account": "blog", "topic": "Left behind" }));
+    daemon.until_state(&id, "completed");
+    assert_eq!(daemon.stop(), Some(0), "{}", home.log());
+    // As a death between the commit of the end and the removal of its files leaves them.
+    let paid = home.paid();
+    let key = paid[0].split('\t').next().unwrap();
+    let left =
+        [format!("state/calls/{key}.run"), format!("state/runs/v1/{key}/lock"), "state/calls/unknown.run".into()];
+    for name in &left {
+        fs::create_dir_all(home.path(name).parent().unwrap()).unwrap();
+        fs::write(home.path(name), "").unwrap();
+    }
+    let _daemon = home.start();
+    eventually("the files of the ended call are gone", || {
+        left[..2].iter().all(|name| !home.path(name).exists()).then_some(())
+    });
+    assert!(home.path(&left[2]).exists(), "nobody knows yet whose that is");
+}
+
+#[test]
 fn a_second_daemon_on_one_database_or_socket_names_the_first_and_leaves_it_alone() {
     let home = Home::new("", "");
     let daemon = home.start();

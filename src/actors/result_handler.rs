@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::supervisor::{Child, ChildExited};
 use super::{Happened, World};
 use crate::generator::Job;
+use crate::generator::registry::DURATIONS_LOOKED_AT;
 use crate::render::render;
 use crate::store::DbError;
 use crate::store::write::{Changed, WriteError};
@@ -203,7 +204,9 @@ pub(super) fn tidy_up(world: &World, changed: &Changed) {
     let name = task.generator.clone();
     actix::spawn(async move {
         generator.driver.forget(key).await;
-        if is_completed && let Ok(durations) = store.read(move |queries| queries.durations(&name, 50)).await {
+        if is_completed
+            && let Ok(durations) = store.read(move |queries| queries.durations(&name, DURATIONS_LOOKED_AT)).await
+        {
             generator.learn_durations(durations);
         }
     });

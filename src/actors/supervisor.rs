@@ -19,6 +19,7 @@ use super::queue::{DrainQueue, GetQueueStatus, QueueActor, QueueStatus};
 use super::result_handler::{GetResultStatus, ResultHandlerActor, ResultStatus};
 use super::worker::{AnnounceIdle, DrainWorker, GetWorkerStatus, WorkerActor, WorkerStatus};
 use super::{Happened, Peers, World};
+use crate::generator::Driver;
 use crate::generator::registry::Generators;
 use crate::task::{Event, TaskId};
 
@@ -123,6 +124,8 @@ pub struct SupervisorActor {
     restart_count: u64,
     worker_restarts: Vec<u32>,
     is_draining: bool,
+    /// Drivers that a reload took away. Their children may live on, and must not outlive the daemon.
+    replaced: Vec<Arc<dyn Driver>>,
 }
 
 /// The ends of the channels that a [`World`] reads and the supervisor writes.
@@ -146,6 +149,7 @@ impl SupervisorActor {
             restart_count: 0,
             worker_restarts: vec![0; workers.max(1)],
             is_draining: false,
+            replaced: Vec::new(),
         }
     }
 
@@ -229,9 +233,11 @@ impl SupervisorActor {
         ctx.spawn(work.into_actor(self));
     }
 
-    fn arm_drivers(&self, ctx: &Context<Self>) {
+    /// Makes the drivers that were not there `before` tell when a run has ended. Each is told once whom to tell.
+    fn arm_drivers(&self, before: &Generators, ctx: &Context<Self>) {
         let supervisor = ctx.address();
-        for generator in self.world.generators.borrow().iter() {
+        let current = self.world.generators.borrow();
+        for generator in current.iter().filter(|generator| !before.has_driver(&generator.driver)) {
             let supervisor = supervisor.clone();
             generator.driver.on_run_ended(Arc::new(move |task| supervisor.do_send(RunEnded { task })));
         }
@@ -242,7 +248,7 @@ impl Actor for SupervisorActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.arm_drivers(ctx);
+        self.arm_drivers(&Generators::default(), ctx);
         // Whoever is sent to comes before whoever sends.
         self.build(Child::ResultHandler, ctx);
         self.build(Child::Queue, ctx);
@@ -297,8 +303,11 @@ impl Handler<Reload> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, reload: Reload, ctx: &mut Self::Context) {
-        self.generators.send_replace(reload.generators);
-        self.arm_drivers(ctx);
+        let before = self.generators.send_replace(reload.generators);
+        self.arm_drivers(&before, ctx);
+        let current = Arc::clone(&self.world.generators.borrow());
+        let drivers = before.iter().map(|generator| Arc::clone(&generator.driver));
+        self.replaced.extend(drivers.filter(|driver| !current.has_driver(driver)));
         if let Some(queue) = self.peers.borrow().queue.clone() {
             queue.do_send(super::queue::QueueChanged { task: None });
         }
@@ -312,7 +321,8 @@ impl Handler<Drain> for SupervisorActor {
     fn handle(&mut self, _: Drain, _: &mut Self::Context) -> Self::Result {
         self.is_draining = true;
         let peers = self.peers.borrow().clone();
-        let generators = Arc::clone(&self.world.generators.borrow());
+        let mut drivers = self.replaced.clone();
+        drivers.extend(self.world.generators.borrow().iter().map(|generator| Arc::clone(&generator.driver)));
         Box::pin(async move {
             // A child that is gone has nothing in hand, so an unanswered message is an answer here.
             if let Some(queue) = &peers.queue {
@@ -325,9 +335,7 @@ impl Handler<Drain> for SupervisorActor {
                 }
             };
             futures_util::future::join(futures_util::future::join_all(workers), poller).await;
-            for generator in generators.iter() {
-                generator.driver.interrupt().await;
-            }
+            futures_util::future::join_all(drivers.iter().map(|driver| driver.interrupt())).await;
         })
     }
 }

@@ -105,10 +105,8 @@ pub struct PollingConfig {
 pub struct RetentionConfig {
     /// Finished tasks with their attempts and audit rows.
     pub finished_tasks: Option<Duration>,
-    /// Logs of generators.
+    /// What calls and runs left on disk under keys that no task has any more.
     pub generator_logs: Option<Duration>,
-    /// Pieces.
-    pub contents: Option<Duration>,
 }
 
 /// A configuration and where it came from.
@@ -300,8 +298,13 @@ fn read_retention(section: Option<Section<'_, '_>>, faults: &mut Faults<'_>) -> 
     let retention = RetentionConfig {
         finished_tasks: kept("finished_tasks", Some(DAY * 90)),
         generator_logs: kept("generator_logs", Some(DAY * 14)),
-        contents: kept("contents", None),
     };
+    if let Some(node) = section.node("contents")
+        && node.get_ref().as_str() != Some("never")
+    {
+        let right = "\"never\": contents are kept in this version, so say that or leave it out";
+        faults.at(&node.span(), reader::wanted("retention.contents", node.get_ref(), right));
+    }
     section.finish(faults);
     retention
 }

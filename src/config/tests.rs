@@ -42,8 +42,15 @@ fn nothing_configured_is_the_defaults() {
     assert_eq!(config.tasks.retry, DEFAULT_RETRY);
     assert_eq!(config.polling.interval, Duration::from_secs(30));
     assert_eq!(config.retention.finished_tasks, Some(Duration::from_secs(90 * 86_400)));
-    assert_eq!(config.retention.contents, None);
+    assert_eq!(config.retention.generator_logs, Some(Duration::from_secs(14 * 86_400)));
     assert!(config.generators.is_empty() && config.default_generator().is_none());
+}
+
+#[test]
+fn contents_are_kept_and_a_wish_to_delete_them_is_refused() {
+    good("[retention]\ncontents = \"never\"\n");
+    let fault = faults("[retention]\ncontents = \"30d\"\n").join("\n");
+    assert!(["retention.contents", "30d", "\"never\""].iter().all(|part| fault.contains(part)), "{fault}");
 }
 
 #[test]

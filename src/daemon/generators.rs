@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::generator::Driver;
 use crate::generator::command::{CommandDriver, Places};
-use crate::generator::registry::{Generator, Generators};
+use crate::generator::registry::{DURATIONS_LOOKED_AT, Generator, Generators};
+use crate::store::Store;
 
 /// Builds every generator of the configuration. `before` is the configuration and the generators that run now.
 pub fn build(config: &Config, before: Option<(&Config, &Generators)>) -> Generators {
@@ -21,6 +22,17 @@ pub fn build(config: &Config, before: Option<(&Config, &Generators)>) -> Generat
             .unwrap_or_else(|| Arc::new(CommandDriver::new(Arc::new(spec.clone()), places.clone())) as Arc<dyn Driver>);
         Generator::new(name.clone(), driver, spec.policy(None), spec.limits)
     }))
+}
+
+/// Lets each generator learn from its past jobs when a first poll is worth its call. What cannot be read is learned anew.
+pub async fn learn(generators: &Generators, store: &Store) {
+    for generator in generators.iter() {
+        let name = generator.name.clone();
+        match store.read(move |queries| queries.durations(&name, DURATIONS_LOOKED_AT)).await {
+            Ok(durations) => generator.learn_durations(durations),
+            Err(error) => log::warn!("generator {}: its past durations cannot be read: {error}", generator.name),
+        }
+    }
 }
 
 /// Why generators cannot run now, a line each.

@@ -6,6 +6,7 @@
 
 mod effective;
 mod generators;
+mod leftovers;
 mod retention;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
 use crate::control::server::{Limits, Server};
 use crate::control::socket::{self, BoundSocket, Place};
+use crate::generator::registry::Generators;
 use crate::host::clock::Anchor;
 use crate::host::signals::Asked;
 use crate::host::{OsEntropy, SystemClock, signals};
@@ -32,6 +34,7 @@ use crate::store::group_commit::GroupCommit;
 use crate::store::write::Write;
 use crate::store::{ReadMode, Store, Writer, sqlite};
 use crate::task::Clock;
+use leftovers::LeftoverSweep;
 
 /// Readers of the database.
 const READERS: u32 = 4;
@@ -149,7 +152,7 @@ impl Daemon {
                         break ExitCode::SUCCESS;
                     }
                     Asked::Reload => {
-                        if let Err(error) = self.reload(&running, &mut loaded) {
+                        if let Err(error) = self.reload(&running, &mut loaded).await {
                             log::error!("the new configuration was refused, and the old one is kept: {}", error.message());
                         }
                     }
@@ -160,7 +163,7 @@ impl Daemon {
                         break ExitCode::SUCCESS;
                     }
                     DaemonCommand::ReadConfig(answer) => {
-                        let outcome = self.reload(&running, &mut loaded);
+                        let outcome = self.reload(&running, &mut loaded).await;
                         // A caller that is gone has its reload all the same.
                         let _ = answer.send(outcome);
                     }
@@ -169,7 +172,7 @@ impl Daemon {
                     clock_look = tokio::time::Instant::now() + CLOCK_LOOK;
                     warn_of_jump(&running.clock, &mut told_jump);
                 }
-                () = sweep.is_due() => sweep.run(&running.world, &loaded.config.retention).await,
+                () = sweep.is_due() => sweep.run(&running.world, &loaded.config).await,
             }
         };
         if let Err(error) = self.socket.remove() {
@@ -194,6 +197,7 @@ impl Daemon {
         for fault in generators::faults(&generators) {
             log::warn!("{fault}; its tasks wait until this is mended");
         }
+        generators::learn(&generators, &self.store).await;
         let clock = Arc::new(SystemClock::new());
         settle_clock(&self.store, &clock).await?;
         let (peers, peers_rx) = watch::channel(Peers::default());
@@ -212,6 +216,7 @@ impl Daemon {
             recovered.doubted,
             recovered.running
         );
+        LeftoverSweep::of(config, &self.store).start();
         let workers = config.daemon.workers as usize;
         let budget_spent = Box::new(move || {
             // A daemon that is already ending needs no telling.
@@ -247,14 +252,16 @@ impl Daemon {
     }
 
     /// Reads the configuration again. What cannot change while running is named and stays.
-    fn reload(&self, running: &Running, loaded: &mut Loaded) -> Result<ReloadReply, ApiError> {
-        let fresh = load(&self.options).map_err(|error| ApiError::ReloadRefused {
-            faults: format!("{error:#}").lines().map(str::to_owned).collect(),
-        })?;
-        let (changed, needs_restart) = effective::differences(&loaded.config, &fresh.config);
+    async fn reload(&self, running: &Running, loaded: &mut Loaded) -> Result<ReloadReply, ApiError> {
+        let (options, before) = (self.options.clone(), loaded.clone());
         let current = Arc::clone(&running.world.generators.borrow());
-        let generators = Arc::new(generators::build(&fresh.config, Some((&loaded.config, &current))));
-        let warnings = generators::faults(&generators);
+        // Files, programs and secrets may lie on a slow disk, and the actors live on this thread.
+        let prepared = tokio::task::spawn_blocking(move || prepare(&options, &before, &current)).await;
+        let Prepared { fresh, generators, warnings } = prepared.unwrap_or_else(|error| {
+            Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
+        })?;
+        generators::learn(&generators, &self.store).await;
+        let (changed, needs_restart) = effective::differences(&loaded.config, &fresh.config);
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh)));
         log::info!(
@@ -265,6 +272,23 @@ impl Daemon {
         *loaded = fresh;
         Ok(ReloadReply { changed, needs_restart, warnings })
     }
+}
+
+/// A configuration that is ready to take the place of another.
+struct Prepared {
+    fresh: Loaded,
+    generators: Arc<Generators>,
+    warnings: Vec<String>,
+}
+
+/// Reads the configuration, builds its generators and asks them what they lack. Blocks.
+fn prepare(options: &Options, before: &Loaded, current: &Generators) -> Result<Prepared, ApiError> {
+    let fresh = load(options).map_err(|error| ApiError::ReloadRefused {
+        faults: format!("{error:#}").lines().map(str::to_owned).collect(),
+    })?;
+    let generators = Arc::new(generators::build(&fresh.config, Some((&before.config, current))));
+    let warnings = generators::faults(&generators);
+    Ok(Prepared { fresh, generators, warnings })
 }
 
 /// Where the anchor of the last start is kept.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::leftovers::LeftoverSweep;
 use crate::actors::World;
-use crate::config::RetentionConfig;
+use crate::config::Config;
 use crate::store::write::{Write, Written};
 
 /// The first sweep of a life: late enough not to meet the start's own work.
@@ -29,20 +30,31 @@ impl Sweep {
         sleep_until(self.at).await;
     }
 
-    /// Deletes one slice; comes back at once while there is more, else in a day.
-    pub async fn run(&mut self, world: &World, retention: &RetentionConfig) {
+    /// Deletes one slice; comes back at once while there is more, else in a day. What the last one leaves on disk goes too.
+    pub async fn run(&mut self, world: &World, config: &Config) {
         self.at = Instant::now() + EVERY;
-        let Some(keep) = retention.finished_tasks else { return };
-        let finished_before = world.clock.now().utc.minus(keep);
-        match world.store.write(Write::Cleanup { finished_before, limit: SLICE }).await {
-            Ok(Written::Cleaned { count }) if count > 0 => {
-                log::info!("the nightly sweep deleted {count} finished tasks");
-                if count == SLICE {
-                    self.at = Instant::now() + Duration::from_secs(1);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => log::warn!("the nightly sweep failed: {error}"),
+        if let Some(keep) = config.retention.finished_tasks
+            && delete_slice(world, keep).await
+        {
+            self.at = Instant::now() + Duration::from_secs(1);
+            return;
+        }
+        LeftoverSweep::of(config, &world.store).start();
+    }
+}
+
+/// Whether there may be more.
+async fn delete_slice(world: &World, keep: Duration) -> bool {
+    let finished_before = world.clock.now().utc.minus(keep);
+    match world.store.write(Write::Cleanup { finished_before, limit: SLICE }).await {
+        Ok(Written::Cleaned { count }) if count > 0 => {
+            log::info!("the nightly sweep deleted {count} finished tasks");
+            count == SLICE
+        }
+        Ok(_) => false,
+        Err(error) => {
+            log::warn!("the nightly sweep failed: {error}");
+            false
         }
     }
 }

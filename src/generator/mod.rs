@@ -9,6 +9,7 @@ pub mod command;
 pub mod exec;
 pub mod extract;
 pub mod interpret;
+pub mod leftovers;
 pub mod registry;
 pub mod rules;
 pub mod run;

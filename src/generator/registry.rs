@@ -23,6 +23,8 @@ pub struct Generator {
     first_poll_ms: AtomicU64,
 }
 
+/// How many finished jobs are looked at to learn from.
+pub const DURATIONS_LOOKED_AT: u32 = 50;
 /// How many finished jobs it takes before their durations are believed.
 const ENOUGH_DURATIONS: usize = 5;
 /// Which part of the jobs is expected to be done by the first poll.
@@ -83,6 +85,11 @@ impl Generators {
     /// All, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Generator>> {
         self.by_name.values()
+    }
+
+    /// Whether one of them is called through this very driver.
+    pub fn has_driver(&self, driver: &Arc<dyn Driver>) -> bool {
+        self.iter().any(|generator| std::ptr::addr_eq(Arc::as_ptr(&generator.driver), Arc::as_ptr(driver)))
     }
 
     /// The only one, when there is just one.

@@ -56,6 +56,11 @@ impl RunFiles {
         Self { dir: state_dir.join("calls") }
     }
 
+    /// Where they are; it need not exist.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Makes (or takes again) the run file of `key` with `stdin` as its content, locked and at its beginning.
     pub fn create(&self, key: &AttemptKey, stdin: &[u8]) -> Result<File, RunFileError> {
         let path = self.path_of(key, "run")?;

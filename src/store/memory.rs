@@ -7,12 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::query::{ContentFilter, InFlight, LaneHead, Page, PoolFilter, Queries, ReadyTask, Statistics, TaskFilter};
+use super::query::{
+    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, Queries, ReadyTask, Statistics, TaskFilter,
+};
 use super::write::{Account, Rows, Write, WriteError, Written, execute};
 use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState};
 use crate::task::{
-    AccountId, Attempt, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp,
+    AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState,
+    Timestamp,
 };
 
 #[derive(Clone, Default)]
@@ -480,6 +483,16 @@ impl Queries for MemoryDb {
         ended.sort_by_key(|attempt| std::cmp::Reverse(attempt.ended_at));
         let spans = ended.into_iter().filter_map(|attempt| Some(attempt.ended_at?.since(attempt.accepted_at?)));
         Ok(spans.take(limit as usize).collect())
+    }
+
+    fn key_uses(&self, keys: &[AttemptKey]) -> Result<BTreeMap<AttemptKey, KeyUse>, DbError> {
+        let tables = self.tables();
+        let asked = tables.attempts.values().filter(|attempt| keys.contains(&attempt.key));
+        let uses = asked.filter_map(|attempt| {
+            let task = tables.tasks.get(&attempt.task_id)?;
+            Some((attempt.key.clone(), KeyUse::of(attempt.state, task.state)))
+        });
+        Ok(uses.collect())
     }
 
     fn accounts(&self) -> Result<Vec<Account>, DbError> {

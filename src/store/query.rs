@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::write::Account;
 use super::{DbError, LookupError};
 use crate::task::content::{ContentRecord, PoolEntry, PoolState, ReviewState};
-use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, Now, Task, TaskId, TaskState, Timestamp};
+use crate::task::{
+    AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, Now, Task, TaskId, TaskState,
+    Timestamp,
+};
 
 /// Which tasks. Conditions hold together; an empty filter is every task.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,6 +81,22 @@ pub struct InFlight {
     pub account: AccountId,
     /// Active tasks, and final ones whose job is still watched.
     pub jobs: u32,
+}
+
+/// Whether the files of an attempt's key are still needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyUse {
+    /// A job of the attempt may be alive, or its task is held: a person may want to look.
+    Needed,
+    /// The attempt has ended, and so nothing reads its files again.
+    Ended,
+}
+
+impl KeyUse {
+    /// What an attempt and its task make of its key.
+    pub const fn of(attempt: AttemptState, task: TaskState) -> Self {
+        if attempt.may_be_alive() || matches!(task, TaskState::Held) { Self::Needed } else { Self::Ended }
+    }
 }
 
 /// Which content records.
@@ -159,6 +178,8 @@ pub trait Queries: Send + Sync + 'static {
     fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<BTreeMap<AccountId, u32>, DbError>;
     /// How long the last completed attempts of a generator took from acceptance, newest first.
     fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError>;
+    /// What these keys are needed for; one that no attempt has is missing from the answer. At most some hundred keys.
+    fn key_uses(&self, keys: &[AttemptKey]) -> Result<BTreeMap<AttemptKey, KeyUse>, DbError>;
     /// Accounts by number.
     fn accounts(&self) -> Result<Vec<Account>, DbError>;
     /// An account by number or, if that finds none, by name.

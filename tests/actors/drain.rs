@@ -7,6 +7,7 @@ use contentd::task::TaskState;
 use contentd::task::outcome::Verb;
 
 use super::rig::{Ask, Rig, Setup};
+use super::script::Script;
 
 #[actix::test]
 async fn it_answers_when_the_submits_in_hand_have_ended_and_starts_no_more() {
@@ -47,6 +48,25 @@ async fn it_waits_for_polls_and_fetches_in_hand() {
         let is_fetched = rig.state(&id) == TaskState::Completed;
         assert_eq!(is_fetched, verb == Verb::Fetch, "{verb}: what was learned is committed");
     }
+}
+
+#[actix::test]
+async fn a_reload_arms_only_drivers_that_are_new() {
+    let rig = Rig::start(Setup::default()).await;
+    let fresh = Script::new(rig.clock.clone());
+    for (script, armed) in [(rig.script(), (1, 0)), (&fresh, (1, 1)), (&fresh, (1, 1))] {
+        rig.reload(script).await;
+        assert_eq!((rig.script().armed(), fresh.armed()), armed);
+    }
+}
+
+#[actix::test]
+async fn the_children_of_a_replaced_driver_are_ended_too() {
+    let rig = Rig::start(Setup::default()).await;
+    let fresh = Script::new(rig.clock.clone());
+    rig.reload(&fresh).await;
+    rig.supervisor.send(Drain).await.unwrap();
+    assert_eq!((rig.script().interrupted(), fresh.interrupted()), (1, 1));
 }
 
 #[actix::test]

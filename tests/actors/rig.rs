@@ -11,7 +11,7 @@ use actix::prelude::*;
 use contentd::actors::poller::PollNow;
 use contentd::actors::queue::{ExplainWait, Pause, PauseScope, PersonDecided, QueueActor, SetPause, SubmitTasks};
 use contentd::actors::recovery::recover;
-use contentd::actors::supervisor::{DaemonStatus, Drain, GetStatus, SupervisorActor, WorldChannels};
+use contentd::actors::supervisor::{DaemonStatus, Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use contentd::actors::{Happened, Peers, World};
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
@@ -231,6 +231,13 @@ impl Rig {
     pub async fn restart(self) -> Self {
         self.supervisor.send(Drain).await.unwrap();
         Self::on(self.db, self.clock, self.scripts, self.entropy, self.setup).await
+    }
+
+    /// Tells the daemon that its generator is called through this driver now.
+    pub async fn reload(&self, script: &Script) {
+        let generator = Generator::new(sample(), Arc::new(script.clone()), policy(), limits());
+        let generators = Arc::new(Generators::new([generator]));
+        self.supervisor.send(Reload { generators }).await.unwrap();
     }
 
     pub fn script(&self) -> &Script {

@@ -100,6 +100,7 @@ struct State {
     most_alive: usize,
     most_alive_of: BTreeMap<AccountId, usize>,
     interrupted: u32,
+    armed: u32,
 }
 
 /// See the module.
@@ -152,6 +153,11 @@ impl Script {
 
     pub fn most_alive_of(&self, account: AccountId) -> usize {
         self.state().most_alive_of.get(&account).copied().unwrap_or(0)
+    }
+
+    /// How often somebody asked to be told of ended runs.
+    pub fn armed(&self) -> u32 {
+        self.state().armed
     }
 
     pub fn interrupted(&self) -> u32 {
@@ -364,7 +370,9 @@ impl Driver for Script {
         Box::pin(async {})
     }
 
-    fn on_run_ended(&self, _: RunEnded) {}
+    fn on_run_ended(&self, _: RunEnded) {
+        self.state().armed += 1;
+    }
 
     fn faults(&self) -> Vec<String> {
         Vec::new()

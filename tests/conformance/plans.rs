@@ -135,6 +135,7 @@ fn no_question_reads_the_history() {
         seen(queries.submits_since(&"x".into(), Timestamp(1)).unwrap())
     });
     check("durations", &[], &|queries| seen(queries.durations(&"x".into(), 10).unwrap()));
+    check("key_uses", &[], &|queries| seen(queries.key_uses(&["a".into(), "b".into()]).unwrap()));
     check("find_account", &[], &|queries| seen(queries.find_account("1").unwrap()));
     check("count_finished_before", &[], &|queries| seen(queries.count_finished_before(Timestamp(1)).unwrap()));
     check("content", &[], &|queries| seen(queries.content(ContentId(1)).unwrap()));

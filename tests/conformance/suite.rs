@@ -585,6 +585,15 @@ fn numbers_add_up(mut side: Side) {
     assert_eq!(side.queries.durations(&generator, 1).unwrap().len(), 1);
     assert!(side.queries.durations(&"other".into(), 9).unwrap().is_empty());
 
+    side.change(&id(3), START + 60_000, Event::Claimed { key: key_of(&id(3), 2) });
+    let ended = [key_of(&id(4), 1), key_of(&id(3), 1)];
+    let alive = key_of(&id(3), 2);
+    let uses = side.queries.key_uses(&[ended[0].clone(), ended[1].clone(), alive.clone(), "nobody's".into()]).unwrap();
+    let [failed, withdrawn] = ended;
+    use contentd::store::query::KeyUse::{Ended, Needed};
+    assert_eq!(uses, std::collections::BTreeMap::from([(failed, Ended), (withdrawn, Ended), (alive, Needed)]));
+    side.change(&id(3), START + 60_001, Event::SubmitAnswered(SubmitAnswer::Unavailable("nobody".into())));
+
     let all = side.queries.statistics(None, None, None).unwrap();
     assert_eq!((all.by_state["completed"], all.by_state["pending"]), (2, 2));
     assert_eq!((all.created, all.retries, all.words, all.finished["completed"]), (4, 1, 6, 2));

@@ -66,6 +66,11 @@ impl RunDirs {
         Self { root: state_dir.join("runs").join("v1") }
     }
 
+    /// Where they are; it need not exist.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Makes the directory of a run and returns it with the lock, which is to be the runner's standard input.
     pub fn create(&self, key: &AttemptKey, request: &Request, stdin: &[u8]) -> Result<(PathBuf, File), RunDirError> {
         let path = self.path_of(key).ok_or_else(|| RunDirError::BadKey(key.0.clone()))?;

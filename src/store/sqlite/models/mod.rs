@@ -26,7 +26,7 @@ pub fn unreadable(row: impl Display, column: &str, problem: impl Display) -> DbE
     DbError::Refused(format!("{row}: column {column}: {problem}"))
 }
 
-fn parsed<T>(row: impl Display, column: &str, text: &str) -> Result<T, DbError>
+pub(super) fn parsed<T>(row: impl Display, column: &str, text: &str) -> Result<T, DbError>
 where
     T: FromStr,
     T::Err: Display,

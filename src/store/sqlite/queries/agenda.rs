@@ -1,16 +1,18 @@
 //! What is due, what a start must recover, and how many jobs are at each generator.
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::connection::db_error;
 use super::super::fixed::Fixed;
-use super::super::models::{AttemptRow, TaskRow};
+use super::super::models::{AttemptRow, TaskRow, parsed};
 use super::super::schema::{attempts, tasks};
 use crate::store::DbError;
-use crate::store::query::InFlight;
-use crate::task::{AccountId, Attempt, GeneratorName, Task, TaskState, Timestamp};
+use crate::store::query::{InFlight, KeyUse};
+use crate::task::{AccountId, Attempt, AttemptKey, GeneratorName, Task, TaskState, Timestamp};
 
 /// The condition of the index `tasks_due`, word for word: SQLite takes a partial index only where it can prove it.
 const IS_ON_THE_AGENDA: Fixed = Fixed("tasks.state <> 'pending' AND tasks.wake_at IS NOT NULL");
@@ -49,6 +51,23 @@ pub fn active(connection: &mut SqliteConnection) -> Result<Vec<(Task, Attempt)>,
     let mut active = records(active.load(connection).map_err(db_error)?)?;
     active.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
     Ok(active)
+}
+
+pub fn key_uses(
+    connection: &mut SqliteConnection,
+    keys: &[AttemptKey],
+) -> Result<BTreeMap<AttemptKey, KeyUse>, DbError> {
+    let asked = tasks::table
+        .inner_join(attempts::table.on(attempts::task_id.eq(tasks::id)))
+        .filter(attempts::key.eq_any(keys.iter().map(AttemptKey::as_str)))
+        .select((attempts::key, attempts::state, tasks::state));
+    let rows: Vec<(String, String, String)> = asked.load(connection).map_err(db_error)?;
+    let uses = rows.into_iter().map(|(key, attempt, task)| {
+        let attempt = parsed(&key, "state", &attempt)?;
+        let task = parsed(&key, "state of its task", &task)?;
+        Ok((AttemptKey(key), KeyUse::of(attempt, task)))
+    });
+    uses.collect()
 }
 
 #[derive(QueryableByName)]

@@ -24,11 +24,15 @@ use diesel::sqlite::SqliteConnection;
 use super::connection::{db_error, optional};
 use super::models::AccountRow;
 use super::schema::{accounts, settings};
-use crate::store::query::{ContentFilter, InFlight, LaneHead, Page, PoolFilter, Queries, Statistics, TaskFilter};
+use crate::store::query::{
+    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, Queries, Statistics, TaskFilter,
+};
 use crate::store::write::Account;
 use crate::store::{DbError, LookupError};
 use crate::task::content::{ContentRecord, PoolEntry};
-use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, Task, TaskId, TaskState, Timestamp};
+use crate::task::{
+    AccountId, Attempt, AttemptKey, AuditRow, ContentId, GeneratorName, Task, TaskId, TaskState, Timestamp,
+};
 
 type Reader = PooledConnection<ConnectionManager<SqliteConnection>>;
 
@@ -130,6 +134,10 @@ impl Queries for SqliteQueries {
 
     fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError> {
         numbers::durations(&mut *self.connection()?, generator, limit)
+    }
+
+    fn key_uses(&self, keys: &[AttemptKey]) -> Result<BTreeMap<AttemptKey, KeyUse>, DbError> {
+        agenda::key_uses(&mut *self.connection()?, keys)
     }
 
     fn accounts(&self) -> Result<Vec<Account>, DbError> {
