@@ -178,7 +178,8 @@ fn sources(folder: &str) -> Vec<(String, String)> {
 /// Whether a source makes or sends this message: it is named as a value, not as a type.
 fn sends(source: &str, message: &str) -> bool {
     let value = regex::Regex::new(&format!(r"\b{message}(::\w+)?\s*(\{{|\(|\)|,|;)")).expect("a message's name");
-    source.lines().filter(|line| !is_declaration(line)).any(|line| value.is_match(line))
+    let imports = regex::Regex::new(r"(?m)^(pub )?use [^;]*;").expect("a pattern");
+    imports.replace_all(source, "").lines().filter(|line| !is_declaration(line)).any(|line| value.is_match(line))
 }
 
 /// Lines that name a message without making one.
