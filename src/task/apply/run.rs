@@ -10,6 +10,15 @@ impl Draft<'_> {
         match self.attempt_state() {
             Some(AttemptState::Intended) => self.run_begins(report),
             Some(AttemptState::Accepted) => self.run_goes_on(report),
+            // It never said that it started, is to be cancelled, and did start: from here on it is a run like others.
+            Some(AttemptState::Unknown)
+                if self.task.state == TaskState::Cancelling && self.context.policy.is_blocking =>
+            {
+                match report {
+                    RunReport::Started { reference } => self.adopted(reference),
+                    _ => Err(self.illegal("run_reported")),
+                }
+            }
             Some(
                 AttemptState::Unknown
                 | AttemptState::Rejected

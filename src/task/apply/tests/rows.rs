@@ -638,6 +638,28 @@ fn cancel_of_a_doubt() {
     is(&settled, T::Cancelled, A::EndedCancelled);
 }
 
+#[test]
+fn a_run_that_never_said_that_it_started_can_be_cancelled() {
+    let story = under(blocking(), T::Submitting, A::Intended).later(Duration::from_secs(15 * 60));
+    let held = story.so(run(RunReport::Starting));
+    is(&held, T::Held, A::Unknown);
+    let cancelling = held.so(Event::CancelRequested);
+    is(&cancelling, T::Cancelling, A::Unknown);
+    let step = next_step(&cancelling.task, cancelling.attempt.as_ref(), &cancelling.policy, &cancelling.now());
+    assert_eq!(step, Step::Cancel);
+    // The free lock proves it; a lock that is still held is not waited for without end.
+    is(&cancelling.clone().so(cancel(CancelAnswer::Ok)), T::Cancelled, A::EndedCancelled);
+    let mut again = cancelling.clone();
+    for _ in 1..crate::task::outcome::K_IN_A_ROW {
+        again = nothing_moved(again, cancel(CancelAnswer::Unclear(why())));
+    }
+    is(&again.so(cancel(CancelAnswer::Refused(why()))), T::Cancelled, A::Unknown);
+    // It did start meanwhile: its piece is not lost.
+    let started = cancelling.so(run(RunReport::Started { reference: "r".into() }));
+    is(&started, T::Cancelling, A::Accepted);
+    is(&started.so(run(RunReport::Piece(piece()))), T::Completed, A::EndedCompleted);
+}
+
 fn cancel_refused() -> Story {
     let story = nothing_moved(at(T::Cancelling, A::Accepted), cancel(CancelAnswer::Refused(why())));
     assert_eq!(next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now()), Step::Poll, "not asked again");
