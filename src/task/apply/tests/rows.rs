@@ -364,13 +364,22 @@ fn run_failed() -> Story {
 
 fn run_lost_free() -> Story {
     let free = Policy { is_free_to_repeat: true, ..blocking() };
-    costs_a_retry(&free, &HAS_JOB, A::Accepted, &run(RunReport::Lost(why())), A::EndedLost, T::Failed)
+    costs_a_retry(
+        &free,
+        &HAS_JOB,
+        A::Accepted,
+        &run(RunReport::Lost { why: why(), raw: "half a piece".into() }),
+        A::EndedLost,
+        T::Failed,
+    )
 }
 
 fn run_lost() -> Story {
-    let event = run(RunReport::Lost(why()));
+    let event = run(RunReport::Lost { why: why(), raw: "half a piece".into() });
     ends_without_the_task(&blocking(), A::Accepted, &event, A::EndedLost);
     let story = under(blocking(), T::Processing, A::Accepted).so(event);
+    let raw = story.attempt.as_ref().and_then(|attempt| attempt.raw_output.as_deref());
+    assert_eq!(raw, Some("half a piece"), "for the person who is asked");
     is(&story, T::Held, A::EndedLost);
     story
 }
