@@ -460,6 +460,22 @@ fn a_plain_child_of_a_daemon_that_died_is_interrupted_once_its_lock_is_free() {
 }
 
 #[test]
+fn what_a_lost_run_wrote_is_told_up_to_a_bound() {
+    let rig = Rig::new();
+    let driver = rig.driver(rig.blocking("true"));
+    for (name, text) in [("m1", "half a piece".to_owned()), ("m2", "x".repeat((1 << 20) + 1))] {
+        let run = rig.dir.path().join("state/runs/v1").join(key(name).0);
+        fs::create_dir_all(&run).expect("made");
+        for (file, text) in [("lock", ""), ("started", ""), ("stdout", text.as_str())] {
+            fs::write(run.join(file), text).expect("written");
+        }
+        let report = rig.run(driver.look_at_run(accepted(name)));
+        let RunReport::Lost { raw, .. } = report else { panic!("{report:?}") };
+        assert_eq!(raw, text[..text.len().min(1 << 20)]);
+    }
+}
+
+#[test]
 fn a_job_that_cannot_travel_is_refused() {
     let rig = Rig::new();
     let driver = rig.driver(rig.polled("true"));

@@ -159,7 +159,12 @@ pub enum RunReport {
         raw: String,
     },
     /// The lock is free and there is no exit status.
-    Lost(String),
+    Lost {
+        /// What is known of it.
+        why: String,
+        /// What it had written by then.
+        raw: String,
+    },
     /// Our own stop interrupted it: given back, not spent.
     Interrupted(String),
     /// It was ended because we asked.

@@ -100,6 +100,8 @@ fn active_step(task: &Task, attempt: &Attempt, policy: &Policy, now: &Now) -> St
 fn cancelling_step(attempt: &Attempt, policy: &Policy, now: &Now) -> Step {
     match attempt.state {
         AttemptState::Intended => intended_step(policy),
+        // A run that never said that it started: its `cancel` file is what ends it, however old it is.
+        AttemptState::Unknown if policy.is_blocking && policy.can_cancel => Step::Cancel,
         // Sending the key again could make the very job that nobody wants; a known reference can be cancelled.
         AttemptState::Unknown
             if policy.is_ref_our_key && policy.can_cancel && now_within_find_limit(attempt, policy, now) =>

@@ -250,14 +250,10 @@ impl Round {
             Step::Fetch => {
                 self.fetch(job, done).await;
             }
-            Step::Cancel => {
-                let is_doubted = job.attempt.state == AttemptState::Unknown && !generator.policy().is_blocking;
-                if is_doubted && job.attempt.quiet_since.is_none() {
-                    // Whoever lives, the cancel goes out; it proves the end only once nobody is left.
-                    self.see_lock(generator, job, done).await;
-                }
-                self.cancel(generator, job, done).await;
+            Step::Cancel if job.attempt.state == AttemptState::Unknown => {
+                self.cancel_in_doubt(generator, job, done).await;
             }
+            Step::Cancel => self.cancel(generator, job, done).await,
             Step::Expire => self.expire(generator, job, done).await,
             Step::EndWatch => {
                 self.report(job, Event::WatchEnded, done).await;
@@ -314,6 +310,22 @@ impl Round {
         }
     }
 
+    /// Cancels what may never have begun, or may have been done by now.
+    async fn cancel_in_doubt(&self, generator: &Generator, job: &Job, done: &mut Done) {
+        if generator.policy().is_blocking {
+            let report = generator.driver.look_at_run(job.clone()).await;
+            if has_begun(&report) {
+                let reference = job.attempt.key.0.clone();
+                self.report(job, Event::RunReported(RunReport::Started { reference }), done).await;
+                return;
+            }
+        } else if job.attempt.quiet_since.is_none() {
+            // Whoever lives, the cancel goes out; it proves the end only once nobody is left.
+            self.see_lock(generator, job, done).await;
+        }
+        self.cancel(generator, job, done).await;
+    }
+
     /// Cancels, and unless that proves the end, looks whether it came by itself.
     async fn cancel(&self, generator: &Generator, job: &Job, done: &mut Done) {
         done.calls += 1;
@@ -328,7 +340,10 @@ impl Round {
 
     async fn ask_again(&self, generator: &Generator, job: &Job, done: &mut Done) -> Option<Changed> {
         if generator.policy().is_blocking {
-            self.look_at_run(generator, job, done).await;
+            // Of a run in doubt the next round looks first.
+            if job.attempt.state != AttemptState::Unknown {
+                self.look_at_run(generator, job, done).await;
+            }
             return None;
         }
         self.poll_one(generator, job, done).await

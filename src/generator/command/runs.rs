@@ -24,6 +24,10 @@ const CANCEL_MARGIN: Duration = Duration::from_secs(5);
 /// How old a wish to start may be when the runner is started.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 const CANCEL_LOOK: Duration = Duration::from_millis(20);
+/// How much of a lost run's output is kept for the person who is asked.
+const MAX_LEFT_BEHIND: u64 = 1 << 20;
+const NOBODY_IS_LEFT: &str = "no process of the run is left, and nobody wrote how it ended (its runner was killed, or the \
+                              machine went down)";
 const NOTHING_WAS_STARTED: &str = "the runner ended before it started the command; nothing was started";
 
 impl Inner {
@@ -104,12 +108,18 @@ impl Inner {
                 RunReport::Interrupted("the daemon stopped while the run went on".to_owned())
             }
             Sight::Lost { is_cancel_asked: true } => RunReport::Killed,
-            Sight::Lost { is_cancel_asked: false } => RunReport::Lost(
-                "no process of the run is left, and nobody wrote how it ended (its runner was killed, or the machine \
-                 went down)"
-                    .to_owned(),
-            ),
+            Sight::Lost { is_cancel_asked: false } => {
+                RunReport::Lost { why: NOBODY_IS_LEFT.to_owned(), raw: self.left_behind(job) }
+            }
         }
+    }
+
+    /// The beginning of what a lost run wrote, as far as its secrets are known without them.
+    fn left_behind(&self, job: &Job) -> String {
+        let stdout = self.runs.written(&job.attempt.key, MAX_LEFT_BEHIND);
+        let mut result = CallResult { stdout, ..CallResult::not_started("") };
+        self.secrets.read_available().redact(&mut result);
+        String::from_utf8_lossy(&result.stdout).into_owned()
     }
 
     fn ended(&self, mut result: CallResult, stopped: Option<Stopped>) -> RunReport {

@@ -109,6 +109,12 @@ impl RunDirs {
         }
     }
 
+    /// The beginning of what the command wrote to standard output; nothing where that cannot be read.
+    pub fn written(&self, key: &AttemptKey, max: u64) -> Vec<u8> {
+        let read = self.path_of(key).map(|path| read_bounded(&path.join("stdout"), max));
+        read.and_then(Result::ok).map_or_else(Vec::new, |(bytes, _)| bytes)
+    }
+
     /// Asks the runner to end the command. A run that was never made needs no asking.
     pub fn ask_cancel(&self, key: &AttemptKey) -> io::Result<()> {
         let Some(path) = self.path_of(key).filter(|path| path.is_dir()) else { return Ok(()) };

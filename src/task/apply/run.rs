@@ -10,6 +10,15 @@ impl Draft<'_> {
         match self.attempt_state() {
             Some(AttemptState::Intended) => self.run_begins(report),
             Some(AttemptState::Accepted) => self.run_goes_on(report),
+            // It never said that it started, is to be cancelled, and did start: from here on it is a run like others.
+            Some(AttemptState::Unknown)
+                if self.task.state == TaskState::Cancelling && self.context.policy.is_blocking =>
+            {
+                match report {
+                    RunReport::Started { reference } => self.adopted(reference),
+                    _ => Err(self.illegal("run_reported")),
+                }
+            }
             Some(
                 AttemptState::Unknown
                 | AttemptState::Rejected
@@ -53,7 +62,7 @@ impl Draft<'_> {
             | RunReport::Failed(_)
             | RunReport::Unavailable(_)
             | RunReport::Ambiguous { .. }
-            | RunReport::Lost(_)
+            | RunReport::Lost { .. }
             | RunReport::Killed => {
                 let attempt = self.attempt_mut("run_reported")?;
                 let reference = attempt.external_ref.clone().unwrap_or_else(|| attempt.key.0.clone());
@@ -112,12 +121,12 @@ impl Draft<'_> {
                 })
             }
             RunReport::Interrupted(why) => self.job_ended(AttemptState::EndedAbandoned, why, Draft::back_in_line),
-            RunReport::Lost(why) | RunReport::NeverStarted(why) => {
-                let is_free = self.context.policy.is_free_to_repeat;
-                self.job_ended(AttemptState::EndedLost, why, |draft, why| {
-                    if is_free { draft.retry_or(TaskMove::Failed, why) } else { draft.hold(why) }
-                })
+            RunReport::Lost { why, raw } => {
+                // The person who is asked sees it here: the run's own files go with its end.
+                self.attempt_mut("held")?.raw_output = Some(raw);
+                self.run_lost(why)
             }
+            RunReport::NeverStarted(why) => self.run_lost(why),
             RunReport::Killed => {
                 let why = "the run was ended on request";
                 self.job_ended(AttemptState::EndedCancelled, why.into(), |draft, why| {
@@ -126,6 +135,14 @@ impl Draft<'_> {
                 })
             }
         }
+    }
+
+    /// Nobody knows how it ended.
+    fn run_lost(self, why: String) -> Result<Change, Refusal> {
+        let is_free = self.context.policy.is_free_to_repeat;
+        self.job_ended(AttemptState::EndedLost, why, |draft, why| {
+            if is_free { draft.retry_or(TaskMove::Failed, why) } else { draft.hold(why) }
+        })
     }
 
     /// Back in line from a started run, with nothing spent.

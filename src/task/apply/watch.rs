@@ -288,6 +288,9 @@ impl Draft<'_> {
             return Err(self.illegal("cancel_answered"));
         }
         match answer {
+            CancelAnswer::Refused(why) | CancelAnswer::Unclear(why) if self.is_run_given_up() => {
+                self.run_not_ended(why)
+            }
             CancelAnswer::Ok if !self.is_cancel_a_proof() => self.cancelled_too_early(),
             CancelAnswer::Ok => {
                 self.signal = Some(Signal::GoodAnswer);
@@ -322,6 +325,24 @@ impl Draft<'_> {
     /// run, the free lock itself is the answer.
     fn is_cancel_a_proof(&self) -> bool {
         self.attempt_state() != Some(AttemptState::Unknown) || self.context.policy.is_blocking || self.has_settled()
+    }
+
+    /// A run in doubt has no deadline, so that its cancel has a bound here.
+    fn is_run_given_up(&self) -> bool {
+        self.attempt_state() == Some(AttemptState::Unknown)
+            && self.context.policy.is_blocking
+            && self.is_past_find_limit()
+    }
+
+    /// Tried a few times: between two of them the run is looked at, and may have left a piece.
+    fn run_not_ended(mut self, why: String) -> Result<Change, Refusal> {
+        let why = format!("the run could not be ended: {why}");
+        if self.attempt.as_ref().is_some_and(|attempt| attempt.bad_answers.saturating_add(1) >= K_IN_A_ROW) {
+            return self.cancelled_unproved(why);
+        }
+        self.task.reason = Some(format!("{why}; it is tried again"));
+        self.wake_after_bad_answer();
+        Ok(self.note())
     }
 
     /// The submit may still arrive after its cancel: the cancel is sent again when it has settled.

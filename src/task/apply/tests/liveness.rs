@@ -170,7 +170,7 @@ impl Generator {
             },
             Some(Life::Failed) => RunReport::Failed("exit 3".into()),
             Some(Life::Cancelled) => RunReport::Killed,
-            Some(Life::Vanished) => RunReport::Lost("power cut".into()),
+            Some(Life::Vanished) => RunReport::Lost { why: "power cut".into(), raw: "half a piece".into() },
         }
     }
 }

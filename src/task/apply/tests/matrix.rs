@@ -65,7 +65,7 @@ pub(in super::super) fn every_event() -> Vec<Event> {
         RunReport::Failed(text()),
         RunReport::Unavailable(text()),
         RunReport::Ambiguous { why: text(), raw: text() },
-        RunReport::Lost(text()),
+        RunReport::Lost { why: text(), raw: text() },
         RunReport::Interrupted(text()),
         RunReport::Killed,
     ];

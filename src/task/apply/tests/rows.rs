@@ -364,13 +364,22 @@ fn run_failed() -> Story {
 
 fn run_lost_free() -> Story {
     let free = Policy { is_free_to_repeat: true, ..blocking() };
-    costs_a_retry(&free, &HAS_JOB, A::Accepted, &run(RunReport::Lost(why())), A::EndedLost, T::Failed)
+    costs_a_retry(
+        &free,
+        &HAS_JOB,
+        A::Accepted,
+        &run(RunReport::Lost { why: why(), raw: "half a piece".into() }),
+        A::EndedLost,
+        T::Failed,
+    )
 }
 
 fn run_lost() -> Story {
-    let event = run(RunReport::Lost(why()));
+    let event = run(RunReport::Lost { why: why(), raw: "half a piece".into() });
     ends_without_the_task(&blocking(), A::Accepted, &event, A::EndedLost);
     let story = under(blocking(), T::Processing, A::Accepted).so(event);
+    let raw = story.attempt.as_ref().and_then(|attempt| attempt.raw_output.as_deref());
+    assert_eq!(raw, Some("half a piece"), "for the person who is asked");
     is(&story, T::Held, A::EndedLost);
     story
 }
@@ -636,6 +645,28 @@ fn cancel_of_a_doubt() {
     assert_eq!(early.task.wake_at, Some(early.now().utc.plus(Duration::from_secs(1))), "asked when it has settled");
     let settled = early.later(Duration::from_secs(1)).so(cancel(CancelAnswer::Ok));
     is(&settled, T::Cancelled, A::EndedCancelled);
+}
+
+#[test]
+fn a_run_that_never_said_that_it_started_can_be_cancelled() {
+    let story = under(blocking(), T::Submitting, A::Intended).later(Duration::from_secs(15 * 60));
+    let held = story.so(run(RunReport::Starting));
+    is(&held, T::Held, A::Unknown);
+    let cancelling = held.so(Event::CancelRequested);
+    is(&cancelling, T::Cancelling, A::Unknown);
+    let step = next_step(&cancelling.task, cancelling.attempt.as_ref(), &cancelling.policy, &cancelling.now());
+    assert_eq!(step, Step::Cancel);
+    // The free lock proves it; a lock that is still held is not waited for without end.
+    is(&cancelling.clone().so(cancel(CancelAnswer::Ok)), T::Cancelled, A::EndedCancelled);
+    let mut again = cancelling.clone();
+    for _ in 1..crate::task::outcome::K_IN_A_ROW {
+        again = nothing_moved(again, cancel(CancelAnswer::Unclear(why())));
+    }
+    is(&again.so(cancel(CancelAnswer::Refused(why()))), T::Cancelled, A::Unknown);
+    // It did start meanwhile: its piece is not lost.
+    let started = cancelling.so(run(RunReport::Started { reference: "r".into() }));
+    is(&started, T::Cancelling, A::Accepted);
+    is(&started.so(run(RunReport::Piece(piece()))), T::Completed, A::EndedCompleted);
 }
 
 fn cancel_refused() -> Story {

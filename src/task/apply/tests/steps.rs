@@ -38,6 +38,8 @@ fn each_state_has_its_step() {
         (policy(), T::Cancelling, A::Unknown, Step::Find),
         (no_find(), T::Cancelling, A::Unknown, Step::GiveUpDoubt),
         (policy(), T::Cancelling, A::Accepted, Step::Cancel),
+        // The run that never said that it started has a file to be ended by.
+        (blocking(), T::Cancelling, A::Unknown, Step::Cancel),
         (no_cancel(), T::Cancelling, A::Accepted, Step::Poll),
         (blocking(), T::Cancelling, A::Accepted, Step::Cancel),
         (policy(), T::Held, A::Accepted, Step::None),
