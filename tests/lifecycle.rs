@@ -200,6 +200,22 @@ fn a_detached_run_outlives_its_daemon_and_the_next_one_finds_it_and_its_piece() 
 }
 
 #[test]
+fn a_reload_that_names_another_database_leaves_runs_where_they_are() {
+    let home = with_runs(DETACHED);
+    let daemon = home.start();
+    daemon.add_account("blog");
+    let id = daemon.submit(json!({ "account": "blog", "topic": "Stays", "generator": "runs" }));
+    daemon.until_state(&id, "processing");
+    let configured = fs::read_to_string(home.path("contentd.toml")).unwrap();
+    fs::create_dir_all(home.path("elsewhere")).unwrap();
+    fs::write(home.path("contentd.toml"), configured.replace("state/contentd.db", "elsewhere/contentd.db")).unwrap();
+    let reply = daemon.ask("io.contentd.Daemon.Reload", json!({}));
+    assert!(reply["needs_restart"].to_string().contains("daemon.state_dir"), "{reply}");
+    daemon.until_state(&id, "completed");
+    assert_eq!((home.paid_for("Stays"), daemon.task(&id)["retry_count"].clone()), (1, json!(0)), "{}", home.log());
+}
+
+#[test]
 fn a_drain_leaves_detached_runs_alone_and_gives_plain_children_back() {
     let plain = DETACHED.replace("runs", "plain").replace("detached = true", "detached = false\nfree_to_repeat = true");
     let home = with_runs(&format!("{DETACHED}{plain}"));

@@ -257,11 +257,10 @@ impl Daemon {
         let current = Arc::clone(&running.world.generators.borrow());
         // Files, programs and secrets may lie on a slow disk, and the actors live on this thread.
         let prepared = tokio::task::spawn_blocking(move || prepare(&options, &before, &current)).await;
-        let Prepared { fresh, generators, warnings } = prepared.unwrap_or_else(|error| {
+        let Prepared { fresh, generators, warnings, changed, needs_restart } = prepared.unwrap_or_else(|error| {
             Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
         })?;
         generators::learn(&generators, &self.store).await;
-        let (changed, needs_restart) = effective::differences(&loaded.config, &fresh.config);
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh)));
         log::info!(
@@ -279,16 +278,21 @@ struct Prepared {
     fresh: Loaded,
     generators: Arc<Generators>,
     warnings: Vec<String>,
+    changed: Vec<String>,
+    needs_restart: Vec<String>,
 }
 
 /// Reads the configuration, builds its generators and asks them what they lack. Blocks.
 fn prepare(options: &Options, before: &Loaded, current: &Generators) -> Result<Prepared, ApiError> {
-    let fresh = load(options).map_err(|error| ApiError::ReloadRefused {
+    let mut fresh = load(options).map_err(|error| ApiError::ReloadRefused {
         faults: format!("{error:#}").lines().map(str::to_owned).collect(),
     })?;
+    let (changed, needs_restart) = effective::differences(&before.config, &fresh.config);
+    // It lies beside the database by default. A driver that looked for its runs elsewhere would find that none started.
+    fresh.config.daemon.state_dir.clone_from(&before.config.daemon.state_dir);
     let generators = Arc::new(generators::build(&fresh.config, Some((&before.config, current))));
     let warnings = generators::faults(&generators);
-    Ok(Prepared { fresh, generators, warnings })
+    Ok(Prepared { fresh, generators, warnings, changed, needs_restart })
 }
 
 /// Where the anchor of the last start is kept.

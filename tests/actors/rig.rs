@@ -13,6 +13,7 @@ use contentd::actors::queue::{ExplainWait, Pause, PauseScope, PersonDecided, Que
 use contentd::actors::recovery::recover;
 use contentd::actors::supervisor::{DaemonStatus, Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use contentd::actors::{Happened, Peers, World};
+use contentd::generator::Driver;
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
@@ -234,8 +235,8 @@ impl Rig {
     }
 
     /// Tells the daemon that its generator is called through this driver now.
-    pub async fn reload(&self, script: &Script) {
-        let generator = Generator::new(sample(), Arc::new(script.clone()), policy(), limits());
+    pub async fn reload(&self, driver: &Arc<dyn Driver>) {
+        let generator = Generator::new(sample(), Arc::clone(driver), policy(), limits());
         let generators = Arc::new(Generators::new([generator]));
         self.supervisor.send(Reload { generators }).await.unwrap();
     }
