@@ -237,10 +237,10 @@ fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str
             session.printer.record(reply, &fields)?;
         }
         (true, tasks) => {
-            for task in tasks {
-                session.printer.text(&format!("{}: {done}, {}", task.task_id, task.state))?;
-            }
             let verb = if reply.is_dry_run { format!("would be {done}") } else { done.to_owned() };
+            for task in tasks {
+                session.printer.text(&format!("{}: {verb}, is {}", task.task_id, task.state))?;
+            }
             session.tell(format!("{} {verb}, {} skipped", reply.done_count, reply.skipped_count));
         }
     }
