@@ -399,6 +399,7 @@ fn a_watcher_is_not_kept_by_a_lock_that_outlives_the_run() {
     let rig = Rig::new();
     let (dir, lock) = rig.dirs.create(&rig.key, &rig.request("true"), b"").expect("made");
     let started = fs::File::create(dir.join("started")).expect("made");
+    fs::create_dir(dir.join("exit.json")).expect("made, and no ending");
     rustix::fs::flock(&started, rustix::fs::FlockOperation::LockExclusive).expect("locked by somebody for ever");
     let (told, ends) = mpsc::channel();
     let watchers = Watchers::default();

@@ -259,7 +259,7 @@ pub(super) fn read_request(dir: &Path) -> io::Result<Request> {
 }
 
 /// One that cannot be read is none: the run is then lost, which is the careful answer.
-fn read_exit(dir: &Path) -> Option<Exit> {
+pub(super) fn read_exit(dir: &Path) -> Option<Exit> {
     let (bytes, _) = read_bounded(&dir.join("exit.json"), MAX_EXIT).ok()?;
     let mut exit: Exit = serde_json::from_slice(&bytes).ok()?;
     if let ExitEnd::NotStarted(why) = &mut exit.end {

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::super::RunEnded;
 use super::super::runfile::open_own;
+use super::directory::read_exit;
 use crate::task::{AttemptKey, TaskId};
 
 /// How many runs are waited for at once. The others are found by the regular looks.
@@ -87,7 +88,8 @@ fn wait_for_end(dir: &Path, runner: Option<Child>) {
     }
     // A runner that was killed wrote no ending, and its command may go on.
     let Ok(lock) = open_own(&dir.join("lock"), OpenOptions::new().read(true)) else { return };
-    while dir.join("exit.json").symlink_metadata().is_err() && is_held(&lock) && dir.is_dir() {
+    // Only an ending that a look takes for one: to tell of another would be told again at once, and so on.
+    while read_exit(dir).is_none() && is_held(&lock) && dir.is_dir() {
         thread::sleep(LOOK);
     }
 }
