@@ -26,15 +26,20 @@ pub fn catalog() -> String {
     text
 }
 
+/// Broken into lines between words; a command in backticks is one word.
 fn wrapped(text: &str) -> String {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last().map_or(0, String::len);
+    let mut is_code = false;
+    let is_break = |character: char| {
+        is_code ^= character == '`';
+        character == ' ' && !is_code
+    };
+    for word in text.split(is_break) {
         match lines.last_mut() {
-            Some(last) if line == 0 => last.push_str(word),
-            Some(last) if line + 1 + word.len() <= CATALOG_COLUMNS => {
-                last.push(' ');
-                last.push_str(word);
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= CATALOG_COLUMNS => {
+                line.push(' ');
+                line.push_str(word);
             }
             _ => lines.push(word.to_owned()),
         }

@@ -2,10 +2,11 @@
 //!
 //! `RUST_LOG` means the same in both, because both use the filter of env_logger; without it, `info` counts. In the journal a
 //! record has the fields of [`crate::events::About`]; on standard error they stand in the text already and are not repeated.
-//! The surprise: a journal that cannot be reached is no reason not to start, because standard error still leads to it.
+//! A journal that cannot be reached is no reason not to start, because standard error still leads to it. The surprise: whatever
+//! `RUST_LOG` says, the library that takes HTML apart is not heard, because it logs every word of a piece.
 
 use env_filter::Filter;
-use log::{Level, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 /// The variable that says what is logged.
@@ -32,14 +33,48 @@ pub fn init() {
 
 fn init_stderr() {
     let env = env_logger::Env::default().filter_or(VARIABLE, DEFAULT);
-    env_logger::Builder::from_env(env).format_timestamp_millis().init();
+    let logger = env_logger::Builder::from_env(env).format_timestamp_millis().build();
+    let most = logger.filter();
+    install(logger, most);
 }
 
 fn init_journal(journal: JournalLog) {
     let filter = filter_of(std::env::var(VARIABLE).ok().as_deref());
-    log::set_max_level(filter.filter());
+    let most = filter.filter();
+    install(Journal { filter, journal }, most);
+}
+
+fn install(logger: impl Log + 'static, most: LevelFilter) {
+    log::set_max_level(most);
     // Nobody else sets a logger in this process, and a second one would only lose this one's lines.
-    let _ = log::set_boxed_logger(Box::new(Journal { filter, journal }));
+    let _ = log::set_boxed_logger(Box::new(WithoutPieces(logger)));
+}
+
+/// Lets nothing through from those that log what they work on: that is a piece, which belongs to an account and not into a log.
+struct WithoutPieces<L>(L);
+
+/// They take the HTML of pieces apart, for ammonia.
+const TALK_OF_PIECES: [&str; 3] = ["html5ever", "markup5ever", "ammonia"];
+
+fn talks_of_pieces(target: &str) -> bool {
+    let crate_name = target.split("::").next().unwrap_or_default();
+    TALK_OF_PIECES.contains(&crate_name)
+}
+
+impl<L: Log> Log for WithoutPieces<L> {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        !talks_of_pieces(metadata.target()) && self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !talks_of_pieces(record.target()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }
 
 /// What a value of the variable lets through.
@@ -100,6 +135,12 @@ mod tests {
         let of = |level| priority(shifted(level));
         let all = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
         assert_eq!(all.map(of), [3, 4, 6, 7, 7]);
+    }
+
+    #[test]
+    fn who_takes_pieces_apart_is_not_heard() {
+        assert!(talks_of_pieces("html5ever::tree_builder") && talks_of_pieces("html5ever"));
+        assert!(!talks_of_pieces("contentd::render") && !talks_of_pieces("html5everything"));
     }
 
     #[test]
