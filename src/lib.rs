@@ -13,7 +13,8 @@
 //! | [`daemon`], [`ctl`] | everything below |
 //! | [`backend`] | actors, control, store |
 //! | [`actors`] | store, generator, render |
-//! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | the core |
+//! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | [`events`], [`text`], the core |
+//! | [`events`] (what the log tells, and the journal's catalog), [`text`] | the core |
 //! | [`task`] | std, serde and an error derive |
 //!
 //! # What always holds
