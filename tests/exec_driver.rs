@@ -241,7 +241,7 @@ fn a_job_goes_from_submit_to_fetch_and_cancel() {
 fn a_list_is_asked_for_page_by_page() {
     let rig = Rig::new();
     let mut spec = rig.polled("true");
-    let script = "echo $2+$3 >> pages; if [ $3 -lt 4 ]; then \
+    let script = "echo $2+$3 >> pages; echo 'about all' >&2; if [ $3 -lt 4 ]; then \
                   echo \"[{\\\"id\\\":\\\"ref-p$3\\\",\\\"s\\\":\\\"done\\\"},{\\\"id\\\":\\\"x$3\\\",\\\"s\\\":\\\"done\\\"}]\"; \
                   else echo '[]'; fi";
     spec.poll = Some(PollSpec {
@@ -260,6 +260,7 @@ fn a_list_is_asked_for_page_by_page() {
     let sweep = rig.run(driver.poll(vec![accepted("p2"), accepted("p9")]));
     assert_eq!(fs::read_to_string(rig.path("pages")).expect("called"), "2+0\n2+2\n2+4\n");
     assert_eq!(sweep.calls, 3);
+    assert!(rig.logs.read(&accepted("p2").task.id).expect("read").entries.is_empty(), "it is no task's");
     assert!(matches!(sweep.answers[0].1, PollAnswer::State { state: JobState::Completed, .. }));
     assert!(matches!(sweep.answers[1].1, PollAnswer::Missing { is_complete: true, by_name: false }));
 }
@@ -415,6 +416,8 @@ fn a_run_that_cannot_start_says_why() {
     let report = rig.run(driver.start_run(new_job("i2")));
     assert!(matches!(&report, RunReport::NeverStarted(why) if why.contains("contentd-run")), "{report:?}");
     assert!(driver.faults().iter().any(|fault| fault.contains("needs the runner")), "{:?}", driver.faults());
+    // A process that another test is starting at this moment has a copy of the lock until it runs its program.
+    rig.wait_until("its lock is free", || rig.run(driver.is_quiet(key("i2"))));
     assert!(matches!(rig.run(driver.look_at_run(new_job("i2"))), RunReport::NeverStarted(_)));
 }
 

@@ -180,7 +180,7 @@ pub struct LogArgs {
     /// Its id, or the beginning of it
     #[arg(value_name = "ID")]
     pub task: String,
-    /// Go on until the task has ended, and show what a run writes as it comes
+    /// Go on until the task and its job have ended, and show what a run writes as it comes
     #[arg(long, short)]
     pub follow: bool,
 }

@@ -41,7 +41,7 @@ fn tell_what_is_missing(session: &Session, log: &LogReply, task: &str) {
     }
 }
 
-/// Goes on over a restart of the daemon; what was shown is not shown again.
+/// Goes on over a restart of the daemon. Entries that were shown are not shown again; of a run under way everything is.
 fn follow(session: &Session, params: &TaskParams) -> Result<(), Failure> {
     let is_first_item = Cell::new(true);
     let is_first_reply = Cell::new(true);

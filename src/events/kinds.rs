@@ -187,6 +187,15 @@ kinds! {
          task that had failed or passed its time, and waits for a review where the task was cancelled.",
         cure: "`contentctl content list --task @TASK_ID@` shows it; approve or reject it if it waits for a review.",
     }
+    /// A job of an ended task was found.
+    LateJobFound {
+        id: "f4d295d52a5c44a399b91e905b3c3df8",
+        subject: "A job of task @TASK_ID@, which has ended, was found",
+        meaning: "Nobody knew whether attempt @ATTEMPT@ had become a job at generator @GENERATOR@ when the task ended. It \
+         had: the job was found, and contentd looks at it for a day. The task is still @TASK_STATE@.",
+        cure: "Nothing is to be done. If the job brings a piece, it is kept; `contentctl retry @TASK_ID@` refuses while the \
+         job may be alive.",
+    }
     /// A job that outlived its task has ended.
     LateJobEnded {
         id: "8eaa087c742049a1b27963bfc0569cdc",
@@ -458,6 +467,7 @@ impl Kind {
             Some(TaskMove::Extended) => return Self::TaskExtended,
             Some(TaskMove::LatePieceKept) => return Self::LatePieceTaken,
             Some(TaskMove::Completed) if from.is_final() => return Self::LatePieceTaken,
+            Some(TaskMove::Accepted | TaskMove::Adopted) if from.is_final() => return Self::LateJobFound,
             Some(TaskMove::LateJobEnded) => return Self::LateJobEnded,
             Some(TaskMove::Changed | TaskMove::RefetchRequested) => return Self::TaskChanged,
             _ => {}
@@ -502,7 +512,8 @@ mod tests {
             for event in TaskMove::ALL {
                 let Some(to) = from.target(*event) else { continue };
                 let kind = Kind::of_move(*from, &audit(event.as_str(), to));
-                assert!(kind != Kind::TaskHeld || to == TaskState::Held && from != &to, "{from} {event}");
+                let is_alarm = matches!(kind, Kind::TaskHeld | Kind::TaskFailed | Kind::TaskTimeout);
+                assert!(!is_alarm || from != &to, "{from} {event}");
             }
         }
         use TaskState::{Cancelled, Completed, Failed, Pending, Processing};

@@ -305,7 +305,7 @@ pub struct LogReply {
     pub entries: Vec<LogEntryView>,
     /// Older entries that made way for newer ones.
     pub dropped: u64,
-    /// The task has ended, and nothing more is to be expected.
+    /// The task and its job have ended, and nothing more is to be expected.
     pub is_complete: bool,
 }
 

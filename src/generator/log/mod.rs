@@ -129,7 +129,7 @@ impl GeneratorLogs {
     /// With bounds of one's own.
     pub fn with_bounds(state_dir: &Path, bounds: Bounds) -> Self {
         let (changes, _) = broadcast::channel(BACKLOG);
-        let dir = state_dir.join("logs");
+        let dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned()).join("logs");
         let writer = Mutex::new(Writing::NotYet);
         Self { shared: Arc::new(Shared { dir, bounds, writer, changes, lost: AtomicU64::new(0) }) }
     }

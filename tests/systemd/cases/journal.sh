@@ -124,6 +124,23 @@ ok "it stands in the journal once, when it has ended" '[ "$(records TASK_ID=$run
 words=$(ctl result "$task" | field .content | tr '\n' ' ' | cut -c 200-260)
 ok "and no piece, even so" '[ ${#words} -gt 30 ] && ! journalctl -u contentd -o cat --after-cursor="$cursor" | tr "\n" " " | grep -qF "$words"'
 
+h "a full disk"
+systemctl stop contentd
+mount -t tmpfs -o size=32k,mode=700,uid=contentd,gid=contentd-run none /var/lib/contentd/logs
+head -c 32k /dev/zero >/var/lib/contentd/logs/filler
+drop_in level 'Environment=RUST_LOG=info'
+systemctl start contentd
+task=$(submit --topic "tea on a full disk [sample:noise]")
+ok "costs no task" 'contentctl wait "$task" --timeout 60 >/dev/null 2>&1'
+ok "is said once" '[ "$(records MESSAGE_ID=$(id_of "What a generator wrote could not be kept") | jq -r .PRIORITY)" = 4 ]'
+ok "and a log without its entries is no fault to a reader" '[ "$(ctl log $task)" = "[]" ]'
+rm /var/lib/contentd/logs/filler
+task=$(submit --topic "tea with room again [sample:noise]")
+contentctl wait "$task" --timeout 60 >/dev/null 2>&1
+ok "with room again it is kept" '[ "$(ctl log $task | jq length)" -ge 3 ]'
+systemctl stop contentd
+umount /var/lib/contentd/logs
+
 h "standard error that is no journal"
 drop_in level 'StandardError=file:/var/lib/contentd/contentd.log'
 systemctl restart contentd
