@@ -13,7 +13,8 @@
 //! | [`daemon`], [`ctl`] | everything below |
 //! | [`backend`] | actors, control, store |
 //! | [`actors`] | store, generator, render |
-//! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | the core |
+//! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | [`events`], [`text`], the core |
+//! | [`events`] (what the log tells, and the journal's catalog), [`text`] | the core |
 //! | [`task`] | std, serde and an error derive |
 //!
 //! # What always holds
@@ -32,8 +33,10 @@ pub mod config;
 pub mod control;
 pub mod ctl;
 pub mod daemon;
+pub mod events;
 pub mod generator;
 pub mod host;
 pub mod render;
 pub mod store;
 pub mod task;
+pub mod text;

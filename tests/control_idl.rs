@@ -12,7 +12,7 @@ use contentd::control::idl::INTERFACES;
 use contentd::control::values::WireTime;
 use contentd::ctl::batch;
 use contentd::task::Timestamp;
-use fake_backend::{TestServer, change, content, task};
+use fake_backend::{TestServer, change, content, log_entry, task};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -125,6 +125,7 @@ fn types_have_the_fields_of_the_structs() {
         who: "w".into(),
     };
     assert_fits("HistoryEntry", fits("io.contentd.Tasks.HistoryEntry"), &entry);
+    assert_fits("LogEntry", fits("io.contentd.Tasks.LogEntry"), &log_entry("t"));
     assert_fits("Content", fits("io.contentd.Content.Content"), &content(7).content);
     let pooled = PoolView {
         pool_id: 1,
@@ -171,6 +172,7 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Tasks.Show", json!(TaskParams::default())),
         ("Tasks.History", json!(TaskParams::default())),
         ("Tasks.Result", json!(TaskParams::default())),
+        ("Tasks.Log", json!(TaskParams::default())),
         ("Tasks.Poll", json!(TaskParams::default())),
         ("Tasks.PollAll", json!({})),
         ("Tasks.List", json!(ListParams::default())),
@@ -217,7 +219,9 @@ fn good_parameters(method: &str) -> Value {
         "Tasks.SubmitBatch" => json!({"tasks": [{"account": "1", "topic": "t"}]}),
         "Tasks.Stage" => json!({"batch": "b", "part": 0, "tasks": [{"account": "1", "topic": "t"}]}),
         "Tasks.SubmitStaged" => json!({"batch": "b", "parts": 1}),
-        "Tasks.Status" | "Tasks.Show" | "Tasks.History" | "Tasks.Result" | "Tasks.Poll" => json!({"task": "task-done"}),
+        "Tasks.Status" | "Tasks.Show" | "Tasks.History" | "Tasks.Result" | "Tasks.Log" | "Tasks.Poll" => {
+            json!({"task": "task-done"})
+        }
         "Tasks.Cancel" | "Tasks.Retry" => json!({"tasks": ["task-a"]}),
         "Tasks.Correct" => json!({"task": "task-a", "state": "failed", "reason": "r"}),
         "Tasks.Settle" => json!({"task": "task-a", "absent": true}),
@@ -255,7 +259,7 @@ fn every_method_answers_with_the_fields_of_its_reply() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 38);
+    assert_eq!(seen, 39);
     assert_fits("Watch", &idl.methods["io.contentd.Tasks.Watch"].1, &change("task-a"));
     let reload = ReloadReply { changed: vec![], needs_restart: vec![], warnings: vec![] };
     assert_fits("Reload", &idl.methods["io.contentd.Daemon.Reload"].1, &reload);

@@ -258,3 +258,27 @@ fn markers_are_replaced_and_nothing_else() {
     assert_eq!(new, "before\n<!-- states:begin -->\nnew\n<!-- states:end -->\nafter\n");
     assert_eq!(between("no markers", STATES), None);
 }
+
+/// The message catalog is a table too: what `journalctl -x` says of each kind of event.
+#[test]
+fn the_catalog_of_the_journal_shows_the_table_of_events() {
+    let path = &page("systemd/contentd.catalog");
+    let right = contentd::events::catalog();
+    if std::fs::read_to_string(path).is_ok_and(|found| found == right) {
+        return;
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, right).expect("the catalog can be written");
+        return;
+    }
+    panic!("{} is out of date; UPDATE_DOCS=1 writes it anew", path.display());
+}
+
+/// A line of the log that tells of a task in its text alone could not be found by the journal's fields.
+#[test]
+fn every_line_about_a_task_has_its_fields() {
+    let bare = regex::Regex::new(r#"log::(error|warn|info|debug|trace)!\([^;]*task_id="#).expect("a pattern");
+    let found: Vec<String> =
+        sources("src").into_iter().filter(|(_, text)| bare.is_match(text)).map(|(name, _)| name).collect();
+    assert_eq!(found, Vec::<String>::new(), "use contentd::tell! with events::About");
+}

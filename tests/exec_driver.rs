@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use contentd::generator::command::{CommandDriver, Places};
 use contentd::generator::exec::Environment;
 use contentd::generator::extract::Extractor;
+use contentd::generator::log::GeneratorLogs;
 use contentd::generator::spec::{
     BatchSpec, CallSpec, FetchSpec, GeneratorSpec, Limits, PieceSpec, PollSpec, RefSource, StateSpec, SubmitSpec,
     Yields,
@@ -27,6 +28,7 @@ const SECRET: &str = "sk-0123456789abcdef";
 struct Rig {
     dir: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
+    logs: GeneratorLogs,
 }
 
 impl Rig {
@@ -36,7 +38,8 @@ impl Rig {
         fs::create_dir(dir.path().join("work")).expect("made");
         fs::write(dir.path().join("credentials/llm-key"), format!("{SECRET}\n")).expect("written");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        Self { dir, runtime }
+        let logs = GeneratorLogs::new(&dir.path().join("state"));
+        Self { dir, runtime, logs }
     }
 
     fn run<T>(&self, future: impl Future<Output = T>) -> T {
@@ -54,6 +57,7 @@ impl Rig {
             runner: env!("CARGO_BIN_EXE_contentd-run").into(),
             credentials: Some(self.dir.path().join("credentials")),
             environment: Environment::minimal(&|_| None),
+            logs: self.logs.clone(),
         }
     }
 
@@ -238,7 +242,7 @@ fn a_job_goes_from_submit_to_fetch_and_cancel() {
 fn a_list_is_asked_for_page_by_page() {
     let rig = Rig::new();
     let mut spec = rig.polled("true");
-    let script = "echo $2+$3 >> pages; if [ $3 -lt 4 ]; then \
+    let script = "echo $2+$3 >> pages; echo 'about all' >&2; if [ $3 -lt 4 ]; then \
                   echo \"[{\\\"id\\\":\\\"ref-p$3\\\",\\\"s\\\":\\\"done\\\"},{\\\"id\\\":\\\"x$3\\\",\\\"s\\\":\\\"done\\\"}]\"; \
                   else echo '[]'; fi";
     spec.poll = Some(PollSpec {
@@ -257,6 +261,7 @@ fn a_list_is_asked_for_page_by_page() {
     let sweep = rig.run(driver.poll(vec![accepted("p2"), accepted("p9")]));
     assert_eq!(fs::read_to_string(rig.path("pages")).expect("called"), "2+0\n2+2\n2+4\n");
     assert_eq!(sweep.calls, 3);
+    assert!(rig.logs.read(&accepted("p2").task.id).expect("read").entries.is_empty(), "it is no task's");
     assert!(matches!(sweep.answers[0].1, PollAnswer::State { state: JobState::Completed, .. }));
     assert!(matches!(sweep.answers[1].1, PollAnswer::Missing { is_complete: true, by_name: false }));
 }
@@ -412,6 +417,8 @@ fn a_run_that_cannot_start_says_why() {
     let report = rig.run(driver.start_run(new_job("i2")));
     assert!(matches!(&report, RunReport::NeverStarted(why) if why.contains("contentd-run")), "{report:?}");
     assert!(driver.faults().iter().any(|fault| fault.contains("needs the runner")), "{:?}", driver.faults());
+    // A process that another test is starting at this moment has a copy of the lock until it runs its program.
+    rig.wait_until("its lock is free", || rig.run(driver.is_quiet(key("i2"))));
     assert!(matches!(rig.run(driver.look_at_run(new_job("i2"))), RunReport::NeverStarted(_)));
 }
 
@@ -487,4 +494,66 @@ fn a_job_that_cannot_travel_is_refused() {
     assert!(driver.accepts(&new_job("l2").task).is_ok());
     assert!(Path::new(env!("CARGO_BIN_EXE_contentd-run")).exists());
     assert_eq!(driver.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_call_writes_to_standard_error_is_kept_without_its_secrets() {
+    let rig = Rig::new();
+    let script = r#"printf 'cannot reach it with %s\n\033[2Jat all\n' "$LLM_API_KEY" >&2; echo a piece; exit 75"#;
+    let driver = rig.driver(rig.polled(script));
+    let mut second = new_job("n1");
+    second.attempt.number = 2;
+    for job in [new_job("n1"), new_job("n1"), second] {
+        assert!(matches!(rig.run(driver.submit(job)), SubmitAnswer::Ambiguous(_)));
+    }
+    let log = rig.logs.read(&new_job("n1").task.id).expect("read");
+    let found: Vec<_> = log.entries.iter().map(|entry| (entry.attempt, entry.times, entry.text.as_str())).collect();
+    let text = "cannot reach it with [secret]\n\u{1b}[2Jat all\n";
+    assert_eq!(found, [(1, 2, text), (2, 1, text)], "and nothing of standard output");
+    assert_eq!((log.entries[0].verb, log.entries[0].end.as_str()), (Verb::Submit, "exit 75"));
+    assert_eq!(log.entries[0].outcome.as_deref(), Some("unclear"));
+    let quiet = rig.driver(rig.polled("echo 'ref: r1'"));
+    assert!(matches!(rig.run(quiet.submit(new_job("n2"))), SubmitAnswer::Accepted { .. }));
+    assert!(rig.logs.read(&new_job("n2").task.id).expect("read").entries.is_empty(), "silence is not kept");
+}
+
+#[test]
+fn what_a_run_writes_is_read_while_it_runs_and_kept_once() {
+    let rig = Rig::new();
+    let script = r#"printf 'began with %s\n' "$LLM_API_KEY" >&2; printf sk-01234 >&2
+        while [ ! -e gate ]; do sleep 0.02; done; echo ' ended' >&2; echo a piece"#;
+    let spec = rig.blocking(script);
+    let driver = rig.driver(spec.clone());
+    assert_eq!(rig.run(driver.written_so_far(new_job("o1"))), None, "there is no run");
+    assert!(matches!(rig.run(driver.start_run(new_job("o1"))), RunReport::Started { .. }));
+    let written = || rig.run(driver.written_so_far(accepted("o1")));
+    rig.wait_until("it has begun", || written().is_some_and(|text| text.contains("began")));
+    let seen = written().expect("it runs");
+    assert!("began with [secret]\n".starts_with(&seen), "the beginning of a secret is held back: {seen:?}");
+    fs::write(rig.path("gate"), "").expect("written");
+    rig.wait_until("it has ended", || rig.run(driver.is_quiet(key("o1"))));
+    let whole = "began with [secret]\nsk-01234 ended\n";
+    // It ends while no daemon looks; the next two both find it.
+    for _ in 0..2 {
+        let next = rig.driver(spec.clone());
+        assert!(matches!(rig.run(next.look_at_run(accepted("o1"))), RunReport::Piece(_)));
+        assert!(matches!(rig.run(next.look_at_run(accepted("o1"))), RunReport::Piece(_)));
+        let log = rig.logs.read(&accepted("o1").task.id).expect("read");
+        let found: Vec<_> = log.entries.iter().map(|entry| (entry.verb, entry.times, entry.text.as_str())).collect();
+        assert_eq!(found, [(Verb::Run, 1, whole)]);
+        assert_eq!(rig.run(next.written_so_far(accepted("o1"))), None, "it is in the log");
+    }
+}
+
+#[test]
+fn what_was_written_with_a_secret_that_cannot_be_read_any_more_is_kept_back() {
+    let rig = Rig::new();
+    let driver = rig.driver(rig.blocking(r#"echo "I have $LLM_API_KEY" >&2; echo a piece"#));
+    assert!(matches!(rig.run(driver.start_run(new_job("p1"))), RunReport::Started { .. }));
+    rig.wait_until("it has ended", || rig.run(driver.is_quiet(key("p1"))));
+    fs::remove_file(rig.dir.path().join("credentials/llm-key")).expect("removed");
+    assert!(!rig.run(driver.written_so_far(accepted("p1"))).expect("not told yet").contains(SECRET));
+    assert!(matches!(rig.run(driver.look_at_run(accepted("p1"))), RunReport::Piece(_)));
+    let log = rig.logs.read(&accepted("p1").task.id).expect("read");
+    assert!(log.entries[0].text.contains("kept back") && !log.entries[0].text.contains(SECRET), "{log:?}");
 }

@@ -382,7 +382,7 @@ fn whatever_lies_in_a_shared_run_directory_holds_nobody_up_and_shows_nothing_els
         let Sight::Ended(result, None) = dirs.look(&key) else { panic!("{what}: not ended") };
         assert!(result.is_truncated && result.stdout.len() <= MAX_OUTPUT, "{what}");
         assert!(result.stdout.iter().all(|byte| *byte == 0), "{what}: nothing of elsewhere is shown");
-        assert!(dirs.written(&key, 100).iter().all(|byte| *byte == 0), "{what}");
+        assert!(dirs.written(&key, "stdout", 100).iter().all(|byte| *byte == 0), "{what}");
         dirs.forget(&key);
         assert!(!dir.exists(), "{what}");
     }

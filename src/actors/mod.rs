@@ -22,15 +22,18 @@ pub mod worker;
 use std::sync::Arc;
 
 use actix::Addr;
+use log::Level;
 use tokio::sync::watch;
 
+use crate::events::{About, Kind};
 use crate::generator::registry::{Generator, Generators};
 use crate::store::Store;
 use crate::store::write::{Changed, Env, Transition, Write, WriteError, Written};
 use crate::task::apply::CONTENTD;
 use crate::task::breaker::Signal;
 use crate::task::content::RenderedPiece;
-use crate::task::{Clock, Entropy, Event, GeneratorName, Policy, Task, TaskId, TaskState};
+use crate::task::{Change, Clock, Entropy, Event, GeneratorName, Policy, Task, TaskId, TaskState};
+use crate::tell;
 
 use poller::PollerActor;
 use queue::QueueActor;
@@ -171,24 +174,35 @@ impl World {
     }
 }
 
-/// One line a move, with the task's id and attempt first, so that one task's story can be searched for.
+/// One line a move. What moved nothing is told where it is trouble, and once in a row.
 fn log_move(changed: &Changed) {
-    let Some(audit) = &changed.change.audit else { return };
+    let change = &changed.change;
+    let about = About::task(&change.task);
+    let Some(audit) = &change.audit else {
+        return log_trouble(about, change);
+    };
     let why = audit.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-    let level = match changed.change.signal {
+    let level = match change.signal {
         Some(
             Signal::SubmitUnavailable(_) | Signal::VerbUnavailable(_) | Signal::BadAnswer(_) | Signal::JobFailed(_),
-        ) => log::Level::Warn,
-        _ => log::Level::Info,
+        ) => Level::Warn,
+        _ => Level::Info,
     };
-    log::log!(
-        level,
-        "task_id={} attempt={} {} → {} ({}{why}) by {}",
-        audit.task_id,
-        audit.attempt,
-        changed.from,
-        audit.to_state,
-        audit.event,
-        audit.who,
-    );
+    let about = about.attempt(audit.attempt).is(Kind::of_move(changed.from, audit));
+    tell!(level, about, "{} → {} ({}{why}) by {}", changed.from, audit.to_state, audit.event, audit.who);
+}
+
+fn log_trouble(about: About<'_>, change: &Change) {
+    let (kind, why) = match &change.signal {
+        Some(Signal::BadAnswer(why)) => (Kind::ContractDrift, why),
+        Some(Signal::VerbUnavailable(why)) => (Kind::GeneratorSilent, why),
+        _ => return,
+    };
+    let is_first = change.attempt.as_ref().is_none_or(|attempt| attempt.bad_answers <= 1);
+    let level = if is_first { Level::Warn } else { Level::Debug };
+    let generator = &change.task.generator;
+    match kind {
+        Kind::ContractDrift => tell!(level, about.is(kind), "an answer of generator {generator} cannot be read: {why}"),
+        _ => tell!(level, about.is(kind), "generator {generator} did not answer: {why}"),
+    }
 }

@@ -3,12 +3,16 @@
 //! There is little to do, because the rows say it all: a submit without an owner becomes a doubt, a run is looked at, and
 //! every other active task has a wake time already. The same steps clear it up afterwards that clear up any doubt.
 
+use log::Level;
+
 use super::{Happened, World};
+use crate::events::{About, Kind};
 use crate::generator::Job;
 use crate::store::DbError;
 use crate::store::write::WriteError;
 use crate::task::outcome::RunReport;
 use crate::task::{Attempt, AttemptState, Event, Task};
+use crate::tell;
 
 /// What was found under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +74,8 @@ async fn take(world: &World, task: &Task, attempt: &Attempt, event: Event) -> Re
         Ok(_) => Ok(true),
         Err(WriteError::Db(error)) => Err(error),
         Err(error) => {
-            log::warn!("task_id={} attempt={} was not recovered: {error}", task.id, attempt.number);
+            let about = About::job(task, attempt).is(Kind::TaskTrouble);
+            tell!(Level::Warn, about, "was not recovered: {error}");
             Ok(false)
         }
     }

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::FutureExt;
+use log::Level;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::supervisor::{Child, ChildExited};
 use super::{Happened, World};
+use crate::events::{About, Kind};
 use crate::generator::Job;
 use crate::generator::registry::DURATIONS_LOOKED_AT;
 use crate::render::render;
@@ -25,6 +27,7 @@ use crate::task::apply::CONTENTD;
 use crate::task::content::RenderedPiece;
 use crate::task::outcome::{FetchAnswer, Piece, RunReport};
 use crate::task::{Attempt, Event, GeneratorName, Task, TaskState};
+use crate::tell;
 
 /// How many fetches go on at once at one generator: reserved, so that submits never keep a paid piece waiting.
 const FETCH_SLOTS: usize = 2;
@@ -164,10 +167,14 @@ fn unstored(happened: &Happened) -> Happened {
 }
 
 async fn tell_unstored(world: &World, happened: Happened) {
+    let (id, attempt, generator) = (happened.task_id.clone(), happened.attempt, happened.generator.clone());
     match world.transit(happened).await {
         Ok(_) => world.tell_poller(),
         // A database that takes nothing at all: the log of the piece's own failure must do.
-        Err(error) => log::warn!("a task could not be told that its piece was not stored: {error}"),
+        Err(error) => {
+            let about = About::id(&id).attempt(attempt.unwrap_or(0)).at(&generator).is(Kind::TaskTrouble);
+            tell!(Level::Warn, about, "the task could not be told that its piece was not stored: {error}");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
+use log::Level;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -19,9 +20,11 @@ use super::queue::{DrainQueue, GetQueueStatus, QueueActor, QueueStatus};
 use super::result_handler::{GetResultStatus, ResultHandlerActor, ResultStatus};
 use super::worker::{AnnounceIdle, DrainWorker, GetWorkerStatus, WorkerActor, WorkerStatus};
 use super::{Happened, Peers, World};
+use crate::events::{About, Kind};
 use crate::generator::Driver;
 use crate::generator::registry::Generators;
 use crate::task::{Event, TaskId};
+use crate::tell;
 
 /// How many restarts within how long are survived.
 const RESTART_BUDGET: (usize, Duration) = (10, Duration::from_secs(60));
@@ -246,7 +249,10 @@ impl SupervisorActor {
                     world.tell_poller();
                 }
                 // The sweep finds the intent without an owner.
-                Err(error) => log::warn!("task_id={task_id} attempt={attempt} the lost call was not recorded: {error}"),
+                Err(error) => {
+                    let about = About::task(&task).attempt(attempt).is(Kind::TaskTrouble);
+                    tell!(Level::Warn, about, "the lost call was not recorded: {error}");
+                }
             }
         };
         ctx.spawn(work.into_actor(self));
@@ -287,7 +293,7 @@ impl Handler<ChildExited> for SupervisorActor {
         }
         let child = exited.child;
         let how = if exited.panicked { "panicked" } else { "stopped" };
-        log::error!("{child:?} {how} and is rebuilt");
+        tell!(Level::Error, Kind::ActorRestarted, "{child:?} {how} and is rebuilt");
         if let Child::Worker(number) = child
             && let Some(count) = self.worker_restarts.get_mut(number - 1)
         {
@@ -298,7 +304,8 @@ impl Handler<ChildExited> for SupervisorActor {
         }
         if !self.count_restart() {
             let (budget, span) = RESTART_BUDGET;
-            log::error!("more than {budget} restarts within {} s: the daemon ends", span.as_secs());
+            let seconds = span.as_secs();
+            tell!(Level::Error, Kind::BudgetSpent, "more than {budget} restarts within {seconds} s: the daemon ends");
             (self.budget_spent)();
             return;
         }

@@ -9,15 +9,18 @@ use std::panic::AssertUnwindSafe;
 use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::FutureExt;
+use log::Level;
 use serde::Serialize;
 
 use super::supervisor::{Child, ChildExited};
 use super::{Happened, World};
+use crate::events::{About, Kind};
 use crate::generator::Job;
 use crate::store::DbError;
 use crate::store::write::WriteError;
 use crate::task::outcome::{RunReport, SubmitAnswer};
 use crate::task::{Attempt, Event, Task, TaskId, Timestamp};
+use crate::tell;
 
 /// From the queue: the intent is committed, make the call. If it is lost, the sweep finds the intent without an owner.
 #[derive(Message, Clone, Debug)]
@@ -135,14 +138,17 @@ async fn carry(world: World, run: RunTask) {
             // trusted any more never will; then the next start finds the intent without an owner.
             Err(WriteError::Db(error)) if !matches!(error, DbError::Fatal(_)) => {
                 let reference = reference_in(&event);
-                log::error!(
-                    "task_id={} attempt={attempt} the outcome of a submit{reference} cannot be written, trying again: {error}",
-                    task.id
+                let about = About::task(&task).attempt(attempt).is(Kind::TaskTrouble);
+                tell!(
+                    Level::Error,
+                    about,
+                    "the outcome of a submit{reference} cannot be written, trying again: {error}"
                 );
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
             Err(error) => {
-                log::warn!("task_id={} attempt={attempt} the outcome of a submit was not taken: {error}", task.id);
+                let about = About::task(&task).attempt(attempt).is(Kind::TaskTrouble);
+                tell!(Level::Warn, about, "the outcome of a submit was not taken: {error}");
                 return;
             }
         }

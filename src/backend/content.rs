@@ -1,14 +1,18 @@
 //! Pieces, the publish pool, accounts.
 
+use log::Level;
+
 use super::{DaemonBackend, errors};
 use crate::control::api::{
     AccountReply, AccountsReply, ApiError, ContentQuery, ContentReply, ContentView, ContentsReply, Peer, PoolQuery,
     PoolReply, ReviewParams,
 };
+use crate::events::{About, Kind};
 use crate::store::query::{ContentFilter, Page, PoolFilter};
 use crate::store::write::{Write, Written};
 use crate::task::ContentId;
 use crate::task::content::ReviewMove;
+use crate::tell;
 
 impl DaemonBackend {
     pub(super) async fn list_contents(&self, query: ContentQuery) -> Result<ContentsReply, ApiError> {
@@ -47,12 +51,10 @@ impl DaemonBackend {
         };
         match self.world.store.write(write).await.map_err(|error| errors::of_write(error, action))? {
             Written::Reviewed(content) => {
-                log::info!(
-                    "task_id={} attempt=0 content {} {action}d by {}",
-                    content.record.task_id,
-                    content.id,
-                    peer.label()
-                );
+                let action = if approve { "approved" } else { "rejected" };
+                let about = About::id(&content.record.task_id).attempt(0).account(content.record.account_id);
+                let about = about.is(Kind::Reviewed);
+                tell!(Level::Info, about, "content {} {action} by {}", content.id, peer.label());
                 Ok(content.as_ref().into())
             }
             _ => Err(ApiError::internal("the store gave the answer of another write")),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use log::Level;
 use tokio::sync::oneshot;
 
 use super::{DaemonBackend, DaemonCommand, errors};
@@ -11,8 +12,10 @@ use crate::control::api::{
     ApiError, DrainReply, GeneratorView, PauseParams, PauseView, PausesReply, Peer, ReloadReply, StatusReply,
     WorkerView, WorkersReply,
 };
+use crate::events::Kind;
 use crate::generator::registry::Generator;
 use crate::task::{GeneratorName, TaskState};
+use crate::tell;
 
 impl DaemonBackend {
     async fn actors(&self) -> Result<DaemonStatus, ApiError> {
@@ -90,7 +93,8 @@ impl DaemonBackend {
         };
         let answer = self.queue()?.send(message).await.map_err(errors::of_mailbox)?;
         let pauses = answer.map_err(|error| errors::of_write(error, "pause"))?;
-        log::info!("{} by {}: {} pauses stand", if on { "paused" } else { "resumed" }, peer.label(), pauses.len());
+        let (kind, what) = if on { (Kind::Paused, "paused") } else { (Kind::Resumed, "resumed") };
+        tell!(Level::Info, kind, "{what} by {}: {} pauses stand", peer.label(), pauses.len());
         Ok(PausesReply { is_changed: is_paused != on, pauses: pauses.iter().map(pause_view).collect() })
     }
 

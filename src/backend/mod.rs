@@ -10,6 +10,7 @@ mod daemon;
 mod errors;
 mod streams;
 mod submit;
+mod task_log;
 mod tasks;
 
 use std::future::Future;
@@ -23,14 +24,15 @@ use crate::actors::queue::QueueActor;
 use crate::actors::supervisor::SupervisorActor;
 use crate::control::api::{
     AccountReply, AccountsReply, BulkReply, CleanupReply, ContentReply, ContentsReply, DrainReply, HistoryReply,
-    PauseParams, PausesReply, PollAllReply, PoolReply, QueueReply, ShowReply, StatisticsReply, StatusReply, Submitted,
-    TaskReply, TasksReply, WaitReply, WatchReply, WorkersReply,
+    LogReply, PauseParams, PausesReply, PollAllReply, PoolReply, QueueReply, ShowReply, StatisticsReply, StatusReply,
+    Submitted, TaskReply, TasksReply, WaitReply, WatchReply, WorkersReply,
 };
 use crate::control::api::{
     Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,
     ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery,
 };
 use crate::control::feed::FeedReader;
+use crate::generator::log::GeneratorLogs;
 use crate::store::DbError;
 use crate::store::query::Queries;
 use crate::store::write::Account;
@@ -79,6 +81,7 @@ pub struct DaemonBackend {
     commands: mpsc::UnboundedSender<DaemonCommand>,
     stopping: watch::Receiver<bool>,
     started_at: Timestamp,
+    logs: GeneratorLogs,
 }
 
 impl DaemonBackend {
@@ -89,9 +92,10 @@ impl DaemonBackend {
         settings: watch::Receiver<Arc<Settings>>,
         commands: mpsc::UnboundedSender<DaemonCommand>,
         stopping: watch::Receiver<bool>,
+        logs: GeneratorLogs,
     ) -> Self {
         let started_at = world.clock.now().utc;
-        Self { world, supervisor, settings, commands, stopping, started_at }
+        Self { world, supervisor, settings, commands, stopping, started_at, logs }
     }
 
     /// Runs `work` on a clone that the answer may own.
@@ -181,6 +185,14 @@ impl Backend for DaemonBackend {
         self.answer(|this| async move { this.task_history(&task).await })
     }
 
+    fn log(&self, _: Peer, task: String) -> Answer<LogReply> {
+        self.answer(|this| async move { this.task_log(&task).await })
+    }
+
+    fn follow_log(&self, _: Peer, task: String) -> Answer<FeedReader<LogReply>> {
+        self.answer(|this| async move { this.follow_task_log(&task).await })
+    }
+
     fn list(&self, _: Peer, query: ListQuery) -> Answer<TasksReply> {
         self.answer(|this| async move { this.list_tasks(query).await })
     }
@@ -220,8 +232,8 @@ impl Backend for DaemonBackend {
         self.answer(move |this| async move { this.change_priority(&peer, &task, priority).await })
     }
 
-    fn cleanup(&self, _: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply> {
-        self.answer(move |this| async move { this.clean_up(days, dry_run).await })
+    fn cleanup(&self, peer: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply> {
+        self.answer(move |this| async move { this.clean_up(&peer, days, dry_run).await })
     }
 
     fn statistics(&self, _: Peer, query: StatisticsQuery) -> Answer<StatisticsReply> {

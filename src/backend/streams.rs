@@ -53,7 +53,7 @@ impl DaemonBackend {
 }
 
 /// Resolves when the daemon begins to drain; also when nobody is left who could say so.
-async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
+pub(super) async fn stopped(stopping: &mut tokio::sync::watch::Receiver<bool>) {
     drop(stopping.wait_for(|stopping| *stopping).await);
 }
 

@@ -8,9 +8,12 @@ use crate::control::api::{
     ApiError, AttemptView, CleanupReply, ContentReply, HistoryReply, ListQuery, Peer, PollAllReply, QueueReply,
     SettleDecision, ShowReply, StatisticsQuery, StatisticsReply, TaskQuery, TaskReply, TaskView, TasksReply,
 };
+use crate::events::Kind;
 use crate::store::query::{Page, Queries, TaskFilter};
 use crate::store::write::{Changed, Write, Written};
 use crate::task::{Attempt, CorrectedState, Event, Settlement, Task, TaskState};
+use crate::tell;
+use log::Level;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -195,7 +198,7 @@ impl DaemonBackend {
         })
     }
 
-    pub(super) async fn clean_up(&self, days: u32, dry_run: bool) -> Result<CleanupReply, ApiError> {
+    pub(super) async fn clean_up(&self, peer: &Peer, days: u32, dry_run: bool) -> Result<CleanupReply, ApiError> {
         let finished_before = self.world.clock.now().utc.minus(DAY * days);
         if dry_run {
             let deleted = self.read(move |queries| queries.count_finished_before(finished_before)).await?;
@@ -206,11 +209,15 @@ impl DaemonBackend {
         loop {
             let write = Write::Cleanup { finished_before, limit: CLEANUP_SLICE };
             let written = self.world.store.write(write).await.map_err(|error| errors::of_write(error, "clean up"))?;
-            let Written::Cleaned { count } = written else {
+            let Written::Cleaned { tasks } = written else {
                 return Err(ApiError::internal("the store gave the answer of another write"));
             };
-            deleted += u64::from(count);
-            if count < CLEANUP_SLICE {
+            let count = tasks.len();
+            deleted += count as u64;
+            self.logs.remove(tasks);
+            if count < CLEANUP_SLICE as usize {
+                let about = Kind::CleanedUp;
+                tell!(Level::Info, about, "cleanup by {}: {deleted} finished tasks deleted", peer.label());
                 return Ok(CleanupReply { deleted, is_dry_run: false });
             }
         }

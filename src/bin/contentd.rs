@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use contentd::daemon::{self, Options};
+use contentd::events::Kind;
+use contentd::tell;
+use log::Level;
 
 /// Has slow, paid, unreliable generators write content unattended: nothing lost, nothing paid twice.
 #[derive(Parser)]
@@ -22,16 +25,14 @@ struct Arguments {
 }
 
 const HELP: &str = "SIGTERM and SIGINT drain and exit; a second one ends at once. SIGHUP reads the configuration again.
-Logs go to standard error; RUST_LOG sets their level. Control it with contentctl.";
+Logs go to standard error, or natively to the journal where that is the journal; RUST_LOG sets their level. Control it with contentctl.";
 
 /// The configuration is wrong: `EX_CONFIG` of sysexits(3).
 const EXIT_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format_timestamp_millis()
-        .init();
+    contentd::host::logging::init();
     let options = Options { config: arguments.config, socket: arguments.socket };
     if arguments.check_config {
         return check(&options);
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     match daemon::run(options) {
         Ok(code) => code,
         Err(error) => {
-            log::error!("contentd cannot run: {error:#}");
+            tell!(Level::Error, Kind::DaemonFailed, "contentd cannot run: {error:#}");
             if error.is::<contentd::config::ConfigErrors>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
         }
     }

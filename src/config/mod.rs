@@ -107,7 +107,7 @@ pub struct PollingConfig {
 pub struct RetentionConfig {
     /// Finished tasks with their attempts and audit rows.
     pub finished_tasks: Option<Duration>,
-    /// What calls and runs left on disk under keys that no task has any more.
+    /// What generators wrote to standard error, and what calls and runs left on disk under keys that no task has any more.
     pub generator_logs: Option<Duration>,
 }
 

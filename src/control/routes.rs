@@ -167,6 +167,10 @@ impl Router {
                     answer.map(move |reply| in_parts(reply?.events, more, |events| HistoryReply { events })).boxed(),
                 )
             }
+            "Log" if more => {
+                Routed::Stream(streamed(backend.follow_log(peer, task_of(frame)?), |reply| reply.is_complete))
+            }
+            "Log" => once(backend.log(peer, task_of(frame)?)),
             "List" => {
                 let answer = backend.list(peer, read_parameters::<ListParams>(frame)?.try_into()?);
                 Routed::Once(

@@ -48,6 +48,8 @@ pub enum Verb {
     Show(TaskArg),
     /// What happened to a task, when, why and by whom
     History(TaskArg),
+    /// What a task's generator wrote to standard error
+    Log(LogArgs),
     /// Tasks, newest first
     List(ListArgs),
     /// The piece of a completed task
@@ -170,6 +172,17 @@ pub struct TaskArg {
     /// Its id, or the beginning of it
     #[arg(value_name = "ID")]
     pub task: String,
+}
+
+/// A task's log.
+#[derive(Debug, ClapArgs)]
+pub struct LogArgs {
+    /// Its id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub task: String,
+    /// Go on until the task and its job have ended, and show what a run writes as it comes
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 /// Which tasks.

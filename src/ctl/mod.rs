@@ -8,7 +8,7 @@
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
 //! | [`batch`] | what does a batch file hold, and what is wrong with it? |
-//! | [`submit`], [`tasks`], [`follow`], [`content`], [`daemon`] | the verbs |
+//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`daemon`] | the verbs |
 //!
 //! It knows nothing that the daemon does not tell it. JSON and CSV stand alone on standard output; everything said to
 //! people goes to standard error. The surprise: texts of generators and submitters are untrusted even here, because a
@@ -20,6 +20,7 @@ pub mod content;
 pub mod daemon;
 pub mod failure;
 pub mod follow;
+pub mod log;
 pub mod output;
 pub mod submit;
 pub mod tasks;
@@ -103,6 +104,7 @@ fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Status(args) => tasks::status(session, &args.tasks),
         Verb::Show(args) => tasks::show(session, args.task),
         Verb::History(args) => tasks::history(session, args.task),
+        Verb::Log(args) => log::log(session, args),
         Verb::List(args) => tasks::list(session, args),
         Verb::Queue(args) => tasks::queue(session, &args),
         Verb::Result(args) => content::result(session, args),

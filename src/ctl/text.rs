@@ -1,43 +1,10 @@
-//! How untrusted text is shown, and how wide it is.
+//! How wide text is, and how untrusted text is shown (see [`crate::text`]).
 //!
-//! A generator's output may hold control characters that repaint a terminal, and marks that turn the direction of
-//! writing so that a line reads as something else. They are shown as escapes. Width is what a terminal gives a text:
-//! a Chinese character takes two columns.
+//! Width is what a terminal gives a text: a Chinese character takes two columns.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Whether a character must not reach a terminal as it is.
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' // direction marks, a space of no width
-            | '\u{2028}'..='\u{202e}' // separators, embeddings, overrides
-            | '\u{2060}'..='\u{206f}' // isolates and other invisible marks
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}') // invisible copies of ASCII
-}
-
-fn escaped(text: &str, is_kept: impl Fn(char) -> bool) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        if !is_unsafe(character) || is_kept(character) {
-            safe.push(character);
-        } else {
-            safe.extend(character.escape_default());
-        }
-    }
-    safe
-}
-
-/// On one line.
-pub fn safe(text: &str) -> String {
-    escaped(text, |_| false)
-}
-
-/// With its lines and tabs.
-pub fn safe_lines(text: &str) -> String {
-    escaped(text, |character| matches!(character, '\n' | '\t'))
-}
+pub use crate::text::{safe, safe_lines};
 
 /// Columns of a terminal.
 pub fn width(text: &str) -> usize {
@@ -74,6 +41,7 @@ pub fn padded(text: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::is_unsafe;
     use proptest::prelude::*;
 
     #[test]

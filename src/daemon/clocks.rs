@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use log::Level;
 use tokio::time::{Instant, sleep_until};
 
+use crate::events::Kind;
 use crate::host::SystemClock;
 use crate::host::clock::Anchor;
 use crate::store::Store;
 use crate::store::write::Write;
+use crate::tell;
 
 /// How often the wall clock is looked at.
 const LOOK: Duration = Duration::from_secs(60);
@@ -19,7 +22,9 @@ pub async fn settle(store: &Store, clock: &SystemClock) -> anyhow::Result<()> {
     let stored = store.read(|queries| queries.settings(ANCHOR_SETTING)).await?;
     let before = stored.first().and_then(|(_, json)| serde_json::from_str::<Anchor>(json).ok());
     if let Some(by_ms) = before.and_then(|before| clock.anchor().jump_since(&before)) {
-        log::warn!(
+        tell!(
+            Level::Warn,
+            Kind::ClockSet,
             "the wall clock was set by {by_ms} ms since the last start; every time that is still measured by moves with it"
         );
         store.write(Write::ShiftWakeTimes { by_ms }).await?;
@@ -52,7 +57,9 @@ impl ClockWatch {
         let Some(jump) = clock.jump_since_start() else { return };
         if (jump - self.told_jump).abs() >= 1_000 {
             self.told_jump = jump;
-            log::warn!(
+            tell!(
+                Level::Warn,
+                Kind::ClockSet,
                 "the wall clock was set by {jump} ms; nothing ends early or late, and times are told by the old one until a restart"
             );
         }

@@ -3,17 +3,23 @@
 
 use std::sync::Arc;
 
+use log::Level;
+
 use crate::config::Config;
+use crate::events::{About, Kind};
 use crate::generator::Driver;
 use crate::generator::command::{CommandDriver, Places};
+use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::{DURATIONS_LOOKED_AT, Generator, Generators};
 use crate::store::Store;
+use crate::tell;
 
-/// Builds every generator of the configuration. `before` is the configuration and the generators that run now.
-pub fn build(config: &Config, before: Option<(&Config, &Generators)>) -> Generators {
+/// Builds every generator of the configuration; what they write to standard error goes to `logs`. `before` is the
+/// configuration and the generators that run now.
+pub fn build(config: &Config, logs: &GeneratorLogs, before: Option<(&Config, &Generators)>) -> Generators {
     let places = Places {
         run_socket: config.daemon.run_socket.clone(),
-        ..Places::of_this_process(config.daemon.state_dir.clone())
+        ..Places::of_this_process(config.daemon.state_dir.clone(), logs.clone())
     };
     let kept = |name| {
         let (old, running) = before?;
@@ -33,7 +39,10 @@ pub async fn learn(generators: &Generators, store: &Store) {
         let name = generator.name.clone();
         match store.read(move |queries| queries.durations(&name, DURATIONS_LOOKED_AT)).await {
             Ok(durations) => generator.learn_durations(durations),
-            Err(error) => log::warn!("generator {}: its past durations cannot be read: {error}", generator.name),
+            Err(error) => {
+                let about = About::generator(&generator.name).is(Kind::StorageTrouble);
+                tell!(Level::Warn, about, "generator {}: its past durations cannot be read: {error}", generator.name);
+            }
         }
     }
 }

@@ -3,18 +3,22 @@
 //! The end of an attempt removes its own files; this is for what a death in between, a lapsed watch or a generator that
 //! is not configured any more left behind. It must not hurry: a run directory may hold a piece that was paid for. The
 //! surprise: files of a key that no row knows are kept for `retention.generator_logs`, because two databases may share a
-//! state directory, and a restored one may be older than its files.
+//! state directory, and a restored one may be older than its files. The logs of tasks go by the same age.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use log::Level;
 
 use crate::config::Config;
+use crate::events::Kind;
 use crate::generator::leftovers::Leftovers;
+use crate::generator::log::GeneratorLogs;
 use crate::store::Store;
 use crate::store::query::KeyUse;
 use crate::task::AttemptKey;
+use crate::tell;
 
 /// Keys that are asked about at once: a statement binds each of them.
 const SLICE: usize = 500;
@@ -25,26 +29,35 @@ pub struct LeftoverSweep {
     store: Store,
     state_dir: PathBuf,
     keep_unknown: Option<Duration>,
+    logs: GeneratorLogs,
 }
 
 impl LeftoverSweep {
     /// Of the state directory of this configuration.
-    pub fn of(config: &Config, store: &Store) -> Self {
+    pub fn of(config: &Config, store: &Store, logs: &GeneratorLogs) -> Self {
         let state_dir = &config.daemon.state_dir;
         Self {
             store: store.clone(),
             state_dir: std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.clone()),
             keep_unknown: config.retention.generator_logs,
+            logs: logs.clone(),
         }
     }
 
     /// Starts it beside everything else. Nobody waits for it: what it does not get to is there the next time.
     pub fn start(self) {
+        if let Some(keep) = self.keep_unknown {
+            self.logs.sweep(keep);
+        }
         actix::spawn(async move {
             match self.run().await {
                 Ok(0) => {}
-                Ok(count) => log::info!("removed the files of {count} calls that ended long ago"),
-                Err(error) => log::warn!("files of ended calls could not be cleared away: {error:#}"),
+                Ok(count) => {
+                    tell!(Level::Info, Kind::CleanedUp, "removed the files of {count} calls that ended long ago")
+                }
+                Err(error) => {
+                    tell!(Level::Warn, Kind::CleanupFailed, "files of ended calls could not be cleared away: {error:#}")
+                }
             }
         });
     }

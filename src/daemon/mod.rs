@@ -32,6 +32,7 @@ use crate::backend::{DaemonBackend, DaemonCommand, Settings, SubmitDefaults};
 use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
 use crate::control::socket::{self, BoundSocket, Place};
+use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
@@ -75,7 +76,8 @@ pub fn load(options: &Options) -> anyhow::Result<Loaded> {
 /// `--check-config`: every fault of the configuration and of what it names; a generator that cannot run now is one.
 pub fn check_config(options: &Options) -> anyhow::Result<Vec<String>> {
     let loaded = load(options)?;
-    let generators = generators::build(&loaded.config, None);
+    let logs = GeneratorLogs::new(&loaded.config.daemon.state_dir);
+    let generators = generators::build(&loaded.config, &logs, None);
     Ok(generators::faults(&generators))
 }
 
@@ -104,9 +106,12 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let commits = Arc::new(commits);
     let writer: Arc<dyn Writer> = Arc::clone(&commits) as Arc<dyn Writer>;
     let store = Store::new(writer, Arc::new(opened.queries), ReadMode::Blocking);
-    let daemon = Daemon { options, loaded, store, socket, notifier: Arc::new(Notifier::from_env()) };
+    let logs = GeneratorLogs::new(&config.daemon.state_dir);
+    let notifier = Arc::new(Notifier::from_env());
+    let daemon = Daemon { options, loaded, store, socket, notifier, logs: logs.clone() };
     let code = System::new().block_on(daemon.live(asked, failed));
     commits.close();
+    logs.close();
     log::info!("stopped");
     code
 }
@@ -139,6 +144,7 @@ struct Daemon {
     store: Store,
     socket: BoundSocket,
     notifier: Arc<Notifier>,
+    logs: GeneratorLogs,
 }
 
 /// What the running daemon holds to steer itself.
@@ -162,7 +168,7 @@ impl Daemon {
         let (broken_sender, mut broken) = mpsc::unbounded_channel();
         let mut running = self.notifier.while_extending(self.start(commands_sender, broken_sender)).await?;
         let mut loaded = self.loaded.clone();
-        let mut sweep = retention::Sweep::new();
+        let mut sweep = retention::Sweep::new(self.logs.clone());
         let mut clock_watch = ClockWatch::new();
         let code = loop {
             tokio::select! {
@@ -213,7 +219,7 @@ impl Daemon {
             self.loaded.file.as_ref().map_or_else(|| "none (defaults)".to_owned(), |file| file.display().to_string()),
             config.daemon.database.display(),
         );
-        let generators = Arc::new(generators::build(config, None));
+        let generators = Arc::new(generators::build(config, &self.logs, None));
         for fault in generators::faults(&generators) {
             log::warn!("{fault}; its tasks wait until this is mended");
         }
@@ -236,7 +242,7 @@ impl Daemon {
             recovered.doubted,
             recovered.running
         );
-        LeftoverSweep::of(config, &self.store).start();
+        LeftoverSweep::of(config, &self.store, &self.logs).start();
         let workers = config.daemon.workers as usize;
         let budget_spent = Box::new(move || {
             // A daemon that is already ending needs no telling.
@@ -248,7 +254,8 @@ impl Daemon {
         supervisor.send(GetStatus).await.context("the actors did not start")?;
         let (settings, settings_rx) = watch::channel(Arc::new(settings_of(&self.loaded)));
         let (stopping, stopping_rx) = watch::channel(false);
-        let backend = DaemonBackend::new(world.clone(), supervisor.clone(), settings_rx, commands, stopping_rx);
+        let logs = self.logs.clone();
+        let backend = DaemonBackend::new(world.clone(), supervisor.clone(), settings_rx, commands, stopping_rx, logs);
         let server = ServerThread::start(&self.socket, backend)?;
         let whose = if self.socket.is_inherited() { ", the service manager's" } else { "" };
         log::info!("listening on {}{whose}", self.socket.path().display());
@@ -319,10 +326,10 @@ impl Daemon {
 
     /// What cannot change while running is named and stays.
     async fn take_configuration(&self, running: &Running, loaded: &mut Loaded) -> Result<ReloadReply, ApiError> {
-        let (options, before) = (self.options.clone(), loaded.clone());
+        let (options, before, logs) = (self.options.clone(), loaded.clone(), self.logs.clone());
         let current = Arc::clone(&running.world.generators.borrow());
         // Files, programs and secrets may lie on a slow disk, and the actors live on this thread.
-        let prepared = tokio::task::spawn_blocking(move || prepare(&options, &before, &current)).await;
+        let prepared = tokio::task::spawn_blocking(move || prepare(&options, &before, &current, &logs)).await;
         let Prepared { fresh, generators, warnings, changed, needs_restart } = prepared.unwrap_or_else(|error| {
             Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
         })?;
@@ -349,14 +356,19 @@ struct Prepared {
 }
 
 /// Reads the configuration, builds its generators and asks them what they lack. Blocks.
-fn prepare(options: &Options, before: &Loaded, current: &Generators) -> Result<Prepared, ApiError> {
+fn prepare(
+    options: &Options,
+    before: &Loaded,
+    current: &Generators,
+    logs: &GeneratorLogs,
+) -> Result<Prepared, ApiError> {
     let mut fresh = load(options).map_err(|error| ApiError::ReloadRefused {
         faults: format!("{error:#}").lines().map(str::to_owned).collect(),
     })?;
     let (changed, needs_restart) = effective::differences(&before.config, &fresh.config);
     // It lies beside the database by default. A driver that looked for its runs elsewhere would find that none started.
     fresh.config.daemon.state_dir.clone_from(&before.config.daemon.state_dir);
-    let generators = Arc::new(generators::build(&fresh.config, Some((&before.config, current))));
+    let generators = Arc::new(generators::build(&fresh.config, logs, Some((&before.config, current))));
     let warnings = generators::faults(&generators);
     Ok(Prepared { fresh, generators, warnings, changed, needs_restart })
 }

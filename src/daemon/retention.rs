@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use log::Level;
 use tokio::time::{Instant, sleep_until};
 
 use super::leftovers::LeftoverSweep;
 use crate::actors::World;
 use crate::config::Config;
+use crate::events::Kind;
+use crate::generator::log::GeneratorLogs;
 use crate::store::write::{Write, Written};
+use crate::tell;
 
 /// The first sweep of a life: late enough not to meet the start's own work.
 const FIRST: Duration = Duration::from_secs(15 * 60);
@@ -17,12 +21,13 @@ const SLICE: u32 = 200;
 /// When the next sweep comes.
 pub struct Sweep {
     at: Instant,
+    logs: GeneratorLogs,
 }
 
 impl Sweep {
-    /// The first is a quarter of an hour ahead.
-    pub fn new() -> Self {
-        Self { at: Instant::now() + FIRST }
+    /// The first is a quarter of an hour ahead. A task that goes takes its log along.
+    pub fn new(logs: GeneratorLogs) -> Self {
+        Self { at: Instant::now() + FIRST, logs }
     }
 
     /// Resolves when it is time.
@@ -34,26 +39,28 @@ impl Sweep {
     pub async fn run(&mut self, world: &World, config: &Config) {
         self.at = Instant::now() + EVERY;
         if let Some(keep) = config.retention.finished_tasks
-            && delete_slice(world, keep).await
+            && delete_slice(world, keep, &self.logs).await
         {
             self.at = Instant::now() + Duration::from_secs(1);
             return;
         }
-        LeftoverSweep::of(config, &world.store).start();
+        LeftoverSweep::of(config, &world.store, &self.logs).start();
     }
 }
 
 /// Whether there may be more.
-async fn delete_slice(world: &World, keep: Duration) -> bool {
+async fn delete_slice(world: &World, keep: Duration, logs: &GeneratorLogs) -> bool {
     let finished_before = world.clock.now().utc.minus(keep);
     match world.store.write(Write::Cleanup { finished_before, limit: SLICE }).await {
-        Ok(Written::Cleaned { count }) if count > 0 => {
-            log::info!("the nightly sweep deleted {count} finished tasks");
-            count == SLICE
+        Ok(Written::Cleaned { tasks }) if !tasks.is_empty() => {
+            let count = tasks.len();
+            logs.remove(tasks);
+            tell!(Level::Info, Kind::CleanedUp, "the nightly sweep deleted {count} finished tasks");
+            count == SLICE as usize
         }
         Ok(_) => false,
         Err(error) => {
-            log::warn!("the nightly sweep failed: {error}");
+            tell!(Level::Warn, Kind::CleanupFailed, "the nightly sweep failed: {error}");
             false
         }
     }

@@ -5,20 +5,23 @@
 //! surprise: each method does all of its work, reading files and parsing output included, on one blocking thread.
 
 mod calls;
+mod notes;
 mod plain;
 mod runs;
 mod secrets;
 
+use std::collections::HashSet;
 use std::io::PipeReader;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
 use super::access::Access;
 use super::exec::{Environment, Launch, NoResult, on_thread};
+use super::log::GeneratorLogs;
 use super::run::directory::RunDirs;
 use super::run::socket;
 use super::run::watch::Watchers;
@@ -43,11 +46,13 @@ pub struct Places {
     pub credentials: Option<PathBuf>,
     /// What every call gets; a generator's own variables and secrets are added.
     pub environment: Environment,
+    /// Where what calls write to standard error is kept.
+    pub logs: GeneratorLogs,
 }
 
 impl Places {
     /// As the environment of this process says; the runner lies beside the running program, and there is no run socket.
-    pub fn of_this_process(state_dir: PathBuf) -> Self {
+    pub fn of_this_process(state_dir: PathBuf, logs: GeneratorLogs) -> Self {
         let program = std::env::current_exe().unwrap_or_default();
         Self {
             state_dir: std::path::absolute(&state_dir).unwrap_or(state_dir),
@@ -55,6 +60,7 @@ impl Places {
             run_socket: None,
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             environment: Environment::minimal(&|name| std::env::var_os(name)),
+            logs,
         }
     }
 }
@@ -72,6 +78,8 @@ struct Inner {
     runs: RunDirs,
     watchers: Watchers,
     plain: PlainChildren,
+    /// Runs whose standard error was told, of those that are not forgotten.
+    told: Mutex<HashSet<AttemptKey>>,
 }
 
 impl CommandDriver {
@@ -83,6 +91,7 @@ impl CommandDriver {
             runs: RunDirs::new(&places.state_dir).with_access(run_access(&spec, &places)),
             watchers: Watchers::default(),
             plain: PlainChildren::default(),
+            told: Mutex::default(),
             spec,
             places,
             secrets,
@@ -186,6 +195,7 @@ impl Driver for CommandDriver {
             move |inner, _| {
                 inner.calls.forget(&key);
                 inner.runs.forget(&key);
+                inner.forget_told(&key);
             },
             drop,
         )
@@ -201,6 +211,10 @@ impl Driver for CommandDriver {
 
     fn on_run_ended(&self, tell: RunEnded) {
         self.inner.watchers.on_run_ended(tell);
+    }
+
+    fn written_so_far(&self, job: Job) -> BoxFuture<'static, Option<String>> {
+        self.on_thread(move |inner, _| inner.written_so_far(&job), |_| None)
     }
 
     fn faults(&self) -> Vec<String> {

@@ -11,6 +11,7 @@ pub mod exec;
 pub mod extract;
 pub mod interpret;
 pub mod leftovers;
+pub mod log;
 pub mod registry;
 pub mod rules;
 pub mod run;
@@ -90,6 +91,12 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Whom to tell about ended runs. Called once, before anything is started.
     fn on_run_ended(&self, tell: RunEnded);
+
+    /// What a run under way has written to standard error by now, secrets taken out; none where there is no run, or where it
+    /// has ended and all of it was handed to the log.
+    fn written_so_far(&self, _job: Job) -> BoxFuture<'static, Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
 
     /// Whether it could be called now: the program is there, the working directory exists, the secrets can be read.
     /// Each line names the setting, its value and the cure.

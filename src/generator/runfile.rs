@@ -14,11 +14,14 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::Level;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::events::Kind;
 use crate::task::AttemptKey;
+use crate::tell;
 
 /// A probe holds its lock for an instant; an exclusive lock is tried for longer than that.
 const PROBE_PATIENCE: u32 = 20;
@@ -195,7 +198,7 @@ fn log_unless_missing(path: &Path, result: io::Result<()>) {
     if let Err(error) = result
         && error.kind() != io::ErrorKind::NotFound
     {
-        log::warn!("{} could not be removed: {error}", path.display());
+        tell!(Level::Warn, Kind::CleanupFailed, "{} could not be removed: {error}", path.display());
     }
 }
 

@@ -1,6 +1,7 @@
-//! The machine under the daemon: clocks, randomness, signals, the service manager. Nothing here knows a task's state.
+//! The machine under the daemon: clocks, randomness, signals, the log, the service manager. Nothing here knows a task's state.
 
 pub mod clock;
+pub mod logging;
 pub mod notify;
 pub mod signals;
 pub mod sockets;

@@ -11,10 +11,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use futures_util::future::BoxFuture;
+use log::Level;
 use tokio::sync::oneshot;
 
 use super::write::{Write, WriteError, Written};
 use super::{Backend, DbError, Writer};
+use crate::events::Kind;
+use crate::tell;
 
 /// How much one transaction takes: enough to share an fsync well, and small enough that nobody waits long for others.
 /// A submit of many tasks weighs as many.
@@ -52,6 +55,7 @@ impl GroupCommit {
             fatal: Arc::clone(&fatal),
             on_fatal: Some(Box::new(on_fatal)),
             left_over: None,
+            is_full: false,
         };
         let thread = Builder::new().name(THREAD_NAME.to_owned()).spawn(move || committer.run())?;
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), fatal })
@@ -107,6 +111,8 @@ struct Committer<B> {
     on_fatal: Option<OnFatal>,
     /// A write that did not fit into the last batch: the first of the next.
     left_over: Option<Waiting>,
+    /// The last batch found no room: said once, and that there is room again once.
+    is_full: bool,
 }
 
 impl<B: Backend> Committer<B> {
@@ -147,17 +153,29 @@ impl<B: Backend> Committer<B> {
         let failure = match self.fatal.get() {
             Some(fatal) => fatal.clone(),
             None => match catch_unwind(AssertUnwindSafe(|| self.backend.commit(writes))) {
-                Ok(Ok(answers)) if answers.len() == writes.len() => return answers,
+                Ok(Ok(answers)) if answers.len() == writes.len() => {
+                    if std::mem::take(&mut self.is_full) {
+                        tell!(Level::Info, Kind::StorageRoom, "the database can be written again");
+                    }
+                    return answers;
+                }
                 Ok(Ok(_)) => DbError::Fatal("a commit did not answer every write".into()),
                 Ok(Err(error)) => error,
                 Err(_) => DbError::Fatal("the committing thread panicked in the middle of a batch".into()),
             },
         };
         if matches!(failure, DbError::Fatal(_)) && self.fatal.set(failure.clone()).is_ok() {
-            log::error!("{failure}; the daemon stops, because nobody knows what the disk holds");
+            tell!(
+                Level::Error,
+                Kind::StorageFailed,
+                "{failure}; the daemon stops, because nobody knows what the disk holds"
+            );
             if let Some(on_fatal) = self.on_fatal.take() {
                 on_fatal(failure.clone());
             }
+        }
+        if matches!(failure, DbError::StorageFull(_)) && !std::mem::replace(&mut self.is_full, true) {
+            tell!(Level::Error, Kind::StorageFull, "{failure}; submits are refused until a write succeeds");
         }
         writes.iter().map(|_| Err(WriteError::Db(failure.clone()))).collect()
     }

@@ -368,10 +368,11 @@ fn cleanup_takes_the_oldest_and_keeps_pieces_and_keys(mut side: Side) {
     let before = Timestamp(START + 31);
     assert_eq!(side.queries.count_finished_before(before).unwrap(), 3);
     let cleanup = |limit| Write::Cleanup { finished_before: before, limit };
-    assert_eq!(side.write(cleanup(2)), Ok(Written::Cleaned { count: 2 }));
+    let cleaned = |tasks: &[usize]| Ok(Written::Cleaned { tasks: tasks.iter().map(|number| id(*number)).collect() });
+    assert_eq!(side.write(cleanup(2)), cleaned(&[1, 3]));
     assert_eq!(names(&side.queries.tasks(&TaskFilter::default(), Page::first(9)).unwrap()), ["4", "2"]);
-    assert_eq!(side.write(cleanup(9)), Ok(Written::Cleaned { count: 1 }));
-    assert_eq!(side.write(cleanup(9)), Ok(Written::Cleaned { count: 0 }));
+    assert_eq!(side.write(cleanup(9)), cleaned(&[2]));
+    assert_eq!(side.write(cleanup(9)), cleaned(&[]));
     assert!(side.queries.history(&id(1)).unwrap().is_empty() && side.queries.attempts(&id(1)).unwrap().is_empty());
     assert!(side.queries.content(content).unwrap().is_some());
     side.write(review(content, ReviewMove::Rejected, None)).expect("a piece is reviewed without its task");

@@ -106,6 +106,21 @@ pub fn content(id: i64) -> ContentReply {
     }
 }
 
+/// What one call wrote.
+pub fn log_entry(text: &str) -> LogEntryView {
+    let at = WireTime(Timestamp(1_769_847_330_250));
+    LogEntryView {
+        at,
+        attempt: 1,
+        verb: "submit".to_owned(),
+        end: "exit 1".to_owned(),
+        outcome: None,
+        text: text.to_owned(),
+        times: 1,
+        last_at: at,
+    }
+}
+
 /// One committed change.
 pub fn change(id: &str) -> WatchReply {
     WatchReply {
@@ -236,6 +251,25 @@ impl Backend for FakeBackend {
             who: "1000:ada".to_owned(),
         };
         done(self.find(&task).map(|_| HistoryReply { events: vec![entry] }))
+    }
+
+    fn log(&self, _: Peer, task: String) -> Answer<LogReply> {
+        let is_silent = task == "task-silent";
+        done(self.find(&task).map(|task| LogReply {
+            entries: if is_silent { vec![] } else { vec![log_entry("one\n\u{1b}[2Jtwo")] },
+            dropped: 0,
+            is_complete: task.state == "completed",
+        }))
+    }
+
+    fn follow_log(&self, _: Peer, task: String) -> Answer<FeedReader<LogReply>> {
+        let (writer, reader) = feed(8);
+        for (text, is_complete) in [("one", false), ("two", true)] {
+            let entry = LogEntryView { verb: task.clone(), ..log_entry(text) };
+            let reply = LogReply { entries: vec![entry], dropped: 0, is_complete };
+            writer.send(reply).expect("there is room");
+        }
+        done(Ok(reader))
     }
 
     fn list(&self, _: Peer, query: ListQuery) -> Answer<TasksReply> {

@@ -16,12 +16,15 @@ use std::time::Duration;
 use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::FutureExt;
+use log::Level;
 use tokio::sync::Semaphore;
 
 use super::World;
 use super::supervisor::{Child, ChildExited};
+use crate::events::{About, Kind};
 use crate::task::step::{Step, next_step};
 use crate::task::{Attempt, GeneratorName, Task, TaskId, Timestamp};
+use crate::tell;
 use budget::Budget;
 pub use messages::{
     DrainPoller, GetPollerStatus, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded, WakeTimesChanged,
@@ -146,7 +149,7 @@ impl PollerActor {
             match looked {
                 Ok(look) => poller.take_up(look, ctx),
                 Err(error) => {
-                    log::error!("what is due could not be read, trying again: {error}");
+                    tell!(Level::Error, Kind::StorageTrouble, "what is due could not be read, trying again: {error}");
                     poller.sleep_until(poller.world.clock.now().utc.plus(COOL_DOWN), ctx);
                 }
             }
@@ -221,11 +224,8 @@ impl PollerActor {
     fn leave_alone(&mut self, generator: &GeneratorName, jobs: &[(Task, Attempt)]) {
         let until = self.world.clock.now().utc.plus(LONGEST_SLEEP);
         for (task, _) in jobs {
-            log::warn!(
-                "task_id={} attempt={} waits: generator {generator} is not configured any more",
-                task.id,
-                task.attempt
-            );
+            let about = About::task(task).is(Kind::GeneratorFaulty);
+            tell!(Level::Warn, about, "waits: generator {generator} is not configured any more");
             self.cooling.insert(task.id.clone(), until);
         }
     }

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::{FutureExt, StreamExt, stream};
+use log::Level;
 use thiserror::Error;
 
 use super::messages::{PollNow, PollStatistics, tally};
 use crate::actors::result_handler::{FetchPiece, JobReported};
 use crate::actors::{Happened, World};
+use crate::events::{About, Kind};
 use crate::generator::Job;
 use crate::generator::registry::Generator;
 use crate::store::DbError;
@@ -20,6 +22,7 @@ use crate::task::apply::CONTENTD;
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, JobState, PollAnswer, RunReport, SubmitAnswer};
 use crate::task::step::{Step, next_step};
 use crate::task::{Attempt, AttemptState, Event, GeneratorName, Task, TaskId, TaskState};
+use crate::tell;
 
 use std::sync::Arc;
 
@@ -135,20 +138,16 @@ impl Round {
                 match &error {
                     // Refused or stale: somebody else was faster, and the next look sees the rows as they are now.
                     WriteError::Refused { .. } | WriteError::Stale { .. } => {
-                        log::debug!("task_id={} attempt={} not taken: {error}", job.task.id, job.attempt.number);
+                        tell!(Level::Debug, About::job(&job.task, &job.attempt), "not taken: {error}");
                     }
-                    _ => log::error!(
-                        "task_id={} attempt={} could not be written: {error}",
-                        job.task.id,
-                        job.attempt.number
-                    ),
+                    _ => tell!(Level::Error, trouble(job), "could not be written: {error}"),
                 }
                 done.not_committed.push(job.task.id.clone());
                 done.outcomes.push((event, Err(error)));
                 None
             }
             Err(error) => {
-                log::warn!("task_id={} attempt={} not reported: {error}", job.task.id, job.attempt.number);
+                tell!(Level::Warn, trouble(job), "not reported: {error}");
                 done.not_committed.push(job.task.id.clone());
                 None
             }
@@ -162,7 +161,8 @@ impl Round {
         let asked: BTreeMap<TaskId, Job> = jobs.iter().map(|job| (job.task.id.clone(), job.clone())).collect();
         let sweep = AssertUnwindSafe(generator.driver.poll(jobs)).catch_unwind().await;
         let Ok(sweep) = sweep else {
-            log::error!("generator {}: a poll ended in a panic of contentd", generator.name);
+            let about = About::generator(&generator.name).is(Kind::CallPanicked);
+            tell!(Level::Error, about, "generator {}: a poll ended in a panic of contentd", generator.name);
             done.not_committed.extend(asked.into_keys());
             return;
         };
@@ -192,7 +192,8 @@ impl Round {
         let jobs = asked.values().map(|(job, _)| job.clone()).collect();
         let sweep = AssertUnwindSafe(generator.driver.find(jobs)).catch_unwind().await;
         let Ok(sweep) = sweep else {
-            log::error!("generator {}: a search ended in a panic of contentd", generator.name);
+            let about = About::generator(&generator.name).is(Kind::CallPanicked);
+            tell!(Level::Error, about, "generator {}: a search ended in a panic of contentd", generator.name);
             done.not_committed.extend(asked.into_keys());
             return;
         };
@@ -219,7 +220,8 @@ impl Round {
         let mut done = Done::default();
         let work = self.single_step(generator, step, &job, &mut done);
         if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-            log::error!("task_id={} attempt={} {step:?} ended in a panic of contentd", job.task.id, job.attempt.number);
+            let about = About::job(&job.task, &job.attempt).is(Kind::CallPanicked);
+            tell!(Level::Error, about, "{step:?} ended in a panic of contentd");
             done.not_committed.push(job.task.id.clone());
         }
         done
@@ -229,7 +231,7 @@ impl Round {
         match step {
             Step::Poll | Step::Find => {}
             Step::None => {
-                log::error!("task_id={} attempt={} is due and there is nothing to do", job.task.id, job.attempt.number);
+                tell!(Level::Error, trouble(job), "is due and there is nothing to do");
                 done.not_committed.push(job.task.id.clone());
             }
             Step::ReportLostCall => {
@@ -303,7 +305,7 @@ impl Round {
                 Some(changed)
             }
             Err(error) => {
-                log::warn!("task_id={} attempt={} not fetched: {error}", job.task.id, job.attempt.number);
+                tell!(Level::Warn, trouble(job), "not fetched: {error}");
                 done.not_committed.push(job.task.id.clone());
                 None
             }
@@ -398,6 +400,11 @@ impl Done {
         self.not_committed.extend(other.not_committed);
         self.outcomes.extend(other.outcomes);
     }
+}
+
+/// A job with which something could not be done.
+fn trouble(job: &Job) -> About<'_> {
+    About::job(&job.task, &job.attempt).is(Kind::TaskTrouble)
 }
 
 fn has_begun(report: &RunReport) -> bool {

@@ -1,12 +1,15 @@
 //! Whether a task of a lane may start now, and if not, why: the same answer decides and explains.
 
 use super::{BREAKER_SETTING, QueueActor};
+use crate::events::{About, Kind};
 use crate::generator::registry::Limits;
 use crate::store::write::Write;
 use crate::task::breaker::{Admission, Notice};
 use crate::task::lanes::LaneKey;
 use crate::task::{GeneratorName, Timestamp};
+use crate::tell;
 use actix::prelude::*;
+use log::Level;
 
 impl QueueActor {
     fn jobs_at(&self, generator: &GeneratorName) -> u32 {
@@ -70,7 +73,8 @@ impl QueueActor {
         let generator = generator.clone();
         let work = async move {
             if let Err(error) = store.write(write).await {
-                log::error!("the breaker of generator {generator} could not be stored: {error}");
+                let about = About::generator(&generator).is(Kind::StorageTrouble);
+                tell!(Level::Error, about, "the breaker of generator {generator} could not be stored: {error}");
             }
         };
         ctx.spawn(work.into_actor(self));
@@ -79,9 +83,13 @@ impl QueueActor {
     pub(super) fn notice(&mut self, generator: &GeneratorName, notice: Option<Notice>, ctx: &mut Context<Self>) {
         match notice {
             Some(Notice::Opened(trip, why)) => {
-                log::error!("generator {generator}: no new submits, {trip}: {why}");
+                let about = About::generator(generator).is(Kind::BreakerOpened);
+                tell!(Level::Error, about, "generator {generator}: no new submits, {trip}: {why}");
             }
-            Some(Notice::Closed) => log::info!("generator {generator}: submits start again"),
+            Some(Notice::Closed) => {
+                let about = About::generator(generator).is(Kind::BreakerClosed);
+                tell!(Level::Info, about, "generator {generator}: submits start again");
+            }
             None => return,
         }
         self.persist_breaker(generator, ctx);

@@ -14,15 +14,18 @@ use std::time::Duration;
 
 use actix::WeakRecipient;
 use actix::prelude::*;
+use log::Level;
 
 use super::supervisor::{Child, ChildExited};
 use super::worker::{RunTask, WorkerActor};
 use super::{Happened, World};
+use crate::events::{About, Kind};
 use crate::store::DbError;
 use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
 use crate::task::breaker::{Admission, Breaker};
 use crate::task::lanes::{Bounds, LaneKey, Lanes, Waiting};
 use crate::task::{AccountId, Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
+use crate::tell;
 use messages::PAUSE_SETTING;
 pub use messages::{
     BreakerStatus, DrainQueue, ExplainWait, GeneratorSignalled, GetQueueStatus, Pause, PauseScope, PersonDecided,
@@ -110,7 +113,7 @@ impl QueueActor {
                 queue.refill(ctx);
             }
             Err(error) => {
-                log::error!("pauses and breakers cannot be read, trying again: {error}");
+                tell!(Level::Error, Kind::StorageTrouble, "pauses and breakers cannot be read, trying again: {error}");
                 ctx.run_later(COOL_DOWN, Self::read_settings);
             }
         }));
@@ -148,7 +151,8 @@ impl QueueActor {
         if let Some(breaker) = self.breakers.get_mut(&key.generator)
             && breaker.admits(now) == Admission::Probe
         {
-            log::info!("task_id={task} is the probe of generator {}", key.generator);
+            let about = About::id(task).at(&key.generator).account(key.account).is(Kind::Probe);
+            tell!(Level::Info, about, "is the probe of generator {}", key.generator);
             breaker.probe_started(task);
         }
         self.claims_under_way += 1;
@@ -194,7 +198,8 @@ impl QueueActor {
                     queue.unbook(&key, &waiting.id, (number, worker));
                 }
                 Err(error) => {
-                    log::error!("task_id={} could not be claimed: {error}", waiting.id);
+                    let about = About::id(&waiting.id).at(&key.generator).account(key.account).is(Kind::TaskTrouble);
+                    tell!(Level::Error, about, "could not be claimed: {error}");
                     queue.unbook(&key, &waiting.id, (number, worker));
                     queue.sleep(COOL_DOWN, ctx);
                     if !queue.is_draining {
@@ -238,10 +243,10 @@ impl QueueActor {
 }
 
 fn log_submitted(task: &Task) {
-    log::info!(
-        "task_id={} attempt={} submitted by {} for account {} to generator {}, {}",
-        task.id,
-        task.attempt,
+    tell!(
+        Level::Info,
+        About::task(task).is(Kind::TaskTaken),
+        "submitted by {} for account {} to generator {}, {}",
         task.submitted_by,
         task.account_id,
         task.generator,
@@ -250,7 +255,8 @@ fn log_submitted(task: &Task) {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
-    serde_json::from_str(json).map_err(|error| log::error!("a stored setting is not readable: {error}")).ok()
+    let told = |error| tell!(Level::Error, Kind::StorageTrouble, "a stored setting is not readable: {error}");
+    serde_json::from_str(json).map_err(told).ok()
 }
 
 impl Actor for QueueActor {

@@ -6,13 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actix::prelude::*;
+use log::Level;
 
 use super::{COOL_DOWN, LANES, LONGEST_SLEEP, QueueActor, QueueTick};
+use crate::events::Kind;
 use crate::store::DbError;
 use crate::store::query::{InFlight, LaneHead, Queries, ReadyTask};
 use crate::task::breaker::Breaker;
 use crate::task::lanes::{Head, LaneKey, Waiting};
 use crate::task::{AccountId, GeneratorName, Task, TaskState, Timestamp};
+use crate::tell;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -65,7 +68,7 @@ impl QueueActor {
             match look {
                 Ok(look) => queue.take_in(look, ctx),
                 Err(error) => {
-                    log::error!("the queue cannot be read, trying again: {error}");
+                    tell!(Level::Error, Kind::StorageTrouble, "the queue cannot be read, trying again: {error}");
                     queue.is_window_stale = true;
                     queue.sleep(COOL_DOWN, ctx);
                 }

@@ -31,10 +31,10 @@ pub use daemon::{
 pub use error::{ApiError, FieldFault};
 pub use tasks::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryEntry, HistoryReply,
-    ImageValue, ListParams, PollAllReply, QueueParams, QueueReply, RetryParams, SetParams, SettleParams, ShowReply,
-    SkippedTask, StageParams, StageReply, StatisticsParams, StatisticsReply, Submission, SubmitBatchParams,
-    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskFilterParams, TaskParams, TaskRef, TaskReply,
-    TaskView, TasksReply, WaitParams, WaitReply, WatchParams, WatchReply,
+    ImageValue, ListParams, LogEntryView, LogReply, PollAllReply, QueueParams, QueueReply, RetryParams, SetParams,
+    SettleParams, ShowReply, SkippedTask, StageParams, StageReply, StatisticsParams, StatisticsReply, Submission,
+    SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskFilterParams, TaskParams,
+    TaskRef, TaskReply, TaskView, TasksReply, WaitParams, WaitReply, WatchParams, WatchReply,
 };
 
 /// Who calls, as the kernel says it.
@@ -81,6 +81,10 @@ pub trait Backend: Send + Sync + 'static {
     fn show(&self, peer: Peer, task: String) -> Answer<ShowReply>;
     /// Its audit trail.
     fn history(&self, peer: Peer, task: String) -> Answer<HistoryReply>;
+    /// What its generator wrote to standard error.
+    fn log(&self, peer: Peer, task: String) -> Answer<LogReply>;
+    /// The same, and what comes of it until the task has ended. The last reply says that it is complete.
+    fn follow_log(&self, peer: Peer, task: String) -> Answer<FeedReader<LogReply>>;
     /// Tasks, newest first.
     fn list(&self, peer: Peer, query: ListQuery) -> Answer<TasksReply>;
     /// Pending tasks in the order of running.

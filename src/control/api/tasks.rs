@@ -277,6 +277,38 @@ pub struct HistoryReply {
     pub events: Vec<HistoryEntry>,
 }
 
+/// What one call of a generator wrote to standard error. Untrusted.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LogEntryView {
+    /// When; of what a run under way has written, when it was read.
+    pub at: WireTime,
+    /// The attempt.
+    pub attempt: u32,
+    /// What was asked: `submit`, `run`, `poll`, `fetch` …
+    pub verb: String,
+    /// How the call ended: `exit 1`, `signal 9`, `timed out`, `lost`; `running`.
+    pub end: String,
+    /// What it came to; null where that is not known.
+    pub outcome: Option<String>,
+    /// What it wrote, secrets taken out, cut to a bound.
+    pub text: String,
+    /// How often in a row calls of this verb wrote just this.
+    pub times: u32,
+    /// When the last of them did.
+    pub last_at: WireTime,
+}
+
+/// The log of a task, oldest first. With `more`, what comes until the task has ended follows.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LogReply {
+    /// The entries; of a reply after the first, new ones.
+    pub entries: Vec<LogEntryView>,
+    /// Older entries that made way for newer ones.
+    pub dropped: u64,
+    /// The task and its job have ended, and nothing more is to be expected.
+    pub is_complete: bool,
+}
+
 /// Which tasks; conditions hold together.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

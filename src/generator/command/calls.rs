@@ -20,8 +20,8 @@ use super::super::spec::{CallSpec, Page};
 use super::super::template::{RenderError, Rendered};
 use super::super::{Job, Sweep};
 use super::secrets::Secrets;
-use super::{Inner, run_access};
-use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, SubmitAnswer};
+use super::{Inner, notes, run_access};
+use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, SubmitAnswer, Verb};
 use crate::task::{AttemptKey, AttemptState};
 
 /// How old the wish to submit may be when the call starts.
@@ -53,7 +53,9 @@ impl Inner {
             return SubmitAnswer::NeverCalled("the machine was too busy to start the call in time".to_owned());
         }
         let result = self.call_with(call, &rendered, key, Some(stdin), hang_up);
-        interpret::submit_answer(&self.spec, job, &result)
+        let answer = interpret::submit_answer(&self.spec, job, &result);
+        self.note(job, Verb::Submit, &result, notes::of_submit(&answer));
+        answer
     }
 
     pub(super) fn poll(&self, jobs: Vec<Job>, hang_up: BorrowedFd<'_>) -> Sweep<PollAnswer> {
@@ -64,7 +66,7 @@ impl Inner {
         };
         let mut sweep = PollSweep::new(self.spec.clone(), jobs);
         while let Some(page) = sweep.next_page() {
-            sweep.take(&self.call_page(&poll.call, None, page, hang_up));
+            sweep.take(&self.call_page(Verb::Poll, &poll.call, None, page, hang_up));
         }
         sweep.finish()
     }
@@ -81,7 +83,11 @@ impl Inner {
         let Some(poll) = self.spec.poll_by_name() else {
             return PollAnswer::Unreadable(format!("generators.{}: there is no poll of one job", self.spec.name));
         };
-        interpret::poll_one_answer(&self.spec, &self.call_about(&poll.call, job, hang_up))
+        let result = self.call_about(&poll.call, job, hang_up);
+        let answer = interpret::poll_one_answer(&self.spec, &result);
+        let verb = if self.spec.batch_poll().is_some() { Verb::PollOne } else { Verb::Poll };
+        self.note(job, verb, &result, notes::of_poll(&answer));
+        answer
     }
 
     pub(super) fn find(&self, jobs: Vec<Job>, hang_up: BorrowedFd<'_>) -> Sweep<FindAnswer> {
@@ -101,7 +107,7 @@ impl Inner {
     fn find_together(&self, jobs: Vec<Job>, about: Option<&Job>, hang_up: BorrowedFd<'_>) -> Sweep<FindAnswer> {
         let mut sweep = FindSweep::new(self.spec.clone(), jobs);
         while let (Some(page), Some(find)) = (sweep.next_page(), &self.spec.find) {
-            sweep.take(&self.call_page(&find.call, about, page, hang_up));
+            sweep.take(&self.call_page(Verb::Find, &find.call, about, page, hang_up));
         }
         sweep.finish()
     }
@@ -110,7 +116,10 @@ impl Inner {
         let Some(fetch) = &self.spec.fetch else {
             return FetchAnswer::Unavailable(format!("generators.{}: there is no fetch", self.spec.name));
         };
-        interpret::fetch_answer(&self.spec, job, &self.call_about(&fetch.call, job, hang_up))
+        let result = self.call_about(&fetch.call, job, hang_up);
+        let answer = interpret::fetch_answer(&self.spec, job, &result);
+        self.note(job, Verb::Fetch, &result, notes::of_fetch(&answer));
+        answer
     }
 
     pub(super) fn cancel(&self, job: &Job, hang_up: BorrowedFd<'_>) -> CancelAnswer {
@@ -120,7 +129,10 @@ impl Inner {
         let Some(cancel) = &self.spec.cancel else {
             return CancelAnswer::Refused(format!("generators.{} has no cancel verb", self.spec.name));
         };
-        interpret::cancel_answer(&self.spec, &self.call_about(cancel, job, hang_up))
+        let result = self.call_about(cancel, job, hang_up);
+        let answer = interpret::cancel_answer(&self.spec, &result);
+        self.note(job, Verb::Cancel, &result, notes::of_cancel(&answer));
+        answer
     }
 
     fn call_about(&self, call: &CallSpec, job: &Job, hang_up: BorrowedFd<'_>) -> CallResult {
@@ -130,16 +142,28 @@ impl Inner {
         }
     }
 
-    fn call_page(&self, call: &CallSpec, about: Option<&Job>, page: Page, hang_up: BorrowedFd<'_>) -> CallResult {
+    fn call_page(
+        &self,
+        verb: Verb,
+        call: &CallSpec,
+        about: Option<&Job>,
+        page: Page,
+        hang_up: BorrowedFd<'_>,
+    ) -> CallResult {
         let key = about.map_or_else(|| SWEEP.into(), |job| job.attempt.key.clone());
         let dir = match self.calls.private_dir(&key) {
             Ok(dir) => dir,
             Err(error) => return CallResult::not_started(error.to_string()),
         };
-        match self.spec.render_page(call, about, page, &dir) {
+        let result = match self.spec.render_page(call, about, page, &dir) {
             Ok(rendered) => self.call_with(call, &rendered, &key, None, hang_up),
             Err(error) => CallResult::not_started(error.to_string()),
+        };
+        match about {
+            Some(job) => self.note(job, verb, &result, notes::of_end(&result.end)),
+            None => self.note_shared(verb, &result),
         }
+        result
     }
 
     /// Fills a call in. Nothing is written yet.

@@ -18,9 +18,9 @@ use super::super::run::handover::Order;
 use super::super::run::launch::launch;
 use super::super::run::socket::{self, Answer};
 use super::super::run::{Request, Stopped};
-use super::Inner;
 use super::plain::PlainRun;
 use super::secrets::Secrets;
+use super::{Inner, notes};
 use crate::task::outcome::{CancelAnswer, RunReport};
 use crate::task::{AttemptState, TaskId};
 
@@ -158,11 +158,15 @@ impl Inner {
                 }
             }
             Sight::Ended(..) | Sight::Lost { .. } if is_new => RunReport::Started { reference },
-            Sight::Ended(result, stopped) => self.ended(result, stopped),
+            Sight::Ended(result, stopped) => self.ended(job, result, stopped),
             Sight::Lost { .. } if !self.spec.is_detached => {
+                self.left_behind(job);
                 RunReport::Interrupted("the daemon stopped while the run went on".to_owned())
             }
-            Sight::Lost { is_cancel_asked: true } => RunReport::Killed,
+            Sight::Lost { is_cancel_asked: true } => {
+                self.left_behind(job);
+                RunReport::Killed
+            }
             Sight::Lost { is_cancel_asked: false } => {
                 RunReport::Lost { why: NOBODY_IS_LEFT.to_owned(), raw: self.left_behind(job) }
             }
@@ -171,22 +175,27 @@ impl Inner {
 
     /// The beginning of what a lost run wrote, as far as its secrets are known without them.
     fn left_behind(&self, job: &Job) -> String {
-        let stdout = self.runs.written(&job.attempt.key, MAX_LEFT_BEHIND);
-        let mut result = CallResult { stdout, ..CallResult::not_started("") };
+        let key = &job.attempt.key;
+        let stdout = self.runs.written(key, "stdout", MAX_LEFT_BEHIND);
+        let stderr = self.runs.written(key, "stderr", MAX_OUTPUT as u64);
+        let mut result = CallResult { stdout, stderr, is_truncated: true, ..CallResult::not_started("") };
         self.secrets.read_available().redact(&mut result);
+        self.note_run(job, &result, "lost", notes::LOST);
         String::from_utf8_lossy(&result.stdout).into_owned()
     }
 
-    fn ended(&self, mut result: CallResult, stopped: Option<Stopped>) -> RunReport {
+    fn ended(&self, job: &Job, mut result: CallResult, stopped: Option<Stopped>) -> RunReport {
         self.secrets.read_available().redact(&mut result);
-        match (interpret::run_report(&self.spec, &result), stopped) {
+        let report = match (interpret::run_report(&self.spec, &result), stopped) {
             (report @ RunReport::Piece(_), _) | (report, None) => report,
             (_, Some(Stopped::Cancelled)) => RunReport::Killed,
             (_, Some(Stopped::Terminated)) => RunReport::Terminated(TERMINATED.to_owned()),
             (_, Some(Stopped::Interrupted)) => {
                 RunReport::Interrupted("the daemon stopped and ended the run, which was not detached".to_owned())
             }
-        }
+        };
+        self.note_run(job, &result, &notes::end_of(&result.end), notes::of_run(&report));
+        report
     }
 
     fn watch(&self, job: &Job, task: &TaskId) {
@@ -216,7 +225,7 @@ impl Inner {
             thread::sleep(CANCEL_LOOK);
         }
         match self.runs.look(key) {
-            Sight::Ended(result, stopped) => match self.ended(result, stopped) {
+            Sight::Ended(result, stopped) => match self.ended(job, result, stopped) {
                 RunReport::Piece(_) => CancelAnswer::Unclear("the run had left a whole piece".to_owned()),
                 _ => CancelAnswer::Ok,
             },

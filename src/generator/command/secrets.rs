@@ -109,7 +109,7 @@ impl Secrets {
         // The longest first: one secret may hold another.
         let mut values: Vec<&[u8]> = self.0.iter().map(|(_, value)| value.as_slice()).collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        for value in values {
+        for value in &values {
             if value.len() >= LONG_ENOUGH_FOR_OUTPUT {
                 replace(&mut result.stdout, value);
             }
@@ -117,6 +117,21 @@ impl Secrets {
                 replace(&mut result.stderr, value);
             }
         }
+        // After that: a whole one could end in what it begins with.
+        if result.is_truncated {
+            values.iter().for_each(|value| cut_beginning(&mut result.stderr, value));
+        }
+    }
+}
+
+/// Where the end of a text was cut off, the beginning of a secret may be left of one that stood there. That is cut too.
+fn cut_beginning(text: &mut Vec<u8>, value: &[u8]) {
+    if value.len() < LONG_ENOUGH_FOR_ERRORS {
+        return;
+    }
+    let longest = (value.len() - 1).min(text.len());
+    if let Some(length) = (1..=longest).rev().find(|length| text.ends_with(&value[..*length])) {
+        text.truncate(text.len() - length);
     }
 }
 
@@ -175,6 +190,10 @@ mod tests {
         std::fs::write(dir.path().join("short"), "none").expect("written");
         let Ok(secrets) = source(Some(dir.path()), &[("A", "long"), ("B", "short")]).read() else { panic!("not read") };
         assert_eq!(secrets.0[0].1, b"sk-12345678\n");
+        let mut cut = CallResult { is_truncated: true, ..CallResult::not_started("") };
+        cut.stderr = b"key sk-12345678\n\n and sk-1234".to_vec();
+        secrets.redact(&mut cut);
+        assert_eq!(String::from_utf8_lossy(&cut.stderr), "key [secret]\n and ", "half a secret at a cut is one");
         let text = b"none of ssk-12345678\nsk-12345678\n it".to_vec();
         let mut result =
             CallResult { end: CallEnd::Exited(0), stdout: text.clone(), stderr: text, is_truncated: false };

@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use log::Level;
 use thiserror::Error;
 
 use super::super::access::{Access, Purpose};
@@ -19,7 +20,9 @@ use super::super::call::CallResult;
 use super::super::runfile::{is_lock_free, key_as_name, lock_with_content, make_private_dir, open_own, sync_dir};
 use super::removal::remove_tree;
 use super::{Exit, ExitEnd, Request, Stopped};
+use crate::events::Kind;
 use crate::task::AttemptKey;
+use crate::tell;
 
 /// Bytes of `request.json` that are read: arguments are bounded by the system.
 const MAX_REQUEST: u64 = 4 << 20;
@@ -154,10 +157,21 @@ impl RunDirs {
         }
     }
 
-    /// The beginning of what the command wrote to standard output; nothing where that cannot be read.
-    pub fn written(&self, key: &AttemptKey, max: u64) -> Vec<u8> {
-        let read = self.path_of(key).map(|path| read_bounded(&path.join("stdout"), max));
+    /// The beginning of what the command wrote to `stdout` or `stderr`; nothing where that cannot be read.
+    pub fn written(&self, key: &AttemptKey, stream: &str, max: u64) -> Vec<u8> {
+        let read = self.path_of(key).map(|path| read_bounded(&path.join(stream), max));
         read.and_then(Result::ok).map_or_else(Vec::new, |(bytes, _)| bytes)
+    }
+
+    /// Whether the log was told what the command wrote to standard error.
+    pub fn is_told(&self, key: &AttemptKey) -> bool {
+        self.path_of(key).is_some_and(|path| path.join("told").symlink_metadata().is_ok())
+    }
+
+    /// The log was told. Where that cannot be written (a full disk), a later daemon tells it once more.
+    pub fn mark_told(&self, key: &AttemptKey) -> io::Result<()> {
+        let Some(path) = self.path_of(key).filter(|path| path.is_dir()) else { return Ok(()) };
+        open_own(&path.join("told"), OpenOptions::new().write(true).create(true).truncate(false)).map(drop)
     }
 
     /// Asks the runner to end the command. A run that was never made needs no asking.
@@ -194,7 +208,9 @@ impl RunDirs {
         if let Err(error) = remove_tree(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            log::warn!(
+            tell!(
+                Level::Warn,
+                Kind::CleanupFailed,
                 "{} could not be removed ({error}): nobody needs it any more, root can remove it",
                 path.display()
             );

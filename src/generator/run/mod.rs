@@ -16,6 +16,7 @@
 //! | `started` | runner | [`Started`]. Synced and renamed into place **before** the command starts; the runner holds a lock of its own on it as long as it lives. |
 //! | `stdout`, `stderr` | runner | The command's output, each bounded; the rest is drained and thrown away. |
 //! | `cancel` | daemon | Empty. The runner sees it within [`CANCEL_LOOK`] and ends the command's group: SIGTERM, grace, SIGKILL. |
+//! | `told` | daemon | Empty. What the command wrote to standard error was handed to the log; a later daemon need not. |
 //! | `exit.json` | runner | [`Exit`]. Synced and renamed into place as the last thing, while the runner holds the lock. |
 //!
 //! | lock | `started` | `exit.json` | the run |

@@ -37,7 +37,7 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             for id in &ids {
                 rows.delete_task(id)?;
             }
-            Ok(Written::Cleaned { count: u32::try_from(ids.len()).unwrap_or(u32::MAX) })
+            Ok(Written::Cleaned { tasks: ids })
         }
         Write::ShiftWakeTimes { by_ms } => {
             rows.shift_wake_times(*by_ms)?;

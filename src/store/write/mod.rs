@@ -198,8 +198,8 @@ pub enum Written {
     Stored,
     /// Of `Cleanup`.
     Cleaned {
-        /// How many tasks were deleted.
-        count: u32,
+        /// The tasks that were deleted.
+        tasks: Vec<TaskId>,
     },
 }
 

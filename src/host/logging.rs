@@ -1,0 +1,175 @@
+//! Where the log goes: natively to journald when standard error is the journal, else to standard error.
+//!
+//! `RUST_LOG` means the same in both, because both use the filter of env_logger; without it, `info` counts. In the journal a
+//! record has the fields of [`crate::events::About`]; on standard error they stand in the text already and are not repeated.
+//! A journal that cannot be reached is no reason not to start, because standard error still leads to it. The surprise: whatever
+//! `RUST_LOG` says, the library that takes HTML apart is not heard, because it logs every word of a piece.
+
+use env_filter::Filter;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use systemd_journal_logger::{JournalLog, connected_to_journal};
+
+/// The variable that says what is logged.
+const VARIABLE: &str = "RUST_LOG";
+/// What is logged where the variable says nothing.
+const DEFAULT: &str = "info";
+/// What `journalctl -t` finds, whatever the program file is called.
+const IDENTIFIER: &str = "contentd";
+
+/// Sets the log up for this process. To be called once, first of all.
+pub fn init() {
+    if connected_to_journal() {
+        match JournalLog::empty() {
+            Ok(journal) => return init_journal(journal.with_syslog_identifier(IDENTIFIER.to_owned())),
+            Err(error) => {
+                init_stderr();
+                log::warn!("the journal's socket cannot be reached ({error}): the log goes to standard error");
+                return;
+            }
+        }
+    }
+    init_stderr();
+}
+
+fn init_stderr() {
+    let env = env_logger::Env::default().filter_or(VARIABLE, DEFAULT);
+    let logger = env_logger::Builder::from_env(env).format_timestamp_millis().build();
+    let most = logger.filter();
+    install(logger, most);
+}
+
+fn init_journal(journal: JournalLog) {
+    let filter = filter_of(std::env::var(VARIABLE).ok().as_deref());
+    let most = filter.filter();
+    install(Journal { filter, journal }, most);
+}
+
+fn install(logger: impl Log + 'static, most: LevelFilter) {
+    log::set_max_level(most);
+    // Nobody else sets a logger in this process, and a second one would only lose this one's lines.
+    let _ = log::set_boxed_logger(Box::new(WithoutPieces(logger)));
+}
+
+/// Lets nothing through from those that log what they work on: that is a piece, which belongs to an account and not into a log.
+struct WithoutPieces<L>(L);
+
+/// They take the HTML of pieces apart, for ammonia.
+const TALK_OF_PIECES: [&str; 3] = ["html5ever", "markup5ever", "ammonia"];
+
+fn talks_of_pieces(target: &str) -> bool {
+    let crate_name = target.split("::").next().unwrap_or_default();
+    TALK_OF_PIECES.contains(&crate_name)
+}
+
+impl<L: Log> Log for WithoutPieces<L> {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        !talks_of_pieces(metadata.target()) && self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !talks_of_pieces(record.target()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+/// What a value of the variable lets through.
+fn filter_of(variable: Option<&str>) -> Filter {
+    env_filter::Builder::new().parse(variable.unwrap_or(DEFAULT)).build()
+}
+
+struct Journal {
+    filter: Filter,
+    journal: JournalLog,
+}
+
+impl Log for Journal {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.filter.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.filter.matches(record) {
+            // There is nowhere to say that the journal took nothing.
+            let _ = self.journal.journal_send(&record.to_builder().level(shifted(record.level())).build());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The level that the crate must be given so that the journal gets the right priority. It takes info for 5 (notice) and
+/// debug for 6 (info); a life that goes its way is information and nothing to take notice of, and `journalctl -p info`
+/// would show what is meant for debugging.
+fn shifted(level: Level) -> Level {
+    match level {
+        Level::Error => Level::Error,
+        Level::Warn => Level::Warn,
+        Level::Info => Level::Debug,
+        Level::Debug | Level::Trace => Level::Trace,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_logged(filter: &Filter, level: Level, target: &str) -> bool {
+        filter.enabled(&Metadata::builder().level(level).target(target).build())
+    }
+
+    #[test]
+    fn levels_come_out_as_the_priorities_that_are_meant() {
+        // What the crate makes of a level, as its documentation says.
+        let priority = |level| match level {
+            Level::Error => 3,
+            Level::Warn => 4,
+            Level::Info => 5,
+            Level::Debug => 6,
+            Level::Trace => 7,
+        };
+        let of = |level| priority(shifted(level));
+        let all = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+        assert_eq!(all.map(of), [3, 4, 6, 7, 7]);
+    }
+
+    #[test]
+    fn who_takes_pieces_apart_is_not_heard() {
+        assert!(talks_of_pieces("html5ever::tree_builder") && talks_of_pieces("html5ever"));
+        assert!(!talks_of_pieces("contentd::render") && !talks_of_pieces("html5everything"));
+    }
+
+    #[test]
+    fn the_variable_means_what_it_means_to_env_logger() {
+        let variables = [
+            None,
+            Some("warn"),
+            Some("contentd::actors=debug,warn"),
+            Some("off"),
+            Some(""),
+            Some("contentd"),
+            Some("info,contentd::generator=off"),
+        ];
+        let targets = ["contentd::actors::queue", "contentd::generator", "other"];
+        for variable in variables {
+            let mut builder = env_logger::Builder::new();
+            builder.parse_filters(variable.unwrap_or(DEFAULT));
+            let theirs = builder.build();
+            let ours = filter_of(variable);
+            assert_eq!(ours.filter(), theirs.filter(), "{variable:?}");
+            for target in targets {
+                for level in [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace] {
+                    let metadata = Metadata::builder().level(level).target(target).build();
+                    assert_eq!(ours.enabled(&metadata), theirs.enabled(&metadata), "{variable:?} {target} {level}");
+                }
+            }
+        }
+        let silent = filter_of(Some("warn"));
+        assert!(is_logged(&silent, Level::Warn, "contentd") && !is_logged(&silent, Level::Info, "contentd"));
+        assert!(is_logged(&filter_of(None), Level::Info, "contentd"));
+    }
+}
