@@ -4,6 +4,7 @@
 //! before the recovery is done. Stop: no new calls → no new polls and submits, calls in hand end → server → commits →
 //! the socket's file. A death at any point of either is an ordinary crash, which the next start recovers from.
 
+pub mod arguments;
 mod effective;
 mod generators;
 mod leftovers;
