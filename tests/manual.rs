@@ -113,7 +113,8 @@ fn every_verb_and_option_is_in_its_page() {
             let part = match full.strip_prefix("contentctl ") {
                 Some(_) if verb.has_subcommands() => return,
                 Some(words) => {
-                    let (_, rest) = text.split_once(&format!("\n.SS {words}\n")).unwrap_or_else(|| panic!("no {words}"));
+                    let (_, rest) =
+                        text.split_once(&format!("\n.SS {words}\n")).unwrap_or_else(|| panic!("no {words}"));
                     assert!(rest.contains(&about), "{name} does not say what {words} does");
                     rest.split("\n.S").next().unwrap_or_default()
                 }
@@ -237,7 +238,11 @@ fn no_key_of_the_reader_is_out_of_the_probes_reach() {
     for file in ["mod.rs", "generators.rs", "verbs.rs", "rules.rs"] {
         for found in asks.captures_iter(&read(&format!("src/config/{file}"))) {
             count += 1;
-            assert!(known.contains(&found[1]), "src/config/{file} reads {}, and REST above does not reach it", &found[1]);
+            assert!(
+                known.contains(&found[1]),
+                "src/config/{file} reads {}, and REST above does not reach it",
+                &found[1]
+            );
         }
     }
     assert!(count > 50, "only {count} keys were found in the source");
@@ -272,10 +277,18 @@ fn the_defaults_in_the_page_are_the_readers() {
             let rest = if ["detached"].contains(&entry.key.as_str()) { BLOCKING } else { GENERATOR };
             let source = match section.as_str() {
                 "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "tasks.retry" => {
-                    format!("[{}]\n{} = {}\n{rest}", section.replace("NAME", "g"), entry.key, entry.default.as_ref().unwrap())
+                    format!(
+                        "[{}]\n{} = {}\n{rest}",
+                        section.replace("NAME", "g"),
+                        entry.key,
+                        entry.default.as_ref().unwrap()
+                    )
                 }
                 // The generator's back-off comes from [tasks.retry]; pages are for lists, which the example has.
-                "generators.NAME.retry" | "generators.NAME.poll" | "generators.NAME.find" | "generators.NAME.poll_one" => continue,
+                "generators.NAME.retry"
+                | "generators.NAME.poll"
+                | "generators.NAME.find"
+                | "generators.NAME.poll_one" => continue,
                 "generators.NAME.VERB.rules" => continue,
                 _ => panic!("[{section}] {} has a default that is not tested", entry.key),
             };
@@ -300,7 +313,8 @@ fn whole_examples_of_the_page_are_accepted() {
 #[test]
 fn the_packages_configuration_is_the_defaults() {
     let source = read("packaging/contentd.toml");
-    let config = |source: &str| Config::parse(None, source, &home).unwrap_or_else(|errors| panic!("{source}\n{errors}"));
+    let config =
+        |source: &str| Config::parse(None, source, &home).unwrap_or_else(|errors| panic!("{source}\n{errors}"));
     let installed = config(&source);
     assert!(installed.generators.is_empty());
     let commented = regex::Regex::new("(?m)^#([a-z_]+ = )").expect("a pattern");

@@ -31,10 +31,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
 }
 
 fn page(source: &str, options: &str, verbs: &str) -> String {
-    source
-        .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
-        .replace("@OPTIONS@\n", options)
-        .replace("@VERBS@\n", verbs)
+    source.replace("@VERSION@", env!("CARGO_PKG_VERSION")).replace("@OPTIONS@\n", options).replace("@VERBS@\n", verbs)
 }
 
 /// Names are given to the verbs of verbs; `--help` of each is said once by the page.
@@ -85,8 +82,7 @@ fn options(command: &Command) -> String {
     let mut text = Vec::new();
     Man::new(command.clone()).render_options_section(&mut text).expect("a vector takes everything");
     let text = String::from_utf8(text).expect("clap_mangen writes UTF-8");
-    let is_said_elsewhere = |line: &&str| {
-        [".SH ", ".ie ", ".el ", ".TH "].iter().any(|request| line.starts_with(request))
-    };
+    let is_said_elsewhere =
+        |line: &&str| [".SH ", ".ie ", ".el ", ".TH "].iter().any(|request| line.starts_with(request));
     text.lines().filter(|line| !is_said_elsewhere(line)).map(|line| format!("{line}\n")).collect()
 }
