@@ -231,8 +231,10 @@ fn the_page_of_the_configuration_has_every_key_and_no_other() {
 /// The probe above must reach every key: each name that the reader's source asks for must have been met.
 #[test]
 fn no_key_of_the_reader_is_out_of_the_probes_reach() {
-    let asks = r#"\b(?:node|section|text|truth|number|decimal|span_of_time|span|kept|extractor|integers|is_said|regex)\(\s*(?:&mut )?(?:section, )?"([a-z_]+)""#;
-    let asks = regex::Regex::new(asks).expect("a pattern");
+    let of_section = r"node|section|text|truth|number|decimal|span_of_time|span|kept";
+    let helpers = r"extractor|integers|is_said|regex";
+    let asks = format!(r#"\b(?:{of_section}|{helpers})\(\s*(?:&mut )?(?:section, )?"([a-z_]+)""#);
+    let asks = regex::Regex::new(&asks).expect("a pattern");
     let known: BTreeSet<String> = known().into_iter().map(|(_, key)| key).collect();
     let mut count = 0;
     for file in ["mod.rs", "generators.rs", "verbs.rs", "rules.rs"] {

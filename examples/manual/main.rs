@@ -1,7 +1,8 @@
 //! Writes the manual pages and the shell completions: `cargo run --example manual -- DIRECTORY`.
 //!
-//! The directory gets `man/`, `bash/`, `zsh/` and `fish/`, with the names that a package wants. Nothing of it is kept in
-//! the repository: it is made from the declarations of the two programs and from `man/`, so it cannot be out of date.
+//! The directory gets `man/`, `bash/`, `zsh/` and `fish/`, with the names that a package wants. Nothing of it is kept
+//! in the repository: it is made from the declarations of the two programs and from `man/`, so that a change of an option
+//! is a change in one place, and no page can be out of date.
 
 use std::fs::{self, File};
 use std::io;

@@ -84,5 +84,10 @@ fn options(command: &Command) -> String {
     let text = String::from_utf8(text).expect("clap_mangen writes UTF-8");
     let is_said_elsewhere =
         |line: &&str| [".SH ", ".ie ", ".el ", ".TH "].iter().any(|request| line.starts_with(request));
-    text.lines().filter(|line| !is_said_elsewhere(line)).map(|line| format!("{line}\n")).collect()
+    // The preamble defines how this one is written; every roff knows the other.
+    text.replace("\\*(Aq", "\\(aq")
+        .lines()
+        .filter(|line| !is_said_elsewhere(line))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
