@@ -21,7 +21,7 @@ pub fn contentctl() -> Command {
 /// Every page: its file name and its text.
 pub fn pages() -> Vec<(&'static str, String)> {
     let client = built(contentctl());
-    let verbs: String = client.get_subcommands().map(|verb| described(verb)).collect();
+    let verbs: String = client.get_subcommands().map(described).collect();
     vec![
         ("contentd.8", page(include_str!("../../man/contentd.8"), &options(&built(contentd())), "")),
         ("contentctl.1", page(include_str!("../../man/contentctl.1"), &options(&client), &verbs)),
