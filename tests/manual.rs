@@ -261,7 +261,7 @@ fn the_examples_of_keys_are_toml_for_those_keys() {
     }
 }
 
-/// Each default that the page says as a value, written into a file, changes nothing; the example of the key changes it.
+/// Each default that the page says as a value, written into a file, changes nothing.
 #[test]
 fn the_defaults_in_the_page_are_the_readers() {
     const GENERATOR: &str = "[generators.g.submit]\nrun = [\"p\", \"{key}\"]\nref = \"{key}\"\n\
@@ -295,7 +295,8 @@ fn the_defaults_in_the_page_are_the_readers() {
                 _ => panic!("[{section}] {} has a default that is not tested", entry.key),
             };
             seen += 1;
-            assert_eq!(config(&source), config(rest), "[{section}] {} is not {:?}", entry.key, entry.default);
+            let is_same = config(&source) == config(rest);
+            assert!(is_same, "[{section}] the default of {} is not {:?}", entry.key, entry.default);
         }
     }
     assert!(seen > 20, "only {seen} defaults were tested");
