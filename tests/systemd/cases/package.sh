@@ -111,8 +111,8 @@ code=$?
 echo "$said"
 ok "dpkg purges it" '[ $code = 0 ] && ! version 2>/dev/null | grep -q "^[ir]"'
 ok "it tells what it deletes" 'grep -q "deleting /var/lib/contentd" <<<"$said" && grep -q "deleting /etc/contentd" <<<"$said"'
-ok "the run was ended" '! pgrep -f slow-writer'
-ok "configuration and state are gone" '! [ -e /etc/contentd ] && ! [ -e /var/lib/contentd ]'
+ok "the run was ended, and it says so" '! pgrep -f slow-writer && grep -q "ending its detached runs" <<<"$said"'
+ok "configuration and state are gone" '! [ -e /etc/contentd ] && ! [ -e /var/lib/contentd ] && [ -z "$(ls -d /run/contentd* 2>/dev/null)" ]'
 ok "no link to a unit is left" '[ -z "$(find /etc/systemd/system -name "contentd*")" ]'
 ok "the users stay" 'getent passwd contentd contentd-run >/dev/null'
 ok "no unit is left failed" '[ -z "$(systemctl --failed --plain --no-legend | grep contentd)" ]'
