@@ -49,6 +49,7 @@ impl Rig {
 
     fn places(&self) -> Places {
         Places {
+            run_socket: None,
             state_dir: self.dir.path().join("state"),
             runner: env!("CARGO_BIN_EXE_contentd-run").into(),
             credentials: Some(self.dir.path().join("credentials")),

@@ -269,7 +269,8 @@ fn a_plain_child_ends_when_the_daemon_hangs_up() {
     let (dir, lock) = rig.dirs.create(&rig.key, &rig.request("echo > up; exec sleep 600"), b"").expect("made");
     let (there, here) = std::io::pipe().expect("a pipe");
     let thread = std::thread::spawn(move || {
-        let ran = runner::run(&dir, &env(), &lock, Some(there.as_fd()), &mut |_| {});
+        let host = runner::Host { ends: Some((there.as_fd(), Stopped::Interrupted)), ..Default::default() };
+        let ran = runner::run(&dir, &env(), &lock, host, &mut |_| {});
         ran.expect("it ran");
     });
     rig.wait_for_file("up");

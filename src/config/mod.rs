@@ -59,6 +59,8 @@ pub struct DaemonConfig {
     pub database: PathBuf,
     /// Run files and run directories: `$STATE_DIRECTORY`, else beside the database, whose rows name them.
     pub state_dir: PathBuf,
+    /// Where detached runs are handed over to the service manager; none: the daemon starts their runners itself.
+    pub run_socket: Option<PathBuf>,
     /// How many short generator calls go on at once.
     pub workers: u32,
     /// The queue's backend.
@@ -210,6 +212,7 @@ fn read_daemon(section: Option<Section<'_, '_>>, env: Env<'_>, faults: &mut Faul
     let empty = DeTable::new();
     let mut section = section.unwrap_or_else(|| Section::new(&empty, "daemon", 0..0));
     let socket = section.text("socket", faults).map(|text| PathBuf::from(text.value));
+    let run_socket = read_run_socket(&mut section, env, faults);
     let configured = section.text("database_url", faults);
     let workers = section.number("workers", 1..=256, faults).unwrap_or(4);
     if let Some(queue) = section.text("queue", faults)
@@ -234,10 +237,27 @@ fn read_daemon(section: Option<Section<'_, '_>>, env: Env<'_>, faults: &mut Faul
         socket: socket_path(env, socket, rustix::process::getuid().as_raw()),
         database,
         state_dir,
+        run_socket,
         workers,
         queue: QueueBackend::Database,
         drain_timeout: drain_timeout.unwrap_or(Duration::from_secs(60)),
     })
+}
+
+fn read_run_socket(section: &mut Section<'_, '_>, env: Env<'_>, faults: &mut Faults<'_>) -> Option<PathBuf> {
+    let configured = section.text("run_socket", faults);
+    if let Some(socket) = places::variable(env, "CONTENTD_RUN_SOCKET") {
+        if !socket.starts_with('/') {
+            faults.outside(format!("CONTENTD_RUN_SOCKET is {socket:?}, and it must be an absolute path"));
+        }
+        return Some(PathBuf::from(socket));
+    }
+    let configured = configured?;
+    if !configured.value.starts_with('/') || configured.value.contains('\0') {
+        let why = format!("daemon.run_socket is {:?}, and it must be an absolute path", configured.value);
+        faults.at(&configured.span, why);
+    }
+    Some(PathBuf::from(configured.value))
 }
 
 fn default_database(env: Env<'_>, faults: &mut Faults<'_>) -> Option<PathBuf> {

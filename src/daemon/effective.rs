@@ -24,6 +24,7 @@ fn sections(config: &Config) -> Value {
     json!({
         "daemon": {
             "socket": daemon.socket, "database": daemon.database, "state_dir": daemon.state_dir,
+            "run_socket": daemon.run_socket,
             "workers": daemon.workers, "queue": "database", "drain_timeout_s": daemon.drain_timeout.as_secs(),
         },
         "tasks": {
@@ -81,7 +82,9 @@ fn sounds_secret(name: &str) -> bool {
 pub fn is_same_generator(old: &Config, new: &Config, name: &GeneratorName) -> bool {
     // The debug form names every field of the compiled section, templates and expressions included.
     let form = |config: &Config| config.generators.get(name).map(|spec| format!("{spec:?}"));
-    form(old) == form(new) && old.daemon.state_dir == new.daemon.state_dir
+    form(old) == form(new)
+        && old.daemon.state_dir == new.daemon.state_dir
+        && old.daemon.run_socket == new.daemon.run_socket
 }
 
 /// Settings that changed, and those of them that need a restart.

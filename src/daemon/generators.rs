@@ -11,7 +11,10 @@ use crate::store::Store;
 
 /// Builds every generator of the configuration. `before` is the configuration and the generators that run now.
 pub fn build(config: &Config, before: Option<(&Config, &Generators)>) -> Generators {
-    let places = Places::of_this_process(config.daemon.state_dir.clone());
+    let places = Places {
+        run_socket: config.daemon.run_socket.clone(),
+        ..Places::of_this_process(config.daemon.state_dir.clone())
+    };
     let kept = |name| {
         let (old, running) = before?;
         let is_same = super::effective::is_same_generator(old, config, name);

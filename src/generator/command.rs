@@ -17,8 +17,10 @@ use std::time::Instant;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
+use super::access::Access;
 use super::exec::{Environment, Launch, NoResult, on_thread};
 use super::run::directory::RunDirs;
+use super::run::socket;
 use super::run::watch::Watchers;
 use super::runfile::RunFiles;
 use super::spec::GeneratorSpec;
@@ -35,6 +37,8 @@ pub struct Places {
     pub state_dir: PathBuf,
     /// The program `contentd-run`.
     pub runner: PathBuf,
+    /// Where the service manager starts it instead, as another user who shares our group.
+    pub run_socket: Option<PathBuf>,
     /// Where secrets are read from.
     pub credentials: Option<PathBuf>,
     /// What every call gets; a generator's own variables and secrets are added.
@@ -42,12 +46,13 @@ pub struct Places {
 }
 
 impl Places {
-    /// As the environment of this process says; the runner lies beside the running program.
+    /// As the environment of this process says; the runner lies beside the running program, and there is no run socket.
     pub fn of_this_process(state_dir: PathBuf) -> Self {
         let program = std::env::current_exe().unwrap_or_default();
         Self {
             state_dir: std::path::absolute(&state_dir).unwrap_or(state_dir),
             runner: program.with_file_name("contentd-run"),
+            run_socket: None,
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             environment: Environment::minimal(&|name| std::env::var_os(name)),
         }
@@ -75,7 +80,7 @@ impl CommandDriver {
         let secrets = SecretSource { dir: places.credentials.clone(), names: spec.secrets.clone() };
         let inner = Inner {
             calls: RunFiles::new(&places.state_dir),
-            runs: RunDirs::new(&places.state_dir),
+            runs: RunDirs::new(&places.state_dir).with_access(run_access(&spec, &places)),
             watchers: Watchers::default(),
             plain: PlainChildren::default(),
             spec,
@@ -207,7 +212,19 @@ impl Driver for CommandDriver {
     }
 }
 
+/// Who must be let into the runs of this generator.
+fn run_access(spec: &GeneratorSpec, places: &Places) -> Access {
+    let is_handed_over = places.run_socket.is_some() && spec.is_blocking() && spec.is_detached;
+    if is_handed_over { Access::Shared } else { Access::Private }
+}
+
 impl Inner {
+    /// Where this generator's runs are handed over, if they are.
+    fn run_socket(&self) -> Option<&Path> {
+        let is_shared = run_access(&self.spec, &self.places) == Access::Shared;
+        self.places.run_socket.as_deref().filter(|_| is_shared)
+    }
+
     fn faults(&self) -> Vec<String> {
         let spec = &self.spec;
         let mut faults = Vec::new();
@@ -229,7 +246,11 @@ impl Inner {
             Err(why) => add(why),
         }
         self.secrets.faults().for_each(&mut add);
-        if spec.is_blocking() && spec.is_detached {
+        if let Some(path) = self.run_socket() {
+            if let Err(error) = socket::probe(path) {
+                add(error.to_string());
+            }
+        } else if spec.is_blocking() && spec.is_detached {
             let argv = [self.places.runner.to_string_lossy().into_owned()];
             let launch = Launch { argv: &argv, env: &self.places.environment, cwd: Path::new("/") };
             if let Err(why) = launch.resolve() {

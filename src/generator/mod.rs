@@ -4,6 +4,7 @@
 //! implement it with scripts. A driver reports what it saw and decides nothing: what an outcome means is in
 //! [`crate::task::outcome`] and [`crate::task::apply()`]. Everything a generator writes is untrusted.
 
+pub mod access;
 pub mod call;
 pub mod command;
 pub mod exec;

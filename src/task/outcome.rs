@@ -169,6 +169,8 @@ pub enum RunReport {
     Interrupted(String),
     /// It was ended because we asked.
     Killed,
+    /// It was ended in an orderly way, and not because we asked: the service manager stopped its unit.
+    Terminated(String),
 }
 
 named! {
@@ -327,6 +329,7 @@ pub const OUTCOMES: &[OutcomeRow] = outcomes! {
     Some(Verb::Run), "exit 0 with a piece", "as fetch ok", Nothing;
     Some(Verb::Run), "exit 0 without a piece", "task held, output kept", Nothing;
     Some(Verb::Run), "another exit or a signal that no rule names", "attempt ended (failed): retry or failed", Retry;
+    Some(Verb::Run), "stopped with its unit, not by us", "attempt ended (cancelled): retry with back-off, or failed", Retry;
     Some(Verb::Run), "lock free, no exit status; free to repeat", "attempt ended (lost): retry or failed", Retry;
     Some(Verb::Run), "lock free, no exit status; not free to repeat", "attempt ended (lost), task held", Nothing;
     Some(Verb::Poll), "ok, submitted or processing", "the task follows", Nothing;

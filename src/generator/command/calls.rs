@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::super::access::Purpose;
 use super::super::call::CallResult;
 use super::super::exec::{Environment, ExecSpec, MAX_OUTPUT, STOPPING, execute_blocking, supervise};
 use super::super::interpret::{self, FindSweep, PollSweep};
-use super::super::runfile::{RunFileError, key_as_name, make_private_dir};
+use super::super::runfile::{RunFileError, key_as_name};
 use super::super::spec::{CallSpec, Page};
 use super::super::template::{RenderError, Rendered};
 use super::super::{Job, Sweep};
-use super::Inner;
+use super::{Inner, run_access};
 use super::secrets::Secrets;
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, SubmitAnswer};
 use crate::task::{AttemptKey, AttemptState};
@@ -142,7 +143,7 @@ impl Inner {
     }
 
     /// Fills a call in. Nothing is written yet.
-    pub(super) fn render(&self, call: &CallSpec, job: &Job) -> Result<Rendered, String> {
+    fn render(&self, call: &CallSpec, job: &Job) -> Result<Rendered, String> {
         let dir = self.calls.private_dir(&job.attempt.key).map_err(|error| error.to_string())?;
         self.spec.render(call, job, &dir).map_err(|error: RenderError| error.to_string())
     }
@@ -194,7 +195,7 @@ impl Inner {
         })
     }
 
-    pub(super) fn write_private_files(&self, rendered: &Rendered, key: &AttemptKey) -> Result<(), String> {
+    fn write_private_files(&self, rendered: &Rendered, key: &AttemptKey) -> Result<(), String> {
         for file in &rendered.files {
             self.calls.write_private(key, &file.path, &file.contents).map_err(|error| error.to_string())?;
         }
@@ -226,7 +227,7 @@ impl Inner {
             return Err(format!("the name {name:?} cannot name a directory: set `cwd`"));
         };
         let own = self.places.state_dir.join("generators").join(name);
-        let made = make_private_dir(&own);
+        let made = run_access(&self.spec, &self.places).make_dir(&own, Purpose::Work);
         made.map_err(|error| format!("cwd {} cannot be made ({error}): set `cwd`, or make it", own.display()))?;
         Ok(own)
     }

@@ -13,7 +13,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::super::exec::{Environment, STOPPING};
-use super::super::run::runner;
+use super::super::run::Stopped;
+use super::super::run::runner::{self, Host};
 use crate::task::AttemptKey;
 
 /// How much longer than the grace the end of all children is waited for.
@@ -64,7 +65,8 @@ impl PlainChildren {
         }
         let work = move || {
             let PlainRun { key, dir, lock, env } = run;
-            let ran = runner::run(&dir, &env, &lock, Some(hang_up.as_fd()), &mut |_| drop(say.send(Ok(()))));
+            let host = Host { ends: Some((hang_up.as_fd(), Stopped::Interrupted)), ..Host::default() };
+            let ran = runner::run(&dir, &env, &lock, host, &mut |_| drop(say.send(Ok(()))));
             drop(lock);
             if let Err(error) = ran {
                 let _ = say.send(Err(error.to_string()));

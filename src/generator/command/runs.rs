@@ -4,18 +4,23 @@
 //! rest. The surprise: a whole piece beats everything. A run that was cancelled or interrupted and still left one has
 //! done what was paid for.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::Job;
 use super::super::call::{CallEnd, CallResult};
-use super::super::exec::{Launch, MAX_OUTPUT};
+use super::super::exec::{Environment, Launch, MAX_OUTPUT};
 use super::super::interpret;
 use super::super::run::directory::{RunDirError, Sight};
+use super::super::run::handover::Order;
 use super::super::run::launch::launch;
+use super::super::run::socket::{self, Answer};
 use super::super::run::{Request, Stopped};
 use super::Inner;
 use super::plain::PlainRun;
+use super::secrets::Secrets;
 use crate::task::outcome::{CancelAnswer, RunReport};
 use crate::task::{AttemptState, TaskId};
 
@@ -24,10 +29,14 @@ const CANCEL_MARGIN: Duration = Duration::from_secs(5);
 /// How old a wish to start may be when the runner is started.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 const CANCEL_LOOK: Duration = Duration::from_millis(20);
+/// How long the lock of a refused message may take to come free.
+const CLOSED_PATIENCE: Duration = Duration::from_secs(2);
 /// How much of a lost run's output is kept for the person who is asked.
 const MAX_LEFT_BEHIND: u64 = 1 << 20;
 const NOBODY_IS_LEFT: &str = "no process of the run is left, and nobody wrote how it ended (its runner was killed, or the \
                               machine went down)";
+const TERMINATED: &str = "the run was stopped from outside: somebody stopped its unit (systemctl stop contentd-run@…), or \
+                          the machine went down";
 const NOTHING_WAS_STARTED: &str = "the runner ended before it started the command; nothing was started";
 
 impl Inner {
@@ -44,13 +53,14 @@ impl Inner {
     /// Starts it, unless it was started before. Returns what the runner said; an error means that nothing runs.
     fn begin_run(&self, job: &Job, asked_at: Instant) -> Result<String, String> {
         let key = &job.attempt.key;
-        let rendered = self.render(&self.spec.submit.call, job)?;
+        let private = self.runs.private_dir(key).map_err(|error| error.to_string())?;
+        let rendered = self.spec.render(&self.spec.submit.call, job, &private);
+        let rendered = rendered.map_err(|error| error.to_string())?;
         let secrets = self.secrets.read()?;
-        let env = self.environment(&secrets);
         let cwd = self.working_directory()?;
+        let env = self.run_environment(&secrets, &cwd);
         // Looked for here too, so that a missing program costs no attempt.
         Launch { argv: &rendered.argv, env: &env, cwd: &cwd }.resolve()?;
-        self.write_private_files(&rendered, key)?;
         let grace_ms = u64::try_from(self.spec.grace.as_millis()).unwrap_or(u64::MAX);
         let request = Request { argv: rendered.argv, cwd, grace_ms, max_output: MAX_OUTPUT };
         let stdin = rendered.stdin.unwrap_or_default();
@@ -59,11 +69,17 @@ impl Inner {
             Err(RunDirError::Exists(_)) => return Ok(String::new()),
             Err(error) => return Err(error.to_string()),
         };
+        for file in &rendered.files {
+            self.runs.write_private(key, &file.path, &file.contents).map_err(|error| error.to_string())?;
+        }
         // Past this, whoever asked may have given up; the lock goes with this return, and nothing was started.
         if asked_at.elapsed() > START_PATIENCE {
             return Err("the machine was too busy to start the run in time; nothing was started".to_owned());
         }
         let task = job.task.id.clone();
+        if let Some(path) = self.run_socket() {
+            return self.hand_over(path, job, dir, &env, lock);
+        }
         if self.spec.is_detached {
             let (runner, said) = launch(&self.places.runner, &dir, &env, lock)?;
             self.watchers.arm(key, &task, &dir, Some(runner));
@@ -73,6 +89,45 @@ impl Inner {
         let run = PlainRun { key: key.clone(), dir, lock, env };
         self.plain.start(run, move || watchers.ended(&watched, task))?;
         Ok(String::new())
+    }
+
+    /// Has the service manager start it.
+    fn hand_over(
+        &self,
+        path: &Path,
+        job: &Job,
+        directory: PathBuf,
+        env: &Environment,
+        lock: File,
+    ) -> Result<String, String> {
+        let generator = self.spec.name.0.clone();
+        let order = Order { directory, task: job.task.id.0.clone(), generator };
+        match socket::hand_over(path, &order, env, lock).map_err(|error| error.to_string())? {
+            Answer::Said(said) => Ok(said),
+            Answer::Silence => Ok(String::new()),
+            Answer::Closed => {
+                // The message is thrown away with the connection, and the lock with it, but by the kernel's leave.
+                let until = Instant::now() + CLOSED_PATIENCE;
+                while !self.runs.is_quiet(&job.attempt.key) && Instant::now() < until {
+                    thread::sleep(CANCEL_LOOK);
+                }
+                Ok(format!(
+                    "the connection to the run socket {} was closed before the run started: as many runs go on as \
+                     MaxConnections= of contentd-run.socket allows, or the unit does not start; journalctl -u \
+                     contentd-run.socket -u 'contentd-run@*' says which",
+                    path.display()
+                ))
+            }
+        }
+    }
+
+    /// What the command gets. A runner of another user cannot use our home: there the working directory takes its place.
+    fn run_environment(&self, secrets: &Secrets, cwd: &Path) -> Environment {
+        let mut env = self.environment(secrets);
+        if self.run_socket().is_some() && !self.spec.env.contains_key("HOME") {
+            env.set("HOME", cwd);
+        }
+        env
     }
 
     pub(super) fn look_at_run(&self, job: &Job) -> RunReport {
@@ -127,6 +182,7 @@ impl Inner {
         match (interpret::run_report(&self.spec, &result), stopped) {
             (report @ RunReport::Piece(_), _) | (report, None) => report,
             (_, Some(Stopped::Cancelled)) => RunReport::Killed,
+            (_, Some(Stopped::Terminated)) => RunReport::Terminated(TERMINATED.to_owned()),
             (_, Some(Stopped::Interrupted)) => {
                 RunReport::Interrupted("the daemon stopped and ended the run, which was not detached".to_owned())
             }

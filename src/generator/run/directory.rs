@@ -2,20 +2,32 @@
 //!
 //! It must not start anything. The surprise: `exit.json` is read before the lock is tried and once more after it was
 //! found free, because a run can end between the two looks.
+//!
+//! Where the runner has a user of its own, that user and the generator's command can write anything into the directory at
+//! any time: links, pipes, endless files, directories without end. So nothing here waits for anything in it, follows
+//! anything out of it, or reads more of it than a bound.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::super::access::{Access, Purpose};
 use super::super::call::CallResult;
 use super::super::runfile::{is_lock_free, key_as_name, lock_with_content, make_private_dir, open_own, sync_dir};
-use super::{Exit, Request, Stopped};
+use super::removal::remove_tree;
+use super::{Exit, ExitEnd, Request, Stopped};
 use crate::task::AttemptKey;
 
-/// Bytes of `request.json` and `exit.json` that are read: arguments are bounded by the system, texts by us.
-const MAX_JSON: u64 = 4 << 20;
+/// Bytes of `request.json` that are read: arguments are bounded by the system.
+const MAX_REQUEST: u64 = 4 << 20;
+/// Bytes of `exit.json` that are read, and characters of the text in it that are believed.
+const MAX_EXIT: u64 = 64 << 10;
+const MAX_WHY: usize = 4096;
+/// The directory of private files in a run directory.
+const PRIVATE: &str = "files";
 
 /// Why a run directory could not be made.
 #[derive(Debug, Error)]
@@ -58,12 +70,20 @@ pub enum Sight {
 #[derive(Clone, Debug)]
 pub struct RunDirs {
     root: PathBuf,
+    access: Access,
 }
 
 impl RunDirs {
     /// Names the directory; nothing is created before it is needed.
     pub fn new(state_dir: &Path) -> Self {
-        Self { root: state_dir.join("runs").join("v1") }
+        Self { root: state_dir.join("runs").join("v1"), access: Access::Private }
+    }
+
+    /// The same, for runs that the runner's user is to be let into.
+    #[must_use]
+    pub fn with_access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
     }
 
     /// Where they are; it need not exist.
@@ -71,20 +91,48 @@ impl RunDirs {
         &self.root
     }
 
-    /// Makes the directory of a run and returns it with the lock, which is to be the runner's standard input.
+    /// Makes the directory of a run and returns it with the lock, which is to be the command's standard input. Nobody is
+    /// let in before it is complete.
     pub fn create(&self, key: &AttemptKey, request: &Request, stdin: &[u8]) -> Result<(PathBuf, File), RunDirError> {
         let path = self.path_of(key).ok_or_else(|| RunDirError::BadKey(key.0.clone()))?;
         let failed = |source| RunDirError::Io { path: path.clone(), source };
-        make_private_dir(&self.root).map_err(failed)?;
+        self.access.make_dir(&self.root, Purpose::Passage).map_err(failed)?;
+        if let Some(runs) = self.root.parent() {
+            self.access.open_dir(runs, Purpose::Passage).map_err(failed)?;
+        }
         if path.symlink_metadata().is_ok() {
             return Err(RunDirError::Exists(key.clone()));
         }
         make_private_dir(&path).map_err(failed)?;
         let lock = lock_with_content(&path.join("lock"), stdin).map_err(failed)?;
         let lock = lock.ok_or_else(|| RunDirError::Exists(key.clone()))?;
+        self.access.open_file(&lock).map_err(failed)?;
         let text = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
-        write_durably(&path, "request.json", &text).map_err(failed)?;
+        write_durably(&path, "request.json", &text, self.access).map_err(failed)?;
+        self.access.open_dir(&path, Purpose::Run).map_err(failed)?;
         Ok((path, lock))
+    }
+
+    /// The directory of the private files of a run; it need not exist.
+    pub fn private_dir(&self, key: &AttemptKey) -> Result<PathBuf, RunDirError> {
+        let path = self.path_of(key).ok_or_else(|| RunDirError::BadKey(key.0.clone()))?;
+        Ok(path.join(PRIVATE))
+    }
+
+    /// Writes a private file of a run that was made: the daemon writes it, the runner's user may read it.
+    pub fn write_private(&self, key: &AttemptKey, path: &Path, contents: &str) -> Result<(), RunDirError> {
+        let dir = self.private_dir(key)?;
+        let failed = |source| RunDirError::Io { path: path.to_owned(), source };
+        if path.parent() != Some(&dir) {
+            return Err(failed(io::Error::other("lies outside the run's own directory")));
+        }
+        make_private_dir(&dir).map_err(failed)?;
+        let file = open_own(path, OpenOptions::new().write(true).create(true).truncate(true));
+        let written = file.and_then(|mut file| {
+            file.write_all(contents.as_bytes())?;
+            self.access.open_file(&file)
+        });
+        written.and_then(|()| self.access.open_dir(&dir, Purpose::Reading)).map_err(failed)
     }
 
     /// Looks at a run.
@@ -118,6 +166,11 @@ impl RunDirs {
     /// Asks the runner to end the command. A run that was never made needs no asking.
     pub fn ask_cancel(&self, key: &AttemptKey) -> io::Result<()> {
         let Some(path) = self.path_of(key).filter(|path| path.is_dir()) else { return Ok(()) };
+        // Whoever made it: it asks for the same. The system may refuse to open one of the runner's user in a shared
+        // directory (fs.protected_regular).
+        if is_cancel_asked(&path) {
+            return Ok(());
+        }
         open_own(&path.join("cancel"), OpenOptions::new().write(true).create(true).truncate(false)).map(drop)
     }
 
@@ -141,10 +194,13 @@ impl RunDirs {
     /// Removes the directory. What is not there is fine; what cannot go is only litter.
     pub fn forget(&self, key: &AttemptKey) {
         let Some(path) = self.path_of(key) else { return };
-        if let Err(error) = fs::remove_dir_all(&path)
+        if let Err(error) = remove_tree(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            log::warn!("{} could not be removed: {error}", path.display());
+            log::warn!(
+                "{} could not be removed ({error}): nobody needs it any more, root can remove it",
+                path.display()
+            );
         }
     }
 
@@ -160,14 +216,15 @@ pub(super) fn is_cancel_asked(path: &Path) -> bool {
 }
 
 /// Writes a file so that it is there whole or not at all, even after a loss of power.
-pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    write_draft(dir, name, bytes)?;
+pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8], access: Access) -> io::Result<()> {
+    write_draft(dir, name, bytes, access)?;
     publish(dir, name)
 }
 
 /// The first half: the file is written and synced, under a name that nobody looks for.
-pub(super) fn write_draft(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<File> {
+pub(super) fn write_draft(dir: &Path, name: &str, bytes: &[u8], access: Access) -> io::Result<File> {
     let mut file = open_own(&draft_of(dir, name), OpenOptions::new().write(true).create(true).truncate(true))?;
+    access.open_file(&file)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     Ok(file)
@@ -186,6 +243,10 @@ fn draft_of(dir: &Path, name: &str) -> PathBuf {
 /// Reads a file up to a bound; `true` if there was more.
 pub(super) fn read_bounded(path: &Path, max: u64) -> io::Result<(Vec<u8>, bool)> {
     let file = open_own(path, OpenOptions::new().read(true))?;
+    if file.metadata()?.nlink() > 1 {
+        // By a second name a file of somebody else's could be shown to us as the run's.
+        return Err(io::Error::other("has a second name"));
+    }
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes)?;
     let limit = usize::try_from(max).unwrap_or(usize::MAX);
@@ -196,14 +257,19 @@ pub(super) fn read_bounded(path: &Path, max: u64) -> io::Result<(Vec<u8>, bool)>
 
 /// Reads what the daemon asked the runner to do.
 pub(super) fn read_request(dir: &Path) -> io::Result<Request> {
-    let (bytes, _) = read_bounded(&dir.join("request.json"), MAX_JSON)?;
+    let (bytes, _) = read_bounded(&dir.join("request.json"), MAX_REQUEST)?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 
 /// One that cannot be read is none: the run is then lost, which is the careful answer.
 fn read_exit(dir: &Path) -> Option<Exit> {
-    let (bytes, _) = read_bounded(&dir.join("exit.json"), MAX_JSON).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    let (bytes, _) = read_bounded(&dir.join("exit.json"), MAX_EXIT).ok()?;
+    let mut exit: Exit = serde_json::from_slice(&bytes).ok()?;
+    if let ExitEnd::NotStarted(why) = &mut exit.end {
+        // It becomes the reason of a task.
+        why.truncate(why.floor_char_boundary(MAX_WHY));
+    }
+    Some(exit)
 }
 
 fn ended(dir: &Path, exit: Exit) -> Sight {

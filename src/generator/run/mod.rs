@@ -36,8 +36,11 @@
 //! that it was interrupted follows from the same files.
 
 pub mod directory;
+pub mod handover;
 pub mod launch;
+mod removal;
 pub mod runner;
+pub mod socket;
 pub mod watch;
 
 use std::path::PathBuf;
@@ -107,6 +110,8 @@ pub enum Stopped {
     Cancelled,
     /// The daemon stopped, and the run was not a detached one.
     Interrupted,
+    /// The service manager stopped the runner's unit: a person said so, or the machine went down.
+    Terminated,
 }
 
 impl ExitEnd {

@@ -1,10 +1,10 @@
 //! The runner: starts the command of a run directory, keeps its output, ends it on request, writes how it ended.
 //!
-//! It is the whole of the program `contentd-run`, and a thread of the daemon for plain children. It must not know
+//! It is the heart of the program `contentd-run`, and a thread of the daemon for plain children. It must not know
 //! generators, and time limits are the daemon's business. The surprise: at the end it does not give up when the disk
 //! is full; it holds the lock and tries again, because a lost ending of a paid run costs more than a waiting process.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -12,8 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use thiserror::Error;
 
+use super::super::access::Access;
 use super::super::exec::supervise::{self, Sink, StopCause, Stops, Watched};
 use super::super::exec::{Environment, Launch};
 use super::super::runfile::open_own;
@@ -23,6 +25,8 @@ use super::{CANCEL_LOOK, Exit, ExitEnd, Request, Started, Stopped};
 /// How long the ending is tried to be written, and how often.
 const WRITE_PATIENCE: Duration = Duration::from_secs(3600);
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
+/// How much longer than its grace the end of a command may take.
+const END_MARGIN: Duration = Duration::from_secs(15);
 
 /// Why nothing was started. The lock is free after it, and there is no `started`.
 #[derive(Debug, Error)]
@@ -30,6 +34,9 @@ pub enum RunnerError {
     /// The end was asked for before the beginning.
     #[error("the run was cancelled before it started")]
     Cancelled,
+    /// The runner was told to end before the beginning.
+    #[error("the run was stopped before it started")]
+    Stopped,
     /// The run directory does not work.
     #[error("run directory {path}: {step}: {source}")]
     Io {
@@ -42,54 +49,97 @@ pub enum RunnerError {
     },
 }
 
+/// The process that a run is run in.
+#[derive(Clone, Copy, Default)]
+pub struct Host<'a> {
+    /// Readable or hung up as soon as the run is to end, and what that end is called.
+    pub ends: Option<(BorrowedFd<'a>, Stopped)>,
+    /// For whom the files are.
+    pub access: Access,
+    /// It is the first process of its namespace: what loses its parent becomes its child and must be reaped.
+    pub is_init: bool,
+}
+
 /// Runs the command of `dir` to its end. `lock` becomes the command's standard input and is held until the ending is
-/// written. `hang_up` ends the run when the daemon goes, for plain children. `announce` is called once the command
-/// runs, or with the reason why it does not; only then is the rest of the wait.
+/// written. `announce` is called once the command runs, or with the reason why it does not; only then is the rest of
+/// the wait.
 pub fn run(
     dir: &Path,
     env: &Environment,
     lock: &File,
-    hang_up: Option<BorrowedFd<'_>>,
+    host: Host<'_>,
     announce: &mut dyn FnMut(Result<(), &str>),
 ) -> Result<(), RunnerError> {
     let failed = |step| move |source| RunnerError::Io { path: dir.display().to_string(), step, source };
     let request = read_request(dir).map_err(failed("request.json cannot be read"))?;
     let stdin = lock.try_clone().map_err(failed("the lock cannot be shared"))?;
-    let mut out = Stored::create(&dir.join("stdout"), request.max_output).map_err(failed("stdout cannot be made"))?;
-    let mut err = Stored::create(&dir.join("stderr"), request.max_output).map_err(failed("stderr cannot be made"))?;
+    let store = |name: &str| Stored::create(&dir.join(name), request.max_output, host.access);
+    let mut out = store("stdout").map_err(failed("stdout cannot be made"))?;
+    let mut err = store("stderr").map_err(failed("stderr cannot be made"))?;
     if is_cancel_asked(dir) {
         return Err(RunnerError::Cancelled);
     }
-    let _alive = write_started(dir).map_err(failed("started cannot be written"))?;
+    if host.ends.is_some_and(|(fd, _)| supervise::has_hung_up(fd)) {
+        return Err(RunnerError::Stopped);
+    }
+    let _alive = write_started(dir, host.access).map_err(failed("started cannot be written"))?;
     let launch = Launch { argv: &request.argv, env, cwd: &request.cwd };
     let exit = match launch.spawn(Some(stdin)) {
         Ok(child) => {
             announce(Ok(()));
-            let watched = supervise::watch(child, &mut out, &mut err, stops(dir, &request, hang_up));
-            exit_of(&watched, out.finish() | err.finish())
+            let stops = stops(dir, &request, host, Pid::from_child(&child));
+            let watched = supervise::watch(child, &mut out, &mut err, stops);
+            exit_of(&watched, host, out.finish() | err.finish())
         }
         Err(why) => {
             announce(Err(&why));
             Exit { end: ExitEnd::NotStarted(why), is_truncated: false, stopped: None, ended_at_ms: now_ms() }
         }
     };
-    write_exit(dir, &exit);
+    write_exit(dir, &exit, host.access);
     Ok(())
 }
 
-fn stops<'a>(dir: &'a Path, request: &Request, hang_up: Option<BorrowedFd<'a>>) -> Stops<'a> {
-    let is_asked = Box::new(move || is_cancel_asked(dir));
+/// How long the end of the run in `dir` may take once it was asked for: the grace and what comes after it.
+pub fn longest_end(dir: &Path) -> Duration {
+    let grace = read_request(dir).map_or(0, |request| request.grace_ms);
+    Duration::from_millis(grace) + END_MARGIN
+}
+
+fn stops<'a>(dir: &'a Path, request: &Request, host: Host<'a>, command: Pid) -> Stops<'a> {
+    let is_asked = Box::new(move || {
+        if host.is_init {
+            reap_orphans(command);
+        }
+        is_cancel_asked(dir)
+    });
     Stops {
         deadline: None,
-        hang_up,
+        hang_up: host.ends.map(|(fd, _)| fd),
         asked: Some((CANCEL_LOOK, is_asked)),
         grace: Duration::from_millis(request.grace_ms),
     }
 }
 
-fn exit_of(watched: &Watched, is_cut: bool) -> Exit {
+/// Takes in what the command's processes left behind. The command itself is reaped by whoever watches it, and last.
+fn reap_orphans(command: Pid) {
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    // Any child but the command cannot be waited for, so each is named; but only when there is something to reap.
+    if !matches!(waitid(WaitId::All, ended | WaitIdOptions::NOWAIT), Ok(Some(_))) {
+        return;
+    }
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        // Of what is no child of ours, or has not ended, nothing is taken.
+        if let Some(pid) = pid.filter(|pid| *pid != command) {
+            let _ = waitid(WaitId::Pid(pid), ended);
+        }
+    }
+}
+
+fn exit_of(watched: &Watched, host: Host<'_>, is_cut: bool) -> Exit {
     let stopped = watched.stopped.map(|cause| match cause {
-        StopCause::HangUp => Stopped::Interrupted,
+        StopCause::HangUp => host.ends.map_or(Stopped::Interrupted, |(_, stopped)| stopped),
         StopCause::Asked | StopCause::Deadline => Stopped::Cancelled,
     });
     // A stopped command that still exits 0 may have left a whole piece: its own status is what counts here.
@@ -98,19 +148,19 @@ fn exit_of(watched: &Watched, is_cut: bool) -> Exit {
 }
 
 /// The lock on the returned file says that the runner lives. It is not inherited by the command.
-fn write_started(dir: &Path) -> io::Result<File> {
+fn write_started(dir: &Path, access: Access) -> io::Result<File> {
     let started = Started { pid: std::process::id(), started_at_ms: now_ms() };
-    let file = write_draft(dir, "started", &serde_json::to_vec(&started)?)?;
+    let file = write_draft(dir, "started", &serde_json::to_vec(&started)?, access)?;
     // Before anybody can find it: a waiter's lock must not come first.
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     publish(dir, "started")?;
     Ok(file)
 }
 
-fn write_exit(dir: &Path, exit: &Exit) {
+fn write_exit(dir: &Path, exit: &Exit, access: Access) {
     let Ok(text) = serde_json::to_vec(exit) else { return };
     let give_up = Instant::now() + WRITE_PATIENCE;
-    while let Err(error) = write_durably(dir, "exit.json", &text) {
+    while let Err(error) = write_durably(dir, "exit.json", &text, access) {
         // Without the directory nobody waits for the ending.
         if error.kind() == io::ErrorKind::NotFound || Instant::now() >= give_up {
             return;
@@ -132,8 +182,9 @@ struct Stored {
 }
 
 impl Stored {
-    fn create(path: &Path, max: usize) -> io::Result<Self> {
+    fn create(path: &Path, max: usize, access: Access) -> io::Result<Self> {
         let file = open_own(path, OpenOptions::new().write(true).create_new(true))?;
+        access.open_file(&file)?;
         Ok(Self { file, room: max, is_cut: false })
     }
 

@@ -1,15 +1,17 @@
 //! Tells at once that a run has ended, whoever started it: one waiting thread a run.
 //!
 //! It must not decide what an ending means, and a notice that is lost must do no harm: the next look repairs it. The
-//! surprise: a run found again after a restart is waited for by asking for its lock. The kernel wakes the waiter when
-//! the last holder is gone, so no process id is needed.
+//! surprise: a run that is not our child (found again after a restart, or started by the service manager) is waited for by
+//! trying its lock again and again. Asking the kernel to wake us would be a lock that somebody in a shared directory could
+//! keep from us for ever, long after the run's end.
 
 use std::collections::HashSet;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::process::Child;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -20,6 +22,8 @@ use crate::task::{AttemptKey, TaskId};
 
 /// How many runs are waited for at once. The others are found by the regular looks.
 const MAX_WATCHERS: usize = 256;
+/// How often a run's files are looked at.
+const LOOK: Duration = Duration::from_millis(100);
 const STACK_BYTES: usize = 128 * 1024;
 
 /// The waiting threads of one generator.
@@ -82,15 +86,18 @@ fn wait_for_end(dir: &Path, runner: Option<Child>) {
                 log::warn!("the runner of {} could not be waited for: {error}", dir.display());
             }
         }
-        None => wait_for_lock(&dir.join("started")),
+        None => {}
     }
     // A runner that was killed wrote no ending, and its command may go on.
-    if dir.join("exit.json").symlink_metadata().is_err() {
-        wait_for_lock(&dir.join("lock"));
+    let Ok(lock) = open_own(&dir.join("lock"), OpenOptions::new().read(true)) else { return };
+    while dir.join("exit.json").symlink_metadata().is_err() && is_held(&lock) && dir.is_dir() {
+        thread::sleep(LOOK);
     }
 }
 
-fn wait_for_lock(path: &Path) {
-    let Ok(file) = open_own(path, OpenOptions::new().read(true)) else { return };
-    while flock(&file, FlockOperation::LockShared) == Err(Errno::INTR) {}
+fn is_held(lock: &File) -> bool {
+    match flock(lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => false,
+        Err(error) => matches!(error, Errno::WOULDBLOCK | Errno::INTR),
+    }
 }

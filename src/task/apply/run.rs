@@ -63,7 +63,8 @@ impl Draft<'_> {
             | RunReport::Unavailable(_)
             | RunReport::Ambiguous { .. }
             | RunReport::Lost { .. }
-            | RunReport::Killed => {
+            | RunReport::Killed
+            | RunReport::Terminated(_) => {
                 let attempt = self.attempt_mut("run_reported")?;
                 let reference = attempt.external_ref.clone().unwrap_or_else(|| attempt.key.0.clone());
                 let mut change = self.run_started(reference)?;
@@ -127,6 +128,10 @@ impl Draft<'_> {
                 self.run_lost(why)
             }
             RunReport::NeverStarted(why) => self.run_lost(why),
+            // As a job that was cancelled at its generator, not by us: what it did is paid, and no piece came of it.
+            RunReport::Terminated(why) => {
+                self.job_ended(AttemptState::EndedCancelled, why, |draft, why| draft.retry_or(TaskMove::Failed, why))
+            }
             RunReport::Killed => {
                 let why = "the run was ended on request";
                 self.job_ended(AttemptState::EndedCancelled, why.into(), |draft, why| {

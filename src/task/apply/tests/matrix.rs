@@ -68,6 +68,7 @@ pub(in super::super) fn every_event() -> Vec<Event> {
         RunReport::Lost { why: text(), raw: text() },
         RunReport::Interrupted(text()),
         RunReport::Killed,
+        RunReport::Terminated(text()),
     ];
     events.extend(reports.map(Event::RunReported));
     events.extend(JobState::ALL.iter().map(|state| Event::PollAnswered(poll_state(*state))));

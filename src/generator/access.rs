@@ -1,0 +1,103 @@
+//! For whom the files of a run are made: for the daemon's user alone, or for the runner's user too, who shares a group
+//! with it.
+//!
+//! It must not decide which of the two it is: the run socket does. The surprise: modes are set after the making and
+//! never by it, because the daemon's umask (0077 under systemd) takes the group's bits away. There is no setgid bit:
+//! both users have the group as their first one, and `RestrictSUIDSGID=yes` would refuse it.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::runfile::make_private_dir;
+
+/// Who may use what is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Access {
+    /// Our own user.
+    #[default]
+    Private,
+    /// Our own user and the group.
+    Shared,
+}
+
+/// What a directory is there for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// Others go through it to a name that they know; they cannot list it.
+    Passage,
+    /// A run directory. Sticky: each removes and renames only what is its own, so that a command cannot take the lock or
+    /// the request of its run away.
+    Run,
+    /// Others read in it.
+    Reading,
+    /// Others do in it as they please.
+    Work,
+}
+
+impl Purpose {
+    const fn shared_mode(self) -> u32 {
+        match self {
+            Self::Passage => 0o710,
+            Self::Run => 0o1770,
+            Self::Reading => 0o750,
+            Self::Work => 0o770,
+        }
+    }
+}
+
+impl Access {
+    /// Makes a directory and those above it, or checks that it is ours.
+    pub(crate) fn make_dir(self, path: &Path, purpose: Purpose) -> io::Result<()> {
+        if self == Self::Shared
+            && let Some(parent) = path.parent().filter(|parent| !parent.exists())
+        {
+            self.make_dir(parent, Purpose::Passage)?;
+        }
+        make_private_dir(path)?;
+        self.open_dir(path, purpose)
+    }
+
+    /// Lets the group into a directory of ours.
+    pub(crate) fn open_dir(self, path: &Path, purpose: Purpose) -> io::Result<()> {
+        let mode = purpose.shared_mode();
+        if self == Self::Private || fs::symlink_metadata(path)?.permissions().mode() & 0o7777 == mode {
+            return Ok(());
+        }
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    }
+
+    /// Lets the group read a file of ours.
+    pub(crate) fn open_file(self, file: &File) -> io::Result<()> {
+        if self == Self::Private {
+            return Ok(());
+        }
+        file.set_permissions(Permissions::from_mode(0o640))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("there").permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn shared_directories_are_opened_and_private_ones_are_left_alone() {
+        let state = tempfile::tempdir().expect("a temporary directory");
+        let of = |name: &str| state.path().join(name);
+        Access::Shared.make_dir(&of("generators/slow"), Purpose::Work).expect("made");
+        Access::Private.make_dir(&of("generators/polled"), Purpose::Work).expect("made");
+        Access::Private.make_dir(&of("calls/deep"), Purpose::Run).expect("made");
+        Access::Shared.make_dir(&of("runs/v1"), Purpose::Passage).expect("made");
+        let modes = ["generators", "generators/slow", "generators/polled", "calls", "calls/deep", "runs", "runs/v1"]
+            .map(|name| mode(&of(name)));
+        assert_eq!(modes, [0o710, 0o770, 0o700, 0o700, 0o700, 0o710, 0o710]);
+        // One that a daemon without the socket made before is opened, too.
+        Access::Shared.make_dir(&of("calls/deep"), Purpose::Run).expect("opened");
+        assert_eq!((mode(&of("calls/deep")), mode(&of("calls"))), (0o1770, 0o700));
+    }
+}
