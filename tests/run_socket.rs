@@ -160,7 +160,8 @@ fn a_run_is_handed_over_and_found_by_the_next_daemon_wherever_this_one_dies() {
     daemon.until_state(&id, "processing");
     eventually("it is paid", || (home.paid_for("Goes on") == 1).then_some(()));
     let dir = run_directory(&home);
-    let modes = ["", "lock", "request.json", "started", "stdout", "stderr", "..", "../.."].map(|name| mode(&dir.join(name)));
+    let modes =
+        ["", "lock", "request.json", "started", "stdout", "stderr", "..", "../.."].map(|name| mode(&dir.join(name)));
     assert_eq!(modes.map(|mode| format!("{mode:o}")), ["1770", "640", "640", "640", "640", "640", "710", "710"]);
     daemon.kill();
     let daemon = start(&home);
@@ -254,7 +255,7 @@ fn is_held(lock: &Path) -> bool {
 }
 
 #[test]
-fn a_socket_that_is_missing_refuses_or_closes_costs_nothing_and_is_tried_again() {
+fn a_socket_that_is_missing_costs_nothing_and_is_tried_again() {
     let home = home(0);
     let daemon = start(&home);
     let path = run_socket(&home);
@@ -262,11 +263,22 @@ fn a_socket_that_is_missing_refuses_or_closes_costs_nothing_and_is_tried_again()
     daemon.add_account("blog");
     let id = submit(&daemon, "Patient", "runs");
     until_pending_because(&daemon, &id, "systemctl start contentd-run.socket");
+    let _acceptor = Acceptor::of(&home);
+    daemon.until_state(&id, "completed");
+    assert_eq!((home.paid_for("Patient"), daemon.task(&id)["retry_count"].clone()), (1, json!(0)));
+}
+
+#[test]
+fn a_socket_that_refuses_or_closes_costs_nothing_and_is_tried_again() {
+    let home = home(0);
     // One that nobody listens on any more.
     drop(listener(&home));
-    until_pending_because(&daemon, &id, "Connection refused");
+    let daemon = start(&home);
+    assert!(home.log().contains("cannot be used (Connection refused"), "{}", home.log());
+    daemon.add_account("blog");
     let refuses = Arc::new(AtomicBool::new(true));
     let acceptor = Acceptor::start(listener(&home), Arc::clone(&refuses), home.path("runners.log"));
+    let id = submit(&daemon, "Patient", "runs");
     until_pending_because(&daemon, &id, "MaxConnections=");
     assert_eq!((home.paid_for("Patient"), acceptor.started()), (0, 0));
     refuses.store(false, Ordering::Relaxed);
@@ -291,20 +303,15 @@ fn a_runner_that_is_stopped_ends_its_command_and_the_task_says_so() {
 
     let id = submit(&daemon, "Cancelled", "runs");
     daemon.until_state(&id, "processing");
-    daemon.ask("io.contentd.Tasks.Cancel", json!({ "task": id }));
+    daemon.ask("io.contentd.Tasks.Cancel", json!({ "tasks": [id] }));
     daemon.until_state(&id, "cancelled");
 }
 
 #[test]
 fn a_connection_without_a_run_starts_nothing_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
-    let (here, there) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .unwrap();
+    let (here, there) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     let mut runner = Command::new(env!("CARGO_BIN_EXE_contentd-run"));
     runner.arg("--accepted").stdin(there).current_dir(&dir).stderr(Stdio::piped());
     let runner = runner.spawn().unwrap();

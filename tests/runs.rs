@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use contentd::generator::access::Access;
 use contentd::generator::call::CallEnd;
 use contentd::generator::exec::{Environment, MAX_OUTPUT};
 use contentd::generator::run::directory::{RunDirError, RunDirs, Sight};
@@ -337,4 +338,74 @@ fn runs_and_locks_outlive_the_daemon_and_signals_to_its_group() {
             rig.dirs.is_quiet(&rig.key) && RunFiles::new(rig.state.path()).is_quiet(&"call".into())
         });
     }
+}
+
+/// A run directory as the runner's user left it, that user being nobody's friend.
+#[test]
+fn whatever_lies_in_a_shared_run_directory_holds_nobody_up_and_shows_nothing_else() {
+    use std::os::unix::fs::symlink;
+    let rig = Rig::new();
+    let dirs = RunDirs::new(rig.state.path()).with_access(Access::Shared);
+    let secret = rig.file("secret");
+    let exit = r#"{"end":{"exited":0},"is_truncated":false,"stopped":null,"ended_at_ms":1}"#;
+    fs::write(&secret, exit).expect("written");
+    let fifo = |path: &Path| {
+        let mode = rustix::fs::Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).expect("made");
+    };
+    let huge = |path: &Path| fs::File::create(path).and_then(|file| file.set_len(1 << 40)).expect("made");
+    type Trap<'a> = &'a dyn Fn(&Path);
+    let traps: [(&str, Trap<'_>); 6] = [
+        ("a link", &|path| symlink(&secret, path).expect("linked")),
+        ("a second name", &|path| fs::hard_link(&secret, path).expect("linked")),
+        ("a pipe", &fifo),
+        ("a directory", &|path| fs::create_dir(path).expect("made")),
+        ("an endless file", &huge),
+        ("a socket", &|path| drop(std::os::unix::net::UnixListener::bind(path).expect("bound"))),
+    ];
+    for (number, (what, trap)) in traps.iter().enumerate() {
+        let key = AttemptKey(format!("{number:032}"));
+        let (dir, lock) = dirs.create(&key, &rig.request("true"), b"").expect("made");
+        trap(&dir.join("exit.json"));
+        assert_eq!(dirs.look(&key), Sight::Starting, "{what}");
+        trap(&dir.join("started"));
+        assert_eq!(dirs.look(&key), Sight::Running, "{what}");
+        drop(lock);
+        assert_eq!(dirs.look(&key), Sight::Lost { is_cancel_asked: false }, "{what}");
+        trap(&dir.join("cancel"));
+        dirs.ask_cancel(&key).expect("whatever is there asks for the end");
+        assert_eq!(dirs.look(&key), Sight::Lost { is_cancel_asked: true }, "{what}");
+        // The honest ending, and dishonest output.
+        remove(&dir.join("exit.json"));
+        fs::write(dir.join("exit.json"), exit).expect("written");
+        trap(&dir.join("stdout"));
+        let Sight::Ended(result, None) = dirs.look(&key) else { panic!("{what}: not ended") };
+        assert!(result.is_truncated && result.stdout.len() <= MAX_OUTPUT, "{what}");
+        assert!(result.stdout.iter().all(|byte| *byte == 0), "{what}: nothing of elsewhere is shown");
+        assert!(dirs.written(&key, 100).iter().all(|byte| *byte == 0), "{what}");
+        dirs.forget(&key);
+        assert!(!dir.exists(), "{what}");
+    }
+    assert_eq!(fs::read_to_string(&secret).expect("there"), exit, "and it is not harmed");
+}
+
+fn remove(path: &Path) {
+    if path.symlink_metadata().expect("there").is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }
+        .expect("removed");
+}
+
+#[test]
+fn a_watcher_is_not_kept_by_a_lock_that_outlives_the_run() {
+    let rig = Rig::new();
+    let (dir, lock) = rig.dirs.create(&rig.key, &rig.request("true"), b"").expect("made");
+    let started = fs::File::create(dir.join("started")).expect("made");
+    rustix::fs::flock(&started, rustix::fs::FlockOperation::LockExclusive).expect("locked by somebody for ever");
+    let (told, ends) = mpsc::channel();
+    let watchers = Watchers::default();
+    watchers.on_run_ended(Arc::new(move |task| drop(told.send(task))));
+    watchers.arm(&rig.key, &"task-a".into(), &dir, None);
+    assert!(ends.recv_timeout(Duration::from_millis(300)).is_err(), "it runs");
+    drop(lock);
+    ends.recv_timeout(LONG).expect("told");
+    drop(started);
 }

@@ -293,3 +293,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_run_socket_is_an_absolute_path_and_the_environment_is_stronger() {
+    const FILE: &str = "[daemon]\nrun_socket = \"/run/file.sock\"\n";
+    assert_eq!(good("").daemon.run_socket, None);
+    assert_eq!(good(FILE).daemon.run_socket, Some(PathBuf::from("/run/file.sock")));
+    let with = |value: &'static str| {
+        move |name: &str| if name == "CONTENTD_RUN_SOCKET" { Some(value.to_owned()) } else { home(name) }
+    };
+    let parse_with = |value: &'static str| Config::parse(None, FILE, &with(value));
+    let socket = |value| parse_with(value).unwrap_or_else(|errors| panic!("{errors}")).daemon.run_socket;
+    assert_eq!(socket("/run/env.sock"), Some(PathBuf::from("/run/env.sock")));
+    assert_eq!(socket(""), Some(PathBuf::from("/run/file.sock")), "an empty one counts as unset");
+    assert!(faults("[daemon]\nrun_socket = \"run.sock\"\n")[0].contains("must be an absolute path"));
+    let relative = parse_with("run.sock").expect_err("relative").to_string();
+    assert!(relative.contains("CONTENTD_RUN_SOCKET is \"run.sock\""), "{relative}");
+}

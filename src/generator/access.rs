@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::runfile::make_private_dir;
@@ -48,24 +48,28 @@ impl Purpose {
 }
 
 impl Access {
-    /// Makes a directory and those above it, or checks that it is ours.
+    /// Makes a directory and those above it, or checks that it is ours. The way to it leads through the directory above
+    /// it, and the state directory above that, which whoever made it opens.
     pub(crate) fn make_dir(self, path: &Path, purpose: Purpose) -> io::Result<()> {
-        if self == Self::Shared
-            && let Some(parent) = path.parent().filter(|parent| !parent.exists())
-        {
-            self.make_dir(parent, Purpose::Passage)?;
-        }
         make_private_dir(path)?;
+        if let Some(parent) = path.parent() {
+            self.open_dir(parent, Purpose::Passage)?;
+        }
         self.open_dir(path, purpose)
     }
 
-    /// Lets the group into a directory of ours.
+    /// Lets the group into a directory, if it is ours.
     pub(crate) fn open_dir(self, path: &Path, purpose: Purpose) -> io::Result<()> {
-        let mode = purpose.shared_mode();
-        if self == Self::Private || fs::symlink_metadata(path)?.permissions().mode() & 0o7777 == mode {
+        if self == Self::Private {
             return Ok(());
         }
-        fs::set_permissions(path, Permissions::from_mode(mode))
+        let meta = fs::symlink_metadata(path)?;
+        let is_ours = meta.uid() == rustix::process::geteuid().as_raw();
+        let is_open = meta.permissions().mode() & 0o7777 == purpose.shared_mode();
+        if !is_ours || is_open {
+            return Ok(());
+        }
+        fs::set_permissions(path, Permissions::from_mode(purpose.shared_mode()))
     }
 
     /// Lets the group read a file of ours.
@@ -89,15 +93,17 @@ mod tests {
     fn shared_directories_are_opened_and_private_ones_are_left_alone() {
         let state = tempfile::tempdir().expect("a temporary directory");
         let of = |name: &str| state.path().join(name);
-        Access::Shared.make_dir(&of("generators/slow"), Purpose::Work).expect("made");
+        let before = mode(state.path());
+        // As a daemon without the run socket makes them.
         Access::Private.make_dir(&of("generators/polled"), Purpose::Work).expect("made");
+        Access::Private.make_dir(&of("generators/slow"), Purpose::Work).expect("made");
+        assert_eq!((mode(&of("generators")), mode(&of("generators/slow"))), (0o700, 0o700));
+        Access::Shared.make_dir(&of("generators/slow"), Purpose::Work).expect("opened");
         Access::Private.make_dir(&of("calls/deep"), Purpose::Run).expect("made");
         Access::Shared.make_dir(&of("runs/v1"), Purpose::Passage).expect("made");
         let modes = ["generators", "generators/slow", "generators/polled", "calls", "calls/deep", "runs", "runs/v1"]
             .map(|name| mode(&of(name)));
         assert_eq!(modes, [0o710, 0o770, 0o700, 0o700, 0o700, 0o710, 0o710]);
-        // One that a daemon without the socket made before is opened, too.
-        Access::Shared.make_dir(&of("calls/deep"), Purpose::Run).expect("opened");
-        assert_eq!((mode(&of("calls/deep")), mode(&of("calls"))), (0o1770, 0o700));
+        assert_eq!(mode(state.path()), before, "whoever made the state directory decides about it");
     }
 }

@@ -19,8 +19,8 @@ use super::super::runfile::{RunFileError, key_as_name};
 use super::super::spec::{CallSpec, Page};
 use super::super::template::{RenderError, Rendered};
 use super::super::{Job, Sweep};
-use super::{Inner, run_access};
 use super::secrets::Secrets;
+use super::{Inner, run_access};
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, SubmitAnswer};
 use crate::task::{AttemptKey, AttemptState};
 

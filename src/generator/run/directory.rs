@@ -97,9 +97,6 @@ impl RunDirs {
         let path = self.path_of(key).ok_or_else(|| RunDirError::BadKey(key.0.clone()))?;
         let failed = |source| RunDirError::Io { path: path.clone(), source };
         self.access.make_dir(&self.root, Purpose::Passage).map_err(failed)?;
-        if let Some(runs) = self.root.parent() {
-            self.access.open_dir(runs, Purpose::Passage).map_err(failed)?;
-        }
         if path.symlink_metadata().is_ok() {
             return Err(RunDirError::Exists(key.clone()));
         }

@@ -124,7 +124,10 @@ pub fn send(connection: BorrowedFd<'_>, order: &Order, lock: &File, environment:
     let mut message = HEAD.to_vec();
     serde_json::to_writer(&mut message, order)?;
     if message.len() > MAX_MESSAGE {
-        return Err(io::Error::other(format!("the message has {} bytes, and {MAX_MESSAGE} are possible", message.len())));
+        return Err(io::Error::other(format!(
+            "the message has {} bytes, and {MAX_MESSAGE} are possible",
+            message.len()
+        )));
     }
     let descriptors = [lock.as_fd(), environment.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];

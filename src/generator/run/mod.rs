@@ -6,12 +6,13 @@
 //!
 //! # The protocol, version 1
 //!
-//! The directory is `<state>/runs/v1/<key>/` (0700, its files 0600). In order of appearance:
+//! The directory is `<state>/runs/v1/<key>/`. In order of appearance:
 //!
 //! | file | written by | what it is |
 //! | --- | --- | --- |
-//! | `lock` | daemon | The text for the command's standard input. Locked with `flock` before the runner starts and given to it as standard input, from it to the command. The lock is free when the last of them is gone. |
-//! | `request.json` | daemon | [`Request`]: what to run. No environment: secrets travel in the runner's own. |
+//! | `lock` | daemon | The text for the command's standard input. Locked with `flock` before the runner starts and given to it, from it to the command as standard input. The lock is free when the last of them is gone. |
+//! | `request.json` | daemon | [`Request`]: what to run. No environment: that travels on another way. |
+//! | `files/` | daemon | The private files that the arguments name. |
 //! | `started` | runner | [`Started`]. Synced and renamed into place **before** the command starts; the runner holds a lock of its own on it as long as it lives. |
 //! | `stdout`, `stderr` | runner | The command's output, each bounded; the rest is drained and thrown away. |
 //! | `cancel` | daemon | Empty. The runner sees it within [`CANCEL_LOOK`] and ends the command's group: SIGTERM, grace, SIGKILL. |
@@ -29,8 +30,29 @@
 //! the while cannot make that untrue.
 //!
 //! The daemon trusts names and sizes only: files are opened without following links, must be regular and are read up
-//! to a bound. The runner says one line on its standard output, `started` or why not, so that the daemon need not look
-//! again and again; nobody need listen.
+//! to a bound. The runner says one line, `started` or why not, so that the daemon need not look again and again; nobody
+//! need listen.
+//!
+//! # Two ways to start a runner
+//!
+//! [`launch`]: the daemon starts `contentd-run DIRECTORY` itself, in a session of its own. The lock is its standard input,
+//! the environment is its own, it answers on its standard output. Everything belongs to the daemon's user (0700, 0600).
+//! Under a service manager it would die with the daemon's cgroup.
+//!
+//! [`socket`]: the daemon connects to a socket of the service manager's, which starts `contentd-run --accepted` in a unit
+//! with a user, a cgroup and a sandbox of its own. Lock and environment go over the connection ([`handover`]), so does the
+//! answer. What both must use is opened to their common group ([`super::access`]); the run directories cannot be listed by
+//! the runner's user, and a run's directory is sticky. SIGTERM to that runner is the end of the run, and it says so
+//! ([`Stopped::Terminated`]).
+//!
+//! # What a hostile generator can do in the second way
+//!
+//! It can lie about its own run: hold its lock, write its `exit.json`, kill its runner. It cannot harm the daemon by what
+//! it puts into its directory ([`directory`]), nor read the state. All runs have one user, so what keeps them apart is
+//! that a command cannot learn another run's key (128 random bits, in no list that it can read) and, where the service
+//! manager knows `PrivatePIDs=`, that it cannot see or signal the processes of others. Without that it can read their
+//! arguments and environments in `/proc`, secrets included, and kill them. The working directories of generators are open
+//! to all runs. A directory that it makes unremovable stays until root removes it, and the daemon says so.
 //!
 //! A plain child (`detached = false`) is run by the same code on a thread of the daemon. It ends with the daemon, and
 //! that it was interrupted follows from the same files.

@@ -80,13 +80,10 @@ impl Watchers {
 
 /// Returns when the ending is written or nobody is left.
 fn wait_for_end(dir: &Path, runner: Option<Child>) {
-    match runner {
-        Some(mut runner) => {
-            if let Err(error) = runner.wait() {
-                log::warn!("the runner of {} could not be waited for: {error}", dir.display());
-            }
-        }
-        None => {}
+    if let Some(mut runner) = runner
+        && let Err(error) = runner.wait()
+    {
+        log::warn!("the runner of {} could not be waited for: {error}", dir.display());
     }
     // A runner that was killed wrote no ending, and its command may go on.
     let Ok(lock) = open_own(&dir.join("lock"), OpenOptions::new().read(true)) else { return };

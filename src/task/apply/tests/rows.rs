@@ -362,6 +362,14 @@ fn run_failed() -> Story {
     story
 }
 
+fn run_terminated() -> Story {
+    let event = run(RunReport::Terminated(why()));
+    is(&under(blocking(), T::Cancelling, A::Accepted).so(event.clone()), T::Cancelled, A::EndedCancelled);
+    let story = costs_a_retry(&blocking(), &HAS_JOB, A::Accepted, &event, A::EndedCancelled, T::Failed);
+    assert_eq!(signals(&story), None, "nobody's fault: the breaker does not count it");
+    story
+}
+
 fn run_lost_free() -> Story {
     let free = Policy { is_free_to_repeat: true, ..blocking() };
     costs_a_retry(
@@ -757,6 +765,7 @@ fn case(row: &OutcomeRow) -> Option<Case> {
         (Some(Verb::Run), "exit 0 with a piece") => run_piece,
         (Some(Verb::Run), "exit 0 without a piece") => run_no_piece,
         (Some(Verb::Run), "another exit or a signal that no rule names") => run_failed,
+        (Some(Verb::Run), "stopped with its unit, not by us") => run_terminated,
         (Some(Verb::Run), "lock free, no exit status; free to repeat") => run_lost_free,
         (Some(Verb::Run), "lock free, no exit status; not free to repeat") => run_lost,
         (Some(Verb::Poll), "ok, submitted or processing") => poll_follows,
