@@ -3,6 +3,7 @@
 //! A person reads this once, in a hurry: all faults are told at once, in the form `FILE:LINE:COLUMN: what` that editors
 //! jump to. The surprise: a configuration with one fault is refused whole, because half of it was never asked for.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -45,16 +46,17 @@ impl ConfigErrors {
     }
 }
 
-/// Collects faults while a file is read.
+/// Collects faults while a file is read, and which keys were known on the way.
 pub(super) struct Faults<'s> {
     file: Option<&'s Path>,
     source: &'s str,
     found: Vec<(usize, ConfigError)>,
+    known: BTreeSet<(String, &'static str)>,
 }
 
 impl<'s> Faults<'s> {
     pub(super) fn new(file: Option<&'s Path>, source: &'s str) -> Self {
-        Self { file, source, found: Vec::new() }
+        Self { file, source, found: Vec::new(), known: BTreeSet::new() }
     }
 
     /// A fault at a place of the file.
@@ -68,6 +70,15 @@ impl<'s> Faults<'s> {
     pub(super) fn outside(&mut self, message: impl Into<String>) {
         let error = ConfigError { file: None, line: 0, column: 0, message: message.into() };
         self.found.push((usize::MAX, error));
+    }
+
+    /// Keys that a section has or could have.
+    pub(super) fn knows(&mut self, section: &str, keys: &[&'static str]) {
+        self.known.extend(keys.iter().map(|key| (section.to_owned(), *key)));
+    }
+
+    pub(super) fn into_known(self) -> BTreeSet<(String, &'static str)> {
+        self.known
     }
 
     pub(super) fn count(&self) -> usize {

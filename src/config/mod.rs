@@ -17,7 +17,7 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrors};
 pub use places::{Env, config_candidates, parse_database_url, socket_path};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -146,6 +146,14 @@ impl Config {
         let config = if errors.is_empty() { read_root(table.get_ref(), env, &mut faults) } else { None };
         faults.into_result()?;
         config.ok_or_else(|| ConfigErrors::one("the configuration could not be read"))
+    }
+
+    /// The keys that the reader knows in each section that `source` has, as (section, key); faults of the source do not
+    /// matter. Made by the reader as it reads, so that a manual page can be held against it.
+    pub fn known_keys(source: &str, env: Env<'_>) -> BTreeSet<(String, &'static str)> {
+        let mut faults = Faults::new(None, source);
+        read_root(DeTable::parse_recoverable(source).0.get_ref(), env, &mut faults);
+        faults.into_known()
     }
 
     /// The generator of a task that names none.

@@ -162,6 +162,7 @@ impl<'t, 'i> Section<'t, 'i> {
 
     /// Notes every key that nobody asked for, with the nearest one that is known.
     pub(super) fn finish(self, faults: &mut Faults<'_>) {
+        faults.knows(&self.name, &self.asked);
         let place = if self.name.is_empty() { "here".to_owned() } else { format!("in [{}]", self.name) };
         for (key, _) in self.table {
             let written = key.get_ref();

@@ -5,6 +5,7 @@
 //! → server → commits → the socket's file. A death at any point of either is an ordinary crash, which the next start
 //! recovers from.
 
+pub mod arguments;
 mod clocks;
 mod effective;
 mod farewell;
