@@ -11,10 +11,10 @@
 //! | layer | may use |
 //! | --- | --- |
 //! | [`daemon`], [`ctl`] | everything below |
-//! | [`backend`] | actors, control, store |
+//! | [`backend`] | actors, control, store, generator, host |
 //! | [`actors`] | store, generator, render |
 //! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | the core |
-//! | [`task`] | std, serde and an error derive |
+//! | [`task`], [`finding`] | std, serde and an error derive |
 //!
 //! # What always holds
 //!
@@ -32,6 +32,7 @@ pub mod config;
 pub mod control;
 pub mod ctl;
 pub mod daemon;
+pub mod finding;
 pub mod generator;
 pub mod host;
 pub mod render;

@@ -154,6 +154,8 @@ fn types_have_the_fields_of_the_structs() {
     assert_fits("PauseEntry", fits("io.contentd.Daemon.PauseEntry"), &pause);
     let worker = WorkerView { worker_id: 1, state: "idle".into(), task_id: None, since: AT, processed: 0, restarts: 0 };
     assert_fits("Worker", fits("io.contentd.Daemon.Worker"), &worker);
+    let finding = Finding::ok("disk", "there is room");
+    assert_fits("Finding", fits("io.contentd.Daemon.Finding"), &finding);
     let mut expected: Vec<&str> = batch::FIELDS.to_vec();
     expected.sort_unstable();
     assert_eq!(names(fits("io.contentd.Tasks.Submission")), expected, "batch files have the same fields");
@@ -201,6 +203,9 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Daemon.GetConfig", json!({})),
         ("Daemon.Drain", json!({})),
         ("Daemon.Reload", json!({})),
+        ("Daemon.Doctor", json!({})),
+        ("Daemon.TryGenerator", json!(TryGeneratorParams::default())),
+        ("Daemon.Backup", json!(BackupParams::default())),
     ];
     for (method, example) in &cases {
         let (parameters, _) = idl.methods.get(&format!("io.contentd.{method}")).unwrap_or_else(|| panic!("{method}"));
@@ -225,6 +230,7 @@ fn good_parameters(method: &str) -> Value {
         "Tasks.Wait" => json!({"tasks": ["task-done"]}),
         "Content.Get" | "Content.Approve" | "Content.Reject" => json!({"content_id": 7}),
         "Accounts.Add" => json!({"name": "n"}),
+        "Daemon.TryGenerator" => json!({"generator": "g"}),
         _ => json!({}),
     }
 }
@@ -290,6 +296,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::Draining,
         ApiError::StorageFull { reason: text() },
         ApiError::ReloadRefused { faults: vec![] },
+        ApiError::BackupRefused { file: text(), reason: text(), cure: text() },
         ApiError::TooManyConnections { limit: 1 },
         ApiError::ReplyTooLarge { bytes: 1, limit: 1 },
         ApiError::Internal { reason: text() },

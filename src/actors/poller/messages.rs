@@ -64,6 +64,16 @@ pub struct PollStatistics {
     pub error: u32,
 }
 
+/// From the doctor, whose calls beside the rounds count as well. `Err` says how long to wait where the budget has none left.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "Result<(), Duration>")]
+pub enum SpendCalls {
+    /// One, if the budget has it.
+    WhenFree(GeneratorName),
+    /// So many, which have been made; rounds wait for them.
+    Made(GeneratorName, u32),
+}
+
 /// The poller as an operator sees it.
 #[derive(Clone, Debug, Serialize, MessageResponse)]
 pub struct PollerStatus {

@@ -122,14 +122,14 @@ impl Inner {
         interpret::cancel_answer(&self.spec, &self.call_about(cancel, job, hang_up))
     }
 
-    fn call_about(&self, call: &CallSpec, job: &Job, hang_up: BorrowedFd<'_>) -> CallResult {
+    pub(super) fn call_about(&self, call: &CallSpec, job: &Job, hang_up: BorrowedFd<'_>) -> CallResult {
         match self.render(call, job) {
             Ok(rendered) => self.call_with(call, &rendered, &job.attempt.key, None, hang_up),
             Err(why) => CallResult::not_started(why),
         }
     }
 
-    fn call_page(&self, call: &CallSpec, about: Option<&Job>, page: Page, hang_up: BorrowedFd<'_>) -> CallResult {
+    pub(super) fn call_page(&self, call: &CallSpec, about: Option<&Job>, page: Page, hang_up: BorrowedFd<'_>) -> CallResult {
         let key = about.map_or_else(|| SWEEP.into(), |job| job.attempt.key.clone());
         let dir = match self.calls.private_dir(&key) {
             Ok(dir) => dir,
