@@ -91,6 +91,11 @@ pub struct GetStatus;
 #[rtype(result = "()")]
 pub struct Crash;
 
+/// Test hook of the watchdog's promise: makes a child answer nothing any more, for ever.
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub struct Wedge;
+
 /// Everybody as an operator sees them.
 #[derive(Clone, Debug, Serialize)]
 pub struct DaemonStatus {
@@ -108,6 +113,20 @@ pub struct DaemonStatus {
     pub worker_restarts: Vec<u32>,
     /// The daemon is stopping.
     pub is_draining: bool,
+}
+
+impl DaemonStatus {
+    /// Who did not say how they are.
+    pub fn silent(&self) -> Vec<Child> {
+        let singles = [
+            (Child::Queue, self.queue.is_none()),
+            (Child::Poller, self.poller.is_none()),
+            (Child::ResultHandler, self.results.is_none()),
+        ];
+        let workers =
+            self.workers.iter().enumerate().map(|(index, worker)| (Child::Worker(index + 1), worker.is_none()));
+        singles.into_iter().chain(workers).filter(|(_, is_silent)| *is_silent).map(|(child, _)| child).collect()
+    }
 }
 
 /// Called when the restart budget is spent.
@@ -348,36 +367,30 @@ impl Handler<GetStatus> for SupervisorActor {
         let (restarts, is_draining) = (self.restart_count, self.is_draining);
         let worker_restarts = self.worker_restarts.clone();
         Box::pin(async move {
-            let mut workers = Vec::new();
-            for worker in &peers.workers {
-                workers.push(match worker {
-                    Some(worker) => worker.send(GetWorkerStatus).timeout(STATUS_LIMIT).await.ok(),
-                    None => None,
-                });
-            }
-            DaemonStatus {
-                queue: match &peers.queue {
-                    Some(queue) => queue.send(GetQueueStatus).timeout(STATUS_LIMIT).await.ok(),
-                    None => None,
-                },
-                poller: match &peers.poller {
-                    Some(poller) => poller.send(GetPollerStatus).timeout(STATUS_LIMIT).await.ok(),
-                    None => None,
-                },
-                results: match &peers.results {
-                    Some(results) => results.send(GetResultStatus).timeout(STATUS_LIMIT).await.ok(),
-                    None => None,
-                },
-                workers,
-                restarts,
-                worker_restarts,
-                is_draining,
-            }
+            // All at once: one that is wedged must not take the time of the others.
+            let asked = peers.workers.iter().map(|worker| ask(worker.as_ref(), GetWorkerStatus));
+            let (queue, poller, results, workers) = futures_util::join!(
+                ask(peers.queue.as_ref(), GetQueueStatus),
+                ask(peers.poller.as_ref(), GetPollerStatus),
+                ask(peers.results.as_ref(), GetResultStatus),
+                futures_util::future::join_all(asked),
+            );
+            DaemonStatus { queue, poller, results, workers, restarts, worker_restarts, is_draining }
         })
     }
 }
 
-/// Lets a test make each kind of child panic, as a bug would.
+/// How a child is; none if it is not there or does not say so in time.
+async fn ask<A, M>(child: Option<&Addr<A>>, question: M) -> Option<M::Result>
+where
+    A: Actor<Context = Context<A>> + Handler<M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    child?.send(question).timeout(STATUS_LIMIT).await.ok()
+}
+
+/// Lets a test make each kind of child panic or fall silent, as a bug would.
 macro_rules! crashes {
     ($($actor:ty),+) => {$(
         impl Handler<Crash> for $actor {
@@ -387,6 +400,22 @@ macro_rules! crashes {
                 panic!("a crash was asked for");
             }
         }
+
+        impl Handler<Wedge> for $actor {
+            type Result = ();
+
+            fn handle(&mut self, _: Wedge, ctx: &mut Self::Context) {
+                ctx.wait(std::future::pending::<()>().into_actor(self));
+            }
+        }
     )+};
 }
 crashes!(QueueActor, PollerActor, ResultHandlerActor, WorkerActor);
+
+impl Handler<Wedge> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Wedge, ctx: &mut Self::Context) {
+        ctx.wait(std::future::pending::<()>().into_actor(self));
+    }
+}

@@ -1,6 +1,7 @@
 //! Where the control socket is, and whether it is ours.
 //!
-//! A daemon never takes over a socket that another one serves, never removes what is no socket, and removes its own at
+//! A socket of the service manager's is taken as it is, and left where it is at the end: callers wait in it for the next
+//! daemon. Otherwise a daemon never takes over a socket that another one serves, never removes what is no socket, and removes its own at
 //! exit only while it is still its own. The surprise: the socket is made beside its place and renamed into it, so that it
 //! is never there with the wrong mode and never missing while a stale one is replaced.
 
@@ -62,15 +63,22 @@ fn refused(path: &Path, what: impl Into<String>, cure: &'static str) -> SocketEr
     SocketError::Refused { path: path.to_owned(), what: what.into(), cure }
 }
 
-/// A bound socket with its lock. Dropping it leaves the file; see [`BoundSocket::remove`].
+/// A socket that listens. Dropping it leaves the file; see [`BoundSocket::remove`].
 #[derive(Debug)]
 pub struct BoundSocket {
     /// Listens.
     pub listener: UnixListener,
     path: PathBuf,
-    inode: (u64, u64),
-    /// Held as long as the socket is ours.
-    _lock: File,
+    owner: Owner,
+}
+
+/// Whose the socket's file is.
+#[derive(Debug)]
+enum Owner {
+    /// Ours, with the lock that is held as long as it is, and the file's identity.
+    Us { inode: (u64, u64), _lock: File },
+    /// The service manager's.
+    ServiceManager,
 }
 
 /// Whether the directory of the socket is one of the default places, which we make ourselves.
@@ -107,7 +115,18 @@ pub fn bind(path: &Path, place: Place) -> Result<BoundSocket, SocketError> {
     fs::set_permissions(&fresh, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed(&fresh, "set the mode of"))?;
     let meta = fs::symlink_metadata(&fresh).map_err(failed(&fresh, "look at"))?;
     fs::rename(&fresh, path).map_err(failed(path, "move the socket to"))?;
-    Ok(BoundSocket { listener, path: path.to_owned(), inode: (meta.dev(), meta.ino()), _lock: lock })
+    let owner = Owner::Us { inode: (meta.dev(), meta.ino()), _lock: lock };
+    Ok(BoundSocket { listener, path: path.to_owned(), owner })
+}
+
+/// Takes a socket that the service manager listens on.
+pub fn adopt(listener: UnixListener) -> Result<BoundSocket, SocketError> {
+    let address = listener.local_addr().map_err(failed(Path::new("the inherited socket"), "ask its address of"))?;
+    let Some(path) = address.as_pathname().map(Path::to_owned) else {
+        let cure = "let ListenStream= in contentd.socket be an absolute path";
+        return Err(refused(Path::new("the inherited socket"), "has no place in the file system", cure));
+    };
+    Ok(BoundSocket { listener, path, owner: Owner::ServiceManager })
 }
 
 impl BoundSocket {
@@ -116,14 +135,20 @@ impl BoundSocket {
         &self.path
     }
 
-    /// Removes the file, if it is still this socket; says whether it was.
+    /// Whether the service manager goes on listening when we do not.
+    pub fn is_inherited(&self) -> bool {
+        matches!(self.owner, Owner::ServiceManager)
+    }
+
+    /// Removes the file, if it is ours and still this socket; says whether it did.
     pub fn remove(&self) -> io::Result<bool> {
+        let Owner::Us { inode, .. } = &self.owner else { return Ok(false) };
         let meta = match fs::symlink_metadata(&self.path) {
             Ok(meta) => meta,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        if (meta.dev(), meta.ino()) != self.inode {
+        if (meta.dev(), meta.ino()) != *inode {
             return Ok(false);
         }
         fs::remove_file(&self.path).map(|()| true)
@@ -281,6 +306,16 @@ mod tests {
         fs::remove_file(&path).expect("somebody removes it");
         let _theirs = UnixListener::bind(&path).expect("and binds another");
         assert!(!ours.remove().expect("nothing goes wrong"), "not ours any more");
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn an_inherited_socket_stays_where_it_is() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("c.sock");
+        let adopted = adopt(UnixListener::bind(&path).expect("binds")).expect("it has a path");
+        assert!(adopted.is_inherited() && adopted.path() == path);
+        assert!(!adopted.remove().expect("nothing goes wrong"), "it is the service manager's");
         assert!(path.exists());
     }
 

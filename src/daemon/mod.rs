@@ -1,13 +1,20 @@
 //! The composition root: opens what the daemon needs, wires it, runs it, and takes it down in order.
 //!
-//! Start: configuration → database (one owner) → socket (one owner) → recovery → actors → server. Nothing is answered
-//! before the recovery is done. Stop: no new calls → no new polls and submits, calls in hand end → server → commits →
-//! the socket's file. A death at any point of either is an ordinary crash, which the next start recovers from.
+//! Start: inherited socket → configuration → database (one owner) → socket (one owner) → recovery → actors → server →
+//! READY. Nothing is answered before the recovery is done. Stop: no new calls → no new polls and submits, calls in hand end
+//! → server → commits → the socket's file. A death at any point of either is an ordinary crash, which the next start
+//! recovers from.
 
+mod clocks;
 mod effective;
+mod farewell;
+#[cfg(feature = "fault-injection")]
+mod faults;
 mod generators;
+mod heart;
 mod leftovers;
 mod retention;
+mod server_thread;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,32 +23,31 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use anyhow::Context as _;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::actors::recovery::recover;
 use crate::actors::supervisor::{Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use crate::actors::{Peers, World};
+use crate::backend::doctor::Installation;
 use crate::backend::{DaemonBackend, DaemonCommand, Settings, SubmitDefaults};
 use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
-use crate::control::server::{Limits, Server};
 use crate::control::socket::{self, BoundSocket, Place};
 use crate::generator::registry::Generators;
-use crate::host::clock::Anchor;
+use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
-use crate::host::{OsEntropy, SystemClock, signals};
+use crate::host::{OsEntropy, SystemClock, signals, sockets};
 use crate::store::group_commit::GroupCommit;
-use crate::store::write::Write;
 use crate::store::{ReadMode, Store, Writer, sqlite};
 use crate::task::Clock;
+use clocks::ClockWatch;
+use farewell::StillRunning;
+use heart::{Heart, Notice};
 use leftovers::LeftoverSweep;
+use server_thread::ServerThread;
 
 /// Readers of the database.
 const READERS: u32 = 4;
-/// How long the server may take to finish its calls, once the actors are drained.
-const SERVER_DRAIN: Duration = Duration::from_secs(5);
-/// How often the wall clock is looked at.
-const CLOCK_LOOK: Duration = Duration::from_secs(60);
 /// The exit status when the restart budget is spent or the database failed: the service manager starts anew.
 const EXIT_BROKEN: u8 = 70;
 
@@ -76,13 +82,20 @@ pub fn check_config(options: &Options) -> anyhow::Result<Vec<String>> {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(options: Options) -> anyhow::Result<ExitCode> {
-    // Signals first: they must be registered before any thread starts.
+    // First of all, while the descriptors that we were given are the only ones.
+    let inherited = sockets::inherited_listener().context("cannot take the service manager's socket")?;
+    let inherited = inherited.map(socket::adopt).transpose()?;
+    // Then signals: they must be registered before any thread starts.
     let asked = signals::listen().context("cannot listen for signals")?;
+    let options = with_inherited(options, inherited.as_ref())?;
     let loaded = load(&options)?;
     let config = &loaded.config;
     let opened = sqlite::open(&config.daemon.database, READERS)?;
-    let place = if is_default_socket(&options, config) { Place::Default } else { Place::Given };
-    let socket = socket::bind(&config.daemon.socket, place)?;
+    let socket = match inherited {
+        Some(socket) => socket,
+        None if is_default_socket(&options, config) => socket::bind(&config.daemon.socket, Place::Default)?,
+        None => socket::bind(&config.daemon.socket, Place::Given)?,
+    };
     let (fatal, failed) = mpsc::unbounded_channel();
     let commits = GroupCommit::start(opened.backend, move |error| {
         // A daemon that is already gone needs no telling.
@@ -92,11 +105,24 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let commits = Arc::new(commits);
     let writer: Arc<dyn Writer> = Arc::clone(&commits) as Arc<dyn Writer>;
     let store = Store::new(writer, Arc::new(opened.queries), ReadMode::Blocking);
-    let daemon = Daemon { options, loaded, store, socket };
+    let daemon = Daemon { options, loaded, store, socket, notifier: Arc::new(Notifier::from_env()) };
     let code = System::new().block_on(daemon.live(asked, failed));
     commits.close();
     log::info!("stopped");
     code
+}
+
+/// An inherited socket is stronger than what the file says; against the command line it is a contradiction.
+fn with_inherited(options: Options, inherited: Option<&BoundSocket>) -> anyhow::Result<Options> {
+    let Some(path) = inherited.map(BoundSocket::path) else { return Ok(options) };
+    match &options.socket {
+        Some(asked) if asked != path => anyhow::bail!(
+            "the service manager gave the socket {} and --socket names {}: leave --socket out, or mask contentd.socket",
+            path.display(),
+            asked.display()
+        ),
+        _ => Ok(Options { socket: Some(path.to_owned()), ..options }),
+    }
 }
 
 fn is_default_socket(options: &Options, config: &Config) -> bool {
@@ -113,6 +139,7 @@ struct Daemon {
     loaded: Loaded,
     store: Store,
     socket: BoundSocket,
+    notifier: Arc<Notifier>,
 }
 
 /// What the running daemon holds to steer itself.
@@ -122,6 +149,7 @@ struct Running {
     clock: Arc<SystemClock>,
     settings: watch::Sender<Arc<Settings>>,
     stopping: watch::Sender<bool>,
+    notice: watch::Sender<Notice>,
     server: ServerThread,
 }
 
@@ -133,11 +161,10 @@ impl Daemon {
     ) -> anyhow::Result<ExitCode> {
         let (commands_sender, mut commands) = mpsc::unbounded_channel();
         let (broken_sender, mut broken) = mpsc::unbounded_channel();
-        let mut running = self.start(commands_sender, broken_sender).await?;
+        let mut running = self.notifier.while_extending(self.start(commands_sender, broken_sender)).await?;
         let mut loaded = self.loaded.clone();
         let mut sweep = retention::Sweep::new();
-        let mut clock_look = tokio::time::Instant::now() + CLOCK_LOOK;
-        let mut told_jump = 0;
+        let mut clock_watch = ClockWatch::new();
         let code = loop {
             tokio::select! {
                 biased;
@@ -151,11 +178,8 @@ impl Daemon {
                         self.drain(&mut running, &loaded).await;
                         break ExitCode::SUCCESS;
                     }
-                    Asked::Reload => {
-                        if let Err(error) = self.reload(&running, &mut loaded).await {
-                            log::error!("the new configuration was refused, and the old one is kept: {}", error.message());
-                        }
-                    }
+                    // Whoever sent a signal reads the log and the status.
+                    Asked::Reload => drop(self.reload(&running, &mut loaded).await),
                 },
                 Some(command) = commands.recv() => match command {
                     DaemonCommand::Stop => {
@@ -168,10 +192,7 @@ impl Daemon {
                         let _ = answer.send(outcome);
                     }
                 },
-                () = tokio::time::sleep_until(clock_look) => {
-                    clock_look = tokio::time::Instant::now() + CLOCK_LOOK;
-                    warn_of_jump(&running.clock, &mut told_jump);
-                }
+                () = clock_watch.is_due() => clock_watch.look(&running.clock),
                 () = sweep.is_due() => sweep.run(&running.world, &loaded.config).await,
             }
         };
@@ -199,7 +220,7 @@ impl Daemon {
         }
         generators::learn(&generators, &self.store).await;
         let clock = Arc::new(SystemClock::new());
-        settle_clock(&self.store, &clock).await?;
+        clocks::settle(&self.store, &clock).await?;
         let (peers, peers_rx) = watch::channel(Peers::default());
         let (generators, generators_rx) = watch::channel(generators);
         let world = World {
@@ -228,10 +249,27 @@ impl Daemon {
         supervisor.send(GetStatus).await.context("the actors did not start")?;
         let (settings, settings_rx) = watch::channel(Arc::new(settings_of(&self.loaded)));
         let (stopping, stopping_rx) = watch::channel(false);
-        let backend = DaemonBackend::new(world.clone(), supervisor.clone(), settings_rx, commands, stopping_rx);
+        let (database, state_dir) = (config.daemon.database.clone(), config.daemon.state_dir.clone());
+        let jump_clock = Arc::clone(&clock);
+        let installation = Installation::new(database, state_dir, Arc::new(move || jump_clock.jump_since_start()));
+        let backend =
+            DaemonBackend::new(world.clone(), supervisor.clone(), settings_rx, commands, stopping_rx, installation);
         let server = ServerThread::start(&self.socket, backend)?;
-        log::info!("listening on {}", self.socket.path().display());
-        Ok(Running { supervisor, world, clock, settings, stopping, server })
+        let whose = if self.socket.is_inherited() { ", the service manager's" } else { "" };
+        log::info!("listening on {}{whose}", self.socket.path().display());
+        let (notice, notice_rx) = watch::channel(Notice::default());
+        #[cfg(feature = "fault-injection")]
+        faults::listen(config.daemon.state_dir.clone(), world.clone(), supervisor.clone(), server.pulse());
+        let heart = Heart {
+            notifier: Arc::clone(&self.notifier),
+            supervisor: supervisor.clone(),
+            server: server.pulse(),
+            world: world.clone(),
+            notice: notice_rx,
+        };
+        self.notifier.ready("ready");
+        heart.start();
+        Ok(Running { supervisor, world, clock, settings, stopping, notice, server })
     }
 
     /// Ends in order, within the drain's time limit.
@@ -241,8 +279,9 @@ impl Daemon {
         running.server.stop_accepting();
         // An error would mean that nobody reads it any more.
         let _ = running.stopping.send(true);
-        let drained = tokio::time::timeout(limit, running.supervisor.send(Drain)).await;
-        if drained.is_err() {
+        self.say_farewell(running, limit).await;
+        let drained = tokio::time::timeout(limit, running.supervisor.send(Drain));
+        if self.notifier.while_extending(drained).await.is_err() {
             log::warn!(
                 "calls were still under way after {} s; the next start clears up what came of them",
                 limit.as_secs()
@@ -251,8 +290,40 @@ impl Daemon {
         running.server.finish().await;
     }
 
-    /// Reads the configuration again. What cannot change while running is named and stays.
+    /// Says what is still running and what becomes of it: in the log task by task, in the status in a line.
+    async fn say_farewell(&self, running: &Running, limit: Duration) {
+        let looked = StillRunning::look(&running.world).await;
+        let still = looked.unwrap_or_else(|error| {
+            log::warn!("what is still under way cannot be read: {error}");
+            StillRunning::default()
+        });
+        for line in still.lines(limit) {
+            log::info!("{line}");
+        }
+        let summary = still.summary();
+        self.notifier.stopping(&summary);
+        running.notice.send_modify(|notice| notice.stopping = Some(summary));
+    }
+
+    /// Reads the configuration again, and tells everybody how that went.
     async fn reload(&self, running: &Running, loaded: &mut Loaded) -> Result<ReloadReply, ApiError> {
+        self.notifier.reloading();
+        let outcome = self.take_configuration(running, loaded).await;
+        let refused_reload = outcome.as_ref().err().map(|error| {
+            let why = error.message();
+            log::error!("the new configuration was refused, and the old one is kept: {why}");
+            format!(
+                "the new configuration was refused, the old one is kept ({})",
+                why.lines().next().unwrap_or_default()
+            )
+        });
+        self.notifier.ready(refused_reload.as_deref().unwrap_or("ready"));
+        running.notice.send_modify(|notice| notice.refused_reload = refused_reload);
+        outcome
+    }
+
+    /// What cannot change while running is named and stays.
+    async fn take_configuration(&self, running: &Running, loaded: &mut Loaded) -> Result<ReloadReply, ApiError> {
         let (options, before) = (self.options.clone(), loaded.clone());
         let current = Arc::clone(&running.world.generators.borrow());
         // Files, programs and secrets may lie on a slow disk, and the actors live on this thread.
@@ -295,35 +366,6 @@ fn prepare(options: &Options, before: &Loaded, current: &Generators) -> Result<P
     Ok(Prepared { fresh, generators, warnings, changed, needs_restart })
 }
 
-/// Where the anchor of the last start is kept.
-const ANCHOR_SETTING: &str = "clock/anchor";
-
-/// Moves what is stored, if the wall clock was set since the last start in this boot.
-async fn settle_clock(store: &Store, clock: &SystemClock) -> anyhow::Result<()> {
-    let stored = store.read(|queries| queries.settings(ANCHOR_SETTING)).await?;
-    let before = stored.first().and_then(|(_, json)| serde_json::from_str::<Anchor>(json).ok());
-    if let Some(by_ms) = before.and_then(|before| clock.anchor().jump_since(&before)) {
-        log::warn!(
-            "the wall clock was set by {by_ms} ms since the last start; every time that is still measured by moves with it"
-        );
-        store.write(Write::ShiftWakeTimes { by_ms }).await?;
-    }
-    let value = serde_json::to_string(clock.anchor())?;
-    store.write(Write::PutSetting { name: ANCHOR_SETTING.to_owned(), value: Some(value) }).await?;
-    Ok(())
-}
-
-/// Says once that the wall clock was set.
-fn warn_of_jump(clock: &SystemClock, told: &mut i64) {
-    let Some(jump) = clock.jump_since_start() else { return };
-    if (jump - *told).abs() >= 1_000 {
-        *told = jump;
-        log::warn!(
-            "the wall clock was set by {jump} ms; nothing ends early or late, and times are told by the old one until a restart"
-        );
-    }
-}
-
 fn settings_of(loaded: &Loaded) -> Settings {
     let tasks = &loaded.config.tasks;
     Settings {
@@ -336,68 +378,5 @@ fn settings_of(loaded: &Loaded) -> Settings {
             max_pending: u64::from(tasks.max_pending),
         },
         effective: effective::reply(loaded),
-    }
-}
-
-/// The control server, on a thread of its own: a flood of clients must not starve the actors' timers.
-struct ServerThread {
-    control: mpsc::UnboundedSender<ServerCommand>,
-    ended: Option<oneshot::Receiver<()>>,
-}
-
-enum ServerCommand {
-    StopAccepting,
-    Finish,
-}
-
-impl ServerThread {
-    fn start(socket: &BoundSocket, backend: DaemonBackend) -> anyhow::Result<Self> {
-        let listener = socket.listener.try_clone().context("cannot share the socket with the server")?;
-        let (control, mut commands) = mpsc::unbounded_channel();
-        let (started_sender, started) = std::sync::mpsc::channel();
-        let (ended_sender, ended) = oneshot::channel();
-        let serve = move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => {
-                    // The starter waits for this answer.
-                    let _ = started_sender.send(Err(error));
-                    return;
-                }
-            };
-            runtime.block_on(async move {
-                let server = match Server::start(listener, Arc::new(backend), Limits::default()) {
-                    Ok(server) => server,
-                    Err(error) => {
-                        let _ = started_sender.send(Err(error));
-                        return;
-                    }
-                };
-                let _ = started_sender.send(Ok(()));
-                while let Some(ServerCommand::StopAccepting) = commands.recv().await {
-                    server.stop_accepting();
-                }
-                if !server.drain(SERVER_DRAIN).await {
-                    log::warn!("calls on the control socket were cut off");
-                }
-            });
-            // The waiting side may have given up.
-            let _ = ended_sender.send(());
-        };
-        std::thread::Builder::new().name("control".into()).spawn(serve).context("cannot start the control thread")?;
-        started.recv().context("the control thread ended")?.context("cannot serve the socket")?;
-        Ok(Self { control, ended: Some(ended) })
-    }
-
-    fn stop_accepting(&self) {
-        // A server that is gone accepts nothing.
-        let _ = self.control.send(ServerCommand::StopAccepting);
-    }
-
-    async fn finish(&mut self) {
-        let _ = self.control.send(ServerCommand::Finish);
-        if let Some(ended) = self.ended.take() {
-            let _ = tokio::time::timeout(SERVER_DRAIN * 2, ended).await;
-        }
     }
 }

@@ -193,6 +193,10 @@ impl Driver for CommandDriver {
         self.on_thread(move |inner, _| inner.plain.interrupt(inner.spec.grace), drop)
     }
 
+    fn runs_outlive_the_daemon(&self) -> bool {
+        self.inner.spec.is_detached
+    }
+
     fn on_run_ended(&self, tell: RunEnded) {
         self.inner.watchers.on_run_ended(tell);
     }

@@ -84,6 +84,11 @@ pub trait Driver: Send + Sync + 'static {
     /// Ends what must not outlive the daemon (plain children), and waits for that. Part of the drain.
     fn interrupt(&self) -> BoxFuture<'static, ()>;
 
+    /// Whether blocking runs go on when the daemon ends; only of interest for a generator that has such.
+    fn runs_outlive_the_daemon(&self) -> bool {
+        true
+    }
+
     /// Whom to tell about ended runs. Called once, before anything is started.
     fn on_run_ended(&self, tell: RunEnded);
 

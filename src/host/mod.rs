@@ -1,7 +1,9 @@
-//! The machine under the daemon: clocks, randomness, signals. Nothing here knows a task's state.
+//! The machine under the daemon: clocks, randomness, signals, the service manager. Nothing here knows a task's state.
 
 pub mod clock;
 pub mod machine;
+pub mod notify;
 pub mod signals;
+pub mod sockets;
 
 pub use clock::{OsEntropy, SystemClock};

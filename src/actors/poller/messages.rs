@@ -1,11 +1,13 @@
 //! What the poller is told and asked, and what it tells of itself.
 
+use std::time::Duration;
+
 use actix::prelude::*;
 use serde::Serialize;
 
 use super::round::{self, PollError};
 use crate::store::write::{Changed, WriteError};
-use crate::task::{Event, Task, TaskId, TaskState, Timestamp};
+use crate::task::{Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
 
 /// From whoever committed a change: a wake time may have become earlier. If it is lost, the next tick is late by 30 s at most.
 #[derive(Message)]

@@ -1,0 +1,113 @@
+//! What is still running when the daemon ends, and what becomes of it: said once, when a stop begins.
+//!
+//! It must not decide anything: the lines tell what the rest of the program does with such tasks. What goes on is named
+//! task by task, because whoever stops a service wants to know what is being paid for meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::actors::World;
+use crate::store::DbError;
+use crate::task::{AttemptState, GeneratorName, TaskId, TaskState};
+
+/// Task ids on one line; the rest is counted.
+const MAX_NAMED: usize = 20;
+
+/// What happens to an active task when the daemon ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Fate {
+    /// A call is under way.
+    Awaited,
+    /// A job of the generator's own.
+    GoesOnThere,
+    /// A detached run.
+    GoesOnHere,
+    /// A plain child of the daemon.
+    EndsNow,
+}
+
+/// What is still running.
+#[derive(Debug, Default)]
+pub struct StillRunning(BTreeMap<(GeneratorName, Fate), Vec<TaskId>>);
+
+impl StillRunning {
+    /// Looks.
+    pub async fn look(world: &World) -> Result<Self, DbError> {
+        let mut running: BTreeMap<(GeneratorName, Fate), Vec<TaskId>> = BTreeMap::new();
+        for (task, attempt) in world.store.read(|queries| queries.active()).await? {
+            let Some(generator) = world.generator(&task.generator) else { continue };
+            let is_call = task.state == TaskState::Submitting && attempt.state == AttemptState::Intended;
+            let fate = match generator.policy().is_blocking {
+                _ if is_call => Fate::Awaited,
+                false => Fate::GoesOnThere,
+                true if generator.driver.runs_outlive_the_daemon() => Fate::GoesOnHere,
+                true => Fate::EndsNow,
+            };
+            running.entry((task.generator, fate)).or_default().push(task.id);
+        }
+        Ok(Self(running))
+    }
+
+    /// A line for each generator and fate.
+    pub fn lines(&self, limit: Duration) -> Vec<String> {
+        let line = |((generator, fate), tasks): (&(GeneratorName, Fate), &Vec<TaskId>)| {
+            let count = tasks.len();
+            let what = match fate {
+                Fate::Awaited => {
+                    format!("{count} calls to {generator} are under way and have {} s to end", limit.as_secs())
+                }
+                Fate::GoesOnThere => format!("{count} jobs at {generator} go on there; the next start asks about them"),
+                Fate::GoesOnHere => format!("{count} detached runs of {generator} go on; the next start finds them"),
+                Fate::EndsNow => {
+                    format!("{count} runs of {generator} end with the daemon; their attempts are given back")
+                }
+            };
+            let named: Vec<&str> = tasks.iter().take(MAX_NAMED).map(|task| task.0.as_str()).collect();
+            let more = count.saturating_sub(MAX_NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("{what}: {}{more}", named.join(", "))
+        };
+        self.0.iter().map(line).collect()
+    }
+
+    /// All of it in a few words.
+    pub fn summary(&self) -> String {
+        let mut counts: BTreeMap<Fate, usize> = BTreeMap::new();
+        for ((_, fate), tasks) in &self.0 {
+            *counts.entry(*fate).or_default() += tasks.len();
+        }
+        let part = |(fate, count): (&Fate, &usize)| match fate {
+            Fate::Awaited => format!("{count} calls are waited for"),
+            Fate::GoesOnThere => format!("{count} jobs go on at their generators"),
+            Fate::GoesOnHere => format!("{count} detached runs go on"),
+            Fate::EndsNow => format!("{count} runs are ended and given back"),
+        };
+        let parts: Vec<String> = counts.iter().map(part).collect();
+        if parts.is_empty() {
+            "stopping: nothing is under way".to_owned()
+        } else {
+            format!("stopping: {}", parts.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fate_is_told_with_its_tasks_and_long_lists_are_cut() {
+        let generator = |name: &str| GeneratorName(name.to_owned());
+        let many: Vec<TaskId> = (0..25).map(|number| TaskId(format!("task-{number}"))).collect();
+        let running = StillRunning(BTreeMap::from([
+            ((generator("slow"), Fate::GoesOnHere), many),
+            ((generator("paid"), Fate::GoesOnThere), vec![TaskId("task-x".into())]),
+        ]));
+        let lines = running.lines(Duration::from_secs(60));
+        assert_eq!(lines[0], "1 jobs at paid go on there; the next start asks about them: task-x");
+        assert!(lines[1].starts_with("25 detached runs of slow go on; the next start finds them: task-0, "));
+        assert!(lines[1].ends_with("task-19 and 5 more"));
+        assert_eq!(running.summary(), "stopping: 1 jobs go on at their generators, 25 detached runs go on");
+        assert_eq!(StillRunning::default().summary(), "stopping: nothing is under way");
+    }
+}

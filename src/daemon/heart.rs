@@ -1,0 +1,149 @@
+//! The daemon's pulse for the service manager: the status that people see, and the watchdog, which is fed only when every
+//! actor and the control thread have answered.
+//!
+//! It lives on the actors' thread on purpose: when that thread hangs, nothing here runs, and the service manager starts a
+//! new daemon. It must not wait for the disk, because a stalled fsync is no reason for a restart: nothing here commits.
+//! The surprise: whether a generator could be called is looked up rarely, since that means files and programs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::server_thread::ServerPulse;
+use crate::actors::World;
+use crate::actors::supervisor::{Child, DaemonStatus, GetStatus, SupervisorActor};
+use crate::host::notify::Notifier;
+use crate::task::TaskState;
+
+/// The longest time between two beats; a short watchdog makes it shorter.
+const LONGEST_BEAT: Duration = Duration::from_secs(2);
+/// How long an answer is waited for; the supervisor itself gives up a child sooner.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+/// How often generators are asked whether they could be called.
+const FAULTS_EVERY: Duration = Duration::from_secs(30);
+
+/// What the status says besides the numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// What the operator should know until it is mended: a refused reload.
+    pub refused_reload: Option<String>,
+    /// The daemon ends; what it is at.
+    pub stopping: Option<String>,
+}
+
+/// See the module.
+pub struct Heart {
+    /// Whom it tells.
+    pub notifier: Arc<Notifier>,
+    /// Whom it asks.
+    pub supervisor: Addr<SupervisorActor>,
+    /// The control thread.
+    pub server: ServerPulse,
+    /// Where the numbers are.
+    pub world: World,
+    /// What else there is to say.
+    pub notice: watch::Receiver<Notice>,
+}
+
+impl Heart {
+    /// Beats until the system ends. Without a service manager nobody listens, so it does not begin.
+    pub fn start(self) {
+        if self.notifier.is_managed() {
+            actix::spawn(self.beat());
+        }
+    }
+
+    async fn beat(self) {
+        let pause = self.notifier.watchdog().map_or(LONGEST_BEAT, |within| (within / 3).min(LONGEST_BEAT));
+        let (mut told, mut is_silence_told) = (String::new(), false);
+        let (mut faulty, mut faults_at) = (Vec::new(), Instant::now());
+        loop {
+            let status = self.everybody().await;
+            if Instant::now() >= faults_at {
+                faults_at = Instant::now() + FAULTS_EVERY;
+                faulty = self.faulty_generators().await;
+            }
+            match status {
+                Ok(status) => {
+                    self.notifier.feed_watchdog();
+                    is_silence_told = false;
+                    let text = self.text(&status, &faulty).await;
+                    if text != told {
+                        self.notifier.status(&text);
+                        told = text;
+                    }
+                }
+                Err(silent) if !is_silence_told => {
+                    is_silence_told = true;
+                    log::error!(
+                        "{silent} does not answer: the watchdog is not fed, and the service manager will start a new daemon"
+                    );
+                }
+                Err(_) => {}
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// How everybody is, or who did not say.
+    async fn everybody(&self) -> Result<DaemonStatus, String> {
+        let asked = timeout(ANSWER_LIMIT, self.supervisor.send(GetStatus));
+        let (answered, is_served) = futures_util::join!(asked, self.server.is_felt(ANSWER_LIMIT));
+        let Ok(Ok(status)) = answered else { return Err("the supervisor".to_owned()) };
+        let silent = status.silent();
+        // A child that is rebuilt, or a server that has finished its work, is not silent but away.
+        let is_stopping = self.notice.borrow().stopping.is_some();
+        match silent.first() {
+            Some(child) if !is_stopping => Err(name_of(*child)),
+            None if !is_served && !is_stopping => Err("the control thread".to_owned()),
+            _ => Ok(status),
+        }
+    }
+
+    async fn text(&self, status: &DaemonStatus, faulty: &[String]) -> String {
+        let notice = self.notice.borrow().clone();
+        if let Some(stopping) = notice.stopping {
+            return stopping;
+        }
+        let counts = self.world.store.read(|queries| queries.counts()).await.unwrap_or_default();
+        let count = |state: TaskState| counts.get(&state).copied().unwrap_or(0);
+        let states = TaskState::ALL.iter().filter(|state| !state.is_final() && count(**state) > 0);
+        let mut parts: Vec<String> = Vec::new();
+        parts.extend(notice.refused_reload);
+        if self.world.generators.borrow().iter().next().is_none() {
+            parts.push("no generator configured yet".to_owned());
+        }
+        let unfinished: Vec<String> = states.map(|state| format!("{} {state}", count(*state))).collect();
+        parts.push(if unfinished.is_empty() { "nothing to do".to_owned() } else { unfinished.join(", ") });
+        let queue = status.queue.as_ref();
+        for breaker in queue.into_iter().flat_map(|queue| &queue.breakers) {
+            parts.push(format!("{} gets no new jobs ({})", breaker.generator, breaker.trip));
+        }
+        parts.extend(faulty.iter().map(|name| format!("{name} cannot run")));
+        if let Some(queue) = queue.filter(|queue| !queue.pauses.is_empty()) {
+            parts.push(format!("{} paused", queue.pauses.len()));
+        }
+        parts.join("; ")
+    }
+
+    async fn faulty_generators(&self) -> Vec<String> {
+        let generators = Arc::clone(&self.world.generators.borrow());
+        let look = move || {
+            let faulty = generators.iter().filter(|generator| !generator.driver.faults().is_empty());
+            faulty.map(|generator| generator.name.to_string()).collect()
+        };
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    }
+}
+
+fn name_of(child: Child) -> String {
+    match child {
+        Child::Queue => "the queue".to_owned(),
+        Child::Poller => "the poller".to_owned(),
+        Child::ResultHandler => "the result handler".to_owned(),
+        Child::Worker(number) => format!("worker {number}"),
+    }
+}
