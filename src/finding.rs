@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn a_fault_is_split_into_what_is_and_what_would_be_right() {
-        let fault = "secrets.KEY = \"key\": /c/key cannot be read (No such file): add LoadCredential=key:PATH to the unit";
+        let fault =
+            "secrets.KEY = \"key\": /c/key cannot be read (No such file): add LoadCredential=key:PATH to the unit";
         let finding = Finding::of_fault("generator g", fault);
         assert_eq!(finding.found, "secrets.KEY = \"key\": /c/key cannot be read (No such file)");
         assert_eq!(finding.cure.as_deref(), Some("add LoadCredential=key:PATH to the unit"));

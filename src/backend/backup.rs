@@ -70,7 +70,11 @@ fn make(database: &Path, backups: &Path, file: Option<String>, keep: Option<u32>
 fn named_target(file: String) -> Result<PathBuf, ApiError> {
     let path = PathBuf::from(&file);
     let is_file = path.is_absolute() && path.file_name().is_some() && !file.ends_with('/') && !file.contains('\0');
-    if is_file { Ok(path) } else { Err(ApiError::invalid("file", &file, "an absolute path of a file that is not there yet")) }
+    if is_file {
+        Ok(path)
+    } else {
+        Err(ApiError::invalid("file", &file, "an absolute path of a file that is not there yet"))
+    }
 }
 
 fn refused(path: &Path, reason: &str, cure: &str) -> ApiError {
@@ -169,7 +173,8 @@ mod tests {
     fn only_what_we_named_ourselves_goes_and_the_oldest_first() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let names = ["contentd-20260101T000000Z.db", "contentd-20260102T000000Z.db", "contentd-20260103T000000Z.db"];
-        let others = ["contentd-mine.db", "contentd-20250101T000000Z.db.part", "notes", "contentd-2025010100000000Z.db"];
+        let others =
+            ["contentd-mine.db", "contentd-20250101T000000Z.db.part", "notes", "contentd-2025010100000000Z.db"];
         for name in names.iter().chain(&others) {
             fs::write(dir.path().join(name), "").expect("written");
         }

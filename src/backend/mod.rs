@@ -24,9 +24,9 @@ use crate::actors::World;
 use crate::actors::queue::QueueActor;
 use crate::actors::supervisor::SupervisorActor;
 use crate::control::api::{
-    AccountReply, AccountsReply, BackupReply, BulkReply, CleanupReply, ContentReply, ContentsReply, DrainReply, FindingsReply, HistoryReply,
-    PauseParams, PausesReply, PollAllReply, PoolReply, QueueReply, ShowReply, StatisticsReply, StatusReply, Submitted,
-    TaskReply, TasksReply, WaitReply, WatchReply, WorkersReply,
+    AccountReply, AccountsReply, BackupReply, BulkReply, CleanupReply, ContentReply, ContentsReply, DrainReply,
+    FindingsReply, HistoryReply, PauseParams, PausesReply, PollAllReply, PoolReply, QueueReply, ShowReply,
+    StatisticsReply, StatusReply, Submitted, TaskReply, TasksReply, WaitReply, WatchReply, WorkersReply,
 };
 use crate::control::api::{
     Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,

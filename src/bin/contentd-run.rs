@@ -16,6 +16,10 @@ use contentd::generator::run::runner;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == "--version") {
+        println!("contentd-run {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
     let [directory] = arguments.as_slice() else {
         eprintln!("usage: contentd-run DIRECTORY\nIt is started by contentd; see README.md.");
         return ExitCode::from(2);

@@ -24,7 +24,8 @@ use crate::task::step::{Step, next_step};
 use crate::task::{Attempt, GeneratorName, Task, TaskId, Timestamp};
 use budget::Budget;
 pub use messages::{
-    DrainPoller, GetPollerStatus, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded, SpendCalls, WakeTimesChanged,
+    DrainPoller, GetPollerStatus, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded, SpendCalls,
+    WakeTimesChanged,
 };
 pub use round::PollError;
 

@@ -54,7 +54,9 @@ impl DaemonBackend {
         let names: Vec<GeneratorName> = generators.iter().map(|generator| generator.name.clone()).collect();
         let rows = match self.world.store.read(move |queries| Rows::read(queries, now, &names)).await {
             Ok(rows) => rows,
-            Err(error) => return vec![Finding::error("tasks", format!("cannot be read: {error}"), "see the database above")],
+            Err(error) => {
+                return vec![Finding::error("tasks", format!("cannot be read: {error}"), "see the database above")];
+            }
         };
         let queue = self.supervisor.send(GetStatus).await.ok().and_then(|status| status.queue);
         let mut findings = Vec::new();
@@ -113,7 +115,8 @@ impl Rows {
         let is_hindered = breaker.is_some() || is_paused || in_flight >= most;
         match waits.filter(|waits| *waits > LONG_WAIT && !is_hindered) {
             Some(waits) => {
-                let found = format!("a task has been next in line for {}, and {in_flight} of {most} jobs go on", span(waits));
+                let found =
+                    format!("a task has been next in line for {}, and {in_flight} of {most} jobs go on", span(waits));
                 let cure = "`contentctl queue` shows it, `contentctl status TASK` says why it waits";
                 findings.push(Finding::warning(&subject, found, cure));
             }
@@ -131,7 +134,11 @@ impl Rows {
     fn of_tasks(&self, generators: &[std::sync::Arc<Generator>]) -> Vec<Finding> {
         let mut findings = Vec::new();
         if self.held_count > 0 {
-            let found = format!("{} wait for a person: {}", self.held_count, named(self.held.iter().map(|task| task.id.as_str())));
+            let found = format!(
+                "{} wait for a person: {}",
+                self.held_count,
+                named(self.held.iter().map(|task| task.id.as_str()))
+            );
             let cure = "`contentctl list --state held`, `contentctl show TASK`, then `contentctl settle TASK --adopt REF`, \
                         `--absent` or `--fail`";
             findings.push(Finding::warning("held tasks", found, cure));
@@ -157,7 +164,11 @@ fn pauses(scope: &crate::actors::queue::PauseScope, name: &GeneratorName) -> boo
 
 fn open_breaker(subject: &str, name: &GeneratorName, breaker: &BreakerStatus) -> Finding {
     let found = format!("its breaker is open ({}): {}; no new job starts but a probe", breaker.trip, breaker.why);
-    Finding::error(subject, found, format!("`contentctl doctor {name}` tries each verb; it closes by itself once a probe goes well"))
+    Finding::error(
+        subject,
+        found,
+        format!("`contentctl doctor {name}` tries each verb; it closes by itself once a probe goes well"),
+    )
 }
 
 fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
@@ -214,7 +225,11 @@ fn nearly_dead<'a>(
         span(dead.unchanged_for),
         named(near.iter().copied())
     );
-    Some(Finding::warning(subject, found, "look at the generator's queue and worker; `contentctl show TASK` has its reference"))
+    Some(Finding::warning(
+        subject,
+        found,
+        "look at the generator's queue and worker; `contentctl show TASK` has its reference",
+    ))
 }
 
 #[cfg(test)]
@@ -257,7 +272,8 @@ mod tests {
     #[test]
     fn a_row_on_its_way_to_be_called_dead_is_told() {
         let dead = DeadWhen { state: "pending".into(), unchanged_for: Duration::from_secs(1000) };
-        let told = |unchanged| nearly_dead("g", [row(TaskState::Submitted, 900, unchanged)].iter(), NOW, &dead).is_some();
+        let told =
+            |unchanged| nearly_dead("g", [row(TaskState::Submitted, 900, unchanged)].iter(), NOW, &dead).is_some();
         assert!(told(Some(600)));
         assert!(!told(Some(400)));
         assert!(!told(None));

@@ -57,11 +57,7 @@ pub struct Slots {
 
 impl Installation {
     /// Of these places.
-    pub fn new(
-        database: PathBuf,
-        state_dir: PathBuf,
-        clock_jump: Arc<dyn Fn() -> Option<i64> + Send + Sync>,
-    ) -> Self {
+    pub fn new(database: PathBuf, state_dir: PathBuf, clock_jump: Arc<dyn Fn() -> Option<i64> + Send + Sync>) -> Self {
         let slots = Slots { trial: tokio::sync::Semaphore::new(1), backup: tokio::sync::Semaphore::new(1) };
         Self {
             backups: state_dir.join("backups"),

@@ -101,6 +101,7 @@ mod tests {
     #[test]
     fn a_directory_that_anybody_may_enter_is_told() {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o710)).expect("it is ours");
         assert_eq!(modes(dir.path())[0].severity, Severity::Ok);
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
         let findings = modes(dir.path());

@@ -48,7 +48,8 @@ fn actors(status: &DaemonStatus) -> Vec<Finding> {
         findings.push(Finding::ok("actors", format!("all answer, {} workers among them", status.workers.len())));
     } else {
         let found = format!("do not answer: {}", silent.join(", "));
-        let cure = "`sudo systemctl restart contentd`: nothing acknowledged is lost, and jobs go on at their generators";
+        let cure =
+            "`sudo systemctl restart contentd`: nothing acknowledged is lost, and jobs go on at their generators";
         findings.push(Finding::error("actors", found, cure));
     }
     if status.restarts > 0 {
@@ -69,8 +70,13 @@ fn files(open: u64, limit: u64) -> Finding {
 
 fn clock(jump_ms: Option<i64>) -> Finding {
     let Some(jump_ms) = jump_ms else { return Finding::ok("clock", "runs as it did at the start") };
-    let found = format!("the wall clock was set by {} s since the start; times are told by the old one", jump_ms / 1000);
-    Finding::warning("clock", found, "`sudo systemctl restart contentd` takes the new time; `timedatectl` shows who keeps it")
+    let found =
+        format!("the wall clock was set by {} s since the start; times are told by the old one", jump_ms / 1000);
+    Finding::warning(
+        "clock",
+        found,
+        "`sudo systemctl restart contentd` takes the new time; `timedatectl` shows who keeps it",
+    )
 }
 
 fn supervised(by: Supervision) -> Finding {
@@ -78,9 +84,10 @@ fn supervised(by: Supervision) -> Finding {
         Supervision { is_unit: false, .. } => {
             Finding::ok("supervision", "not started by systemd: nobody restarts it when it ends")
         }
-        Supervision { watchdog: Some(after), .. } => {
-            Finding::ok("supervision", format!("systemd restarts it after {} s without a sign of life", after.as_secs()))
-        }
+        Supervision { watchdog: Some(after), .. } => Finding::ok(
+            "supervision",
+            format!("systemd restarts it after {} s without a sign of life", after.as_secs()),
+        ),
         Supervision { watchdog: None, .. } => Finding::warning(
             "supervision",
             "runs under systemd without a watchdog: a daemon that hangs is not restarted",

@@ -129,7 +129,13 @@ impl Inner {
         }
     }
 
-    pub(super) fn call_page(&self, call: &CallSpec, about: Option<&Job>, page: Page, hang_up: BorrowedFd<'_>) -> CallResult {
+    pub(super) fn call_page(
+        &self,
+        call: &CallSpec,
+        about: Option<&Job>,
+        page: Page,
+        hang_up: BorrowedFd<'_>,
+    ) -> CallResult {
         let key = about.map_or_else(|| SWEEP.into(), |job| job.attempt.key.clone());
         let dir = match self.calls.private_dir(&key) {
             Ok(dir) => dir,

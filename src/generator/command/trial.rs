@@ -27,8 +27,10 @@ impl Inner {
         let Ok(cwd) = self.working_directory() else { return findings };
         if faults.is_empty() {
             let count = self.spec.secrets.len();
-            let secrets = if count == 0 { "it needs no secret".to_owned() } else { format!("{count} secrets readable") };
-            findings.push(Finding::ok(subject.clone(), format!("program found; {secrets}; works in {}", cwd.display())));
+            let secrets =
+                if count == 0 { "it needs no secret".to_owned() } else { format!("{count} secrets readable") };
+            findings
+                .push(Finding::ok(subject.clone(), format!("program found; {secrets}; works in {}", cwd.display())));
         }
         if cwd.is_dir() && rustix::fs::access(&cwd, rustix::fs::Access::WRITE_OK).is_err() {
             let found = format!("its working directory {} cannot be written by the daemon's user", cwd.display());

@@ -65,7 +65,11 @@ fn unreadable_state(tried: &Tried<'_>, state: &StateSpec, why: &str) -> Finding 
                 map_it(tried, &[theirs.as_str()]),
             )
         }
-        _ => Finding::error(tried.subject(), excerpt(why), format!("let {} name where the state stands", tried.key("state"))),
+        _ => Finding::error(
+            tried.subject(),
+            excerpt(why),
+            format!("let {} name where the state stands", tried.key("state")),
+        ),
     }
 }
 
@@ -90,8 +94,14 @@ pub fn fetch_of_a_stranger(tried: &Tried<'_>, stranger: &Job) -> Finding {
             let bytes = piece.content.len();
             Finding::error(
                 subject,
-                format!("gives a piece ({bytes} bytes) for a reference that nobody gave: any text would be taken for one"),
-                format!("let {} match a piece alone, or {}", tried.key("content"), tried.suggested_rule(RuleOutcome::Missing)),
+                format!(
+                    "gives a piece ({bytes} bytes) for a reference that nobody gave: any text would be taken for one"
+                ),
+                format!(
+                    "let {} match a piece alone, or {}",
+                    tried.key("content"),
+                    tried.suggested_rule(RuleOutcome::Missing)
+                ),
             )
         }
         FetchAnswer::Unavailable(why) if tried.is_unavailable_by_rule() => tried.unavailable(&why),

@@ -41,7 +41,13 @@ pub fn references(batch: &BatchSpec, rows: &[Value]) -> Vec<Option<String>> {
 }
 
 /// One page of a batch poll. Without a complaint it is one line that says what was seen.
-pub fn page(tried: &Tried<'_>, batch: &BatchSpec, job: &StateSpec, rows: &[Value], known: Option<&Known>) -> Vec<Finding> {
+pub fn page(
+    tried: &Tried<'_>,
+    batch: &BatchSpec,
+    job: &StateSpec,
+    rows: &[Value],
+    known: Option<&Known>,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let nameless = references(batch, rows).iter().filter(|reference| reference.is_none()).count();
     if nameless > 0 {
@@ -152,7 +158,9 @@ pub fn search(tried: &Tried<'_>, answer: &FindAnswer, pages: u32) -> Finding {
         ),
         FindAnswer::None { is_complete: false } => Finding::warning(
             subject,
-            format!("{pages} pages do not reach the end of the list: no absence can be proved, and lost submits end held"),
+            format!(
+                "{pages} pages do not reach the end of the list: no absence can be proved, and lost submits end held"
+            ),
             format!("raise {pages_key}, or give order = \"newest\" and created"),
         ),
         FindAnswer::One { reference } => found_a_stranger(tried, std::slice::from_ref(reference)),

@@ -240,9 +240,10 @@ mod tests {
         assert!(matches!(copy(&database, &dir.path().join("link.db")), Err(BackupError::Exists(_))));
         let missing = copy(&database, &dir.path().join("none/x.db"));
         assert!(matches!(missing, Err(BackupError::Unwritable { .. })), "{missing:?}");
-        let left = fs::read_dir(dir.path()).expect("listed").flatten().filter(|entry| {
-            entry.file_name().to_string_lossy().contains(".part")
-        });
+        let left = fs::read_dir(dir.path())
+            .expect("listed")
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().contains(".part"));
         assert_eq!(left.count(), 0, "nothing is left of any try");
         drop(opened);
         // The copy is a database of ours like any other.
