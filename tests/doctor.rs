@@ -225,7 +225,7 @@ fn a_trial_finds_what_the_configuration_gets_wrong() {
             .with_replaced("submitted = \"submitted\"\n", "")
             .with_replaced(
                 r#"run = ["{creator}", "result", "--task-id={ref}", "--json"]"#,
-                r#"run = ["/bin/echo", '{"content": "Lorem ipsum", "of": "{ref}"}']"#,
+                r#"run = ["/bin/echo", '{{"content": "Lorem ipsum", "of": "{ref}"}}']"#,
             )
             .with_replaced(r#"run = ["{creator}", "cancel", "--task-id={ref}"]"#, r#"run = ["/bin/true", "{ref}"]"#),
     );

@@ -251,7 +251,9 @@ impl Daemon {
         let (stopping, stopping_rx) = watch::channel(false);
         let (database, state_dir) = (config.daemon.database.clone(), config.daemon.state_dir.clone());
         let jump_clock = Arc::clone(&clock);
-        let installation = Installation::new(database, state_dir, Arc::new(move || jump_clock.jump_since_start()));
+        let run_socket = environment("CONTENTD_RUN_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let jump = Arc::new(move || jump_clock.jump_since_start());
+        let installation = Installation::new(database, state_dir, run_socket, jump);
         let backend =
             DaemonBackend::new(world.clone(), supervisor.clone(), settings_rx, commands, stopping_rx, installation);
         let server = ServerThread::start(&self.socket, backend)?;

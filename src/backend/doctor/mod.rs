@@ -39,6 +39,8 @@ pub struct Installation {
     pub state_dir: PathBuf,
     /// The directory of automatic backups.
     pub backups: PathBuf,
+    /// Where detached runs are started as units of their own, if they are.
+    pub run_socket: Option<PathBuf>,
     /// By how many milliseconds the wall clock was set since the start.
     pub clock_jump: Arc<dyn Fn() -> Option<i64> + Send + Sync>,
     /// A check of the whole database goes on.
@@ -57,10 +59,16 @@ pub struct Slots {
 
 impl Installation {
     /// Of these places.
-    pub fn new(database: PathBuf, state_dir: PathBuf, clock_jump: Arc<dyn Fn() -> Option<i64> + Send + Sync>) -> Self {
+    pub fn new(
+        database: PathBuf,
+        state_dir: PathBuf,
+        run_socket: Option<PathBuf>,
+        clock_jump: Arc<dyn Fn() -> Option<i64> + Send + Sync>,
+    ) -> Self {
         let slots = Slots { trial: tokio::sync::Semaphore::new(1), backup: tokio::sync::Semaphore::new(1) };
         Self {
             backups: state_dir.join("backups"),
+            run_socket,
             database,
             state_dir,
             clock_jump,

@@ -1,7 +1,7 @@
 //! The state directory: who may read it, what is left of its disk, and files that no task knows any more.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::database::disk;
@@ -20,8 +20,10 @@ const KEY_LEN: usize = 32;
 impl DaemonBackend {
     pub(super) async fn look_at_places(&self) -> Vec<Finding> {
         let state_dir = self.installation.state_dir.clone();
+        let run_socket = self.installation.run_socket.clone();
         let looked = off_thread(move || {
             let mut findings = modes(&state_dir);
+            findings.extend(run_socket.iter().flat_map(|socket| runs(socket, &state_dir.join("runs"))));
             findings.push(disk(&state_dir, "disk of the state directory"));
             findings
         });
@@ -92,6 +94,37 @@ fn modes(state_dir: &Path) -> Vec<Finding> {
     findings
 }
 
+/// Where detached runs are started, and whether their own user can get into their directories. The socket is not
+/// connected to: each connection starts a unit.
+fn runs(socket: &Path, dir: &Path) -> Vec<Finding> {
+    const SUBJECT: &str = "run socket";
+    let mut findings = Vec::new();
+    let cure = "`sudo systemctl enable --now contentd-run.socket`";
+    match fs::metadata(socket) {
+        Ok(meta) if !meta.file_type().is_socket() => {
+            let found = format!("{} is no socket", socket.display());
+            findings.push(Finding::error(SUBJECT, found, format!("remove it, then {cure}")));
+        }
+        Ok(_) if rustix::fs::access(socket, rustix::fs::Access::WRITE_OK).is_err() => {
+            let found = format!("the daemon's user may not use {}", socket.display());
+            let cure =
+                "SocketUser= of contentd-run.socket must be the daemon's User=: `systemctl cat contentd-run.socket`";
+            findings.push(Finding::error(SUBJECT, found, cure));
+        }
+        Ok(_) => findings.push(Finding::ok(SUBJECT, format!("{} is there", socket.display()))),
+        Err(error) => {
+            let found = format!("{}: {error}; no blocking run can be started", socket.display());
+            findings.push(Finding::error(SUBJECT, found, cure));
+        }
+    }
+    if fs::metadata(dir).is_ok_and(|meta| meta.mode() & 0o010 == 0) {
+        let found = format!("the runs' own user cannot enter {}", dir.display());
+        let cure = format!("`sudo chgrp contentd-run {0} && sudo chmod 0710 {0}`", dir.display());
+        findings.push(Finding::warning(SUBJECT, found, cure));
+    }
+    findings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +140,24 @@ mod tests {
         let findings = modes(dir.path());
         assert_eq!(findings[0].severity, Severity::Warning);
         assert!(findings[0].cure.as_deref().is_some_and(|cure| cure.contains("chmod o-rwx")));
+    }
+
+    #[test]
+    fn a_run_socket_must_be_there_and_its_runs_open_to_their_user() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (socket, state) = (dir.path().join("run.sock"), dir.path().join("runs"));
+        let worst = || runs(&socket, &state).iter().map(|finding| finding.severity).max();
+        assert_eq!(worst(), Some(Severity::Error), "nothing is there");
+        fs::write(&socket, "").expect("written");
+        assert_eq!(worst(), Some(Severity::Error), "a file");
+        fs::remove_file(&socket).expect("it is ours");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("it binds");
+        assert_eq!(worst(), Some(Severity::Ok));
+        fs::create_dir(&state).expect("made");
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).expect("it is ours");
+        assert_eq!(worst(), Some(Severity::Warning));
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o710)).expect("it is ours");
+        assert_eq!(worst(), Some(Severity::Ok));
     }
 
     #[test]
