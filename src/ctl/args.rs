@@ -89,7 +89,8 @@ pub enum Verb {
     /// The publish pool
     #[command(subcommand)]
     Pool(PoolVerb),
-    /// Look at the whole installation, or try each verb of a generator; each finding with its cure
+    /// Look at the whole installation, or try each verb of a generator; each finding with its cure.
+    /// Exit status 1 where there is an error
     Doctor(DoctorArgs),
     /// Copy the live database
     Backup(BackupArgs),

@@ -22,7 +22,7 @@ impl Names {
         Self { passwd: read("/etc/passwd"), group: read("/etc/group") }
     }
 
-    fn field<'a>(text: &'a str, id: u32, at: usize) -> Option<&'a str> {
+    fn field(text: &str, id: u32, at: usize) -> Option<&str> {
         text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find_map(|fields| {
             let is_it = fields.get(2).and_then(|field| field.parse().ok()) == Some(id);
             is_it.then(|| fields.get(at).copied()).flatten()

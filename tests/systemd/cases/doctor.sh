@@ -100,6 +100,7 @@ echo 'nonsense = 1' >>/etc/contentd/contentd.toml
 systemctl start contentd.service 2>/dev/null
 ok "the alarm is raised" 'until_ "[ -s /run/alarm ]" 60'
 ok "it names the unit and the journal'\''s last words" 'grep -q "contentd.service failed" /run/alarm && grep -q nonsense /run/alarm'
+ok "a daemon that does not run is not started by the alarm" 'grep -q "was not asked" /run/alarm'
 ok "the report is kept" 'ls /var/lib/contentd-failures/contentd.service-*.txt >/dev/null'
 systemctl stop contentd.socket contentd.service 2>/dev/null
 systemctl start contentd.service 2>/dev/null
