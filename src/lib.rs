@@ -11,11 +11,11 @@
 //! | layer | may use |
 //! | --- | --- |
 //! | [`daemon`], [`ctl`] | everything below |
-//! | [`backend`] | actors, control, store |
+//! | [`backend`] | actors, control, store, generator, host |
 //! | [`actors`] | store, generator, render |
 //! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | [`events`], [`text`], the core |
 //! | [`events`] (what the log tells, and the journal's catalog), [`text`] | the core |
-//! | [`task`] | std, serde and an error derive |
+//! | [`task`], [`finding`] | std, serde and an error derive |
 //!
 //! # What always holds
 //!
@@ -34,6 +34,7 @@ pub mod control;
 pub mod ctl;
 pub mod daemon;
 pub mod events;
+pub mod finding;
 pub mod generator;
 pub mod host;
 pub mod render;

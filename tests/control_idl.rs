@@ -155,6 +155,8 @@ fn types_have_the_fields_of_the_structs() {
     assert_fits("PauseEntry", fits("io.contentd.Daemon.PauseEntry"), &pause);
     let worker = WorkerView { worker_id: 1, state: "idle".into(), task_id: None, since: AT, processed: 0, restarts: 0 };
     assert_fits("Worker", fits("io.contentd.Daemon.Worker"), &worker);
+    let finding = Finding::ok("disk", "there is room");
+    assert_fits("Finding", fits("io.contentd.Daemon.Finding"), &finding);
     let mut expected: Vec<&str> = batch::FIELDS.to_vec();
     expected.sort_unstable();
     assert_eq!(names(fits("io.contentd.Tasks.Submission")), expected, "batch files have the same fields");
@@ -203,6 +205,9 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Daemon.GetConfig", json!({})),
         ("Daemon.Drain", json!({})),
         ("Daemon.Reload", json!({})),
+        ("Daemon.Doctor", json!({})),
+        ("Daemon.TryGenerator", json!(TryGeneratorParams::default())),
+        ("Daemon.Backup", json!(BackupParams::default())),
     ];
     for (method, example) in &cases {
         let (parameters, _) = idl.methods.get(&format!("io.contentd.{method}")).unwrap_or_else(|| panic!("{method}"));
@@ -229,6 +234,7 @@ fn good_parameters(method: &str) -> Value {
         "Tasks.Wait" => json!({"tasks": ["task-done"]}),
         "Content.Get" | "Content.Approve" | "Content.Reject" => json!({"content_id": 7}),
         "Accounts.Add" => json!({"name": "n"}),
+        "Daemon.TryGenerator" => json!({"generator": "g"}),
         _ => json!({}),
     }
 }
@@ -259,7 +265,7 @@ fn every_method_answers_with_the_fields_of_its_reply() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 39);
+    assert_eq!(seen, 42);
     assert_fits("Watch", &idl.methods["io.contentd.Tasks.Watch"].1, &change("task-a"));
     let reload = ReloadReply { changed: vec![], needs_restart: vec![], warnings: vec![] };
     assert_fits("Reload", &idl.methods["io.contentd.Daemon.Reload"].1, &reload);
@@ -294,6 +300,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::Draining,
         ApiError::StorageFull { reason: text() },
         ApiError::ReloadRefused { faults: vec![] },
+        ApiError::BackupRefused { file: text(), reason: text(), cure: text() },
         ApiError::TooManyConnections { limit: 1 },
         ApiError::ReplyTooLarge { bytes: 1, limit: 1 },
         ApiError::Internal { reason: text() },

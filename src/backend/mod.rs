@@ -4,9 +4,11 @@
 //! prefixes and names, and turns every refusal of the core into the named error that its caller can act on. Nothing is
 //! changed here: every transition is a message to the queue or the poller.
 
+mod backup;
 mod bulk;
 mod content;
 mod daemon;
+pub mod doctor;
 mod errors;
 mod streams;
 mod submit;
@@ -23,9 +25,9 @@ use crate::actors::World;
 use crate::actors::queue::QueueActor;
 use crate::actors::supervisor::SupervisorActor;
 use crate::control::api::{
-    AccountReply, AccountsReply, BulkReply, CleanupReply, ContentReply, ContentsReply, DrainReply, HistoryReply,
-    LogReply, PauseParams, PausesReply, PollAllReply, PoolReply, QueueReply, ShowReply, StatisticsReply, StatusReply,
-    Submitted, TaskReply, TasksReply, WaitReply, WatchReply, WorkersReply,
+    AccountReply, AccountsReply, BackupReply, BulkReply, CleanupReply, ContentReply, ContentsReply, DrainReply,
+    FindingsReply, HistoryReply, LogReply, PauseParams, PausesReply, PollAllReply, PoolReply, QueueReply, ShowReply,
+    StatisticsReply, StatusReply, Submitted, TaskReply, TasksReply, WaitReply, WatchReply, WorkersReply,
 };
 use crate::control::api::{
     Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,
@@ -80,6 +82,7 @@ pub struct DaemonBackend {
     settings: watch::Receiver<Arc<Settings>>,
     commands: mpsc::UnboundedSender<DaemonCommand>,
     stopping: watch::Receiver<bool>,
+    installation: doctor::Installation,
     started_at: Timestamp,
     logs: GeneratorLogs,
 }
@@ -92,10 +95,11 @@ impl DaemonBackend {
         settings: watch::Receiver<Arc<Settings>>,
         commands: mpsc::UnboundedSender<DaemonCommand>,
         stopping: watch::Receiver<bool>,
+        installation: doctor::Installation,
         logs: GeneratorLogs,
     ) -> Self {
         let started_at = world.clock.now().utc;
-        Self { world, supervisor, settings, commands, stopping, started_at, logs }
+        Self { world, supervisor, settings, commands, stopping, installation, started_at, logs }
     }
 
     /// Runs `work` on a clone that the answer may own.
@@ -310,5 +314,17 @@ impl Backend for DaemonBackend {
 
     fn reload(&self, _: Peer) -> Answer<ReloadReply> {
         self.answer(|this| async move { this.reload_daemon().await })
+    }
+
+    fn doctor(&self, _: Peer) -> Answer<FindingsReply> {
+        self.answer(|this| async move { this.examine().await })
+    }
+
+    fn try_generator(&self, _: Peer, generator: String) -> Answer<FindingsReply> {
+        self.answer(|this| async move { this.try_out(generator).await })
+    }
+
+    fn backup(&self, peer: Peer, file: Option<String>, keep: Option<u32>) -> Answer<BackupReply> {
+        self.answer(move |this| async move { this.back_up(&peer, file, keep).await })
     }
 }

@@ -89,7 +89,8 @@ fn unreachable_message(tried: &[(PathBuf, io::Error)]) -> String {
     message
 }
 
-fn cause(path: &Path, error: &io::Error) -> String {
+/// Why nobody answers at a place, in words that help.
+pub fn cause(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no socket".to_owned(),
         io::ErrorKind::ConnectionRefused => "nobody listens (the daemon has ended without removing it)".to_owned(),
@@ -103,7 +104,7 @@ fn cause(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// The group that owns the socket, or the directory where that is what refuses.
+/// The name of the group that owns the socket, or the directory where that is what refuses.
 fn group_of(path: &Path) -> Option<String> {
     let meta = match std::fs::symlink_metadata(path) {
         Ok(meta) => meta,
@@ -164,6 +165,17 @@ impl Client {
     pub fn call<P: Serialize, R: DeserializeOwned>(&mut self, method: &str, parameters: &P) -> Result<R, ClientError> {
         self.send(method, parameters, false)?;
         parsed(self.receive(None)?.parameters)
+    }
+
+    /// Calls and waits for the one reply, but not past `deadline`.
+    pub fn call_until<P: Serialize, R: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        parameters: &P,
+        deadline: Instant,
+    ) -> Result<R, ClientError> {
+        self.send(method, parameters, false)?;
+        parsed(self.receive(Some(deadline))?.parameters)
     }
 
     /// Calls for several replies and hands each on as it comes, until the last, or until `each` says `Break`.

@@ -12,11 +12,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::api::{
-    AccountAddParams, AccountParams, ApiError, Backend, CancelParams, CleanupParams, ContentListParams, ContentParams,
-    CorrectParams, HistoryReply, ListParams, NoParams, PauseParams, Peer, PingReply, PoolListParams, QueueParams,
-    QueueReply, RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams, SubmitBatchParams,
-    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply, VersionReply, WaitParams,
-    WatchParams, checked,
+    AccountAddParams, AccountParams, ApiError, Backend, BackupParams, CancelParams, CleanupParams, ContentListParams,
+    ContentParams, CorrectParams, HistoryReply, ListParams, NoParams, PauseParams, Peer, PingReply, PoolListParams,
+    QueueParams, QueueReply, RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams,
+    SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply,
+    TryGeneratorParams, VersionReply, WaitParams, WatchParams, checked,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
@@ -347,8 +347,22 @@ impl Router {
                 if is_pause { backend.pause(peer.clone(), params) } else { backend.resume(peer.clone(), params) };
             return Ok(Some(once(answer)));
         }
+        match method {
+            "TryGenerator" => {
+                let params = read_parameters::<TryGeneratorParams>(frame)?;
+                return Ok(Some(once(backend.try_generator(peer.clone(), params.generator))));
+            }
+            "Backup" => {
+                let params = read_parameters::<BackupParams>(frame)?;
+                let keep = params.keep.map(checked::backups_kept).transpose()?;
+                return Ok(Some(once(backend.backup(peer.clone(), params.file, keep))));
+            }
+            _ => {}
+        }
         // A method that does not exist is said so whatever its parameters are.
-        if matches!(method, "Ping" | "GetVersion" | "GetStatus" | "Workers" | "GetConfig" | "Drain" | "Reload") {
+        const WITHOUT_PARAMETERS: [&str; 8] =
+            ["Ping", "GetVersion", "GetStatus", "Workers", "GetConfig", "Drain", "Reload", "Doctor"];
+        if WITHOUT_PARAMETERS.contains(&method) {
             read_parameters::<NoParams>(frame)?;
         }
         Ok(Some(match method {
@@ -359,6 +373,7 @@ impl Router {
             "GetConfig" => once(backend.config(peer.clone())),
             "Drain" => once(backend.drain(peer.clone())),
             "Reload" => once(backend.reload(peer.clone())),
+            "Doctor" => once(backend.doctor(peer.clone())),
             _ => return Ok(None),
         }))
     }

@@ -91,6 +91,11 @@ pub enum Verb {
     /// The publish pool
     #[command(subcommand)]
     Pool(PoolVerb),
+    /// Look at the whole installation, or try each verb of a generator; each finding with its cure.
+    /// Exit status 1 where there is an error
+    Doctor(DoctorArgs),
+    /// Copy the live database
+    Backup(BackupArgs),
     /// The effective configuration, without secrets
     Config,
     /// Call a method with raw JSON
@@ -414,6 +419,28 @@ pub struct PauseArgs {
     /// Why
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub reason: Option<String>,
+}
+
+/// What to look at.
+#[derive(Debug, ClapArgs)]
+pub struct DoctorArgs {
+    /// Try each verb of this generator that can neither cost money nor change a job
+    #[arg(value_name = "GENERATOR")]
+    pub generator: Option<String>,
+    /// Show what is well, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Where a backup goes.
+#[derive(Debug, ClapArgs)]
+pub struct BackupArgs {
+    /// The file to make [default: contentd-TIME.db in the daemon's directory `backups`]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Keep so many of those with the time in their name; delete the oldest
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub keep: Option<i64>,
 }
 
 /// What to do with accounts.

@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 use serde_json::{Value, json};
 
 use super::Session;
-use super::args::{AccountVerb, CallArgs, PauseArgs};
+use super::args::{AccountVerb, BackupArgs, CallArgs, PauseArgs};
 use super::failure::Failure;
 use super::output::{Column, fixed, flexible};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
-    AccountAddParams, AccountParams, AccountReply, AccountsReply, ConfigReply, DrainReply, NoParams, PauseParams,
-    PauseView, PausesReply, PingReply, ReloadReply, StatusReply, VersionReply, WorkersReply,
+    AccountAddParams, AccountParams, AccountReply, AccountsReply, BackupParams, BackupReply, ConfigReply, DrainReply,
+    NoParams, PauseParams, PauseView, PausesReply, PingReply, ReloadReply, StatusReply, VersionReply, WorkersReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -194,6 +194,18 @@ pub fn version(session: &Session) -> Result<(), Failure> {
     };
     session.printer.record(&json!({ "contentctl": ours, "contentd": theirs }), &["contentctl", "contentd"])?;
     missing.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// `contentctl backup`. A relative path is taken from here, not from where the daemon is.
+pub fn backup(session: &Session, args: BackupArgs) -> Result<(), Failure> {
+    let named = |path: std::path::PathBuf| {
+        let absolute = std::path::absolute(&path)?;
+        let text = absolute.into_os_string().into_string();
+        text.map_err(|text| Failure::usage("FILE", &text.to_string_lossy(), "a path in UTF-8"))
+    };
+    let params = BackupParams { file: args.file.map(named).transpose()?, keep: args.keep };
+    let reply: BackupReply = session.call("io.contentd.Daemon.Backup", &params)?;
+    session.printer.record(&reply, &["file", "bytes", "tasks", "deleted"])
 }
 
 /// `contentctl drain`.

@@ -29,6 +29,9 @@ pub enum Failure {
     /// A task that was waited for ended otherwise than completed; said already.
     #[error("not every task was completed")]
     NotCompleted,
+    /// Something is wrong; said already.
+    #[error("not everything is well")]
+    NotWell,
     /// It lasted too long.
     #[error("{0}")]
     TimedOut(String),
@@ -45,7 +48,7 @@ impl Failure {
             Self::Client(ClientError::Unreachable { .. } | ClientError::Cut { .. }) => 3,
             Self::Client(ClientError::Refused(ApiError::Draining)) => 3,
             Self::Client(ClientError::TimedOut) | Self::TimedOut(_) => 4,
-            Self::Client(_) | Self::Refused(_) | Self::Io(_) => 1,
+            Self::Client(_) | Self::Refused(_) | Self::Io(_) | Self::NotWell => 1,
             Self::Usage(_) => 2,
             Self::NotCompleted => 5,
         }
@@ -60,7 +63,7 @@ pub fn exit_code(result: Result<(), Failure>) -> u8 {
     {
         return 0;
     }
-    if !matches!(failure, Failure::NotCompleted) {
+    if !matches!(failure, Failure::NotCompleted | Failure::NotWell) {
         // Nobody to say it to: the exit code says it.
         let _ = writeln!(io::stderr(), "contentctl: {}", safe_lines(&failure.to_string()));
     }

@@ -8,9 +8,9 @@
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
 //! | [`batch`] | what does a batch file hold, and what is wrong with it? |
-//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`daemon`] | the verbs |
+//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`daemon`], [`doctor`] | the verbs |
 //!
-//! It knows nothing that the daemon does not tell it. JSON and CSV stand alone on standard output; everything said to
+//! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon. JSON and CSV stand alone on standard output; everything said to
 //! people goes to standard error. The surprise: texts of generators and submitters are untrusted even here, because a
 //! terminal obeys control characters.
 
@@ -18,6 +18,7 @@ pub mod args;
 pub mod batch;
 pub mod content;
 pub mod daemon;
+pub mod doctor;
 pub mod failure;
 pub mod follow;
 pub mod log;
@@ -124,6 +125,8 @@ fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Account(verb) => daemon::account(session, verb),
         Verb::Content(verb) => content::content(session, verb),
         Verb::Pool(verb) => content::pool(session, verb),
+        Verb::Doctor(args) => doctor::doctor(session, &args),
+        Verb::Backup(args) => daemon::backup(session, args),
         Verb::Config => daemon::config(session),
         Verb::Call(args) => daemon::call(session, &args),
         Verb::Ping => daemon::ping(session),

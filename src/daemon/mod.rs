@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use crate::actors::recovery::recover;
 use crate::actors::supervisor::{Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use crate::actors::{Peers, World};
+use crate::backend::doctor::Installation;
 use crate::backend::{DaemonBackend, DaemonCommand, Settings, SubmitDefaults};
 use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
@@ -255,8 +256,22 @@ impl Daemon {
         supervisor.send(GetStatus).await.context("the actors did not start")?;
         let (settings, settings_rx) = watch::channel(Arc::new(settings_of(&self.loaded)));
         let (stopping, stopping_rx) = watch::channel(false);
-        let logs = self.logs.clone();
-        let backend = DaemonBackend::new(world.clone(), supervisor.clone(), settings_rx, commands, stopping_rx, logs);
+        let jump_clock = Arc::clone(&clock);
+        let installation = Installation::new(
+            config.daemon.database.clone(),
+            config.daemon.state_dir.clone(),
+            config.daemon.run_socket.clone(),
+            Arc::new(move || jump_clock.jump_since_start()),
+        );
+        let backend = DaemonBackend::new(
+            world.clone(),
+            supervisor.clone(),
+            settings_rx,
+            commands,
+            stopping_rx,
+            installation,
+            self.logs.clone(),
+        );
         let server = ServerThread::start(&self.socket, backend)?;
         let whose = if self.socket.is_inherited() { ", the service manager's" } else { "" };
         log::info!("listening on {}{whose}", self.socket.path().display());

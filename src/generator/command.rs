@@ -9,6 +9,7 @@ mod notes;
 mod plain;
 mod runs;
 mod secrets;
+mod trial;
 
 use std::collections::HashSet;
 use std::io::PipeReader;
@@ -27,7 +28,9 @@ use super::run::socket;
 use super::run::watch::Watchers;
 use super::runfile::RunFiles;
 use super::spec::GeneratorSpec;
+use super::trial::{Subjects, Trial};
 use super::{Driver, Job, RunEnded, Sweep};
+use crate::finding::Finding;
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, RunReport, SubmitAnswer};
 use crate::task::{AttemptKey, AttemptState, Task};
 use plain::PlainChildren;
@@ -219,6 +222,22 @@ impl Driver for CommandDriver {
 
     fn faults(&self) -> Vec<String> {
         self.inner.faults()
+    }
+
+    fn preflight(&self) -> Vec<Finding> {
+        self.inner.preflight()
+    }
+
+    fn try_out(&self, subjects: Subjects) -> BoxFuture<'static, Trial> {
+        let name = self.inner.spec.name.clone();
+        self.on_thread(
+            move |inner, hang_up| inner.try_out(&subjects, hang_up.as_fd()),
+            move |no_result| {
+                let found = format!("the trial ended early: {}", no_result.why());
+                let finding = Finding::error(format!("generator {name}"), found, "try again");
+                Trial { findings: vec![finding], calls: 0 }
+            },
+        )
     }
 
     fn accepts(&self, task: &Task) -> Result<(), String> {

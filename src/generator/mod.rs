@@ -18,11 +18,13 @@ pub mod run;
 pub mod runfile;
 pub mod spec;
 pub mod template;
+pub mod trial;
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::finding::Finding;
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, RunReport, SubmitAnswer};
 use crate::task::{Attempt, AttemptKey, Task, TaskId};
 
@@ -101,6 +103,19 @@ pub trait Driver: Send + Sync + 'static {
     /// Whether it could be called now: the program is there, the working directory exists, the secrets can be read.
     /// Each line names the setting, its value and the cure.
     fn faults(&self) -> Vec<String>;
+
+    /// What [`Driver::faults`] says, and what works and deserves a look. Nothing is called.
+    fn preflight(&self) -> Vec<Finding> {
+        self.faults().iter().map(|fault| Finding::of_fault("generator", fault)).collect()
+    }
+
+    /// Tries every verb that can neither cost money nor change a job, one after the other; never submits. For the doctor.
+    /// A driver that calls nothing has nothing to try.
+    fn try_out(&self, subjects: trial::Subjects) -> BoxFuture<'static, trial::Trial> {
+        drop(subjects);
+        let findings = self.preflight();
+        Box::pin(std::future::ready(trial::Trial { findings, calls: 0 }))
+    }
 
     /// Whether this task could travel at all; `Err` names the field, its size and the limit. Asked at submit.
     fn accepts(&self, task: &Task) -> Result<(), String>;

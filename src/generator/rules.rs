@@ -132,9 +132,14 @@ pub struct Verdict {
     pub why: String,
 }
 
+/// The first rule that names the end of a call.
+pub fn matching<'r>(rules: &'r [Rule], call: &CallResult, stdout: &Output, stderr: &Output) -> Option<&'r Rule> {
+    rules.iter().find(|rule| rule.matches(call, stdout, stderr))
+}
+
 /// Classifies a call.
 pub fn classify(verb: Verb, rules: &[Rule], call: &CallResult, stdout: &Output, stderr: &Output) -> Verdict {
-    if let Some(rule) = rules.iter().find(|rule| rule.matches(call, stdout, stderr)) {
+    if let Some(rule) = matching(rules, call, stdout, stderr) {
         let why = match rule.quoted(stdout, stderr) {
             Some(line) => excerpt(line),
             None => describe(call, stdout, stderr),

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod logging;
+pub mod machine;
 pub mod notify;
 pub mod signals;
 pub mod sockets;

@@ -76,6 +76,44 @@ pub struct Task {
     pub updated_at: Timestamp,
 }
 
+impl Task {
+    /// A pending task that asks for nothing yet.
+    pub fn blank(id: TaskId, account_id: AccountId, generator: GeneratorName, now: Timestamp) -> Self {
+        Self {
+            id,
+            seq: 0,
+            account_id,
+            topic: String::new(),
+            keywords: Vec::new(),
+            category: None,
+            requirements: None,
+            tone: None,
+            priority: 5,
+            auto_approve: false,
+            generator,
+            state: TaskState::Pending,
+            attempt: 0,
+            retry_count: 0,
+            max_retries: 0,
+            time_limit_s: 60,
+            progress: None,
+            reason: None,
+            error: None,
+            content_id: None,
+            key: None,
+            submitted_by: String::new(),
+            rewrites: None,
+            created_at: now,
+            queued_at: now,
+            submitted_at: None,
+            started_at: None,
+            completed_at: None,
+            wake_at: None,
+            updated_at: now,
+        }
+    }
+}
+
 /// One external job: never reused, never deleted before its task.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Attempt {

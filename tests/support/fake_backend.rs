@@ -458,6 +458,23 @@ impl Backend for FakeBackend {
         done(Ok(DrainReply { in_flight: 2 }))
     }
 
+    fn doctor(&self, _: Peer) -> Answer<FindingsReply> {
+        let findings = vec![Finding::warning("disk", "little is left", "make room"), Finding::ok("database", "whole")];
+        done(Ok(FindingsReply { findings }))
+    }
+
+    fn try_generator(&self, _: Peer, generator: String) -> Answer<FindingsReply> {
+        self.called(format!("try {generator}"));
+        let findings = vec![Finding::error(format!("{generator} poll"), "nothing is said", "say something")];
+        done(Ok(FindingsReply { findings }))
+    }
+
+    fn backup(&self, _: Peer, file: Option<String>, keep: Option<u32>) -> Answer<BackupReply> {
+        self.called(format!("backup {file:?} {keep:?}"));
+        let file = file.unwrap_or_else(|| "/state/backups/contentd-20260101T000000Z.db".to_owned());
+        done(Ok(BackupReply { file, bytes: 4096, tasks: 2, deleted: vec![] }))
+    }
+
     fn reload(&self, _: Peer) -> Answer<ReloadReply> {
         done(Err(ApiError::ReloadRefused { faults: vec!["contentd.toml:3: workers: 0".to_owned()] }))
     }

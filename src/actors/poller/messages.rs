@@ -1,11 +1,13 @@
 //! What the poller is told and asked, and what it tells of itself.
 
+use std::time::Duration;
+
 use actix::prelude::*;
 use serde::Serialize;
 
 use super::round::{self, PollError};
 use crate::store::write::{Changed, WriteError};
-use crate::task::{Event, Task, TaskId, TaskState, Timestamp};
+use crate::task::{Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
 
 /// From whoever committed a change: a wake time may have become earlier. If it is lost, the next tick is late by 30 s at most.
 #[derive(Message)]
@@ -62,6 +64,16 @@ pub struct PollStatistics {
     pub still_running: u32,
     /// Not answered, or not answered well.
     pub error: u32,
+}
+
+/// From the doctor, whose calls beside the rounds count as well. `Err` says how long to wait where the budget has none left.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "Result<(), Duration>")]
+pub enum SpendCalls {
+    /// One, if the budget has it.
+    WhenFree(GeneratorName),
+    /// So many, which have been made; rounds wait for them.
+    Made(GeneratorName, u32),
 }
 
 /// The poller as an operator sees it.

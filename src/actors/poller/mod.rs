@@ -27,7 +27,8 @@ use crate::task::{Attempt, GeneratorName, Task, TaskId, Timestamp};
 use crate::tell;
 use budget::Budget;
 pub use messages::{
-    DrainPoller, GetPollerStatus, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded, WakeTimesChanged,
+    DrainPoller, GetPollerStatus, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded, SpendCalls,
+    WakeTimesChanged,
 };
 pub use round::PollError;
 
@@ -470,6 +471,25 @@ impl Handler<DrainPoller> for PollerActor {
             // An error means that the poller died; it has nothing in hand then either.
             let _ = told.await;
         })
+    }
+}
+
+impl Handler<SpendCalls> for PollerActor {
+    type Result = Result<(), Duration>;
+
+    fn handle(&mut self, spend: SpendCalls, _: &mut Self::Context) -> Self::Result {
+        let now = self.world.clock.now();
+        let (generator, calls) = match &spend {
+            SpendCalls::WhenFree(generator) => (generator, 1),
+            SpendCalls::Made(generator, calls) => (generator, *calls),
+        };
+        let budget = self.budget(generator);
+        if matches!(spend, SpendCalls::WhenFree(_)) && budget.affordable(&now) == 0 {
+            return Err(budget.wait_for_one(&now));
+        }
+        budget.spend(calls, &now);
+        self.calls += u64::from(calls);
+        Ok(())
     }
 }
 

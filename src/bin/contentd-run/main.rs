@@ -24,10 +24,14 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [option] if option == "--accepted" => accepted::run(),
+        [option] if option == "--version" => {
+            println!("contentd-run {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
         [directory] if Path::new(directory).is_absolute() => run(&PathBuf::from(directory)),
         _ => {
             eprintln!(
-                "usage: contentd-run DIRECTORY (an absolute path) | --accepted\nIt is started by contentd; see README.md."
+                "usage: contentd-run DIRECTORY (an absolute path) | --accepted | --version\nIt is started by contentd; see README.md."
             );
             ExitCode::from(2)
         }

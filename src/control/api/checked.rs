@@ -374,6 +374,14 @@ pub fn cleanup_days(given: Option<i64>) -> Result<u32, ApiError> {
         .ok_or_else(|| ApiError::invalid("days", &days.to_string(), "a number of days from 0 to 36500"))
 }
 
+/// Judges how many backups to keep.
+pub fn backups_kept(keep: i64) -> Result<u32, ApiError> {
+    u32::try_from(keep)
+        .ok()
+        .filter(|keep| (1..=10_000).contains(keep))
+        .ok_or_else(|| ApiError::invalid("keep", &keep.to_string(), "a number of backups from 1 to 10000"))
+}
+
 /// Judges limit and offset of a list.
 pub fn page(limit: Option<i64>, offset: Option<i64>) -> Result<(u32, u32), ApiError> {
     let limit = limit.map_or(Ok(DEFAULT_LIMIT), |given| {

@@ -213,6 +213,16 @@ pub enum ApiError {
         /// One line each: file, line, what is wrong, what would be right.
         faults: Vec<String>,
     },
+    /// No backup was made; the database goes on as it was.
+    #[serde(rename = "io.contentd.Daemon.BackupRefused")]
+    BackupRefused {
+        /// The file that was to be made.
+        file: String,
+        /// What is wrong.
+        reason: String,
+        /// What would be right.
+        cure: String,
+    },
     /// There are too many connections.
     #[serde(rename = "io.contentd.Daemon.TooManyConnections")]
     TooManyConnections {
@@ -407,6 +417,9 @@ impl ApiError {
             }
             Self::ReloadRefused { faults } => {
                 format!("the configuration was refused and the old one is kept:\n  {}", faults.join("\n  "))
+            }
+            Self::BackupRefused { file, reason, cure } => {
+                format!("no backup was made at {file:?}: {reason}; {cure}")
             }
             Self::TooManyConnections { limit } => format!("there are {limit} connections already; close some"),
             Self::ReplyTooLarge { bytes, limit } => {

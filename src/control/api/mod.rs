@@ -8,6 +8,7 @@
 pub mod checked;
 pub mod content;
 pub mod daemon;
+pub mod doctor;
 pub mod error;
 pub mod tasks;
 
@@ -28,6 +29,7 @@ pub use daemon::{
     ConfigReply, DrainReply, EmptyReply, GeneratorView, NoParams, PauseParams, PauseView, PausesReply, PingReply,
     ReloadReply, StatusReply, VersionReply, WorkerView, WorkersReply,
 };
+pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, TryGeneratorParams};
 pub use error::{ApiError, FieldFault};
 pub use tasks::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryEntry, HistoryReply,
@@ -148,4 +150,10 @@ pub trait Backend: Send + Sync + 'static {
     fn drain(&self, peer: Peer) -> Answer<DrainReply>;
     /// Reads the configuration again.
     fn reload(&self, peer: Peer) -> Answer<ReloadReply>;
+    /// Looks at the whole installation as the daemon sees it. Answers within some ten seconds, whatever hangs.
+    fn doctor(&self, peer: Peer) -> Answer<FindingsReply>;
+    /// Tries each verb of a generator that can neither cost money nor change a job.
+    fn try_generator(&self, peer: Peer, generator: String) -> Answer<FindingsReply>;
+    /// Copies the database; `keep` deletes the oldest backups in the daemon's own directory beyond so many.
+    fn backup(&self, peer: Peer, file: Option<String>, keep: Option<u32>) -> Answer<BackupReply>;
 }

@@ -135,7 +135,7 @@ impl Inner {
         answer
     }
 
-    fn call_about(&self, call: &CallSpec, job: &Job, hang_up: BorrowedFd<'_>) -> CallResult {
+    pub(super) fn call_about(&self, call: &CallSpec, job: &Job, hang_up: BorrowedFd<'_>) -> CallResult {
         match self.render(call, job) {
             Ok(rendered) => self.call_with(call, &rendered, &job.attempt.key, None, hang_up),
             Err(why) => CallResult::not_started(why),
@@ -150,15 +150,7 @@ impl Inner {
         page: Page,
         hang_up: BorrowedFd<'_>,
     ) -> CallResult {
-        let key = about.map_or_else(|| SWEEP.into(), |job| job.attempt.key.clone());
-        let dir = match self.calls.private_dir(&key) {
-            Ok(dir) => dir,
-            Err(error) => return CallResult::not_started(error.to_string()),
-        };
-        let result = match self.spec.render_page(call, about, page, &dir) {
-            Ok(rendered) => self.call_with(call, &rendered, &key, None, hang_up),
-            Err(error) => CallResult::not_started(error.to_string()),
-        };
+        let result = self.unnoted_page(call, about, page, hang_up);
         match about {
             Some(job) => self.note(job, verb, &result, notes::of_end(&result.end)),
             None => self.note_shared(verb, &result),
@@ -166,8 +158,27 @@ impl Inner {
         result
     }
 
+    /// A page of a call about many jobs, which no log hears of: for a trial, whose job is made up.
+    pub(super) fn unnoted_page(
+        &self,
+        call: &CallSpec,
+        about: Option<&Job>,
+        page: Page,
+        hang_up: BorrowedFd<'_>,
+    ) -> CallResult {
+        let key = about.map_or_else(|| SWEEP.into(), |job| job.attempt.key.clone());
+        let dir = match self.calls.private_dir(&key) {
+            Ok(dir) => dir,
+            Err(error) => return CallResult::not_started(error.to_string()),
+        };
+        match self.spec.render_page(call, about, page, &dir) {
+            Ok(rendered) => self.call_with(call, &rendered, &key, None, hang_up),
+            Err(error) => CallResult::not_started(error.to_string()),
+        }
+    }
+
     /// Fills a call in. Nothing is written yet.
-    fn render(&self, call: &CallSpec, job: &Job) -> Result<Rendered, String> {
+    pub(super) fn render(&self, call: &CallSpec, job: &Job) -> Result<Rendered, String> {
         let dir = self.calls.private_dir(&job.attempt.key).map_err(|error| error.to_string())?;
         self.spec.render(call, job, &dir).map_err(|error: RenderError| error.to_string())
     }

@@ -6,6 +6,7 @@
 
 mod sweep;
 
+pub(crate) use sweep::read_time;
 pub use sweep::{FindSweep, PollSweep};
 
 use std::collections::BTreeMap;

@@ -121,7 +121,7 @@ impl Walk {
 }
 
 /// A time in a row: RFC 3339, or seconds or milliseconds since 1970. A text without an offset says nothing.
-fn read_time(value: &Value) -> Option<Timestamp> {
+pub(crate) fn read_time(value: &Value) -> Option<Timestamp> {
     const FIRST_MILLISECONDS: f64 = 1e11;
     let number = match value {
         Value::Number(number) => number.as_f64(),

@@ -50,7 +50,7 @@ fn number(connection: &mut SqliteConnection, sql: &str) -> QueryResult<i64> {
 }
 
 /// The versions that this program knows, oldest first.
-fn known_versions() -> Vec<String> {
+pub(super) fn known_versions() -> Vec<String> {
     let migrations = MigrationSource::<Sqlite>::migrations(&MIGRATIONS).unwrap_or_default();
     let mut versions: Vec<String> = migrations.iter().map(|migration| migration.name().version().to_string()).collect();
     versions.sort_unstable();

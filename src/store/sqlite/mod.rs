@@ -6,6 +6,7 @@
 //! - `queries`: what can be asked, one file a use case, on a pool of read-only connections
 //! - `guard`: triggers made of the program's own transition tables
 //! - `models`, `schema`: rows and columns
+//! - [`upkeep`]: how the file stands, whether it is whole, a copy of it
 //!
 //! Nothing outside this folder writes SQL. The surprise: the database guards itself, so that a person with a
 //! shell, or a bug here, cannot make a row that the state machines do not know.
@@ -20,6 +21,7 @@ mod models;
 pub mod queries;
 mod rows;
 mod schema;
+pub mod upkeep;
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
