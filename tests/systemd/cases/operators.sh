@@ -1,0 +1,63 @@
+# docs/operators.md, followed word by word: every block of commands that is not marked otherwise runs in order, as root, from the
+# installation of the package to an approved piece of the real generator, and on to a restore.
+# rig: -t 900 -f docs/operators.md:/root/operators.md -f $target/operators-test:/root/package -b $bin/examples/llm-stub
+# rig: -b tests/real/node_modules:/usr/local/lib/node_modules
+. /root/lib.sh
+
+# What the page takes for granted, or says was done before: no programs of ours, documents with packages, the real generator's
+# command in its place, Redis not masked as the image of these tests has it, a person called alice.
+for program in contentd contentctl contentd-run sample-generator; do
+  umount /usr/bin/$program
+  rm /usr/bin/$program
+done
+rm -f /etc/dpkg/dpkg.cfg.d/*mmdebstrap*
+rm -f /etc/systemd/system/redis-server.service
+ln -s ../lib/node_modules/.bin/content-creator /usr/local/bin/content-creator
+printf 'u alice -\n' | systemd-sysusers -
+systemctl daemon-reload
+# The paid model's place is taken by a stand-in on loopback, the only substitution in the page's text. The two lines of the
+# drop-in are what keeps the generator's searches and images on this machine.
+llm-stub /root/stub-address &
+until_ '[ -s /root/stub-address ]'
+stub=$(cat /root/stub-address)
+sed "s|https://llm.example.com|$stub|" /root/operators.md >/root/page.md
+mkdir -p /etc/systemd/system/contentd-creator-worker.service.d
+printf '[Service]\nEnvironment=ARK_API_URL=%s HTTPS_PROXY=%s NO_PROXY=127.0.0.1\n' "$stub" "$stub" \
+  >/etc/systemd/system/contentd-creator-worker.service.d/stub.conf
+
+# Each block into a file of its own.
+mkdir /root/blocks
+awk '
+  /^<!-- not run: / { skipped = 1; next }
+  /^```sh$/ { if (!skipped) { number++; file = sprintf("/root/blocks/%02d", number) } else { file = "/dev/null"; left_out++ }
+    skipped = 0; inside = 1; next }
+  /^```$/ { inside = 0; next }
+  inside { print > file }
+  END { print number + 0, left_out + 0 > "/root/blocks.count" }' /root/page.md
+read -r blocks left_out </root/blocks.count
+echo "$blocks blocks to run, $left_out left out by the page"
+ok "the page has its commands" '[ "$blocks" -ge 14 ] && [ "$left_out" -le 2 ]'
+
+cd /root/package || exit 1
+for block in /root/blocks/[0-9]*; do
+  h "$(head -n 1 "$block")"
+  bash -eu -o pipefail "$block" >/root/said 2>&1
+  code=$?
+  cat /root/said
+  ok "block $(basename "$block") of the page works" "[ $code = 0 ]"
+  case $(cat "$block") in
+    *"contentctl content approve 3"*)
+      ok "the article of the real generator is approved" '[ "$(ctl content show 3 | field .review_status)" = approved ]'
+      ok "and stands in the pool" '[ "$(ctl pool list | jq "[.[] | select(.content_id == 3)] | length")" = 1 ]'
+      ok "it was written by the real generator" 'ctl content show 3 | field .content | grep -q 导语'
+      ok "with its pictures" '[ "$(ctl content show 3 | jq ".images | length")" -ge 1 ]'
+      ;;
+    *"systemctl reload contentd
+contentctl list --state unfinished"*)
+      ok "a restored daemon is paused" 'contentctl status | grep -q "restored from a backup"'
+      ;;
+  esac
+done
+ok "the daemon runs at the end" 'is_active && ctl ping >/dev/null'
+ok "no key stands in the journal or in the state" '! journalctl -o export | grep -aq "your key of the" && ! grep -rq "your key of the" /var/lib/contentd'
+finish
