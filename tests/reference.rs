@@ -275,18 +275,29 @@ fn the_page_of_the_driver_names_every_key() {
     for (_, generator) in generators {
         for (key, value) in generator.as_table().expect("a generator is a table") {
             assert!(text.contains(&format!("`{key}`")), "docs/reference/driver.md does not name `{key}`");
-            for inner in value.as_table().filter(|_| !free.contains(&key.as_str())).into_iter().flat_map(|table| table.keys()) {
-                assert!(text.contains(&format!("`{inner}`")), "docs/reference/driver.md does not name `{inner}` of {key}");
+            for inner in
+                value.as_table().filter(|_| !free.contains(&key.as_str())).into_iter().flat_map(|table| table.keys())
+            {
+                assert!(
+                    text.contains(&format!("`{inner}`")),
+                    "docs/reference/driver.md does not name `{inner}` of {key}"
+                );
             }
         }
     }
     use contentd::generator::spec::{PAGE_NAMES, REF_NAME, TASK_NAMES};
     for name in TASK_NAMES.iter().chain(&PAGE_NAMES).chain([&REF_NAME]) {
-        assert!(text.contains(&format!("`{{{name}}}`")), "docs/reference/driver.md does not name the variable {{{name}}}");
+        assert!(
+            text.contains(&format!("`{{{name}}}`")),
+            "docs/reference/driver.md does not name the variable {{{name}}}"
+        );
     }
     for verb in contentd::task::outcome::Verb::ALL {
         for outcome in verb.rule_outcomes() {
-            assert!(text.contains(&format!("`{outcome}`")), "docs/reference/driver.md does not name the outcome {outcome}");
+            assert!(
+                text.contains(&format!("`{outcome}`")),
+                "docs/reference/driver.md does not name the outcome {outcome}"
+            );
         }
     }
 }
@@ -364,7 +375,10 @@ fn the_page_of_the_schema_has_every_table_and_column_and_no_other() {
             named_there.extend(all.into_iter().filter(|(parent, _)| parent == table).map(|(_, name)| name));
         }
         for name in &named_there {
-            assert!(body.contains(&format!("`{name}`")), "docs/reference/schema.md does not tell what {name} of {table} does");
+            assert!(
+                body.contains(&format!("`{name}`")),
+                "docs/reference/schema.md does not tell what {name} of {table} does"
+            );
         }
         let known = |word: &str| named_there.iter().any(|name| name == word);
         for word in body.split('`').skip(1).step_by(2).filter(|word| word.starts_with("guard_")) {

@@ -9,14 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use log::Level;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::server_thread::ServerPulse;
 use crate::actors::World;
 use crate::actors::supervisor::{Child, DaemonStatus, GetStatus, SupervisorActor};
+use crate::events::Kind;
 use crate::host::notify::Notifier;
 use crate::task::TaskState;
+use crate::tell;
 
 /// The longest time between two beats; a short watchdog makes it shorter.
 const LONGEST_BEAT: Duration = Duration::from_secs(2);
@@ -78,7 +81,9 @@ impl Heart {
                 }
                 Err(silent) if !is_silence_told => {
                     is_silence_told = true;
-                    log::error!(
+                    tell!(
+                        Level::Error,
+                        Kind::ActorSilent,
                         "{silent} does not answer: the watchdog is not fed, and the service manager will start a new daemon"
                     );
                 }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use anyhow::Context as _;
+use log::Level;
 use tokio::sync::{mpsc, watch};
 
 use crate::actors::recovery::recover;
@@ -34,6 +35,7 @@ use crate::backend::{DaemonBackend, DaemonCommand, Settings, SubmitDefaults};
 use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
 use crate::control::socket::{self, BoundSocket, Place};
+use crate::events::Kind;
 use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
@@ -42,6 +44,7 @@ use crate::host::{OsEntropy, SystemClock, signals, sockets};
 use crate::store::group_commit::GroupCommit;
 use crate::store::{ReadMode, Store, Writer, sqlite};
 use crate::task::Clock;
+use crate::tell;
 use clocks::ClockWatch;
 use farewell::StillRunning;
 use heart::{Heart, Notice};
@@ -114,7 +117,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let code = System::new().block_on(daemon.live(asked, failed));
     commits.close();
     logs.close();
-    log::info!("stopped");
+    tell!(Level::Info, Kind::DaemonStopped, "stopped");
     code
 }
 
@@ -176,7 +179,7 @@ impl Daemon {
             tokio::select! {
                 biased;
                 Some(why) = failed.recv() => {
-                    log::error!("{why}; the daemon ends, and the next start recovers");
+                    tell!(Level::Error, Kind::DaemonFailed, "{why}; the daemon ends, and the next start recovers");
                     break ExitCode::from(EXIT_BROKEN);
                 }
                 Some(()) = broken.recv() => break ExitCode::from(EXIT_BROKEN),
@@ -215,7 +218,9 @@ impl Daemon {
         broken: mpsc::UnboundedSender<()>,
     ) -> anyhow::Result<Running> {
         let config = &self.loaded.config;
-        log::info!(
+        tell!(
+            Level::Info,
+            Kind::DaemonStarting,
             "contentd {} starts: configuration {}, database {}",
             env!("CARGO_PKG_VERSION"),
             self.loaded.file.as_ref().map_or_else(|| "none (defaults)".to_owned(), |file| file.display().to_string()),
@@ -223,7 +228,7 @@ impl Daemon {
         );
         let generators = Arc::new(generators::build(config, &self.logs, None));
         for fault in generators::faults(&generators) {
-            log::warn!("{fault}; its tasks wait until this is mended");
+            tell!(Level::Warn, Kind::GeneratorFaulty, "{fault}; its tasks wait until this is mended");
         }
         generators::learn(&generators, &self.store).await;
         let clock = Arc::new(SystemClock::new());
@@ -238,7 +243,9 @@ impl Daemon {
             peers: peers_rx,
         };
         let recovered = recover(&world).await.context("the recovery of what was under way failed")?;
-        log::info!(
+        tell!(
+            Level::Info,
+            Kind::Recovered,
             "recovered {} active tasks: {} submits in doubt, {} runs go on",
             recovered.active,
             recovered.doubted,
@@ -274,7 +281,7 @@ impl Daemon {
         );
         let server = ServerThread::start(&self.socket, backend)?;
         let whose = if self.socket.is_inherited() { ", the service manager's" } else { "" };
-        log::info!("listening on {}{whose}", self.socket.path().display());
+        tell!(Level::Info, Kind::DaemonReady, "listening on {}{whose}", self.socket.path().display());
         let (notice, notice_rx) = watch::channel(Notice::default());
         #[cfg(feature = "fault-injection")]
         faults::listen(config.daemon.state_dir.clone(), world.clone(), supervisor.clone(), server.pulse());
@@ -293,14 +300,21 @@ impl Daemon {
     /// Ends in order, within the drain's time limit.
     async fn drain(&self, running: &mut Running, loaded: &Loaded) {
         let limit = loaded.config.daemon.drain_timeout;
-        log::info!("draining: nothing new starts, calls in hand end within {} s", limit.as_secs());
+        tell!(
+            Level::Info,
+            Kind::DaemonStopping,
+            "draining: nothing new starts, calls in hand end within {} s",
+            limit.as_secs()
+        );
         running.server.stop_accepting();
         // An error would mean that nobody reads it any more.
         let _ = running.stopping.send(true);
         self.say_farewell(running, limit).await;
         let drained = tokio::time::timeout(limit, running.supervisor.send(Drain));
         if self.notifier.while_extending(drained).await.is_err() {
-            log::warn!(
+            tell!(
+                Level::Warn,
+                Kind::DrainCut,
                 "calls were still under way after {} s; the next start clears up what came of them",
                 limit.as_secs()
             );
@@ -316,7 +330,7 @@ impl Daemon {
             StillRunning::default()
         });
         for line in still.lines(limit) {
-            log::info!("{line}");
+            tell!(Level::Info, Kind::DaemonStopping, "{line}");
         }
         let summary = still.summary();
         self.notifier.stopping(&summary);
@@ -329,7 +343,11 @@ impl Daemon {
         let outcome = self.take_configuration(running, loaded).await;
         let refused_reload = outcome.as_ref().err().map(|error| {
             let why = error.message();
-            log::error!("the new configuration was refused, and the old one is kept: {why}");
+            tell!(
+                Level::Error,
+                Kind::ConfigRefused,
+                "the new configuration was refused, and the old one is kept: {why}"
+            );
             format!(
                 "the new configuration was refused, the old one is kept ({})",
                 why.lines().next().unwrap_or_default()
@@ -352,7 +370,9 @@ impl Daemon {
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh)));
-        log::info!(
+        tell!(
+            Level::Info,
+            Kind::ConfigReloaded,
             "configuration reloaded: {} settings changed, {} need a restart",
             changed.len(),
             needs_restart.len()

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use log::Level;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::DaemonBackend;
 use crate::control::server::{Limits, Server};
 use crate::control::socket::BoundSocket;
+use crate::events::Kind;
+use crate::tell;
 
 /// How long the server may take to finish its calls, once the actors are drained.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -58,7 +61,7 @@ impl ServerThread {
                 let _ = started_sender.send(Ok(()));
                 obey(&server, commands).await;
                 if !server.drain(DRAIN).await {
-                    log::warn!("calls on the control socket were cut off");
+                    tell!(Level::Warn, Kind::DrainCut, "calls on the control socket were cut off");
                 }
             });
             // The waiting side may have given up.

@@ -326,6 +326,14 @@ kinds! {
          are left alone; the next start finds them.",
         cure: "Nothing is to be done.",
     }
+    /// An actor, or the control thread, does not answer.
+    ActorSilent {
+        id: "64d91c0f296544669ef2b9e21e0c2939",
+        subject: "A part of contentd does not answer",
+        meaning: "The watchdog is fed only when every actor has answered. It is not fed now, so systemd ends this daemon and \
+         starts a new one, which goes on where this one was.",
+        cure: "Nothing is lost. If it comes again, keep the journal from before the restart and report it.",
+    }
     /// Calls were still under way at the end of the drain.
     DrainCut {
         id: "ee83d93454934d029aac34fca9d42666",
