@@ -183,13 +183,13 @@ mkdir -p /run/systemd/system/contentd-run.socket.d
 printf '[Socket]\nMaxConnections=1\n' >/run/systemd/system/contentd-run.socket.d/few.conf
 systemctl daemon-reload
 systemctl restart contentd-run.socket
-one=$(submit "seconds:5 one")
+one=$(submit "seconds:20 one")
 ok "one runs" 'until_ "[ \$(units | wc -l) = 1 ]"'
 two=$(submit "seconds:0 two")
 ok "the second waits, and says why" 'until_ "error $two | grep -q MaxConnections="'
 ok "nothing of it is spent" '[ "$(state $two)" = pending ] && [ "$(ctl status $two | field .retry_count)" = 0 ]'
 ok "it comes when there is room" 'until_state $two completed 90'
-ok "both were started once" '[ "$(started "seconds:5 one")$(started "seconds:0 two")" = 11 ]'
+ok "both were started once" '[ "$(started "seconds:20 one")$(started "seconds:0 two")" = 11 ]'
 rm -r /run/systemd/system/contentd-run.socket.d
 systemctl daemon-reload
 

@@ -31,11 +31,14 @@ io.contentd.Daemon.GetVersion|{}|.version | test("^[0-9]+[.][0-9]+")
 io.contentd.Daemon.GetStatus|{}|.state == "running" and .generators[0].name == "sample" and .tasks.completed >= 1
 io.contentd.Daemon.Workers|{}|.total == (.workers | length) and .total > 0
 io.contentd.Daemon.GetConfig|{}|.files == ["/etc/contentd/contentd.toml"] and .config.daemon.workers == 4
+io.contentd.Daemon.Doctor|{}|(.findings | length > 3) and (.findings | map(.severity) | contains(["error"]) | not)
+io.contentd.Daemon.TryGenerator|{"generator": "sample"}|.findings | length > 3
 io.contentd.Accounts.List|{}|.accounts[0].name == "blog"
 io.contentd.Accounts.Get|{"account": "blog"}|.account.account_id == 1
 io.contentd.Tasks.Status|{"task": "$task"}|.task.state == "completed"
 io.contentd.Tasks.Show|{"task": "$task"}|.attempts[0].state == "ended_completed" and (.result | length > 0)
 io.contentd.Tasks.History|{"task": "$task"}|.events | length > 2
+io.contentd.Tasks.Log|{"task": "$task"}|.is_complete
 io.contentd.Tasks.List|{"filter": {"states": ["finished"], "account": "blog"}, "limit": 5}|.tasks | map(.task_id) | contains(["$task"])
 io.contentd.Tasks.Queue|{}|.size == 1 and .tasks[0].topic == "Later"
 io.contentd.Tasks.Result|{"task": "$task"}|.content.content_id == $content and (.content.content | length > 0)
@@ -49,7 +52,7 @@ TABLE
 
 # What changes something. Watch reads only, and has a check of its own because it never ends.
 changes='io.contentd.Tasks.Watch
-io.contentd.Daemon.Pause io.contentd.Daemon.Resume io.contentd.Daemon.Drain io.contentd.Daemon.Reload
+io.contentd.Daemon.Backup io.contentd.Daemon.Pause io.contentd.Daemon.Resume io.contentd.Daemon.Drain io.contentd.Daemon.Reload
 io.contentd.Accounts.Add io.contentd.Content.Approve io.contentd.Content.Reject
 io.contentd.Tasks.Submit io.contentd.Tasks.SubmitBatch io.contentd.Tasks.Stage io.contentd.Tasks.SubmitStaged
 io.contentd.Tasks.Cancel io.contentd.Tasks.Retry io.contentd.Tasks.Correct io.contentd.Tasks.Settle io.contentd.Tasks.Set
