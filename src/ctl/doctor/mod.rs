@@ -49,9 +49,10 @@ pub fn doctor(session: &Session, args: &DoctorArgs) -> Result<(), Failure> {
 
 /// Both sides, ours first.
 fn examine(session: &Session) -> Vec<Finding> {
+    let units = units::Told::ask();
     let (mut findings, found) = socket::look(&session.places);
     let is_reachable = found.is_some();
-    findings.extend(units::look(is_reachable));
+    findings.extend(units.findings(is_reachable));
     let Some(path) = found else {
         findings.extend(programs::of_this_side(None));
         return findings;

@@ -36,19 +36,33 @@ pub fn question(argv: &[&str]) -> CallResult {
     execute_blocking(spec, None)
 }
 
-/// Asks about every unit.
-pub fn look(is_reachable: bool) -> Vec<Finding> {
-    if !Path::new("/run/systemd/system").is_dir() {
-        return vec![Finding::ok("systemd", "does not run here")];
+/// What systemd says of the units, asked before anything connects: a call may start the daemon, and its failure of a
+/// moment ago would not be seen any more.
+pub struct Told(Result<Vec<Unit>, Finding>);
+
+impl Told {
+    /// Asks about every unit.
+    pub fn ask() -> Self {
+        if !Path::new("/run/systemd/system").is_dir() {
+            return Self(Err(Finding::ok("systemd", "does not run here")));
+        }
+        let argv = [&["systemctl", "show", "--no-pager", "-p", PROPERTIES], &UNITS[..]].concat();
+        let result = question(&argv);
+        if result.end != CallEnd::Exited(0) {
+            let said = String::from_utf8_lossy(&result.stderr).trim().to_owned();
+            let found = if said.is_empty() { "does not answer".to_owned() } else { format!("does not answer: {said}") };
+            return Self(Err(Finding::warning("systemd", found, "`systemctl is-system-running`")));
+        }
+        Self(Ok(parse(&String::from_utf8_lossy(&result.stdout))))
     }
-    let argv = [&["systemctl", "show", "--no-pager", "-p", PROPERTIES], &UNITS[..]].concat();
-    let result = question(&argv);
-    if result.end != CallEnd::Exited(0) {
-        let said = String::from_utf8_lossy(&result.stderr).trim().to_owned();
-        let found = if said.is_empty() { "does not answer".to_owned() } else { format!("does not answer: {said}") };
-        return vec![Finding::warning("systemd", found, "`systemctl is-system-running`")];
+
+    /// What that means, once it is known whether a daemon answers.
+    pub fn findings(self, is_reachable: bool) -> Vec<Finding> {
+        match self.0 {
+            Ok(units) => judge(&units, is_reachable),
+            Err(finding) => vec![finding],
+        }
     }
-    judge(&parse(&String::from_utf8_lossy(&result.stdout)), is_reachable)
 }
 
 /// Blocks of `Name=value`, an empty line between.

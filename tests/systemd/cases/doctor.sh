@@ -8,7 +8,7 @@ install_files /root/contentd.toml
 printf 'u alice -\nu mallory -\nu bob -\nm alice contentd\n' | systemd-sysusers -
 as() { setpriv --reuid "$1" --regid "$1" --init-groups "${@:2}"; }
 # FINDING is a filter over one finding; says whether there is one like it in the answer of the last examination.
-has() { jq -e "any(.[]; $1)" >/dev/null <<<"$findings"; }
+has() { jq -e "map(.cure //= \"\") | any(.[]; $1)" >/dev/null <<<"$findings"; }
 examine() { findings=$("$@" contentctl --output json doctor); code=$?; }
 show() { jq -r '.[] | select(.severity != "ok") | "     \(.severity) \(.subject): \(.found) -- \(.cure)"' <<<"$findings"; }
 
