@@ -4,11 +4,11 @@
 //! finding like any other. Nothing is changed. The surprise: a check of a large database outlives the call that asked for
 //! it, because SQLite cannot be stopped in the middle; one at a time goes on, and the next call says so.
 //!
-//! - [`database`]: the file, its log, its disk
-//! - [`places`]: the state directory, files that are left over
-//! - [`process`]: actors, limits, the clock, systemd
-//! - [`generators`]: each generator and its tasks
-//! - [`trial`]: one generator, each verb
+//! - `database`: the file, its log, its disk
+//! - `places`: the state directory, files that are left over
+//! - `process`: actors, limits, the clock, systemd
+//! - `generators`: each generator and its tasks
+//! - `trial`: one generator, each verb
 
 mod database;
 mod generators;

@@ -25,26 +25,51 @@ mkdir -p /etc/systemd/system/contentd-creator-worker.service.d
 printf '[Service]\nEnvironment=ARK_API_URL=%s HTTPS_PROXY=%s NO_PROXY=127.0.0.1\n' "$stub" "$stub" \
   >/etc/systemd/system/contentd-creator-worker.service.d/stub.conf
 
-# Each block into a file of its own.
-mkdir /root/blocks
+# Each block into a file of its own, with what the page shows of its output beside it.
+mkdir /tmp/blocks
 awk '
   /^<!-- not run: / { skipped = 1; next }
-  /^```sh$/ { if (!skipped) { number++; file = sprintf("/root/blocks/%02d", number) } else { file = "/dev/null"; left_out++ }
-    skipped = 0; inside = 1; next }
+  /^<!-- as alice -->$/ { alice = 1; next }
+  /^```sh$/ {
+    if (skipped) { file = "/dev/null"; left_out++ } else { number++; file = sprintf("/tmp/blocks/%02d.sh", number) }
+    if (alice) print "alice" > (file ".user")
+    last = file; skipped = 0; alice = 0; inside = 1; next }
+  /^```text$/ { file = last ".shown"; shown++; inside = 1; next }
   /^```$/ { inside = 0; next }
   inside { print > file }
-  END { print number + 0, left_out + 0 > "/root/blocks.count" }' /root/page.md
-read -r blocks left_out </root/blocks.count
-echo "$blocks blocks to run, $left_out left out by the page"
-ok "the page has its commands" '[ "$blocks" -ge 14 ] && [ "$left_out" -le 2 ]'
+  END { print number + 0, left_out + 0, shown + 0 > "/tmp/blocks.count" }' /root/page.md
+read -r blocks left_out shown </tmp/blocks.count
+echo "$blocks blocks to run, $left_out left out by the page, the output of $shown is shown"
+ok "the page has its commands" '[ "$blocks" -ge 16 ] && [ "$left_out" -le 2 ] && [ "$shown" -ge 7 ]'
+
+# Whether an output holds what the page shows: lines in a row, with `…` for anything in a line, and alone for any lines.
+is_as_shown() { # OUTPUT SHOWN
+  python3 - "$@" <<'END'
+import re
+import sys
+
+output, shown = (open(path, encoding="utf-8").read() for path in sys.argv[1:])
+lines = [r"(?:.*\n)*?" if line == "…" else ".*".join(map(re.escape, line.split("…"))) + "[ ]*\n"
+         for line in shown.rstrip("\n").split("\n")]
+sys.exit(not re.search("^" + "".join(lines), output, re.MULTILINE))
+END
+}
 
 cd /root/package || exit 1
-for block in /root/blocks/[0-9]*; do
-  h "$(head -n 1 "$block")"
-  bash -eu -o pipefail "$block" >/root/said 2>&1
+for block in /tmp/blocks/*.sh; do
+  number=$(basename "$block" .sh)
+  h "$number: $(head -n 1 "$block")"
+  as=()
+  if [ -e "$block.user" ]; then
+    user=$(cat "$block.user")
+    as=(env -C / setpriv --reuid "$user" --regid "$user" --init-groups)
+  fi
+  "${as[@]}" bash -eu -o pipefail "$block" >/root/said 2>&1
   code=$?
   cat /root/said
-  ok "block $(basename "$block") of the page works" "[ $code = 0 ]"
+  ok "block $number of the page works${user:+ as $user}" "[ $code = 0 ]"
+  unset user
+  if [ -e "$block.shown" ]; then ok "block $number says what the page shows" 'is_as_shown /root/said "$block.shown"'; fi
   case $(cat "$block") in
     *"contentctl content approve 3"*)
       ok "the article of the real generator is approved" '[ "$(ctl content show 3 | field .review_status)" = approved ]'

@@ -2,6 +2,7 @@
 # and follow. The methods come from the introspection, so that a new one cannot be forgotten here.
 #
 # rig: -b $target/varlink-python:/usr/local/lib/varlink-python -f tests/systemd/varlink_client.py:/root/varlink_client.py
+# rig: -f docs/reference/varlink.md:/root/varlink.md
 . /root/lib.sh
 export PYTHONDONTWRITEBYTECODE=1
 
@@ -157,6 +158,23 @@ for client in varlinkctl python; do
 done
 ok 'replies to Wait fit the interface' 'more_by_varlinkctl io.contentd.Tasks.Wait "{\"tasks\": [\"$new\"]}" |
   python fits io.contentd.Tasks.Wait'
+
+h 'The examples of docs/reference/varlink.md'
+examples() { awk -v fence="\`\`\`$1" '$0 == fence { inside = 1; next } /^```$/ { inside = 0 } inside' /root/varlink.md; } # LANGUAGE
+examples sh >/tmp/examples.sh
+examples python >/tmp/example.py
+number=0
+while read -r line; do
+  number=$((number + 1))
+  # A watch never ends by itself: it is let go after its first seconds, which is status 124.
+  timeout 3 bash -c "$line" >/tmp/said 2>&1 </dev/null
+  status=$?
+  ok "line $number: ${line:0:60}" 'case $line in *Watch*) [ $status = 124 ] ;; *) [ $status = 0 ] && [ -s /tmp/said ] ;; esac ||
+    { cat /tmp/said; false; }'
+done </tmp/examples.sh
+ok 'there are such lines' '[ $number = 3 ]'
+ok 'the Python program follows its task to the end' 'PYTHONPATH=/usr/local/lib/varlink-python timeout 60 python3 -W ignore /tmp/example.py |
+  tail -n 1 | grep -q completed'
 
 h 'A call that wants no reply gets none'
 ok 'varlinkctl --oneway' 'varlinkctl --oneway call "$socket" io.contentd.Daemon.Ping "{}"'
