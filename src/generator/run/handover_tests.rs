@@ -215,3 +215,16 @@ fn an_environment_that_could_change_or_is_none_is_refused() {
     send(rig.here.as_fd(), &rig.order(), &rig.lock, &empty).expect("sent");
     assert!(receive(rig.there.as_fd()).is_ok_and(|handover| handover.environment.0.is_empty()));
 }
+
+#[test]
+fn a_connection_that_is_closed_before_the_message_is_a_refusal_and_frees_the_lock() {
+    let Rig { state, directory, lock, here, there } = Rig::new();
+    let order = Order { directory: directory.clone(), task: "task-1".into(), generator: "slow".into() };
+    let environment = seal(&environment()).expect("sealed");
+    drop(there);
+    let error = send(here.as_fd(), &order, &lock, &environment).expect_err("nobody is there");
+    assert!(super::super::socket::is_refusal(&error), "{error}");
+    drop(lock);
+    assert!(is_lock_free(&directory.join("lock")));
+    drop(state);
+}

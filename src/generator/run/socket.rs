@@ -79,10 +79,20 @@ pub fn hand_over(path: &Path, order: &Order, environment: &Environment, lock: Fi
     let connection = connect_to(path)?;
     let unsent = |source| HandOverError::Unsent { path: path.to_owned(), source };
     let environment = handover::seal(environment).map_err(unsent)?;
-    handover::send(connection.as_fd(), order, &lock, &environment).map_err(unsent)?;
+    match handover::send(connection.as_fd(), order, &lock, &environment) {
+        Ok(()) => {}
+        // Closed before we were through: the same refusal as one that comes a moment later, so it has the same name.
+        Err(error) if is_refusal(&error) => return Ok(Answer::Closed),
+        Err(error) => return Err(unsent(error)),
+    }
     // From here on only the message holds the lock, and whoever receives it.
     drop((lock, environment));
     Ok(answer(&connection, until))
+}
+
+/// Whether the other end went before the message was sent. Nothing of it was taken then.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// Whether somebody listens there, without making a connection that would start something: a datagram socket is
