@@ -27,6 +27,7 @@ use anyhow::Context as _;
 use log::Level;
 use tokio::sync::{mpsc, watch};
 
+use crate::actors::failing::FailingJobs;
 use crate::actors::recovery::recover;
 use crate::actors::supervisor::{Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use crate::actors::{Peers, World};
@@ -241,6 +242,7 @@ impl Daemon {
             entropy: Arc::new(OsEntropy),
             generators: generators_rx,
             peers: peers_rx,
+            failing: FailingJobs::default(),
         };
         let recovered = recover(&world).await.context("the recovery of what was under way failed")?;
         tell!(
