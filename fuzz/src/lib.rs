@@ -6,6 +6,7 @@ mod messages;
 mod outputs;
 mod texts;
 
+#[allow(dead_code)]
 #[path = "../../tests/hostile/cases.rs"]
 mod cases;
 #[path = "../../tests/support/fake_backend.rs"]

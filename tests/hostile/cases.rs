@@ -42,7 +42,6 @@ run = ["shelf", "add", "{topic}", "{key}"]
 ref = "{key}"
 [generators.shelf.poll]
 run = ["shelf", "list"]
-batch = 200
 items = "json:/jobs"
 key = "json:/id"
 state = "json:/state"
@@ -202,6 +201,7 @@ fn imagined() -> Vec<(&'static str, &'static str, Question, CallResult)> {
             (generator, "state processing", PollOne, status("processing")),
             (generator, "state completed", PollOne, status("completed")),
             (generator, "state failed", PollOne, status("failed")),
+            (generator, "state cancelled", PollOne, status("cancelled")),
             (generator, "pretty", PollOne, written(0, pretty, "")),
             (generator, "two answers", PollOne, written(0, &two, "")),
             (generator, "unknown", PollOne, written(1, "", "unknown task: x\n")),
