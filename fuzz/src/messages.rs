@@ -46,7 +46,8 @@ pub fn frames(data: &[u8]) {
     assert_eq!(found, whole);
     assert_eq!(is_too_long, first_long.is_some() || unfinished.len() > limit);
     for frame in &found {
-        let _ = CallHead::read(frame).map(|head| head.split().map(|(interface, method)| interface.len() + method.len()));
+        let _ =
+            CallHead::read(frame).map(|head| head.split().map(|(interface, method)| interface.len() + method.len()));
         let _ = Reply::read(frame);
     }
 }
