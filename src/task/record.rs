@@ -74,6 +74,9 @@ pub struct Task {
     pub wake_at: Option<Timestamp>,
     /// When anything last changed.
     pub updated_at: Timestamp,
+    /// When a restored database took it over: a job may have been made of it since the backup, under a key that nobody here
+    /// knows. As long as this is set, no job is made of it and it is never pending.
+    pub restored_at: Option<Timestamp>,
 }
 
 impl Task {
@@ -110,6 +113,7 @@ impl Task {
             completed_at: None,
             wake_at: None,
             updated_at: now,
+            restored_at: None,
         }
     }
 }

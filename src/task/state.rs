@@ -169,6 +169,8 @@ named! {
         CorrectedCancelled = "corrected_cancelled",
         /// A person set the priority or another field of a waiting task.
         Changed = "changed",
+        /// The database was restored from a backup: what came of the task since is not known.
+        Restored = "restored",
     }
 }
 
@@ -326,6 +328,15 @@ impl TaskState {
                 Pending => Some(Pending),
                 Held => Some(Held),
                 Submitting | Submitted | Processing | Cancelling | Completed | Failed | Timeout | Cancelled => None,
+            },
+            TaskMove::Restored => match self {
+                // Another daemon may have handed it over since the backup.
+                Pending | Held => Some(Held),
+                Submitting => Some(Submitting),
+                Submitted => Some(Submitted),
+                Processing => Some(Processing),
+                Cancelling => Some(Cancelling),
+                Completed | Failed | Timeout | Cancelled => None,
             },
         }
     }

@@ -10,7 +10,7 @@ impl Draft<'_> {
         self.attempt_state().is_some_and(AttemptState::may_be_alive)
     }
 
-    fn refuse_live_job(&self) -> Result<(), Refusal> {
+    pub(super) fn refuse_live_job(&self) -> Result<(), Refusal> {
         match (&self.attempt, self.is_job_maybe_alive()) {
             (Some(attempt), true) => Err(Refusal::JobMayBeAlive { attempt: attempt.number }),
             _ => Ok(()),
@@ -82,6 +82,7 @@ impl Draft<'_> {
                 self.task.error = None;
                 self.moved(TaskMove::SettledAbsent, Some(why.into()))
             }
+            Settlement::Released => self.released(),
             Settlement::Fail { reason } => {
                 self.move_task(TaskMove::SettledFailed)?;
                 self.task.error = Some(reason.clone());

@@ -146,7 +146,8 @@ impl Draft<'_> {
     fn job_missing(mut self, is_complete: bool, by_name: bool) -> Result<Change, Refusal> {
         self.signal = Some(Signal::GoodAnswer);
         let must_be_named = self.context.policy.can_poll_one;
-        let is_idempotent = self.context.policy.is_idempotent;
+        // Of a restored task another attempt may have been made since: the old key must not make a job again.
+        let is_idempotent = self.context.policy.is_idempotent && !self.is_restored();
         let is_unknown = self.attempt_state() == Some(AttemptState::Unknown);
         // Of a submit in doubt an absence counts only once nobody is left of it and it has settled.
         let is_settled = self.has_settled();
