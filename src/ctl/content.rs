@@ -9,7 +9,7 @@ use super::output::{Column, fixed, flexible, write_out};
 use super::text::safe_lines;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, PoolListParams, PoolReply,
+    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, PoolListParams, PoolReleaseParams, PoolReleaseReply, PoolReply,
     ReviewParams, TaskParams,
 };
 use crate::control::values::TextOrNumber;
@@ -44,7 +44,7 @@ const CONTENT_COLUMNS: &[Column] = &[
     flexible("TITLE", "title"),
 ];
 const POOL_FIELDS: &[&str] =
-    &["pool_id", "content_id", "priority", "scheduled_at", "status", "retry_count", "last_error", "published_at"];
+    &["pool_id", "content_id", "priority", "scheduled_at", "status", "retry_count", "last_error", "published_at", "held_reason"];
 const POOL_COLUMNS: &[Column] = &[
     fixed("ID", "pool_id"),
     fixed("CONTENT", "content_id"),
@@ -54,6 +54,7 @@ const POOL_COLUMNS: &[Column] = &[
     fixed("PUBLISHED", "published_at"),
     fixed("RETRIES", "retry_count"),
     flexible("ERROR", "last_error"),
+    flexible("HELD", "held_reason"),
 ];
 
 #[derive(Serialize)]
@@ -121,7 +122,10 @@ fn review(session: &Session, args: ReviewArgs, method: &str) -> Result<(), Failu
 
 /// `contentctl pool`.
 pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
-    let PoolVerb::List { account, status, page, before } = verb;
+    let (account, status, page, before) = match verb {
+        PoolVerb::List { account, status, page, before } => (account, status, page, before),
+        PoolVerb::Release { pool_ids, all } => return release(session, pool_ids, all),
+    };
     let params = PoolListParams {
         account: account.map(TextOrNumber),
         status,
@@ -131,4 +135,10 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
     };
     let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
     session.printer.rows(&reply.entries, POOL_COLUMNS, POOL_FIELDS)
+}
+
+fn release(session: &Session, pool_ids: Vec<i64>, all: bool) -> Result<(), Failure> {
+    let params = PoolReleaseParams { pool_ids: (!all).then_some(pool_ids), all: all.then_some(true) };
+    let reply: PoolReleaseReply = session.call("io.contentd.Pool.Release", &params)?;
+    session.printer.record(&reply, &["released"])
 }

@@ -15,7 +15,7 @@ use super::output::{Column, fixed, flexible};
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
+    AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams, ReleaseParams,
     NoParams, PollAllReply, QueueParams, QueueReply, RetryParams, SetParams, SettleParams, ShowReply, StatisticsParams,
     StatisticsReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
 };
@@ -264,6 +264,16 @@ pub fn cancel(session: &Session, args: CancelArgs) -> Result<(), Failure> {
     let params = CancelParams { tasks, filter, dry_run: args.dry_run.then_some(true) };
     let reply: BulkReply = session.call("io.contentd.Tasks.Cancel", &params)?;
     print_bulk(session, &reply, is_by_name, "cancelled")
+}
+
+/// `contentctl release`.
+pub fn release(session: &Session, args: CancelArgs) -> Result<(), Failure> {
+    let filter = filter(args.filter)?;
+    let tasks = named(args.tasks, filter.as_ref())?;
+    let is_by_name = tasks.is_some();
+    let params = ReleaseParams { tasks, filter, dry_run: args.dry_run.then_some(true) };
+    let reply: BulkReply = session.call("io.contentd.Tasks.Release", &params)?;
+    print_bulk(session, &reply, is_by_name, "released")
 }
 
 /// `contentctl retry`.

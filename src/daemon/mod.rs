@@ -14,6 +14,8 @@ mod faults;
 mod generators;
 mod heart;
 mod leftovers;
+pub mod offline;
+mod restored;
 mod retention;
 mod server_thread;
 
@@ -71,7 +73,11 @@ fn environment(name: &str) -> Option<String> {
 
 /// Reads and judges the configuration.
 pub fn load(options: &Options) -> anyhow::Result<Loaded> {
-    let mut loaded = Config::load(options.config.as_deref(), &environment)?;
+    load_with(options, &environment)
+}
+
+fn load_with(options: &Options, environment: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Loaded> {
+    let mut loaded = Config::load(options.config.as_deref(), environment)?;
     if let Some(socket) = &options.socket {
         loaded.config.daemon.socket = socket.clone();
     }
@@ -242,6 +248,7 @@ impl Daemon {
             generators: generators_rx,
             peers: peers_rx,
         };
+        restored::take_over(&world, &config.daemon.state_dir).await.context("what a restore left could not be taken over")?;
         let recovered = recover(&world).await.context("the recovery of what was under way failed")?;
         tell!(
             Level::Info,
