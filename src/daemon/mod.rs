@@ -253,7 +253,7 @@ impl Daemon {
         tell!(
             Level::Info,
             Kind::Recovered,
-            "recovered {} active tasks: {} submits in doubt, {} runs go on",
+            "recovered: {} under way, of these {} in doubt whether a job was made, {} with a run that goes on",
             recovered.active,
             recovered.doubted,
             recovered.running
