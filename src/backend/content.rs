@@ -10,8 +10,8 @@ use crate::control::api::{
 use crate::events::{About, Kind};
 use crate::store::query::{ContentFilter, Page, PoolFilter};
 use crate::store::write::{Write, Written};
-use crate::task::{ContentId, PoolId};
 use crate::task::content::ReviewMove;
+use crate::task::{ContentId, PoolId};
 use crate::tell;
 
 impl DaemonBackend {

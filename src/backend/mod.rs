@@ -26,8 +26,9 @@ use crate::actors::queue::QueueActor;
 use crate::actors::supervisor::SupervisorActor;
 use crate::control::api::{
     AccountReply, AccountsReply, BackupReply, BulkReply, CleanupReply, ContentReply, ContentsReply, DrainReply,
-    FindingsReply, HistoryReply, LogReply, PauseParams, PausesReply, PollAllReply, PoolReleaseReply, PoolReply, QueueReply, ShowReply,
-    StatisticsReply, StatusReply, Submitted, TaskReply, TasksReply, WaitReply, WatchReply, WorkersReply,
+    FindingsReply, HistoryReply, LogReply, PauseParams, PausesReply, PollAllReply, PoolReleaseReply, PoolReply,
+    QueueReply, ShowReply, StatisticsReply, StatusReply, Submitted, TaskReply, TasksReply, WaitReply, WatchReply,
+    WorkersReply,
 };
 use crate::control::api::{
     Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,

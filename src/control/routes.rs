@@ -13,10 +13,10 @@ use serde_json::json;
 
 use super::api::{
     AccountAddParams, AccountParams, ApiError, Backend, BackupParams, CancelParams, CleanupParams, ContentListParams,
-    ContentParams, CorrectParams, HistoryReply, ListParams, NoParams, PauseParams, Peer, PingReply, PoolListParams, PoolReleaseParams, ReleaseParams,
-    QueueParams, QueueReply, RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams,
-    SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply,
-    TryGeneratorParams, VersionReply, WaitParams, WatchParams, checked,
+    ContentParams, CorrectParams, HistoryReply, ListParams, NoParams, PauseParams, Peer, PingReply, PoolListParams,
+    PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, RetryParams, ReviewParams, SetParams, SettleParams,
+    StageParams, StatisticsParams, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted,
+    TaskParams, TasksReply, TryGeneratorParams, VersionReply, WaitParams, WatchParams, checked,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};

@@ -9,8 +9,8 @@ use super::output::{Column, fixed, flexible, write_out};
 use super::text::safe_lines;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, PoolListParams, PoolReleaseParams, PoolReleaseReply, PoolReply,
-    ReviewParams, TaskParams,
+    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, PoolListParams, PoolReleaseParams,
+    PoolReleaseReply, PoolReply, ReviewParams, TaskParams,
 };
 use crate::control::values::TextOrNumber;
 
@@ -43,8 +43,17 @@ const CONTENT_COLUMNS: &[Column] = &[
     fixed("CREATED", "created_at"),
     flexible("TITLE", "title"),
 ];
-const POOL_FIELDS: &[&str] =
-    &["pool_id", "content_id", "priority", "scheduled_at", "status", "retry_count", "last_error", "published_at", "held_reason"];
+const POOL_FIELDS: &[&str] = &[
+    "pool_id",
+    "content_id",
+    "priority",
+    "scheduled_at",
+    "status",
+    "retry_count",
+    "last_error",
+    "published_at",
+    "held_reason",
+];
 const POOL_COLUMNS: &[Column] = &[
     fixed("ID", "pool_id"),
     fixed("CONTENT", "content_id"),

@@ -15,9 +15,9 @@ use super::output::{Column, fixed, flexible};
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams, ReleaseParams,
-    NoParams, PollAllReply, QueueParams, QueueReply, RetryParams, SetParams, SettleParams, ShowReply, StatisticsParams,
-    StatisticsReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
+    AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
+    NoParams, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply,
+    StatisticsParams, StatisticsReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;

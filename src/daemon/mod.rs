@@ -248,7 +248,9 @@ impl Daemon {
             generators: generators_rx,
             peers: peers_rx,
         };
-        restored::take_over(&world, &config.daemon.state_dir).await.context("what a restore left could not be taken over")?;
+        restored::take_over(&world, &config.daemon.state_dir)
+            .await
+            .context("what a restore left could not be taken over")?;
         let recovered = recover(&world).await.context("the recovery of what was under way failed")?;
         tell!(
             Level::Info,

@@ -430,6 +430,10 @@ pub async fn poll_now(world: World, poll: PollNow) -> Result<Task, PollError> {
     let asked = report(&world, Happened::by(&poll.task, Event::PollRequested, &poll.who)).await?;
     let task = asked.change.task;
     let Some(attempt) = asked.change.attempt else { return Ok(task) };
+    // A call in flight keeps its owner. Should that be gone, the task wakes by itself when no call can be alive any more.
+    if attempt.state == AttemptState::Intended && !generator.policy().is_blocking {
+        return Ok(task);
+    }
     let job = Job { task: task.clone(), attempt };
     let is_ready = job.task.state == TaskState::Held || job.attempt.is_ready;
     let fetch_of = |task: Task, attempt: Attempt| FetchPiece {

@@ -7,8 +7,8 @@
 use super::content::{ContentListParams, PoolListParams, PoolReleaseParams};
 use super::error::{ApiError, FieldFault, shown};
 use super::tasks::{
-    CancelParams, ListParams, ReleaseParams, RetryParams, SettleParams, StatisticsParams, Submission, TaskFilterParams, WaitParams,
-    WatchParams,
+    CancelParams, ListParams, ReleaseParams, RetryParams, SettleParams, StatisticsParams, Submission, TaskFilterParams,
+    WaitParams, WatchParams,
 };
 use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s, parse_time};
 use crate::task::content::{PoolState, ReviewState};

@@ -23,7 +23,8 @@ pub use checked::{
 };
 pub use content::{
     AccountAddParams, AccountParams, AccountReply, AccountView, AccountsReply, ContentListParams, ContentParams,
-    ContentReply, ContentView, ContentsReply, PoolListParams, PoolReleaseParams, PoolReleaseReply, PoolReply, PoolView, ReviewParams,
+    ContentReply, ContentView, ContentsReply, PoolListParams, PoolReleaseParams, PoolReleaseReply, PoolReply, PoolView,
+    ReviewParams,
 };
 pub use daemon::{
     ConfigReply, DrainReply, EmptyReply, GeneratorView, NoParams, PauseParams, PauseView, PausesReply, PingReply,
@@ -32,7 +33,11 @@ pub use daemon::{
 pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, TryGeneratorParams};
 pub use error::{ApiError, FieldFault};
 pub use tasks::{
-    AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryEntry, HistoryReply, ImageValue, ListParams, LogEntryView, LogReply, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply, SkippedTask, StageParams, StageReply, StatisticsParams, StatisticsReply, Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskFilterParams, TaskParams, TaskRef, TaskReply, TaskView, TasksReply, WaitParams, WaitReply, WatchParams, WatchReply,
+    AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryEntry, HistoryReply,
+    ImageValue, ListParams, LogEntryView, LogReply, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams,
+    SetParams, SettleParams, ShowReply, SkippedTask, StageParams, StageReply, StatisticsParams, StatisticsReply,
+    Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskFilterParams,
+    TaskParams, TaskRef, TaskReply, TaskView, TasksReply, WaitParams, WaitReply, WatchParams, WatchReply,
 };
 
 /// Who calls, as the kernel says it.

@@ -301,10 +301,18 @@ fn states(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> {
         // `min` named one; the others are as bad.
         let sql = "SELECT t.id AS subject, 'is ' || t.state || ', and its attempt is ' || coalesce(a.state, 'none') AS found \
                    FROM tasks t LEFT JOIN attempts a ON a.task_id = t.id AND a.number = t.attempt";
-        let rows = ask(connection, &format!("{sql} WHERE t.state = {} AND a.state IS {}", quoted(&pair.state), match &pair.attempt {
-            Some(attempt) => quoted(attempt),
-            None => "NULL".to_owned(),
-        }), BY_HAND)?;
+        let rows = ask(
+            connection,
+            &format!(
+                "{sql} WHERE t.state = {} AND a.state IS {}",
+                quoted(&pair.state),
+                match &pair.attempt {
+                    Some(attempt) => quoted(attempt),
+                    None => "NULL".to_owned(),
+                }
+            ),
+            BY_HAND,
+        )?;
         if rows.is_empty() {
             findings.push(Finding::error(pair.id, format!("is {}, and its attempt is {told}", pair.state), BY_HAND));
         }
@@ -315,7 +323,8 @@ fn states(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> {
 
 /// Audit rows that the table of transitions does not have.
 fn steps(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> {
-    let kinds = "SELECT min(task_id) AS task_id, event, from_state, to_state FROM events GROUP BY event, from_state, to_state";
+    let kinds =
+        "SELECT min(task_id) AS task_id, event, from_state, to_state FROM events GROUP BY event, from_state, to_state";
     let steps: Vec<Step> = diesel::sql_query(kinds).load(connection)?;
     let told = |step: Step| {
         let from = step.from_state.as_deref().unwrap_or("nothing");
@@ -327,7 +336,9 @@ fn steps(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> {
 
 fn is_step(step: &Step) -> bool {
     let Ok(to) = step.to_state.parse::<TaskState>() else { return false };
-    let Some(from) = step.from_state.as_deref() else { return step.event == SUBMITTED_EVENT && to == TaskState::Pending };
+    let Some(from) = step.from_state.as_deref() else {
+        return step.event == SUBMITTED_EVENT && to == TaskState::Pending;
+    };
     let Ok(from) = from.parse::<TaskState>() else { return false };
     let is_aside = step.event == POOL_RELEASED_EVENT || step.event.parse::<ReviewMove>().is_ok();
     match step.event.parse::<TaskMove>() {
@@ -348,8 +359,12 @@ fn guard_faults(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> 
     if found == expected {
         return Ok(Vec::new());
     }
-    let names: Vec<&str> = expected.iter().filter(|(name, sql)| found.get(*name) != Some(sql)).map(|(name, _)| name.as_str()).collect();
-    let found = format!("the guard of the rows is another than this contentd's: {}", if names.is_empty() { "it has more triggers".to_owned() } else { names.join(", ") });
+    let names: Vec<&str> =
+        expected.iter().filter(|(name, sql)| found.get(*name) != Some(sql)).map(|(name, _)| name.as_str()).collect();
+    let found = format!(
+        "the guard of the rows is another than this contentd's: {}",
+        if names.is_empty() { "it has more triggers".to_owned() } else { names.join(", ") }
+    );
     Ok(vec![Finding::warning(SUBJECT, found, "nothing: a start makes it anew")])
 }
 
@@ -403,10 +418,16 @@ mod tests {
         ("DELETE FROM events WHERE event = 'submitted' AND task_id = 'task-wait'", "its audit rows end at nothing"),
         ("UPDATE state_counts SET count = 7 WHERE state = 'pending'", "says 7"),
         ("UPDATE lanes SET pending = 7", "so many of its tasks are pending"),
-        ("PRAGMA ignore_check_constraints = 1; UPDATE tasks SET priority = 99 WHERE id = 'task-wait'", "CHECK constraint failed"),
-        ("DROP INDEX attempts_alive; INSERT INTO attempts SELECT task_id, 2, generator, 'k9', 'unknown', NULL, NULL, intended_at, \
+        (
+            "PRAGMA ignore_check_constraints = 1; UPDATE tasks SET priority = 99 WHERE id = 'task-wait'",
+            "CHECK constraint failed",
+        ),
+        (
+            "DROP INDEX attempts_alive; INSERT INTO attempts SELECT task_id, 2, generator, 'k9', 'unknown', NULL, NULL, intended_at, \
           NULL, NULL, NULL, NULL, NULL, 1, NULL, 0, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, '{}', NULL, NULL FROM attempts \
-          WHERE task_id = 'task-active'", "attempts 1, 2 may have a live job each"),
+          WHERE task_id = 'task-active'",
+            "attempts 1, 2 may have a live job each",
+        ),
     ];
 
     fn rows() -> String {

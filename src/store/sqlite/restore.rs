@@ -87,7 +87,8 @@ pub enum RestoreError {
 }
 
 fn told(findings: &[Finding]) -> String {
-    let lines: Vec<String> = findings.iter().take(5).map(|fault| format!("{}: {}", fault.subject, fault.found)).collect();
+    let lines: Vec<String> =
+        findings.iter().take(5).map(|fault| format!("{}: {}", fault.subject, fault.found)).collect();
     lines.join("; ")
 }
 
@@ -108,7 +109,8 @@ pub fn restore(
     }
     let judgement = check::judge(file).map_err(RestoreError::Backup)?;
     if !judgement.is_sound() {
-        let findings = judgement.findings.into_iter().filter(|finding| finding.severity == crate::finding::Severity::Error);
+        let findings =
+            judgement.findings.into_iter().filter(|finding| finding.severity == crate::finding::Severity::Error);
         return Err(RestoreError::Unsound { file: file.to_owned(), findings: findings.collect() });
     }
     let part = Part::create(&database)?;
@@ -200,9 +202,11 @@ impl Part {
     fn mark(&self, mark: &RestoreMark) -> Result<(), RestoreError> {
         let json = mark.to_json().map_err(|error| self.not_copied(error))?;
         let write = || -> Result<(), String> {
-            let mut copy = SqliteConnection::establish(&self.path.to_string_lossy()).map_err(|error| error.to_string())?;
+            let mut copy =
+                SqliteConnection::establish(&self.path.to_string_lossy()).map_err(|error| error.to_string())?;
             // Without a log of its own: the copy is one file, and stays one.
-            copy.batch_execute("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL").map_err(|error| error.to_string())?;
+            copy.batch_execute("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL")
+                .map_err(|error| error.to_string())?;
             let put = "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
             let put = diesel::sql_query(put).bind::<Text, _>(SETTING).bind::<Text, _>(json);
             put.execute(&mut copy).map(|_| ()).map_err(|error| error.to_string())

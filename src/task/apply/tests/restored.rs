@@ -81,7 +81,10 @@ fn a_person_who_lets_it_go_ends_the_restore_and_a_known_job_is_not_given_up_by_t
         assert_eq!(change.is_some(), task.state == T::Held && !is_alive, "{state} {attempt:?}");
         if let Some(change) = change {
             assert_eq!((change.task.state, change.task.restored_at), (T::Pending, None));
-            assert!(judged(&change.task, change.attempt.as_ref(), Event::Claimed { key: key(9) }, &policy(), 8_000).is_some());
+            assert!(
+                judged(&change.task, change.attempt.as_ref(), Event::Claimed { key: key(9) }, &policy(), 8_000)
+                    .is_some()
+            );
         }
         // One that is held for another reason is not let go by this.
         task.restored_at = None;
@@ -114,7 +117,8 @@ fn an_end_of_the_known_job_leaves_the_rest_to_a_person_and_a_piece_completes() {
             let quiet = judged(&task, attempt.as_ref(), Event::LockSeen { is_free: true }, &policy(), 80_000_000);
             (task, attempt) = quiet.map(|change| (change.task, change.attempt)).expect("taken");
         }
-        let none = Event::FindAnswered { answer: FindAnswer::None { is_complete: true }, began_at: Timestamp(START + ms) };
+        let none =
+            Event::FindAnswered { answer: FindAnswer::None { is_complete: true }, began_at: Timestamp(START + ms) };
         let change = judged(&task, attempt.as_ref(), none, &policy(), ms).expect("taken");
         (task, attempt) = (change.task, change.attempt);
     }
