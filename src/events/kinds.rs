@@ -495,7 +495,7 @@ impl Kind {
             Some(TaskMove::Accepted | TaskMove::Adopted) if from.is_final() => return Self::LateJobFound,
             Some(TaskMove::LateJobEnded) => return Self::LateJobEnded,
             Some(TaskMove::Changed | TaskMove::RefetchRequested) => return Self::TaskChanged,
-            Some(TaskMove::Restored) if audit.to_state != TaskState::Held => return Self::TaskRestored,
+            Some(TaskMove::Restored) if from == audit.to_state => return Self::TaskRestored,
             _ => {}
         }
         match audit.to_state {

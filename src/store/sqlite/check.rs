@@ -419,10 +419,6 @@ mod tests {
         ("UPDATE state_counts SET count = 7 WHERE state = 'pending'", "says 7"),
         ("UPDATE lanes SET pending = 7", "so many of its tasks are pending"),
         (
-            "PRAGMA ignore_check_constraints = 1; UPDATE tasks SET priority = 99 WHERE id = 'task-wait'",
-            "CHECK constraint failed",
-        ),
-        (
             "DROP INDEX attempts_alive; INSERT INTO attempts SELECT task_id, 2, generator, 'k9', 'unknown', NULL, NULL, intended_at, \
           NULL, NULL, NULL, NULL, NULL, 1, NULL, 0, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, '{}', NULL, NULL FROM attempts \
           WHERE task_id = 'task-active'",
