@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Pages whose tables name a test in their last column.
-const PAGES: [&str; 1] = ["docs/faults.md"];
+const PAGES: [&str; 2] = ["docs/faults.md", "docs/threats.md"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
