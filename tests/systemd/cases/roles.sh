@@ -44,7 +44,7 @@ sleep 2
 SH
 chmod 755 /usr/local/bin/leak
 canary=canary-in-the-mine-91c7
-mkdir -p /etc/credstore && printf %s $canary >/etc/credstore/contentd.llm-key && chmod 600 /etc/credstore/contentd.llm-key
+mkdir -p /etc/credstore && printf %s $canary | tee /root/canary >/etc/credstore/contentd.llm-key && chmod 600 /etc/credstore/contentd.llm-key
 without_roles >/root/contentd.toml
 install_files /root/contentd.toml
 systemctl start contentd.socket contentd-run.socket
@@ -109,11 +109,7 @@ ok "the check names it" '! contentd --check-config 2>/root/said && grep -q "role
 systemctl reload contentd
 ok "a reload keeps the old roles" '[ "$(roles as rita)" = reviewer ] && p StatusText | grep -q refused'
 with_roles | sed 's/, "alice"\]/]/' >/etc/contentd/contentd.toml
-as alice contentctl watch >/dev/null 2>/root/watched &
-watcher=$!
-ok "a role that is taken away ends what it had begun" 'until_ "[ -d /proc/$watcher ]" && systemctl reload contentd && [ "$(roles as alice)" = submitter ]'
-kill $watcher 2>/dev/null
-wait $watcher 2>/dev/null
+ok "a role that is taken away is gone with the reload" 'systemctl reload contentd && [ "$(roles as alice)" = submitter ]'
 
 h "who is nobody's caller"
 ok "the runs' user does not reach the socket, nor the state" '! setpriv --reuid contentd-run --regid contentd-run --init-groups contentctl ping 2>/dev/null && ! setpriv --reuid contentd-run --regid contentd-run --init-groups cat /var/lib/contentd/contentd.db 2>/dev/null'
@@ -122,8 +118,9 @@ ok "nothing of it listens on the network" '! grep -qs . <(for pid in $(systemctl
 h "a secret that is said everywhere"
 leak=$(ctl submit --account blog --topic "Song" | field .task_id)
 ok "the run goes on" 'until_ "pgrep -f /usr/local/bin/leak >/dev/null"'
+# By a file, because an argument of grep would be a title with it.
 titles() { for file in /proc/[0-9]*/cmdline; do tr '\0' ' ' <$file 2>/dev/null; done; }
-ok "it stands in no title of a process" '! titles | grep -q $canary'
+ok "it stands in no title of a process" '! titles | grep -qFf /root/canary'
 holders() { grep -laF $canary /proc/[0-9]*/environ 2>/dev/null | while read -r file; do stat -c %U "${file%/environ}"; done | sort -u | tr '\n' ' '; }
 ok "and in no environment but the run's" '[ "$(holders)" = "contentd-run " ] || [ "$(holders)" = "" ]'
 ok "no core file of it: daemon and run" 'for pid in $(p MainPID) $(pgrep -f /usr/local/bin/leak); do grep -Eq "^Max core file size +0 +0" /proc/$pid/limits || exit 1; done'
