@@ -18,9 +18,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::api::{ApiError, Backend, Peer};
+use super::permissions::{self, Caller};
 use super::protocol::{CallHead, Frames, MAX_MESSAGE_BYTES, ProtocolError, error_frame, reply_frame};
 use super::routes::{Replies, Routed, Router};
 use super::staging::Staging;
+use crate::roles::{Credentials, Grants};
 
 /// What connections may cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +54,50 @@ impl Default for Limits {
     }
 }
 
+/// Asks the kernel who is at the other end of a connection.
+pub type ReadCredentials = dyn Fn(&UnixStream) -> io::Result<Credentials> + Send + Sync;
+
+/// Who may do what.
+#[derive(Clone)]
+pub struct Access {
+    /// Whom the configuration gives which role; looked at anew for every call.
+    pub grants: watch::Receiver<Arc<Grants>>,
+    /// Who calls.
+    pub credentials: Arc<ReadCredentials>,
+}
+
+impl Access {
+    /// By the kernel's word.
+    pub fn by_kernel(grants: watch::Receiver<Arc<Grants>>) -> Self {
+        Self { grants, credentials: Arc::new(kernel_credentials) }
+    }
+
+    fn caller(&self, credentials: &Credentials, peer: &Peer) -> Caller {
+        let grants = self.grants.borrow();
+        let is_nobody = if credentials.groups.is_none() {
+            Some("the kernel did not tell contentd your groups, and without them you are nobody")
+        } else if grants.is_unnamed(credentials) {
+            Some(
+                "contentd sees you through a user namespace that does not name you; call as a user of the host whose number \
+                 is below 65534",
+            )
+        } else {
+            None
+        };
+        Caller { peer: peer.clone(), roles: grants.roles_of(credentials), is_nobody }
+    }
+}
+
+/// The credentials of the moment of connecting: no process number that another process may have by now is asked about.
+fn kernel_credentials(stream: &UnixStream) -> io::Result<Credentials> {
+    let cred = stream.peer_cred()?;
+    let groups = peer_groups::peer_groups(stream);
+    if let Err(error) = &groups {
+        warn!("control socket: the groups of user {} cannot be read, who has no role now: {error}", cred.uid());
+    }
+    Ok(Credentials { uid: cred.uid(), gid: cred.gid(), pid: cred.pid(), groups: groups.ok() })
+}
+
 /// How far the end has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Phase {
@@ -78,6 +124,7 @@ pub struct ServerHandle {
 
 struct Shared {
     router: Router,
+    access: Access,
     limits: Limits,
     users: Mutex<BTreeMap<u32, usize>>,
     connections: Arc<AtomicUsize>,
@@ -92,6 +139,7 @@ impl Server {
         listener: std::os::unix::net::UnixListener,
         backend: Arc<dyn Backend>,
         limits: Limits,
+        access: Access,
     ) -> io::Result<ServerHandle> {
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
@@ -100,6 +148,7 @@ impl Server {
         let connections = Arc::new(AtomicUsize::new(0));
         let shared = Arc::new(Shared {
             router: Router { backend, staging: Staging::default() },
+            access,
             limits,
             users: Mutex::default(),
             connections: Arc::clone(&connections),
@@ -179,13 +228,15 @@ async fn accept_all(listener: UnixListener, shared: Arc<Shared>) {
 }
 
 fn admit(stream: UnixStream, shared: &Arc<Shared>) {
-    let peer = match stream.peer_cred() {
-        Ok(cred) => Peer { uid: cred.uid(), gid: cred.gid(), pid: cred.pid(), name: user_name(cred.uid()) },
+    let credentials = match (shared.access.credentials)(&stream) {
+        Ok(credentials) => credentials,
         Err(error) => {
             warn!("control socket: a connection without credentials was closed: {error}");
             return;
         }
     };
+    let Credentials { uid, gid, pid, .. } = credentials;
+    let peer = Peer { uid, gid, pid, name: user_name(uid) };
     let slot = match Slot::take(shared, peer.uid) {
         Ok(slot) => slot,
         Err(limit) => {
@@ -200,6 +251,7 @@ fn admit(stream: UnixStream, shared: &Arc<Shared>) {
         frames: Frames::new(shared.limits.message_bytes),
         shared: Arc::clone(shared),
         stream,
+        credentials,
         peer,
         is_read_closed: false,
     };
@@ -282,6 +334,7 @@ struct Connection {
     shared: Arc<Shared>,
     stream: UnixStream,
     frames: Frames,
+    credentials: Credentials,
     peer: Peer,
     is_read_closed: bool,
 }
@@ -389,7 +442,7 @@ impl Connection {
             },
             // Nobody would hear a stream of a call without replies.
             Ok(Routed::Stream(_)) if head.is_oneway() => return Ok(()),
-            Ok(Routed::Stream(answer)) => self.stream(answer).await?,
+            Ok(Routed::Stream(answer)) => self.stream(&head.method, answer).await?,
         };
         match answered {
             Ok(()) => Ok(()),
@@ -405,7 +458,12 @@ impl Connection {
         if head.upgrade == Some(true) {
             return Err(ApiError::InvalidParameter { parameter: "upgrade".to_owned() });
         }
-        self.shared.router.route(&self.peer, head, frame)
+        self.shared.router.route(&self.caller(), head, frame)
+    }
+
+    /// Who calls now: a reload may have changed what they are.
+    fn caller(&self) -> Caller {
+        self.shared.access.caller(&self.credentials, &self.peer)
     }
 
     async fn write_all_of(&mut self, bodies: &[Vec<u8>]) -> Result<(), Ended> {
@@ -418,6 +476,7 @@ impl Connection {
     /// Carries a stream to its end. The outer error ends the connection, the inner one the call.
     async fn stream(
         &mut self,
+        method: &str,
         answer: futures_util::future::BoxFuture<'static, Result<Replies, ApiError>>,
     ) -> Result<Result<(), ApiError>, Ended> {
         let mut replies = tokio::select! {
@@ -429,10 +488,17 @@ impl Connection {
             () = self.gone() => return Err(Ended::Gone),
         };
         let mut phase = self.shared.phase.clone();
+        let mut grants = self.shared.access.grants.clone();
         loop {
+            // A role that was taken away ends what it had begun.
+            grants.borrow_and_update();
+            if let Err(error) = permissions::check(&self.caller(), method) {
+                return Ok(Err(error));
+            }
             let part = tokio::select! {
                 biased;
                 () = reached(&mut phase, Phase::Draining) => return Ok(Err(ApiError::Draining)),
+                Ok(()) = grants.changed() => continue,
                 part = replies.next() => part,
                 () = self.gone() => return Err(Ended::Gone),
             };

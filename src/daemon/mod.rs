@@ -42,6 +42,7 @@ use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
 use crate::host::{OsEntropy, SystemClock, signals, sockets};
+use crate::roles::Grants;
 use crate::store::group_commit::GroupCommit;
 use crate::store::{ReadMode, Store, Writer, sqlite};
 use crate::task::Clock;
@@ -161,6 +162,7 @@ struct Running {
     world: World,
     clock: Arc<SystemClock>,
     settings: watch::Sender<Arc<Settings>>,
+    grants: watch::Sender<Arc<Grants>>,
     stopping: watch::Sender<bool>,
     notice: watch::Sender<Notice>,
     server: ServerThread,
@@ -283,7 +285,8 @@ impl Daemon {
             installation,
             self.logs.clone(),
         );
-        let server = ServerThread::start(&self.socket, backend)?;
+        let (grants, grants_rx) = watch::channel(Arc::new(config.roles.grants.clone()));
+        let server = ServerThread::start(&self.socket, backend, grants_rx)?;
         let whose = if self.socket.is_inherited() { ", the service manager's" } else { "" };
         tell!(Level::Info, Kind::DaemonReady, "listening on {}{whose}", self.socket.path().display());
         let (notice, notice_rx) = watch::channel(Notice::default());
@@ -298,7 +301,7 @@ impl Daemon {
         };
         self.notifier.ready("ready");
         heart.start();
-        Ok(Running { supervisor, world, clock, settings, stopping, notice, server })
+        Ok(Running { supervisor, world, clock, settings, grants, stopping, notice, server })
     }
 
     /// Ends in order, within the drain's time limit.
@@ -375,6 +378,7 @@ impl Daemon {
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh)));
+        running.grants.send_replace(Arc::new(fresh.config.roles.grants.clone()));
         tell!(
             Level::Info,
             Kind::ConfigReloaded,
@@ -423,6 +427,7 @@ fn settings_of(loaded: &Loaded) -> Settings {
             auto_approve: tasks.auto_approve,
             max_pending: u64::from(tasks.max_pending),
         },
+        is_four_eyes: loaded.config.review.four_eyes,
         effective: effective::reply(loaded),
     }
 }

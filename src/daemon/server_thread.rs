@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use log::Level;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backend::DaemonBackend;
-use crate::control::server::{Limits, Server};
+use crate::control::server::{Access, Limits, Server};
 use crate::control::socket::BoundSocket;
 use crate::events::Kind;
+use crate::roles::Grants;
 use crate::tell;
 
 /// How long the server may take to finish its calls, once the actors are drained.
@@ -35,8 +36,12 @@ enum ServerCommand {
 }
 
 impl ServerThread {
-    /// Serves the socket.
-    pub fn start(socket: &BoundSocket, backend: DaemonBackend) -> anyhow::Result<Self> {
+    /// Serves the socket for those who have a role.
+    pub fn start(
+        socket: &BoundSocket,
+        backend: DaemonBackend,
+        grants: watch::Receiver<Arc<Grants>>,
+    ) -> anyhow::Result<Self> {
         let listener = socket.listener.try_clone().context("cannot share the socket with the server")?;
         let (control, commands) = mpsc::unbounded_channel();
         let (started_sender, started) = std::sync::mpsc::channel();
@@ -51,13 +56,14 @@ impl ServerThread {
                 }
             };
             runtime.block_on(async move {
-                let server = match Server::start(listener, Arc::new(backend), Limits::default()) {
-                    Ok(server) => server,
-                    Err(error) => {
-                        let _ = started_sender.send(Err(error));
-                        return;
-                    }
-                };
+                let server =
+                    match Server::start(listener, Arc::new(backend), Limits::default(), Access::by_kernel(grants)) {
+                        Ok(server) => server,
+                        Err(error) => {
+                            let _ = started_sender.send(Err(error));
+                            return;
+                        }
+                    };
                 let _ = started_sender.send(Ok(()));
                 obey(&server, commands).await;
                 if !server.drain(DRAIN).await {

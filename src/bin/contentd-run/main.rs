@@ -21,6 +21,8 @@ use contentd::generator::exec::Environment;
 use contentd::generator::run::runner::{self, Host};
 
 fn main() -> ExitCode {
+    // Before anything secret has come. Where it fails the unit's own limit is left, and a run is worth more.
+    let _ = contentd::host::core_files::forbid();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [option] if option == "--accepted" => accepted::run(),

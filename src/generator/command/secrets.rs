@@ -1,10 +1,11 @@
 //! Secrets of a generator: read when a call needs them, given to it in its environment, taken out of what it writes.
 //!
 //! They must never reach an argument, a file of ours or a log; nothing here has `Debug` or `Display`. The surprise:
-//! they are taken out of a call's output **before** it is interpreted, so that no excerpt can show half of one. A value
+//! they are taken out of a call's output **before** it is interpreted, so that no excerpt can show half of one, and so in the
+//! forms that texts have them in too: what stands escaped in JSON would be whole again once it is read. A value
 //! as short as a word would tear holes into honest text, so short ones are taken out of error output only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -107,28 +108,54 @@ impl Secrets {
     /// Takes them out of what a call wrote.
     pub fn redact(&self, result: &mut CallResult) {
         // The longest first: one secret may hold another.
-        let mut values: Vec<&[u8]> = self.0.iter().map(|(_, value)| value.as_slice()).collect();
+        let mut values: Vec<Vec<u8>> = self.0.iter().flat_map(|(_, value)| forms(value)).collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        for value in &values {
-            if value.len() >= LONG_ENOUGH_FOR_OUTPUT {
-                replace(&mut result.stdout, value);
+        for (text, long_enough) in
+            [(&mut result.stdout, LONG_ENOUGH_FOR_OUTPUT), (&mut result.stderr, LONG_ENOUGH_FOR_ERRORS)]
+        {
+            let values = || values.iter().filter(|value| value.len() >= long_enough);
+            values().for_each(|value| replace(text, value));
+            // After that: a whole one could end in what it begins with.
+            if result.is_truncated {
+                values().for_each(|value| cut_beginning(text, value));
             }
-            if value.len() >= LONG_ENOUGH_FOR_ERRORS {
-                replace(&mut result.stderr, value);
-            }
-        }
-        // After that: a whole one could end in what it begins with.
-        if result.is_truncated {
-            values.iter().for_each(|value| cut_beginning(&mut result.stderr, value));
         }
     }
 }
 
+/// A secret as it is, and as it stands in JSON and in addresses. Encodings that change every letter (base64, a digest) are
+/// not known here.
+fn forms(value: &[u8]) -> BTreeSet<Vec<u8>> {
+    let mut forms = BTreeSet::from([value.to_vec()]);
+    let percent = |is_plain: fn(u8) -> bool| -> Vec<u8> {
+        let encoded = |byte: &u8| if is_plain(*byte) { vec![*byte] } else { format!("%{byte:02X}").into_bytes() };
+        value.iter().flat_map(encoded).collect()
+    };
+    // As a part of an address, and as JavaScript's encodeURIComponent has it.
+    forms.insert(percent(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)));
+    forms.insert(percent(|byte| byte.is_ascii_alphanumeric() || b"-._~!'()*".contains(&byte)));
+    let Ok(text) = std::str::from_utf8(value) else { return forms };
+    let quoted = serde_json::to_string(text).unwrap_or_default();
+    let Some(json) = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return forms };
+    // Many writers leave nothing but ASCII, and some escape a slash.
+    let mut units = [0; 2];
+    let ascii: String = json.chars().fold(String::new(), |mut text, char| {
+        if char.is_ascii() {
+            text.push(char);
+        } else {
+            char.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        }
+        text
+    });
+    for form in [json, &ascii] {
+        forms.insert(form.as_bytes().to_vec());
+        forms.insert(form.replace('/', "\\/").into_bytes());
+    }
+    forms
+}
+
 /// Where the end of a text was cut off, the beginning of a secret may be left of one that stood there. That is cut too.
 fn cut_beginning(text: &mut Vec<u8>, value: &[u8]) {
-    if value.len() < LONG_ENOUGH_FOR_ERRORS {
-        return;
-    }
     let longest = (value.len() - 1).min(text.len());
     if let Some(length) = (1..=longest).rev().find(|length| text.ends_with(&value[..*length])) {
         text.truncate(text.len() - length);
@@ -200,5 +227,27 @@ mod tests {
         secrets.redact(&mut result);
         assert_eq!(String::from_utf8_lossy(&result.stdout), "none of s[secret][secret] it");
         assert_eq!(String::from_utf8_lossy(&result.stderr), "[secret] of s[secret][secret] it");
+    }
+
+    #[test]
+    fn a_secret_is_known_in_the_forms_that_texts_have_it_in() {
+        let secret = "sl/sh \"quoted\" b\\ck ключ 😀";
+        let secrets = Secrets(vec![("K".to_owned(), secret.as_bytes().to_vec())]);
+        let json = serde_json::json!({ "error": secret }).to_string();
+        let ascii = r#"{"error":"sl/sh \"quoted\" b\\ck \u043a\u043b\u044e\u0447 \ud83d\ude00"}"#;
+        assert_eq!(serde_json::from_str::<serde_json::Value>(ascii).expect("JSON")["error"], secret);
+        let url = "?key=sl%2Fsh%20%22quoted%22%20b%5Cck%20%D0%BA%D0%BB%D1%8E%D1%87%20%F0%9F%98%80&x";
+        for (text, clean) in [
+            (json.as_str(), r#"{"error":"[secret]"}"#),
+            (ascii, r#"{"error":"[secret]"}"#),
+            (&ascii.replace('/', "\\/"), r#"{"error":"[secret]"}"#),
+            (url, "?key=[secret]&x"),
+        ] {
+            let mut result = CallResult { stdout: text.as_bytes().to_vec(), ..CallResult::not_started("") };
+            result.stderr = result.stdout.clone();
+            secrets.redact(&mut result);
+            assert_eq!(String::from_utf8_lossy(&result.stdout), clean);
+            assert_eq!(String::from_utf8_lossy(&result.stderr), clean);
+        }
     }
 }
