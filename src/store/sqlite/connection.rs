@@ -27,6 +27,9 @@ pub fn db_error(error: Error) -> DbError {
         "disk I/O error" | "database disk image is malformed" | "file is not a database" | "locking protocol" => {
             DbError::Fatal(text)
         }
+        "database is locked" => DbError::Refused(
+            "it is locked by another program, a shell or a backup tool: end that, and try again".to_owned(),
+        ),
         _ => DbError::Refused(text),
     }
 }

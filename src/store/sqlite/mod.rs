@@ -92,6 +92,26 @@ pub enum OpenError {
         /// What SQLite said.
         problem: String,
     },
+    /// Another program holds a transaction open.
+    #[error("database {} is locked by another program, a shell or a backup tool: end it, then start again", .path.display())]
+    Locked {
+        /// Which.
+        path: PathBuf,
+    },
+    /// There is no room for what a start writes.
+    #[error("database {}: its file system is full: make room, then start again; nothing of it is lost", .path.display())]
+    Full {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The disk fails.
+    #[error("database {}: the disk failed ({problem}): look at the disk, the kernel's log says more, then start again", .path.display())]
+    DiskFailed {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite said.
+        problem: String,
+    },
     /// The database belongs to another program.
     #[error("{} is a database of another program (application id {application_id}, contentd's is {}); name another path", .path.display(), migrate::APPLICATION_ID)]
     Foreign {
@@ -218,6 +238,12 @@ fn failed_as<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> OpenError {
             OpenError::NotADatabase { path, problem }
         } else if problem.contains("malformed") {
             OpenError::Corrupt { path, problem }
+        } else if problem.contains("is locked") {
+            OpenError::Locked { path }
+        } else if problem.contains("disk is full") {
+            OpenError::Full { path }
+        } else if problem.contains("disk I/O error") {
+            OpenError::DiskFailed { path, problem }
         } else if problem.contains("readonly") || problem.contains("unable to open") {
             let source = io::Error::new(io::ErrorKind::PermissionDenied, problem);
             OpenError::Unusable { path, action: "writing beside it", source }
