@@ -1,7 +1,7 @@
 //! Generators that count what would be paid for: each external job is one appended line, `KEY KIND TOPIC`.
 //!
-//! Four kinds of one program: `counted` takes our key for its own, `found` can be searched, `blind` can neither, `runs` blocks. What a
-//! topic says between brackets makes it behave badly, once for each job: `[slow]` takes its time, `[mute]` makes the job and
+//! Kinds of one program: `counted` takes our key for its own, `found` can be searched, `blind` can neither, `runs` blocks. `brief` and
+//! `patient` are blind too, with other limits on the time of their submit. What a topic says between brackets makes it behave badly, once for each job: `[slow]` takes its time, `[mute]` makes the job and
 //! never answers, `[die]` makes it and dies, `[twice]` answers twice, `[late]` tells it finished at the second look, `[gate]` makes it
 //! and answers when the file `gate` is there.
 
@@ -50,12 +50,12 @@ case $verb in
 esac
 "#;
 
-/// The kinds.
+/// The kinds that a random task may have.
 pub const KINDS: [&str; 4] = ["counted", "found", "blind", "runs"];
 /// The moods that a topic may ask for.
 pub const MOODS: [&str; 8] = ["", "", "", "[slow]", "[mute]", "[die]", "[twice]", "[late]"];
 
-/// Puts the program into a home and gives the sections of its four kinds.
+/// Puts the program into a home and gives the sections of its kinds.
 pub fn sections(home: &Home) -> String {
     let program = home.path("job");
     fs::write(&program, PROGRAM).unwrap();
@@ -64,7 +64,7 @@ pub fn sections(home: &Home) -> String {
     let program = program.display();
     let dir = home.path("");
     let dir = dir.display();
-    let answering = |kind: &str, key: &str, more: &str| {
+    let answering = |kind: &str, seconds: u32, key: &str, more: &str| {
         format!(
             r#"
 [generators.{kind}]
@@ -73,7 +73,7 @@ cwd = "{dir}"
 {more}
 [generators.{kind}.submit]
 run = ["{program}", "submit", "{key}", "{kind}", "{{topic}}"]
-timeout = "1s"
+timeout = "{seconds}s"
 ref = 're:(?m)^ref: (\S+)$'
 [generators.{kind}.fetch]
 run = ["{program}", "fetch", "{{ref}}"]
@@ -114,9 +114,11 @@ content = "text"
 "#
     );
     [
-        answering("counted", "{key}", "idempotent = true") + &poll("counted"),
-        answering("found", "[ref:{key}]", "settle = \"1s\"\nfind_limit = \"5m\"") + &list,
-        answering("blind", "{key}", "") + &poll("blind"),
+        answering("counted", 1, "{key}", "idempotent = true") + &poll("counted"),
+        answering("found", 1, "[ref:{key}]", "settle = \"1s\"\nfind_limit = \"5m\"") + &list,
+        answering("blind", 1, "{key}", "") + &poll("blind"),
+        answering("brief", 3, "{key}", "") + &poll("brief"),
+        answering("patient", 60, "{key}", "") + &poll("patient"),
         runs,
     ]
     .concat()
@@ -145,7 +147,7 @@ pub fn made(home: &Home, topic: &str) -> usize {
     jobs(home).iter().filter(|job| job.topic == topic).count()
 }
 
-/// A home with the four kinds and quick times.
+/// A home with all kinds and quick times.
 pub fn home() -> Home {
     let home = Home::bare();
     configure(&home, "");

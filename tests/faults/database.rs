@@ -25,7 +25,7 @@ fn a_database_that_another_process_locks_is_waited_for_and_nothing_is_lost() {
         call(&home.socket(), "io.contentd.Tasks.Submit", json!({ "task": task })).unwrap()
     };
     let mut ids = Vec::new();
-    for (topic, generator) in [("called [gate]", "blind"), ("run [gate]", "runs")] {
+    for (topic, generator) in [("called [gate]", "patient"), ("run [gate]", "runs")] {
         ids.push((topic, submit(topic, generator).unwrap()["task_id"].as_str().unwrap().to_owned()));
         let name = format!("waiting-{}", topic.split(' ').next().unwrap());
         eventually(&name, || home.path(&name).exists().then_some(()));
@@ -111,5 +111,8 @@ fn a_page_of_garbage_is_refused_with_its_bytes_kept_or_costs_what_it_held() {
     fs::write(home.database(), &whole).unwrap();
     let daemon = home.start();
     assert_eq!(daemon.list().len(), 4);
-    tally::tell("faults: garbage", &format!("{} pages of garbage: {refused} starts refused, {served} served", refused + served));
+    tally::tell(
+        "faults: garbage",
+        &format!("{} pages of garbage: {refused} starts refused, {served} served", refused + served),
+    );
 }

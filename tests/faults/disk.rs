@@ -36,7 +36,7 @@ fn a_full_disk_refuses_submits_and_what_runs_goes_on_and_is_kept() {
     let daemon = shim.start();
     daemon.add_account("blog");
     // A call and a run in the middle: what they cost is being spent.
-    let called = at_the_gate(&daemon, &home, "blind", "called [gate]");
+    let called = at_the_gate(&daemon, &home, "patient", "called [gate]");
     let run = at_the_gate(&daemon, &home, "runs", "run [gate]");
     shim.break_by("full", "");
     let refusal = try_submit(&home, "counted", "refused").unwrap().unwrap_err();
@@ -157,5 +157,8 @@ fn a_write_that_is_torn_loses_nothing_that_was_acknowledged() {
     }
     assert_eq!(daemon.list().len(), told.len());
     assert_eq!(promises::broken(&home.database()), [""; 0]);
-    tally::tell("faults: torn writes", &format!("{TEARS} torn writes to the log of the database, {} tasks acknowledged", told.len()));
+    tally::tell(
+        "faults: torn writes",
+        &format!("{TEARS} torn writes to the log of the database, {} tasks acknowledged", told.len()),
+    );
 }

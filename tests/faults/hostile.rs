@@ -90,12 +90,30 @@ fn a_program_that_misbehaves_is_not_believed_and_holds_nobody_up() {
     // Name, whether the same key is the same job, what it does, and what becomes of its task.
     let cases = [
         ("grandchild", "", "[ $verb = submit ] && { sleep 20 & }", "completed", ""),
-        ("stubborn", "idempotent = true", "trap '' TERM; [ $verb = submit ] && once && while :; do sleep 0.1; done", "completed", ""),
+        (
+            "stubborn",
+            "idempotent = true",
+            "trap '' TERM; [ $verb = submit ] && once && while :; do sleep 0.1; done",
+            "completed",
+            "",
+        ),
         ("noanswer", "", "[ $verb = submit ] && exit 0", "held", "nobody knows"),
         ("closing", "", "[ $verb = submit ] && { exec >&- 2>&-; sleep 0.2; exit 0; }", "held", "nobody knows"),
         ("halfref", "", r"[ $verb = submit ] && { printf 'ref: j-\345\206'; exit 0; }", "completed", ""),
-        ("halfstate", "", r#"[ $verb = poll ] && once && { printf '{"status": "compl\345\206'; exit 0; }"#, "completed", ""),
-        ("halfpiece", "", r"[ $verb = fetch ] && { printf 'A piece that ends in the middle of \345\206'; exit 0; }", "completed", ""),
+        (
+            "halfstate",
+            "",
+            r#"[ $verb = poll ] && once && { printf '{"status": "compl\345\206'; exit 0; }"#,
+            "completed",
+            "",
+        ),
+        (
+            "halfpiece",
+            "",
+            r"[ $verb = fetch ] && { printf 'A piece that ends in the middle of \345\206'; exit 0; }",
+            "completed",
+            "",
+        ),
         ("crashing", "", "[ $verb = submit ] && kill -SEGV $$", "held", "nobody knows"),
     ];
     let runs = [

@@ -90,9 +90,8 @@ fn topic(number: usize, mood: &str) -> String {
 }
 
 fn task(number: usize, draws: &mut Draws) -> serde_json::Value {
-    let draw = |from: &[&'static str], draws: &mut Draws| {
-        from[usize::try_from(draws.below(from.len() as u64)).unwrap()]
-    };
+    let draw =
+        |from: &[&'static str], draws: &mut Draws| from[usize::try_from(draws.below(from.len() as u64)).unwrap()];
     let (kind, mood) = (draw(&KINDS, draws), draw(&MOODS, draws));
     json!({ "account": "blog", "topic": topic(number, mood), "key": format!("k{number}"), "generator": kind })
 }
@@ -138,7 +137,9 @@ fn killed_a_hundred_times_under_load_nothing_is_lost_and_nothing_is_paid_twice()
     let (tasks, jobs) = (told.len(), jobs.len());
     tally::tell(
         "faults: SIGKILL",
-        &format!("{rounds} rounds of SIGKILL under load, {answered} after the first answer: {tasks} tasks acknowledged, {jobs} jobs made (seed {seed})"),
+        &format!(
+            "{rounds} rounds of SIGKILL under load, {answered} after the first answer: {tasks} tasks acknowledged, {jobs} jobs made (seed {seed})"
+        ),
     );
 }
 
@@ -179,11 +180,13 @@ fn paid_twice(home: &Home, jobs: &[Job]) -> Vec<String> {
         *by_key.entry(&job.key).or_default() += 1;
         *by_topic.entry(&job.topic).or_default() += 1;
     }
-    faults.extend(by_key.iter().filter(|(_, count)| **count > 1).map(|(key, count)| format!("{key} made {count} jobs")));
+    faults
+        .extend(by_key.iter().filter(|(_, count)| **count > 1).map(|(key, count)| format!("{key} made {count} jobs")));
     let known: BTreeSet<String> =
         promises::lines(&home.database(), "SELECT key AS line FROM attempts").into_iter().collect();
     faults.extend(by_key.keys().filter(|key| !known.contains(**key)).map(|key| format!("nobody knows the key {key}")));
-    let tasks = "SELECT generator || '|' || state || '|' || topic || '|' || coalesce(reason, error, '') AS line FROM tasks";
+    let tasks =
+        "SELECT generator || '|' || state || '|' || topic || '|' || coalesce(reason, error, '') AS line FROM tasks";
     for line in promises::lines(&home.database(), tasks) {
         let [kind, state, topic, why] = line.splitn(4, '|').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let made = by_topic.get(topic).copied().unwrap_or(0);

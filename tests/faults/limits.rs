@@ -35,7 +35,8 @@ fn a_daemon_without_descriptors_lives_and_does_everything_once_there_are_some() 
     let warm = submit("counted", "warm");
     daemon.until_state(&warm, "completed");
     // Work that goes on while there is nothing to open.
-    let mut ids = vec![("called [gate]", submit("blind", "called [gate]")), ("run [gate]", submit("runs", "run [gate]"))];
+    let mut ids =
+        vec![("called [gate]", submit("patient", "called [gate]")), ("run [gate]", submit("runs", "run [gate]"))];
     for name in ["waiting-called", "waiting-run"] {
         eventually(name, || home.path(name).exists().then_some(()));
     }
@@ -59,13 +60,12 @@ fn a_daemon_without_descriptors_lives_and_does_everything_once_there_are_some() 
     std::fs::write(home.path("gate"), "").unwrap();
     eventually("the call answered", || home.path("answered-called").exists().then_some(()));
     drop(hoard);
-    eventually("it is served again", || {
-        crate::live::is_answered_by(&home.socket(), daemon.pid()).then_some(())
-    });
+    eventually("it is served again", || crate::live::is_answered_by(&home.socket(), daemon.pid()).then_some(()));
     for (topic, reply) in topics.iter().zip(&taken) {
         // Refused with a cause, or taken; a repetition under the same key is the same task.
         let task = json!({ "account": "blog", "topic": topic, "generator": "counted", "key": topic });
-        let id = daemon.ask("io.contentd.Tasks.Submit", json!({ "task": task }))["task_id"].as_str().unwrap().to_owned();
+        let id =
+            daemon.ask("io.contentd.Tasks.Submit", json!({ "task": task }))["task_id"].as_str().unwrap().to_owned();
         if reply["error"].is_null() {
             assert_eq!(reply["parameters"]["task_id"], id.as_str(), "acknowledged, and there");
         }

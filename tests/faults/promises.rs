@@ -30,20 +30,38 @@ pub fn count(database: &Path, sql: &str) -> usize {
 
 /// What must hold at every moment.
 const ALWAYS: &[(&str, &str)] = &[
-    ("is unfinished without an owner or a time to wake", "SELECT id || ' ' || state AS line FROM tasks
-      WHERE state IN ('submitting', 'submitted', 'processing', 'cancelling') AND wake_at IS NULL"),
-    ("has two jobs that may be alive", "SELECT task_id AS line FROM attempts
-      WHERE state IN ('intended', 'accepted', 'unknown') GROUP BY task_id HAVING count(*) > 1"),
-    ("is completed without exactly one piece", "SELECT id AS line FROM tasks WHERE state = 'completed'
-      AND (content_id IS NULL OR (SELECT count(*) FROM contents WHERE task_id = tasks.id) <> 1)"),
-    ("is an approved piece without exactly one pool entry", "SELECT id || ' of ' || task_id AS line FROM contents
+    (
+        "is unfinished without an owner or a time to wake",
+        "SELECT id || ' ' || state AS line FROM tasks
+      WHERE state IN ('submitting', 'submitted', 'processing', 'cancelling') AND wake_at IS NULL",
+    ),
+    (
+        "has two jobs that may be alive",
+        "SELECT task_id AS line FROM attempts
+      WHERE state IN ('intended', 'accepted', 'unknown') GROUP BY task_id HAVING count(*) > 1",
+    ),
+    (
+        "is completed without exactly one piece",
+        "SELECT id AS line FROM tasks WHERE state = 'completed'
+      AND (content_id IS NULL OR (SELECT count(*) FROM contents WHERE task_id = tasks.id) <> 1)",
+    ),
+    (
+        "is an approved piece without exactly one pool entry",
+        "SELECT id || ' of ' || task_id AS line FROM contents
       WHERE review_status = 'approved'
-      AND (SELECT count(*) FROM publish_pool WHERE content_id = contents.id AND status <> 'removed') <> 1"),
-    ("has a step in its history that begins where no step ended", "SELECT task_id || ' ' || event AS line FROM (
+      AND (SELECT count(*) FROM publish_pool WHERE content_id = contents.id AND status <> 'removed') <> 1",
+    ),
+    (
+        "has a step in its history that begins where no step ended",
+        "SELECT task_id || ' ' || event AS line FROM (
       SELECT task_id, event, from_state, lag(to_state) OVER (PARTITION BY task_id ORDER BY id) AS before FROM events)
-      WHERE from_state IS NOT before"),
-    ("does not stand where its history ends", "SELECT id || ' ' || state AS line FROM tasks WHERE state IS NOT (
-      SELECT to_state FROM events WHERE task_id = tasks.id ORDER BY id DESC LIMIT 1)"),
+      WHERE from_state IS NOT before",
+    ),
+    (
+        "does not stand where its history ends",
+        "SELECT id || ' ' || state AS line FROM tasks WHERE state IS NOT (
+      SELECT to_state FROM events WHERE task_id = tasks.id ORDER BY id DESC LIMIT 1)",
+    ),
     ("is damaged", "SELECT integrity_check AS line FROM pragma_integrity_check WHERE integrity_check <> 'ok'"),
     ("has a row of nobody", "SELECT \"table\" AS line FROM pragma_foreign_key_check"),
 ];
@@ -69,7 +87,8 @@ pub fn broken_on_disk(database: &Path) -> Vec<String> {
     }
     let copied = copy.path().join(name(""));
     // Killed before its first commit, it left nothing to hold anything against.
-    let is_made = fs::metadata(&copied).is_ok_and(|meta| meta.len() > 0) || copied.with_file_name(name("-wal")).exists();
+    let is_made =
+        fs::metadata(&copied).is_ok_and(|meta| meta.len() > 0) || copied.with_file_name(name("-wal")).exists();
     if is_made && has_tasks(&copied) { broken(&copied) } else { Vec::new() }
 }
 

@@ -28,28 +28,31 @@ fn a_daemon_that_was_stopped_for_longer_than_every_limit_takes_what_came_meanwhi
     let home = counting::home();
     let daemon = home.start();
     daemon.add_account("blog");
-    // A call in the middle, whose limit of a second passes while nobody looks: no other job may come of it, and no doubt.
-    let called = submit(&daemon, "blind", "called [gate]", json!({}));
     // A run in the middle, and a job at its generator, with time limits that pass.
-    let run = submit(&daemon, "runs", "run [gate]", json!({ "time_limit": 2 }));
-    for name in ["waiting-called", "waiting-run"] {
-        until_exists(&home, name);
-    }
-    let job = submit(&daemon, "counted", "job [late]", json!({ "time_limit": 2 }));
+    let run = submit(&daemon, "runs", "run [gate]", json!({ "time_limit": 3 }));
+    until_exists(&home, "waiting-run");
+    let job = submit(&daemon, "counted", "job [late]", json!({ "time_limit": 3 }));
     daemon.until_state(&job, "processing");
+    // A call in the middle, whose limit of three seconds passes while nobody looks: no other job may come of it, and no doubt.
+    let called = submit(&daemon, "brief", "called [gate]", json!({}));
+    until_exists(&home, "waiting-called");
     daemon.signal(Signal::STOP);
     let stopped_at = Instant::now();
     std::fs::write(home.path("gate"), "").unwrap();
     until_exists(&home, "answered-called");
     let socket = home.socket();
     let caller = thread::spawn(move || call(&socket, "io.contentd.Daemon.Ping", json!({})));
-    thread::sleep(Duration::from_millis(3_500).saturating_sub(stopped_at.elapsed()));
+    thread::sleep(Duration::from_millis(4_500).saturating_sub(stopped_at.elapsed()));
     daemon.signal(Signal::CONT);
     assert!(caller.join().unwrap().unwrap().is_ok(), "who called meanwhile is answered");
     for (id, topic) in [(&called, "called [gate]"), (&run, "run [gate]"), (&job, "job [late]")] {
         daemon.until_state(id, "completed");
         let task = daemon.task(id);
-        assert_eq!((counting::made(&home, topic), &task["retry_count"], &task["attempt"]), (1, &json!(0), &json!(1)), "{task}");
+        assert_eq!(
+            (counting::made(&home, topic), &task["retry_count"], &task["attempt"]),
+            (1, &json!(0), &json!(1)),
+            "{task}"
+        );
     }
     assert_eq!(promises::broken(&home.database()), [""; 0]);
 }
@@ -121,5 +124,8 @@ fn a_wall_clock_that_jumps_by_an_hour_ends_nothing_and_wakes_nobody() {
     let backward = "SELECT task_id || ' ' || event AS line FROM (SELECT task_id, event, at,
         lag(at) OVER (PARTITION BY task_id ORDER BY id) AS before FROM events) WHERE at < before";
     assert_eq!(promises::lines(&home.database(), backward), [""; 0]);
-    tally::tell("faults: clocks", &format!("{jumps} jumps of the wall clock by an hour or more, of running and starting daemons"));
+    tally::tell(
+        "faults: clocks",
+        &format!("{jumps} jumps of the wall clock by an hour or more, of running and starting daemons"),
+    );
 }
