@@ -4,6 +4,7 @@ pub mod clock;
 pub mod logging;
 pub mod machine;
 pub mod notify;
+pub mod runtime;
 pub mod signals;
 pub mod sockets;
 

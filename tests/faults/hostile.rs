@@ -217,3 +217,34 @@ fn a_program_that_goes_away_under_a_running_daemon_costs_nothing_and_is_waited_f
     }
     assert_eq!(promises::broken(&home.database()), [""; 0]);
 }
+
+#[test]
+fn an_outage_of_a_night_spends_nothing_over_a_restart_too() {
+    let home = Home::new("", "env = { SAMPLE_SECONDS = \"1\" }");
+    let mut daemon = home.start();
+    daemon.add_account("blog");
+    let task = |n: usize| json!({ "account": "blog", "topic": format!("t{n}") });
+    let mut ids: Vec<String> = (0..2).map(|n| daemon.submit(task(n))).collect();
+    for id in &ids {
+        eventually("its job is accepted", || {
+            (daemon.state(id) != "pending" && daemon.state(id) != "submitting").then_some(())
+        });
+    }
+    let outage = |text: &str| fs::write(home.path("sample-data/faults"), text).unwrap();
+    outage("unavailable\n");
+    ids.extend((2..8).map(|n| daemon.submit(task(n))));
+    // Probes, and polls of the jobs that were accepted, find nobody: again and again, and the next daemon's too.
+    for _ in 0..2 {
+        let before = home.log().len();
+        eventually("a probe finds nobody", || home.log()[before..].contains("unavailable: ").then_some(()));
+        assert!(ids.iter().all(|id| !["failed", "held", "timeout"].contains(&daemon.state(id).as_str())));
+        daemon.kill();
+        daemon = home.start();
+    }
+    outage("");
+    for (n, id) in ids.iter().enumerate() {
+        daemon.until_state(id, "completed");
+        assert_eq!(daemon.task(id)["retry_count"], 0);
+        assert_eq!(home.paid_for(&format!("t{n}")), 1);
+    }
+}

@@ -112,12 +112,12 @@ rm -f $generators/counting/gate
 waiting=$(submit counting "gate with no processes")
 ok "a call is under way" 'until_ "[ \$(made \"gate with no processes\") = 1 ]"'
 # Its user has more threads than one already.
-prlimit --pid "$(p MainPID)" --nproc=1
+prlimit --pid "$(p MainPID)" --nproc=1:
 starved=$(submit counting "nothing can be started")
 ok "a task that cannot be started is taken and waits" '[ -n "$starved" ] && until_ "[ \$(state $starved) = pending ] && ctl status $starved | grep -q \"could not be started\""'
 ok "the cause is told" 'ctl status $starved | grep -Eq "temporarily unavailable|os error 11"'
 ok "the daemon lives" 'ctl ping >/dev/null'
-prlimit --pid "$(p MainPID)" --nproc=512
+prlimit --pid "$(p MainPID)" --nproc=512:
 : >$generators/counting/gate
 ok "with processes again both complete" 'until_ "[ \$(state $waiting) = completed -a \$(state $starved) = completed ]" 90'
 ok "as one job each" '[ "$(made "gate with no processes")" = 1 ] && [ "$(made "nothing can be started")" = 1 ]'
