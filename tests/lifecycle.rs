@@ -180,7 +180,7 @@ fn a_detached_run_outlives_its_daemon_and_the_next_one_finds_it_and_its_piece() 
     eventually("it is paid", || (home.paid_for("Goes on") == 1).then_some(()));
     daemon.kill();
     let daemon = home.start();
-    assert!(home.log().contains("1 runs go on"), "{}", home.log());
+    assert!(home.log().contains("1 with a run that goes on"), "{}", home.log());
     daemon.until_state(&goes_on, "completed");
     assert_eq!((home.paid_for("Goes on"), daemon.task(&goes_on)["attempt"].clone()), (1, json!(1)));
 

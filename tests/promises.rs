@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Pages whose tables name a test in their last column.
-const PAGES: [&str; 1] = ["docs/faults.md"];
+/// Pages whose tables name a test in their last column; with a name, only what stands between the markers of that name.
+const PAGES: [(&str, Option<&str>); 2] = [("README.md", Some("promises")), ("docs/faults.md", None)];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -31,6 +31,11 @@ fn fault(reference: &str) -> Option<String> {
     (!source.contains(&format!("fn {function}("))).then(|| format!("{reference}: there is no such function"))
 }
 
+fn between<'a>(text: &'a str, name: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("<!-- {name}:begin -->")).expect("the marker of the beginning");
+    rest.split_once(&format!("<!-- {name}:end -->")).expect("the marker of the end").0
+}
+
 fn is_test(reference: &str) -> bool {
     reference.contains(".rs::") || reference.starts_with("scripts/test-")
 }
@@ -38,8 +43,9 @@ fn is_test(reference: &str) -> bool {
 #[test]
 fn every_test_that_a_page_names_exists() {
     let mut faults = Vec::new();
-    for page in PAGES {
-        let text = fs::read_to_string(root().join(page)).unwrap();
+    for (page, name) in PAGES {
+        let whole = fs::read_to_string(root().join(page)).unwrap();
+        let text = name.map_or(whole.as_str(), |name| between(&whole, name));
         let mut is_body = false;
         for line in text.lines() {
             faults.extend(quoted(line).filter_map(fault).map(|fault| format!("{page}: {fault}")));

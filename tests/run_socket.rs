@@ -165,7 +165,7 @@ fn a_run_is_handed_over_and_found_by_the_next_daemon_wherever_this_one_dies() {
     assert_eq!(modes.map(|mode| format!("{mode:o}")), ["1770", "640", "640", "640", "640", "640", "710", "710"]);
     daemon.kill();
     let daemon = start(&home);
-    assert!(home.log().contains("1 runs go on"), "{}", home.log());
+    assert!(home.log().contains("1 with a run that goes on"), "{}", home.log());
     daemon.until_state(&id, "completed");
     assert_eq!((home.paid_for("Goes on"), acceptor.started()), (1, 1));
 

@@ -54,12 +54,20 @@ impl StillRunning {
             let count = tasks.len();
             let what = match fate {
                 Fate::Awaited => {
-                    format!("{count} calls to {generator} are under way and have {} s to end", limit.as_secs())
+                    let calls = counted(count, "call is", "calls are");
+                    format!("to {generator} {calls} under way, with {} s to end", limit.as_secs())
                 }
-                Fate::GoesOnThere => format!("{count} jobs at {generator} go on there; the next start asks about them"),
-                Fate::GoesOnHere => format!("{count} detached runs of {generator} go on; the next start finds them"),
+                Fate::GoesOnThere => {
+                    let jobs = counted(count, "job goes", "jobs go");
+                    format!("at {generator} {jobs} on; the next start asks about that")
+                }
+                Fate::GoesOnHere => {
+                    let runs = counted(count, "detached run goes", "detached runs go");
+                    format!("of {generator} {runs} on; the next start looks for that")
+                }
                 Fate::EndsNow => {
-                    format!("{count} runs of {generator} end with the daemon; their attempts are given back")
+                    let runs = counted(count, "run ends", "runs end");
+                    format!("of {generator} {runs} with the daemon, given back unspent")
                 }
             };
             let named: Vec<&str> = tasks.iter().take(MAX_NAMED).map(|task| task.0.as_str()).collect();
@@ -77,10 +85,10 @@ impl StillRunning {
             *counts.entry(*fate).or_default() += tasks.len();
         }
         let part = |(fate, count): (&Fate, &usize)| match fate {
-            Fate::Awaited => format!("{count} calls are waited for"),
-            Fate::GoesOnThere => format!("{count} jobs go on at their generators"),
-            Fate::GoesOnHere => format!("{count} detached runs go on"),
-            Fate::EndsNow => format!("{count} runs are ended and given back"),
+            Fate::Awaited => counted(*count, "call is waited for", "calls are waited for"),
+            Fate::GoesOnThere => counted(*count, "job goes on at its generator", "jobs go on at their generators"),
+            Fate::GoesOnHere => counted(*count, "detached run goes on", "detached runs go on"),
+            Fate::EndsNow => counted(*count, "run is ended and given back", "runs are ended and given back"),
         };
         let parts: Vec<String> = counts.iter().map(part).collect();
         if parts.is_empty() {
@@ -89,6 +97,10 @@ impl StillRunning {
             format!("stopping: {}", parts.join(", "))
         }
     }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 #[cfg(test)]
@@ -104,10 +116,10 @@ mod tests {
             ((generator("paid"), Fate::GoesOnThere), vec![TaskId("task-x".into())]),
         ]));
         let lines = running.lines(Duration::from_secs(60));
-        assert_eq!(lines[0], "1 jobs at paid go on there; the next start asks about them: task-x");
-        assert!(lines[1].starts_with("25 detached runs of slow go on; the next start finds them: task-0, "));
+        assert_eq!(lines[0], "at paid 1 job goes on; the next start asks about that: task-x");
+        assert!(lines[1].starts_with("of slow 25 detached runs go on; the next start looks for that: task-0, "));
         assert!(lines[1].ends_with("task-19 and 5 more"));
-        assert_eq!(running.summary(), "stopping: 1 jobs go on at their generators, 25 detached runs go on");
+        assert_eq!(running.summary(), "stopping: 1 job goes on at its generator, 25 detached runs go on");
         assert_eq!(StillRunning::default().summary(), "stopping: nothing is under way");
     }
 }

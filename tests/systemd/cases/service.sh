@@ -89,7 +89,7 @@ ok "callers were not refused meanwhile" 'ctl ping >/dev/null'
 h stop
 systemctl stop contentd
 ok "a stop ends well" '[ "$(p Result)" = success ]'
-ok "it says what goes on, and where" 'journalctl -u contentd -o cat | grep -q "1 jobs at sample go on there; the next start asks about them: $task"'
+ok "it says what goes on, and where" 'journalctl -u contentd -o cat | grep -q "at sample 1 job goes on; the next start asks about that: $task"'
 ok "the socket stays for the next caller" '[ -S /run/contentd/contentd.sock ] && ctl ping >/dev/null'
 ok "who started it" 'is_active'
 
