@@ -524,9 +524,9 @@ fn what_a_run_writes_is_read_while_it_runs_and_kept_once() {
         while [ ! -e gate ]; do sleep 0.02; done; echo ' ended' >&2; echo a piece"#;
     let spec = rig.blocking(script);
     let driver = rig.driver(spec.clone());
-    assert_eq!(rig.run(driver.written_so_far(new_job("o1"))), None, "there is no run");
+    assert_eq!(rig.run(driver.written_so_far(new_job("o1"), 0)), None, "there is no run");
     assert!(matches!(rig.run(driver.start_run(new_job("o1"))), RunReport::Started { .. }));
-    let written = || rig.run(driver.written_so_far(accepted("o1")));
+    let written = || rig.run(driver.written_so_far(accepted("o1"), 0)).map(|written| written.text);
     rig.wait_until("it has begun", || written().is_some_and(|text| text.contains("began")));
     let seen = written().expect("it runs");
     assert!("began with [secret]\n".starts_with(&seen), "the beginning of a secret is held back: {seen:?}");
@@ -541,7 +541,7 @@ fn what_a_run_writes_is_read_while_it_runs_and_kept_once() {
         let log = rig.logs.read(&accepted("o1").task.id).expect("read");
         let found: Vec<_> = log.entries.iter().map(|entry| (entry.verb, entry.times, entry.text.as_str())).collect();
         assert_eq!(found, [(Verb::Run, 1, whole)]);
-        assert_eq!(rig.run(next.written_so_far(accepted("o1"))), None, "it is in the log");
+        assert_eq!(rig.run(next.written_so_far(accepted("o1"), 0)), None, "it is in the log");
     }
 }
 
@@ -552,7 +552,7 @@ fn what_was_written_with_a_secret_that_cannot_be_read_any_more_is_kept_back() {
     assert!(matches!(rig.run(driver.start_run(new_job("p1"))), RunReport::Started { .. }));
     rig.wait_until("it has ended", || rig.run(driver.is_quiet(key("p1"))));
     fs::remove_file(rig.dir.path().join("credentials/llm-key")).expect("removed");
-    assert!(!rig.run(driver.written_so_far(accepted("p1"))).expect("not told yet").contains(SECRET));
+    assert!(!rig.run(driver.written_so_far(accepted("p1"), 0)).expect("not told yet").text.contains(SECRET));
     assert!(matches!(rig.run(driver.look_at_run(accepted("p1"))), RunReport::Piece(_)));
     let log = rig.logs.read(&accepted("p1").task.id).expect("read");
     assert!(log.entries[0].text.contains("kept back") && !log.entries[0].text.contains(SECRET), "{log:?}");
