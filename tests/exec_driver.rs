@@ -484,6 +484,42 @@ fn what_a_lost_run_wrote_is_told_up_to_a_bound() {
 }
 
 #[test]
+fn what_denies_its_own_start_costs_nothing_before_it_was_accepted_and_a_retry_after() {
+    let rig = Rig::new();
+    let driver = rig.driver(rig.blocking("true"));
+    let run = rig.dir.path().join("state/runs/v1/q1");
+    fs::create_dir_all(&run).expect("made");
+    let exit = format!(
+        r#"{{"end":{{"not_started":"no {SECRET} here"}},"is_truncated":false,"stopped":null,"ended_at_ms":1}}"#
+    );
+    for (file, text) in [("lock", ""), ("started", ""), ("exit.json", exit.as_str())] {
+        fs::write(run.join(file), text).expect("written");
+    }
+    let look = |job| rig.run(driver.look_at_run(job));
+    assert_eq!(look(new_job("q1")), RunReport::NeverStarted("no [secret] here".into()));
+    let report = look(accepted("q1"));
+    assert!(matches!(&report, RunReport::Failed(why) if why.contains("no [secret] here")), "{report:?}");
+}
+
+#[test]
+fn a_program_that_only_the_runner_cannot_start_is_no_start() {
+    let rig = Rig::new();
+    // Looked for it is there and executable; started it has an interpreter that is not there.
+    let broken = rig.path("broken");
+    fs::write(&broken, "#!/no/such/interpreter\n").expect("written");
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).expect("made executable");
+    for is_detached in [true, false] {
+        let mut spec = rig.blocking("true");
+        let argv = [ArgSource::One(broken.to_str().expect("UTF-8").to_owned())];
+        let command = CommandTemplate::compile(&argv, None, &KnownNames::new(["key"]));
+        spec.submit.call.command = command.expect("a command");
+        let spec = GeneratorSpec { is_detached, is_free_to_repeat: !is_detached, ..spec };
+        let report = rig.run(rig.driver(spec).start_run(new_job(if is_detached { "r1" } else { "r2" })));
+        assert!(matches!(&report, RunReport::NeverStarted(why) if why.contains("broken")), "{report:?}");
+    }
+}
+
+#[test]
 fn a_job_that_cannot_travel_is_refused() {
     let rig = Rig::new();
     let driver = rig.driver(rig.polled("true"));
