@@ -339,7 +339,6 @@ fn a_run_that_denies_itself_is_not_begun_again_beside_itself() {
     // The next daemon looks at every run before it is ready.
     let daemon = start(&home);
     assert_eq!((daemon.state(&id).as_str(), acceptor.started()), ("processing", 1));
-    daemon.ask("io.contentd.Tasks.Poll", json!({ "task": id }));
     fs::write(home.path("gate"), "").unwrap();
     daemon.until_state(&id, "completed");
     let begun = fs::read_to_string(home.path("begun")).unwrap();

@@ -100,7 +100,9 @@ mod tests {
                 let is_clean = left.chars().all(|c| ".\n[…]  bytes".contains(c) || c.is_ascii_digit());
                 assert!(is_clean && !left.contains("0123") && !left.contains("cdef"), "{border} - {shift}");
                 assert!(left.contains("bytes") && written.text.len() < BOUNDS.call + 100);
-                assert_eq!(written.upto, length as u64);
+                // A secret at the very end could be one of another kind that begins there, so it is left to the next part.
+                let left_over = length as u64 - written.upto;
+                assert!(left_over == 0 || border == length && left_over <= 16, "{left_over}");
             }
         }
     }
