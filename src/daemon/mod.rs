@@ -53,6 +53,8 @@ use server_thread::ServerThread;
 
 /// Readers of the database.
 const READERS: u32 = 4;
+/// How many of them calls on the socket may use at a time.
+const READERS_FOR_CALLS: usize = 3;
 /// The exit status when the restart budget is spent or the database failed: the service manager starts anew.
 const EXIT_BROKEN: u8 = 70;
 
@@ -83,7 +85,7 @@ pub fn check_config(options: &Options) -> anyhow::Result<Vec<String>> {
     let loaded = load(options)?;
     let logs = GeneratorLogs::new(&loaded.config.daemon.state_dir);
     let generators = generators::build(&loaded.config, &logs, None);
-    Ok(generators::faults(&generators))
+    Ok(System::new().block_on(generators::faults(&generators)))
 }
 
 /// Runs the daemon until it is told to stop.
@@ -227,7 +229,7 @@ impl Daemon {
             config.daemon.database.display(),
         );
         let generators = Arc::new(generators::build(config, &self.logs, None));
-        for fault in generators::faults(&generators) {
+        for fault in generators::faults(&generators).await {
             tell!(Level::Warn, Kind::GeneratorFaulty, "{fault}; its tasks wait until this is mended");
         }
         generators::learn(&generators, &self.store).await;
@@ -271,7 +273,7 @@ impl Daemon {
             Arc::new(move || jump_clock.jump_since_start()),
         );
         let backend = DaemonBackend::new(
-            world.clone(),
+            World { store: world.store.with_read_limit(READERS_FOR_CALLS), ..world.clone() },
             supervisor.clone(),
             settings_rx,
             commands,
@@ -362,11 +364,12 @@ impl Daemon {
     async fn take_configuration(&self, running: &Running, loaded: &mut Loaded) -> Result<ReloadReply, ApiError> {
         let (options, before, logs) = (self.options.clone(), loaded.clone(), self.logs.clone());
         let current = Arc::clone(&running.world.generators.borrow());
-        // Files, programs and secrets may lie on a slow disk, and the actors live on this thread.
+        // Files may lie on a slow disk, and the actors live on this thread.
         let prepared = tokio::task::spawn_blocking(move || prepare(&options, &before, &current, &logs)).await;
-        let Prepared { fresh, generators, warnings, changed, needs_restart } = prepared.unwrap_or_else(|error| {
+        let Prepared { fresh, generators, changed, needs_restart } = prepared.unwrap_or_else(|error| {
             Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
         })?;
+        let warnings = generators::faults(&generators).await;
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh)));
@@ -386,12 +389,11 @@ impl Daemon {
 struct Prepared {
     fresh: Loaded,
     generators: Arc<Generators>,
-    warnings: Vec<String>,
     changed: Vec<String>,
     needs_restart: Vec<String>,
 }
 
-/// Reads the configuration, builds its generators and asks them what they lack. Blocks.
+/// Reads the configuration and builds its generators. Blocks.
 fn prepare(
     options: &Options,
     before: &Loaded,
@@ -405,8 +407,7 @@ fn prepare(
     // It lies beside the database by default. A driver that looked for its runs elsewhere would find that none started.
     fresh.config.daemon.state_dir.clone_from(&before.config.daemon.state_dir);
     let generators = Arc::new(generators::build(&fresh.config, logs, Some((&before.config, current))));
-    let warnings = generators::faults(&generators);
-    Ok(Prepared { fresh, generators, warnings, changed, needs_restart })
+    Ok(Prepared { fresh, generators, changed, needs_restart })
 }
 
 fn settings_of(loaded: &Loaded) -> Settings {

@@ -9,6 +9,7 @@ pub mod call;
 pub mod command;
 pub mod exec;
 pub mod extract;
+mod fitness;
 pub mod interpret;
 pub mod leftovers;
 pub mod log;
