@@ -159,7 +159,6 @@ fn a_secret_that_was_changed_or_removed_during_a_run_is_told_nowhere() {
     ];
     for (deed, why) in deeds {
         let mut daemon = talking();
-        // One that fails, and one that is retried by hand: both say what they were given.
         let task = daemon.submit("3", &["--generator", "talker", "--max-retries", "0"]);
         daemon.wait_until("it runs", || entries(&daemon, &task).first().cloned());
         daemon.kill9();

@@ -46,7 +46,7 @@ echo "$1" >> begun
 echo '{{"end":{{"not_started":"nobody was here"}},"is_truncated":false,"stopped":null,"ended_at_ms":1}}' > "$dir/exit.json"
 flock -u 0
 echo > lied
-while [ ! -e gate ]; do sleep 0.02; done
+while [ -d "$dir" ] && [ ! -e gate ]; do sleep 0.02; done
 echo and a piece of some length
 """, "sh", "{key}"]
 content = "text"

@@ -413,8 +413,8 @@ fn a_watcher_is_not_kept_by_a_lock_that_outlives_the_run() {
 
 /// Lets a command write into its own run directory, whose name it reads off its standard input.
 const OWN_DIRECTORY: &str = "dir=$(dirname \"$(readlink /proc/self/fd/0)\")";
-/// Lets a command wait until the test lets it end.
-const AWAIT_GATE: &str = "while [ ! -e gate ]; do sleep 0.02; done";
+/// Lets a command wait until the test lets it end, or is over itself.
+const AWAIT_GATE: &str = "while [ -d \"$dir\" ] && [ ! -e gate ]; do sleep 0.02; done";
 
 /// Asserts that the run goes on and that nobody is told of an end, then lets it end well.
 fn assert_goes_on_to_its_piece(rig: &Rig, child: Child, sight: &Sight) {
