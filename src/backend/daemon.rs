@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use log::Level;
 use tokio::sync::oneshot;
 
@@ -37,7 +38,7 @@ impl DaemonBackend {
             pid: std::process::id(),
             started_at: self.started_at.into(),
             tasks,
-            generators: generators.iter().map(|generator| generator_view(generator, queue)).collect(),
+            generators: join_all(generators.iter().map(|generator| generator_view(generator, queue))).await,
             pauses: queue.map(|queue| queue.pauses.iter().map(pause_view).collect()).unwrap_or_default(),
         })
     }
@@ -124,10 +125,10 @@ fn pause_view(pause: &Pause) -> PauseView {
     }
 }
 
-fn generator_view(generator: &Generator, queue: Option<&QueueStatus>) -> GeneratorView {
+async fn generator_view(generator: &Generator, queue: Option<&QueueStatus>) -> GeneratorView {
     let breaker = queue.and_then(|queue| queue.breakers.iter().find(|breaker| breaker.generator == generator.name));
     let in_flight = queue.and_then(|queue| queue.in_flight.get(&generator.name)).copied().unwrap_or(0);
-    let faults = generator.driver.faults();
+    let faults = generator.faults().await;
     GeneratorView {
         name: generator.name.0.clone(),
         is_available: faults.is_empty() && breaker.is_none(),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use log::Level;
 
 use crate::config::Config;
@@ -47,11 +48,11 @@ pub async fn learn(generators: &Generators, store: &Store) {
     }
 }
 
-/// Why generators cannot run now, a line each.
-pub fn faults(generators: &Generators) -> Vec<String> {
-    let lines = generators.iter().flat_map(|generator| {
+/// Why generators cannot run now, a line each. Answers within seconds, whatever the disk does.
+pub async fn faults(generators: &Generators) -> Vec<String> {
+    let looks = generators.iter().map(|generator| async {
         let name = generator.name.clone();
-        generator.driver.faults().into_iter().map(move |fault| format!("generator {name}: {fault}"))
+        generator.faults().await.into_iter().map(move |fault| format!("generator {name}: {fault}"))
     });
-    lines.collect()
+    join_all(looks).await.into_iter().flatten().collect()
 }

@@ -2,13 +2,15 @@
 //! actor and the control thread have answered.
 //!
 //! It lives on the actors' thread on purpose: when that thread hangs, nothing here runs, and the service manager starts a
-//! new daemon. It must not wait for the disk, because a stalled fsync is no reason for a restart: nothing here commits.
-//! The surprise: whether a generator could be called is looked up rarely, since that means files and programs.
+//! new daemon. The watchdog must not wait for any disk, because one that stalls is no reason for a restart: what the status
+//! says is put together beside it. The surprise: whether a generator could be called is looked up rarely, since that means
+//! files and programs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_util::future::join_all;
 use log::Level;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -38,6 +40,7 @@ pub struct Notice {
 }
 
 /// See the module.
+#[derive(Clone)]
 pub struct Heart {
     /// Whom it tells.
     pub notifier: Arc<Notifier>,
@@ -61,23 +64,17 @@ impl Heart {
 
     async fn beat(self) {
         let pause = self.notifier.watchdog().map_or(LONGEST_BEAT, |within| (within / 3).min(LONGEST_BEAT));
-        let (mut told, mut is_silence_told) = (String::new(), false);
-        let (mut faulty, mut faults_at) = (Vec::new(), Instant::now());
+        let mut is_silence_told = false;
+        let (latest, heard) = watch::channel(None);
+        let told = self.clone();
+        // What the status says is read from files and the database, which may take their time; the watchdog may not.
+        actix::spawn(async move { told.tell(heard, pause).await });
         loop {
-            let status = self.everybody().await;
-            if Instant::now() >= faults_at {
-                faults_at = Instant::now() + FAULTS_EVERY;
-                faulty = self.faulty_generators().await;
-            }
-            match status {
+            match self.everybody().await {
                 Ok(status) => {
                     self.notifier.feed_watchdog();
                     is_silence_told = false;
-                    let text = self.text(&status, &faulty).await;
-                    if text != told {
-                        self.notifier.status(&text);
-                        told = text;
-                    }
+                    latest.send_replace(Some(status));
                 }
                 Err(silent) if !is_silence_told => {
                     is_silence_told = true;
@@ -88,6 +85,24 @@ impl Heart {
                     );
                 }
                 Err(_) => {}
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Says how everybody was at the last beat, whenever that is something new.
+    async fn tell(self, mut heard: watch::Receiver<Option<DaemonStatus>>, pause: Duration) {
+        let (mut told, mut faulty, mut faults_at) = (String::new(), Vec::new(), Instant::now());
+        while heard.changed().await.is_ok() {
+            let Some(status) = heard.borrow_and_update().clone() else { continue };
+            if Instant::now() >= faults_at {
+                faults_at = Instant::now() + FAULTS_EVERY;
+                faulty = self.faulty_generators().await;
+            }
+            let text = self.text(&status, &faulty).await;
+            if text != told {
+                self.notifier.status(&text);
+                told = text;
             }
             sleep(pause).await;
         }
@@ -136,11 +151,11 @@ impl Heart {
 
     async fn faulty_generators(&self) -> Vec<String> {
         let generators = Arc::clone(&self.world.generators.borrow());
-        let look = move || {
-            let faulty = generators.iter().filter(|generator| !generator.driver.faults().is_empty());
-            faulty.map(|generator| generator.name.to_string()).collect()
-        };
-        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+        let looks = generators.iter().map(|generator| async {
+            let is_faulty = !generator.faults().await.is_empty();
+            is_faulty.then(|| generator.name.to_string())
+        });
+        join_all(looks).await.into_iter().flatten().collect()
     }
 }
 

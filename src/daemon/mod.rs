@@ -29,6 +29,7 @@ use anyhow::Context as _;
 use log::Level;
 use tokio::sync::{mpsc, watch};
 
+use crate::actors::failing::FailingJobs;
 use crate::actors::recovery::recover;
 use crate::actors::supervisor::{Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use crate::actors::{Peers, World};
@@ -42,7 +43,8 @@ use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
-use crate::host::{OsEntropy, SystemClock, signals, sockets};
+use crate::host::{OsEntropy, SystemClock, runtime, signals, sockets};
+use crate::roles::Grants;
 use crate::store::group_commit::GroupCommit;
 use crate::store::{ReadMode, Store, Writer, sqlite};
 use crate::task::Clock;
@@ -55,6 +57,10 @@ use server_thread::ServerThread;
 
 /// Readers of the database.
 const READERS: u32 = 4;
+/// Threads beside those that the workers' calls block: for readers of the database, polls and fetches.
+const SPARE_THREADS: usize = 8;
+/// How many of them calls on the socket may use at a time.
+const READERS_FOR_CALLS: usize = 3;
 /// The exit status when the restart budget is spent or the database failed: the service manager starts anew.
 const EXIT_BROKEN: u8 = 70;
 
@@ -89,7 +95,7 @@ pub fn check_config(options: &Options) -> anyhow::Result<Vec<String>> {
     let loaded = load(options)?;
     let logs = GeneratorLogs::new(&loaded.config.daemon.state_dir);
     let generators = generators::build(&loaded.config, &logs, None);
-    Ok(generators::faults(&generators))
+    Ok(System::new().block_on(generators::faults(&generators)))
 }
 
 /// Runs the daemon until it is told to stop.
@@ -119,8 +125,10 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let store = Store::new(writer, Arc::new(opened.queries), ReadMode::Blocking);
     let logs = GeneratorLogs::new(&config.daemon.state_dir);
     let notifier = Arc::new(Notifier::from_env());
+    let threads = config.daemon.workers as usize + SPARE_THREADS;
+    let actors_runtime = runtime::with_ready_threads(threads).context("cannot start the threads of the daemon")?;
     let daemon = Daemon { options, loaded, store, socket, notifier, logs: logs.clone() };
-    let code = System::new().block_on(daemon.live(asked, failed));
+    let code = System::with_tokio_rt(|| actors_runtime).block_on(daemon.live(asked, failed));
     commits.close();
     logs.close();
     tell!(Level::Info, Kind::DaemonStopped, "stopped");
@@ -164,6 +172,7 @@ struct Running {
     world: World,
     clock: Arc<SystemClock>,
     settings: watch::Sender<Arc<Settings>>,
+    grants: watch::Sender<Arc<Grants>>,
     stopping: watch::Sender<bool>,
     notice: watch::Sender<Notice>,
     server: ServerThread,
@@ -233,7 +242,7 @@ impl Daemon {
             config.daemon.database.display(),
         );
         let generators = Arc::new(generators::build(config, &self.logs, None));
-        for fault in generators::faults(&generators) {
+        for fault in generators::faults(&generators).await {
             tell!(Level::Warn, Kind::GeneratorFaulty, "{fault}; its tasks wait until this is mended");
         }
         generators::learn(&generators, &self.store).await;
@@ -247,6 +256,7 @@ impl Daemon {
             entropy: Arc::new(OsEntropy),
             generators: generators_rx,
             peers: peers_rx,
+            failing: FailingJobs::default(),
         };
         restored::take_over(&world, &config.daemon.state_dir)
             .await
@@ -280,7 +290,7 @@ impl Daemon {
             Arc::new(move || jump_clock.jump_since_start()),
         );
         let backend = DaemonBackend::new(
-            world.clone(),
+            World { store: world.store.with_read_limit(READERS_FOR_CALLS), ..world.clone() },
             supervisor.clone(),
             settings_rx,
             commands,
@@ -288,7 +298,8 @@ impl Daemon {
             installation,
             self.logs.clone(),
         );
-        let server = ServerThread::start(&self.socket, backend)?;
+        let (grants, grants_rx) = watch::channel(Arc::new(config.roles.grants.clone()));
+        let server = ServerThread::start(&self.socket, backend, grants_rx)?;
         let whose = if self.socket.is_inherited() { ", the service manager's" } else { "" };
         tell!(Level::Info, Kind::DaemonReady, "listening on {}{whose}", self.socket.path().display());
         let (notice, notice_rx) = watch::channel(Notice::default());
@@ -303,7 +314,7 @@ impl Daemon {
         };
         self.notifier.ready("ready");
         heart.start();
-        Ok(Running { supervisor, world, clock, settings, stopping, notice, server })
+        Ok(Running { supervisor, world, clock, settings, grants, stopping, notice, server })
     }
 
     /// Ends in order, within the drain's time limit.
@@ -371,14 +382,16 @@ impl Daemon {
     async fn take_configuration(&self, running: &Running, loaded: &mut Loaded) -> Result<ReloadReply, ApiError> {
         let (options, before, logs) = (self.options.clone(), loaded.clone(), self.logs.clone());
         let current = Arc::clone(&running.world.generators.borrow());
-        // Files, programs and secrets may lie on a slow disk, and the actors live on this thread.
+        // Files may lie on a slow disk, and the actors live on this thread.
         let prepared = tokio::task::spawn_blocking(move || prepare(&options, &before, &current, &logs)).await;
-        let Prepared { fresh, generators, warnings, changed, needs_restart } = prepared.unwrap_or_else(|error| {
+        let Prepared { fresh, generators, changed, needs_restart } = prepared.unwrap_or_else(|error| {
             Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
         })?;
+        let warnings = generators::faults(&generators).await;
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh)));
+        running.grants.send_replace(Arc::new(fresh.config.roles.grants.clone()));
         tell!(
             Level::Info,
             Kind::ConfigReloaded,
@@ -395,12 +408,11 @@ impl Daemon {
 struct Prepared {
     fresh: Loaded,
     generators: Arc<Generators>,
-    warnings: Vec<String>,
     changed: Vec<String>,
     needs_restart: Vec<String>,
 }
 
-/// Reads the configuration, builds its generators and asks them what they lack. Blocks.
+/// Reads the configuration and builds its generators. Blocks.
 fn prepare(
     options: &Options,
     before: &Loaded,
@@ -414,8 +426,7 @@ fn prepare(
     // It lies beside the database by default. A driver that looked for its runs elsewhere would find that none started.
     fresh.config.daemon.state_dir.clone_from(&before.config.daemon.state_dir);
     let generators = Arc::new(generators::build(&fresh.config, logs, Some((&before.config, current))));
-    let warnings = generators::faults(&generators);
-    Ok(Prepared { fresh, generators, warnings, changed, needs_restart })
+    Ok(Prepared { fresh, generators, changed, needs_restart })
 }
 
 fn settings_of(loaded: &Loaded) -> Settings {
@@ -429,6 +440,7 @@ fn settings_of(loaded: &Loaded) -> Settings {
             auto_approve: tasks.auto_approve,
             max_pending: u64::from(tasks.max_pending),
         },
+        is_four_eyes: loaded.config.review.four_eyes,
         effective: effective::reply(loaded),
     }
 }

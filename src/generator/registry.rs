@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Driver;
+use super::fitness::Fitness;
 pub use super::spec::Limits;
 use crate::task::policy::Policy;
 use crate::task::{GeneratorName, retry};
@@ -21,6 +22,7 @@ pub struct Generator {
     policy: Policy,
     /// Learned from finished jobs; 0 before there are enough of them.
     first_poll_ms: AtomicU64,
+    fitness: Fitness,
 }
 
 /// How many finished jobs are looked at to learn from.
@@ -33,7 +35,7 @@ const FIRST_POLL_QUANTILE: f64 = 0.1;
 impl Generator {
     /// Puts a generator together.
     pub fn new(name: GeneratorName, driver: Arc<dyn Driver>, policy: Policy, limits: Limits) -> Self {
-        Self { name, driver, limits, policy, first_poll_ms: AtomicU64::new(0) }
+        Self { name, driver, limits, policy, first_poll_ms: AtomicU64::new(0), fitness: Fitness::default() }
     }
 
     /// What the core must know of it, with what was learned.
@@ -44,6 +46,11 @@ impl Generator {
             policy.polls.first = Some(Duration::from_millis(learned));
         }
         Arc::new(policy)
+    }
+
+    /// Why it cannot be called now; empty means that it can. Answers within seconds, whatever the disk does.
+    pub async fn faults(&self) -> Vec<String> {
+        self.fitness.faults(&self.driver).await
     }
 
     /// Learns when the first poll is worth its call: the 10 % quantile of past durations.

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use crate::task::{Change, Task, TaskId, TaskState};
 use query::Queries;
@@ -110,6 +110,7 @@ pub struct Store {
     writer: Arc<dyn Writer>,
     reader: Arc<dyn Queries>,
     mode: ReadMode,
+    reads: Option<Arc<Semaphore>>,
     changes: broadcast::Sender<TaskChanged>,
 }
 
@@ -120,7 +121,13 @@ impl Store {
     /// Puts a store together.
     pub fn new(writer: Arc<dyn Writer>, reader: Arc<dyn Queries>, mode: ReadMode) -> Self {
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
-        Self { writer, reader, mode, changes }
+        Self { writer, reader, mode, reads: None, changes }
+    }
+
+    /// The same store for callers from outside: never more than `most` of their questions at a time, so that a reader is
+    /// left for the actors, whatever is asked.
+    pub fn with_read_limit(&self, most: usize) -> Self {
+        Self { reads: Some(Arc::new(Semaphore::new(most))), ..self.clone() }
     }
 
     /// Writes, and tells watchers once it is committed.
@@ -176,8 +183,17 @@ impl Store {
         match self.mode {
             ReadMode::Inline => ask(self.reader.as_ref()),
             ReadMode::Blocking => {
+                let turn = match &self.reads {
+                    Some(reads) => Some(Arc::clone(reads).acquire_owned().await),
+                    None => None,
+                };
                 let reader = Arc::clone(&self.reader);
-                let joined = tokio::task::spawn_blocking(move || ask(reader.as_ref())).await;
+                let joined = tokio::task::spawn_blocking(move || {
+                    // Kept until the question is answered, also when whoever asked has gone.
+                    let _turn = turn;
+                    ask(reader.as_ref())
+                })
+                .await;
                 joined.unwrap_or_else(|error| Err(DbError::Refused(format!("a query was cut short: {error}"))))
             }
         }

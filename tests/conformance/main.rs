@@ -12,4 +12,5 @@ mod migrations;
 mod opening;
 mod plans;
 mod random;
+mod readers;
 mod suite;

@@ -88,6 +88,7 @@ systemctl enable --now contentd.socket contentd-run.socket contentd.service 2>/d
 ok "enabled, it runs" 'is_active && contentctl ping >/dev/null'
 
 h remove
+ok "an administrator has enabled the nightly backup" 'systemctl enable --now contentd-backup.timer 2>/dev/null && is_active contentd-backup.timer'
 again=$(ctl submit --account blog --generator slow --topic "seconds:15 over a removal" | field .task_id)
 ok "a detached run is under way" 'until_ "[ \$(runs) = 1 ]"'
 said=$(dpkg -r contentd </dev/null 2>&1)
@@ -96,6 +97,7 @@ echo "$said"
 ok "dpkg removes it" '[ $code = 0 ] && [ "$(version)" = "rc $new" ]'
 ok "it says that a run goes on, and how to end it" "grep -q \"1 of its detached runs go on\" <<<\"\$said\" && grep -q \"systemctl stop 'contentd-run@\\*'\" <<<\"\$said\""
 ok "the daemon is stopped" '! pgrep -x contentd'
+ok "and the timer of its backups" '! is_active contentd-backup.timer'
 ok "nothing listens" '! [ -e $socket ]'
 ok "the run goes on" '[ "$(pgrep -fc "slow-writer seconds:15")" -ge 1 ]'
 ok "programs and units are gone" '! [ -e /usr/bin/contentd ] && [ -z "$(ls -d /usr/lib/systemd/system/contentd* 2>/dev/null)" ]'
@@ -106,6 +108,7 @@ ok "and takes the piece that was written meanwhile" 'contentctl wait $again --ti
 ok "which was not started again" '[ "$(grep -c removal /var/lib/contentd/generators/slow/starts)" = 1 ]'
 
 h purge
+ok "the timer is enabled still" '[ "$(systemctl is-enabled contentd-backup.timer)" = enabled ] && systemctl start contentd-backup.timer'
 ctl submit --account blog --generator slow --topic "seconds:600 over a purge" >/dev/null
 ok "a detached run is under way" 'until_ "[ \$(runs) = 1 ]"'
 said=$(dpkg -P contentd </dev/null 2>&1)
