@@ -1,7 +1,8 @@
 //! The server: one task a connection, and limits on what a connection may cost.
 //!
 //! It carries bytes between [`super::protocol`] and [`super::routes`] and knows nothing of tasks. It never writes to a
-//! client without a limit on the wait, so a reader that stops reading loses its connection and nobody else's time. The
+//! client without a limit on the wait, so a reader that stops reading loses its connection and nobody else's time. What has come
+//! of long messages is bounded for all connections of a user together: who finds no room is not read from until there is some. The
 //! surprise: a call that was started runs to its end even when its caller goes; only waits and watches are dropped.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use futures_util::{FutureExt, StreamExt};
 use log::{debug, info, warn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::api::{ApiError, Backend, Peer};
@@ -39,6 +40,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one user.
     pub connections_per_user: usize,
+    /// Bytes of messages that one user's connections hold together, beyond a read's worth each. At least one message fits.
+    pub held_bytes_per_user: usize,
 }
 
 impl Default for Limits {
@@ -50,6 +53,7 @@ impl Default for Limits {
             write_stall: Duration::from_secs(30),
             connections: 256,
             connections_per_user: 64,
+            held_bytes_per_user: 32 << 20,
         }
     }
 }
@@ -122,11 +126,25 @@ pub struct ServerHandle {
     connections: Arc<AtomicUsize>,
 }
 
+/// What a user's connections share.
+struct User {
+    connections: usize,
+    /// Room for their long messages, in reads.
+    room: Arc<Semaphore>,
+}
+
+impl User {
+    fn new(limits: &Limits) -> Self {
+        let reads = limits.held_bytes_per_user.max(limits.message_bytes) / READ_BYTES + 2;
+        Self { connections: 0, room: Arc::new(Semaphore::new(reads)) }
+    }
+}
+
 struct Shared {
     router: Router,
     access: Access,
     limits: Limits,
-    users: Mutex<BTreeMap<u32, usize>>,
+    users: Mutex<BTreeMap<u32, User>>,
     connections: Arc<AtomicUsize>,
     phase: watch::Receiver<Phase>,
     /// Kept by every task of the server; when the last is dropped, the server is gone.
@@ -254,6 +272,8 @@ fn admit(stream: UnixStream, shared: &Arc<Shared>) {
         credentials,
         peer,
         is_read_closed: false,
+        room: Arc::clone(&slot.room),
+        held: None,
     };
     let alive = shared.alive.clone();
     tokio::spawn(async move {
@@ -282,6 +302,7 @@ fn user_name(uid: u32) -> String {
 struct Slot {
     shared: Arc<Shared>,
     uid: u32,
+    room: Arc<Semaphore>,
 }
 
 impl Slot {
@@ -289,31 +310,31 @@ impl Slot {
     fn take(shared: &Arc<Shared>, uid: u32) -> Result<Self, u32> {
         let limits = &shared.limits;
         let mut users = shared.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let total: usize = users.values().sum();
+        let total: usize = users.values().map(|user| user.connections).sum();
         let limit = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
         if total >= limits.connections {
             return Err(limit(limits.connections));
         }
-        let of_user = users.entry(uid).or_default();
-        if *of_user >= limits.connections_per_user {
+        let user = users.entry(uid).or_insert_with(|| User::new(limits));
+        if user.connections >= limits.connections_per_user {
             return Err(limit(limits.connections_per_user));
         }
-        *of_user += 1;
+        user.connections += 1;
         shared.connections.store(total + 1, Ordering::Relaxed);
-        Ok(Self { shared: Arc::clone(shared), uid })
+        Ok(Self { shared: Arc::clone(shared), uid, room: Arc::clone(&user.room) })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut users = self.shared.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = users.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(user) = users.get_mut(&self.uid) {
+            user.connections -= 1;
+            if user.connections == 0 {
                 users.remove(&self.uid);
             }
         }
-        self.shared.connections.store(users.values().sum(), Ordering::Relaxed);
+        self.shared.connections.store(users.values().map(|user| user.connections).sum(), Ordering::Relaxed);
     }
 }
 
@@ -337,6 +358,10 @@ struct Connection {
     credentials: Credentials,
     peer: Peer,
     is_read_closed: bool,
+    /// Shared with the user's other connections.
+    room: Arc<Semaphore>,
+    /// What this connection has of it.
+    held: Option<OwnedSemaphorePermit>,
 }
 
 /// How many bytes one read takes.
@@ -382,11 +407,15 @@ impl Connection {
         }
         let limits = self.shared.limits;
         let has_begun = self.frames.pending_len() > 0;
+        if self.frames.pending_len() < READ_BYTES {
+            self.held = None;
+        }
         let limit = if has_begun { limits.message_time } else { limits.idle };
         let mut phase = self.shared.phase.clone();
         let read_message = async {
             let mut bytes = vec![0; READ_BYTES];
             loop {
+                self.make_room().await;
                 let count = self.stream.read(&mut bytes).await.map_err(|_| Ended::Gone)?;
                 if count == 0 {
                     return Err(Ended::Gone);
@@ -402,6 +431,40 @@ impl Connection {
             biased;
             read = timeout(limit, read_message) => read.unwrap_or(Err(Ended::Idle)),
             () = reached(&mut phase, Phase::Draining) => Err(Ended::Drained),
+        }
+    }
+
+    /// How many reads' worth of room the next read needs beside what is held: none for the first of a message.
+    fn lacking_room(&self) -> u32 {
+        let needed = u32::try_from(self.frames.pending_len() / READ_BYTES).unwrap_or(u32::MAX);
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        needed.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX))
+    }
+
+    /// Waits until the user's other connections leave room for more of a message. The message's own clock ends the wait.
+    async fn make_room(&mut self) {
+        let lacking = self.lacking_room();
+        if lacking > 0
+            && let Ok(more) = Arc::clone(&self.room).acquire_many_owned(lacking).await
+        {
+            self.hold(more);
+        }
+    }
+
+    /// As [`Self::make_room`], without a wait; says whether there is room.
+    fn has_room(&mut self) -> bool {
+        let lacking = self.lacking_room();
+        if lacking > 0 {
+            let Ok(more) = Arc::clone(&self.room).try_acquire_many_owned(lacking) else { return false };
+            self.hold(more);
+        }
+        true
+    }
+
+    fn hold(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
         }
     }
 
@@ -522,7 +585,7 @@ impl Connection {
         let mut bytes = vec![0; READ_BYTES];
         loop {
             let is_full = self.frames.pending_len() > self.shared.limits.message_bytes;
-            if self.is_read_closed || is_full {
+            if self.is_read_closed || is_full || !self.has_room() {
                 if self.is_hung_up() {
                     return;
                 }

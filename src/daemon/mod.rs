@@ -41,7 +41,7 @@ use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
-use crate::host::{OsEntropy, SystemClock, signals, sockets};
+use crate::host::{OsEntropy, SystemClock, runtime, signals, sockets};
 use crate::roles::Grants;
 use crate::store::group_commit::GroupCommit;
 use crate::store::{ReadMode, Store, Writer, sqlite};
@@ -55,6 +55,8 @@ use server_thread::ServerThread;
 
 /// Readers of the database.
 const READERS: u32 = 4;
+/// Threads beside those that the workers' calls block: for readers of the database, polls and fetches.
+const SPARE_THREADS: usize = 8;
 /// How many of them calls on the socket may use at a time.
 const READERS_FOR_CALLS: usize = 3;
 /// The exit status when the restart budget is spent or the database failed: the service manager starts anew.
@@ -117,8 +119,10 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let store = Store::new(writer, Arc::new(opened.queries), ReadMode::Blocking);
     let logs = GeneratorLogs::new(&config.daemon.state_dir);
     let notifier = Arc::new(Notifier::from_env());
+    let threads = config.daemon.workers as usize + SPARE_THREADS;
+    let actors_runtime = runtime::with_ready_threads(threads).context("cannot start the threads of the daemon")?;
     let daemon = Daemon { options, loaded, store, socket, notifier, logs: logs.clone() };
-    let code = System::new().block_on(daemon.live(asked, failed));
+    let code = System::with_tokio_rt(|| actors_runtime).block_on(daemon.live(asked, failed));
     commits.close();
     logs.close();
     tell!(Level::Info, Kind::DaemonStopped, "stopped");

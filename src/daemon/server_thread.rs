@@ -11,9 +11,12 @@ use crate::backend::DaemonBackend;
 use crate::control::server::{Access, Limits, Server};
 use crate::control::socket::BoundSocket;
 use crate::events::Kind;
+use crate::host::runtime;
 use crate::roles::Grants;
 use crate::tell;
 
+/// Threads for its reads of the database.
+const READY_THREADS: usize = 4;
 /// How long the server may take to finish its calls, once the actors are drained.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -47,7 +50,7 @@ impl ServerThread {
         let (started_sender, started) = std::sync::mpsc::channel();
         let (ended_sender, ended) = oneshot::channel();
         let serve = move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let runtime = match runtime::with_ready_threads(READY_THREADS) {
                 Ok(runtime) => runtime,
                 Err(error) => {
                     // The starter waits for this answer.

@@ -5,6 +5,7 @@ pub mod core_files;
 pub mod logging;
 pub mod machine;
 pub mod notify;
+pub mod runtime;
 pub mod signals;
 pub mod sockets;
 

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use contentd::generator::exec::Environment;
+use contentd::generator::run::STARTED;
 use contentd::generator::run::runner::{self, Host};
 
 fn main() -> ExitCode {
@@ -51,7 +52,7 @@ fn run(directory: &Path) -> ExitCode {
     };
     let env = Environment(std::env::vars_os().collect());
     let ran = runner::run(directory, &env, &lock, Host::default(), &mut |started| match started {
-        Ok(()) => say("started"),
+        Ok(()) => say(STARTED),
         Err(why) => say(why),
     });
     match ran {

@@ -9,14 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::super::call::CallResult;
 use super::super::exec::Environment;
+use crate::render::sha256_hex;
 
 /// Stands where a secret stood.
-const BLANK: &[u8] = b"[secret]";
+const BLANK: &str = "[secret]";
 /// From this length on a secret is taken out of standard output, which holds pieces and references.
 const LONG_ENOUGH_FOR_OUTPUT: usize = 8;
 /// From this length on it is taken out of standard error.
@@ -36,6 +40,22 @@ pub(super) struct SecretSource {
 /// The values, for the length of one call.
 #[derive(Default)]
 pub(super) struct Secrets(Vec<(String, Vec<u8>)>);
+
+/// Which secrets a run was given, kept beside it: so that a later look knows whether those that it can read are the same.
+///
+/// Digests under a salt of the run's own say nothing of a long secret, but a short one could be guessed by whoever reads
+/// them. So they lie where only the daemon's user reads.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Given {
+    salt: String,
+    digests: BTreeSet<String>,
+}
+
+impl Given {
+    fn digest(salt: &str, value: &[u8]) -> String {
+        sha256_hex(&[salt.as_bytes(), value].concat())
+    }
+}
 
 impl SecretSource {
     /// Reads all of them, or says which one is missing and how it is provided.
@@ -105,6 +125,88 @@ impl Secrets {
         }
     }
 
+    /// What is to be remembered of them.
+    pub fn given(&self) -> Result<Given, String> {
+        let mut salt = [0; 32];
+        getrandom::fill(&mut salt).map_err(|error| format!("there is no randomness: {error}"))?;
+        let salt = sha256_hex(&salt);
+        let digests = self.0.iter().map(|(_, value)| Given::digest(&salt, value)).collect();
+        Ok(Given { salt, digests })
+    }
+
+    /// Whether each of those that were given is among these.
+    pub fn cover(&self, given: &Given) -> bool {
+        let here: BTreeSet<String> = self.0.iter().map(|(_, value)| Given::digest(&given.salt, value)).collect();
+        given.digests.is_subset(&here)
+    }
+
+    /// Takes them out of a text about a call.
+    pub fn redact_text(&self, text: String) -> String {
+        let mut result = CallResult { stderr: text.into_bytes(), ..CallResult::not_started("") };
+        self.redact(&mut result);
+        String::from_utf8_lossy(&result.stderr).into_owned()
+    }
+
+    /// The length of the longest that is taken out.
+    pub fn longest(&self) -> usize {
+        self.taken_out().iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// What a part of standard error says from `start` on, and where the next part must begin: before anything that could
+    /// be the beginning of a secret or of a character.
+    pub fn clean_part(&self, part: &[u8], start: usize) -> (String, usize) {
+        let places = self.places(part);
+        let cut = self.taken_out().iter().map(|value| beginning_at_end(part, value)).max().unwrap_or(0);
+        let mut end = part.len() - cut;
+        if let Some(split) = places.iter().find(|place| place.start < end && end < place.end) {
+            end = split.start;
+        }
+        let (mut text, mut at) = (String::new(), start);
+        for place in places.iter().filter(|place| place.end > start && place.end <= end) {
+            text.push_str(&String::from_utf8_lossy(&part[at..place.start.max(at)]));
+            text.push_str(BLANK);
+            at = place.end;
+        }
+        let rest = part.get(at..end).unwrap_or_default();
+        let torn = rest.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+        let is_torn = std::str::from_utf8(torn).is_err_and(|error| error.error_len().is_none());
+        let whole = rest.len() - if is_torn { torn.len() } else { 0 };
+        text.push_str(&String::from_utf8_lossy(&rest[..whole]));
+        (text, end - (rest.len() - whole))
+    }
+
+    /// Where secrets stand. Those that overlap are one place.
+    fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for value in self.taken_out() {
+            let mut from = 0;
+            while let Some(at) = find(&text[from..], &value) {
+                found.push(from + at..from + at + value.len());
+                from += at + 1;
+            }
+        }
+        found.sort_by_key(|place| place.start);
+        let mut places: Vec<Range<usize>> = Vec::new();
+        for place in found {
+            match places.last_mut() {
+                Some(last) if place.start < last.end => last.end = last.end.max(place.end),
+                Some(_) | None => places.push(place),
+            }
+        }
+        places
+    }
+
+    /// Those that are taken out of standard error, in every form.
+    fn taken_out(&self) -> Vec<Vec<u8>> {
+        let forms = self.0.iter().flat_map(|(_, value)| forms(value));
+        forms.filter(|value| value.len() >= LONG_ENOUGH_FOR_ERRORS).collect()
+    }
+
+    #[cfg(test)]
+    pub fn of(values: &[&str]) -> Self {
+        Self(values.iter().map(|value| (String::new(), value.as_bytes().to_vec())).collect())
+    }
+
     /// Takes them out of what a call wrote.
     pub fn redact(&self, result: &mut CallResult) {
         // The longest first: one secret may hold another.
@@ -156,10 +258,13 @@ fn forms(value: &[u8]) -> BTreeSet<Vec<u8>> {
 
 /// Where the end of a text was cut off, the beginning of a secret may be left of one that stood there. That is cut too.
 fn cut_beginning(text: &mut Vec<u8>, value: &[u8]) {
+    text.truncate(text.len() - beginning_at_end(text, value));
+}
+
+/// How much of the end of a text could be the beginning of a secret.
+fn beginning_at_end(text: &[u8], value: &[u8]) -> usize {
     let longest = (value.len() - 1).min(text.len());
-    if let Some(length) = (1..=longest).rev().find(|length| text.ends_with(&value[..*length])) {
-        text.truncate(text.len() - length);
-    }
+    (1..=longest).rev().find(|length| text.ends_with(&value[..*length])).unwrap_or(0)
 }
 
 fn replace(text: &mut Vec<u8>, value: &[u8]) {
@@ -168,7 +273,7 @@ fn replace(text: &mut Vec<u8>, value: &[u8]) {
     let mut rest = &text[first..];
     while let Some(at) = find(rest, value) {
         clean.extend_from_slice(&rest[..at]);
-        clean.extend_from_slice(BLANK);
+        clean.extend_from_slice(BLANK.as_bytes());
         rest = &rest[at + value.len()..];
     }
     clean.extend_from_slice(rest);
@@ -208,6 +313,20 @@ mod tests {
         assert!(faults(Some(dir.path()), &[("KEY", "key")]).starts_with("secrets.KEY = \"key\": "));
         assert!(faults(Some(dir.path()), &[("KEY", "empty")]).contains("is empty"));
         assert!(faults(Some(dir.path()), &[("KEY", "../etc/passwd")]).contains("without a path"));
+    }
+
+    #[test]
+    fn what_a_run_was_given_is_known_again_and_says_nothing() {
+        let given = Secrets::of(&["sk-first", "sk-second"]).given().expect("randomness");
+        let again = Secrets::of(&["sk-first", "sk-second"]).given().expect("randomness");
+        assert!(given.digests.is_disjoint(&again.digests), "each run has a salt of its own");
+        let text = serde_json::to_string(&given).expect("JSON");
+        assert!(!text.contains("sk-"), "{text}");
+        let given: Given = serde_json::from_str(&text).expect("read again");
+        assert!(Secrets::of(&["sk-new", "sk-second", "sk-first"]).cover(&given), "in any order, and beside new ones");
+        assert!(!Secrets::of(&["sk-first", "sk-changed"]).cover(&given));
+        assert!(!Secrets::default().cover(&given));
+        assert!(Secrets::default().cover(&Secrets::default().given().expect("randomness")));
     }
 
     #[test]
