@@ -8,7 +8,7 @@ mod calls;
 mod notes;
 mod plain;
 mod runs;
-mod secrets;
+pub mod secrets;
 mod trial;
 
 use std::collections::HashSet;
@@ -272,7 +272,9 @@ impl Inner {
                 for call in spec.calls() {
                     let argv = [call.command.program(&spec.creator)];
                     if let Err(why) = (Launch { argv: &argv, env: &self.base_environment(), cwd: &cwd }).resolve() {
-                        add(why);
+                        let is_creator = argv[0] == spec.creator;
+                        let from = if is_creator { "; `{creator}` stands for CREATOR_CLI_PATH" } else { "" };
+                        add(format!("{why}{from}"));
                     }
                 }
             }
