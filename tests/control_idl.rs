@@ -297,6 +297,14 @@ fn every_error() -> Vec<ApiError> {
         ApiError::HashChanged { content_id: 1, expected: text(), actual: text() },
         ApiError::AlreadyPublished { content_id: 1 },
         ApiError::WrongReviewState { content_id: 1, review_status: text(), action: text() },
+        ApiError::OwnSubmission { content_id: 1, submitted_by: None },
+        ApiError::PermissionDenied {
+            method: text(),
+            caller: text(),
+            roles: vec![],
+            needed: vec![text()],
+            cure: text(),
+        },
         ApiError::Draining,
         ApiError::StorageFull { reason: text() },
         ApiError::ReloadRefused { faults: vec![] },
@@ -308,7 +316,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::MethodNotFound { method: text() },
         ApiError::MethodNotImplemented { method: text() },
         ApiError::InvalidParameter { parameter: text() },
-        ApiError::PermissionDenied,
+        ApiError::ServicePermissionDenied,
         ApiError::ExpectedMore,
     ]
 }

@@ -12,6 +12,7 @@
 //! A lost message is harmless everywhere: each unfinished task has a wake time in the database, and the poller's
 //! next look repairs whatever a message should have told.
 
+pub mod failing;
 pub mod poller;
 pub mod queue;
 pub mod recovery;
@@ -35,6 +36,7 @@ use crate::task::content::RenderedPiece;
 use crate::task::{Change, Clock, Entropy, Event, GeneratorName, Policy, Task, TaskId, TaskState};
 use crate::tell;
 
+use failing::{FailingJobs, is_failure};
 use poller::PollerActor;
 use queue::QueueActor;
 use result_handler::ResultHandlerActor;
@@ -66,6 +68,8 @@ pub struct World {
     pub generators: watch::Receiver<Arc<Generators>>,
     /// The other actors.
     pub peers: watch::Receiver<Peers>,
+    /// The generators whose jobs fail one after the other.
+    pub failing: FailingJobs,
 }
 
 /// An event on its way into the store.
@@ -120,12 +124,16 @@ impl World {
 
     /// Judges and commits an event; logs the move. Nothing has been told to anybody when this returns.
     pub async fn transit(&self, happened: Happened) -> Result<Changed, WriteError> {
+        let generator = happened.generator;
+        let now = self.clock.now();
+        let is_outage = is_failure(&happened.event) && self.failing.add(&generator, &happened.task_id, now.utc);
         let env = Env {
-            now: self.clock.now(),
-            policy: self.policy(&happened.generator),
+            now,
+            policy: self.policy(&generator),
             draw: self.entropy.draw(),
             who: happened.who,
             is_late_piece_wanted: happened.is_late_piece_wanted,
+            is_outage,
         };
         let transition = Transition {
             task_id: happened.task_id,
@@ -136,6 +144,9 @@ impl World {
         };
         match self.store.write(Write::Transition(Box::new(transition))).await? {
             Written::Changed(changed) => {
+                if changed.change.signal == Some(Signal::JobCompleted) {
+                    self.failing.clear(&generator);
+                }
                 log_move(&changed);
                 Ok(*changed)
             }

@@ -1,10 +1,11 @@
 //! What a start does with everything that was under way when the daemon ended, before any worker starts.
 //!
 //! There is little to do, because the rows say it all: a submit without an owner becomes a doubt, a run is looked at, and
-//! every other active task has a wake time already. The same steps clear it up afterwards that clear up any doubt.
+//! every other active task has a wake time already. Jobs that failed while a breaker was open are remembered. The same steps clear it up afterwards that clear up any doubt.
 
 use log::Level;
 
+use super::queue::{BREAKER_SETTING, stored_breaker};
 use super::{Happened, World};
 use crate::events::{About, Kind};
 use crate::generator::Job;
@@ -27,7 +28,11 @@ pub struct Recovered {
 
 /// Recovers every active task. To be run once, before the actors start.
 pub async fn recover(world: &World) -> Result<Recovered, DbError> {
-    let active = world.store.read(|queries| queries.active()).await?;
+    let (active, breakers) =
+        world.store.read(|queries| Ok((queries.active()?, queries.settings(BREAKER_SETTING)?))).await?;
+    for (generator, breaker) in breakers.iter().filter_map(stored_breaker) {
+        world.failing.restore(generator, &breaker);
+    }
     let mut recovered = Recovered { active: active.len(), ..Recovered::default() };
     for (task, attempt) in active {
         let is_blocking = world.policy(&task.generator).is_blocking;

@@ -39,6 +39,9 @@ impl DaemonBackend {
         review: ReviewParams,
     ) -> Result<ContentReply, ApiError> {
         self.refuse_while_stopping()?;
+        if approve && self.settings.borrow().is_four_eyes {
+            self.refuse_own_submission(peer, ContentId(review.content_id)).await?;
+        }
         let (decision, action) =
             if approve { (ReviewMove::Approved, "approve") } else { (ReviewMove::Rejected, "reject") };
         let write = Write::Review {
@@ -58,6 +61,21 @@ impl DaemonBackend {
                 Ok(content.as_ref().into())
             }
             _ => Err(ApiError::internal("the store gave the answer of another write")),
+        }
+    }
+
+    /// Who submitted a task is never changed, so this may be looked at before the review is written.
+    async fn refuse_own_submission(&self, peer: &Peer, id: ContentId) -> Result<(), ApiError> {
+        let found = self.read(move |queries| {
+            let Some(content) = queries.content(id)? else { return Ok(None) };
+            Ok(Some(queries.task(&content.record.task_id)?.map(|(task, _)| task.submitted_by)))
+        });
+        let submitted_by = found.await?.ok_or(ApiError::ContentNotFound { content_id: id.0 })?;
+        // A name may be given to another user; the number before it is what the kernel said.
+        let uid = submitted_by.as_deref().and_then(|label| label.split(':').next()?.parse::<u32>().ok());
+        match uid {
+            Some(uid) if uid != peer.uid => Ok(()),
+            Some(_) | None => Err(ApiError::OwnSubmission { content_id: id.0, submitted_by }),
         }
     }
 

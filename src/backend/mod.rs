@@ -62,6 +62,8 @@ pub struct SubmitDefaults {
 pub struct Settings {
     /// For submits.
     pub defaults: SubmitDefaults,
+    /// Nobody approves what they submitted, and nothing is approved by itself.
+    pub is_four_eyes: bool,
     /// The effective configuration, for `config`.
     pub effective: ConfigReply,
 }

@@ -16,6 +16,9 @@ const EXIT_CONFIG: u8 = 78;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     contentd::host::logging::init();
+    if let Err(error) = contentd::host::core_files::forbid() {
+        log::warn!("core files cannot be forbidden, and one would hold secrets: {error}; set LimitCORE=0");
+    }
     let options = Options { config: arguments.config, socket: arguments.socket };
     if arguments.check_config {
         return check(&options);

@@ -20,6 +20,7 @@ use super::api::{
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
+use super::permissions::{self, Caller};
 use super::protocol::{CallHead, MAX_REPLY_BYTES, read_parameters};
 use super::staging::Staging;
 use crate::task::ContentId;
@@ -130,8 +131,11 @@ fn last_of(replies: BoxFuture<'static, Result<Replies, ApiError>>) -> BoxFuture<
 }
 
 impl Router {
-    /// Finds the method and starts the call.
-    pub fn route(&self, peer: &Peer, head: &CallHead, frame: &[u8]) -> Result<Routed, ApiError> {
+    /// Finds the method and starts the call, if the caller may make it.
+    pub fn route(&self, caller: &Caller, head: &CallHead, frame: &[u8]) -> Result<Routed, ApiError> {
+        // Before anything of the call is looked at but its name.
+        permissions::check(caller, &head.method)?;
+        let peer = &caller.peer;
         let Some((interface_name, method)) = head.split() else {
             return Err(ApiError::InterfaceNotFound { interface: head.method.clone() });
         };
@@ -143,7 +147,7 @@ impl Router {
             },
             "io.contentd.Content" => self.content(peer, method, frame)?,
             "io.contentd.Pool" | "io.contentd.Accounts" => self.pool_and_accounts(peer, &head.method, frame)?,
-            "io.contentd.Daemon" => self.daemon(peer, method, frame)?,
+            "io.contentd.Daemon" => self.daemon(caller, method, frame)?,
             _ => return Err(ApiError::InterfaceNotFound { interface: interface_name.to_owned() }),
         };
         routed.ok_or_else(|| ApiError::MethodNotFound { method: head.method.clone() })
@@ -338,8 +342,8 @@ impl Router {
         }))
     }
 
-    fn daemon(&self, peer: &Peer, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
-        let backend = &self.backend;
+    fn daemon(&self, caller: &Caller, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
+        let (backend, peer) = (&self.backend, &caller.peer);
         if let "Pause" | "Resume" = method {
             let params = read_parameters::<PauseParams>(frame)?;
             let is_pause = method == "Pause";
@@ -366,7 +370,7 @@ impl Router {
             read_parameters::<NoParams>(frame)?;
         }
         Ok(Some(match method {
-            "Ping" => now(&PingReply { pid: std::process::id() }),
+            "Ping" => now(&PingReply { pid: std::process::id(), caller: peer.label(), roles: caller.roles.names() }),
             "GetVersion" => now(&VersionReply { version: env!("CARGO_PKG_VERSION").to_owned() }),
             "GetStatus" => once(backend.daemon_status(peer.clone())),
             "Workers" => once(backend.workers(peer.clone())),

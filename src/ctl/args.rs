@@ -100,7 +100,7 @@ pub enum Verb {
     Config,
     /// Call a method with raw JSON
     Call(CallArgs),
-    /// Whether the daemon answers
+    /// Whether the daemon answers, and which roles you have there
     Ping,
     /// Let the daemon end what it is at, and exit
     Drain,

@@ -27,6 +27,7 @@ use anyhow::Context as _;
 use log::Level;
 use tokio::sync::{mpsc, watch};
 
+use crate::actors::failing::FailingJobs;
 use crate::actors::recovery::recover;
 use crate::actors::supervisor::{Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use crate::actors::{Peers, World};
@@ -40,7 +41,8 @@ use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
-use crate::host::{OsEntropy, SystemClock, signals, sockets};
+use crate::host::{OsEntropy, SystemClock, runtime, signals, sockets};
+use crate::roles::Grants;
 use crate::store::group_commit::GroupCommit;
 use crate::store::{ReadMode, Store, Writer, sqlite};
 use crate::task::Clock;
@@ -53,6 +55,8 @@ use server_thread::ServerThread;
 
 /// Readers of the database.
 const READERS: u32 = 4;
+/// Threads beside those that the workers' calls block: for readers of the database, polls and fetches.
+const SPARE_THREADS: usize = 8;
 /// How many of them calls on the socket may use at a time.
 const READERS_FOR_CALLS: usize = 3;
 /// The exit status when the restart budget is spent or the database failed: the service manager starts anew.
@@ -131,8 +135,10 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let store = Store::new(writer, Arc::new(opened.queries), ReadMode::Blocking);
     let logs = GeneratorLogs::new(&config.daemon.state_dir);
     let notifier = Arc::new(Notifier::from_env());
+    let threads = config.daemon.workers as usize + SPARE_THREADS;
+    let actors_runtime = runtime::with_ready_threads(threads).context("cannot start the threads of the daemon")?;
     let daemon = Daemon { options, loaded, store, socket, notifier, logs: logs.clone() };
-    let code = System::new().block_on(daemon.live(asked, failed));
+    let code = System::with_tokio_rt(|| actors_runtime).block_on(daemon.live(asked, failed));
     commits.close();
     logs.close();
     tell!(Level::Info, Kind::DaemonStopped, "stopped");
@@ -176,6 +182,7 @@ struct Running {
     world: World,
     clock: Arc<SystemClock>,
     settings: watch::Sender<Arc<Settings>>,
+    grants: watch::Sender<Arc<Grants>>,
     stopping: watch::Sender<bool>,
     notice: watch::Sender<Notice>,
     server: ServerThread,
@@ -259,6 +266,7 @@ impl Daemon {
             entropy: Arc::new(OsEntropy),
             generators: generators_rx,
             peers: peers_rx,
+            failing: FailingJobs::default(),
         };
         let recovered = recover(&world).await.context("the recovery of what was under way failed")?;
         tell!(
@@ -300,7 +308,8 @@ impl Daemon {
             installation,
             self.logs.clone(),
         );
-        let server = ServerThread::start(&self.socket, backend)?;
+        let (grants, grants_rx) = watch::channel(Arc::new(config.roles.grants.clone()));
+        let server = ServerThread::start(&self.socket, backend, grants_rx)?;
         let whose = if self.socket.is_inherited() { ", the service manager's" } else { "" };
         tell!(Level::Info, Kind::DaemonReady, "listening on {}{whose}", self.socket.path().display());
         #[cfg(feature = "fault-injection")]
@@ -314,7 +323,7 @@ impl Daemon {
         };
         self.notifier.ready("ready");
         heart.start();
-        Ok(Running { supervisor, world, clock, settings, stopping, notice, server })
+        Ok(Running { supervisor, world, clock, settings, grants, stopping, notice, server })
     }
 
     /// Ends in order, within the drain's time limit.
@@ -394,6 +403,7 @@ impl Daemon {
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh)));
+        running.grants.send_replace(Arc::new(fresh.config.roles.grants.clone()));
         tell!(
             Level::Info,
             Kind::ConfigReloaded,
@@ -442,6 +452,7 @@ fn settings_of(loaded: &Loaded) -> Settings {
             auto_approve: tasks.auto_approve,
             max_pending: u64::from(tasks.max_pending),
         },
+        is_four_eyes: loaded.config.review.four_eyes,
         effective: effective::reply(loaded),
     }
 }

@@ -34,14 +34,13 @@ impl Leftovers {
         Ok(keys)
     }
 
-    /// Removes the files of a key unless a process of it is left; whether it did.
+    /// Removes the files of a key unless a process of it is left or it was sealed lately; whether it did.
     pub fn remove_if_quiet(&self, key: &AttemptKey) -> bool {
-        let is_quiet = self.calls.is_quiet(key) && self.runs.is_quiet(key);
-        if is_quiet {
-            self.calls.forget(key);
-            self.runs.forget(key);
+        if !self.calls.is_quiet(key) || !self.runs.is_quiet(key) {
+            return false;
         }
-        is_quiet
+        self.calls.forget(key);
+        self.runs.sweep(key)
     }
 }
 

@@ -97,6 +97,11 @@ impl Breaker {
         Some((*trip, why, self.opened_at?))
     }
 
+    /// The tasks whose jobs failed in a row.
+    pub fn failing(&self) -> &[TaskId] {
+        &self.failing
+    }
+
     /// When the next probe may start.
     pub fn next_probe_at(&self) -> Option<Timestamp> {
         self.next_probe_at
@@ -163,7 +168,13 @@ impl Breaker {
                 self.bad_answers = 0;
                 match &self.trip {
                     Some((Trip::FailingJobs, _)) | None => None,
-                    Some((Trip::Unavailable | Trip::ContractDrift, _)) => self.close(),
+                    Some((Trip::Unavailable | Trip::ContractDrift, _)) => {
+                        // That it takes a job says nothing about the jobs that it took before.
+                        let failing = std::mem::take(&mut self.failing);
+                        let notice = self.close();
+                        self.failing = failing;
+                        notice
+                    }
                 }
             }
             Signal::JobCompleted => {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use contentd::task::outcome::{PollAnswer, Verb};
-use contentd::task::{Event, TaskState};
+use contentd::generator::registry::Limits;
+use contentd::store::query::Queries;
+use contentd::task::outcome::{JobState, PollAnswer, Verb};
+use contentd::task::{Event, Policy, TaskId, TaskState};
 
-use super::rig::{Ask, Rig, Setup, logged, sample};
-use super::script::Fate;
+use super::rig::{Ask, Rig, Setup, limits, logged, policy, sample};
+use super::script::{Fate, state_answer};
+use super::tally;
 
 /// How often the opening and the closing were told.
 fn notices() -> (usize, usize) {
@@ -124,4 +127,167 @@ async fn it_is_open_still_after_a_restart_and_is_told_once() {
     assert_eq!(notices(), (1, 1));
     let rig = rig.restart().await;
     assert!(rig.status().await.queue.unwrap().breakers.is_empty());
+}
+
+/// What an outage has cost so far.
+struct Cost {
+    calls: usize,
+    probes: usize,
+    attempts: usize,
+    retries: u32,
+}
+
+fn cost(rig: &Rig, ids: &[TaskId], verb: Verb) -> Cost {
+    Cost {
+        calls: rig.script().calls(verb).len(),
+        probes: logged("is the probe of").len(),
+        attempts: ids.iter().map(|id| rig.db.attempts(id).unwrap().len()).sum(),
+        retries: ids.iter().map(|id| rig.task(id).retry_count).sum(),
+    }
+}
+
+fn backlog(count: i64) -> impl Iterator<Item = Ask> {
+    (0..count).map(|n| Ask::about(format!("{n}")).account(1 + n % 2))
+}
+
+/// A night in which every job fails, then a good key. Everything is told in the tally.
+async fn night_with_a_revoked_key(part: &str, setup: Setup, tasks: u16, at_most: usize) {
+    let slots = setup.generators[0].2.max_in_flight;
+    let verb = if setup.generators[0].1.is_blocking { Verb::Run } else { Verb::Submit };
+    let rig = Rig::start(setup).await;
+    rig.script().behave(|behaviour| (behaviour.fate, behaviour.job_ms) = (Fate::Fails, 20_000));
+    let ids = rig.submit_all(backlog(tasks.into())).await;
+    rig.until("it opened", async |rig| !rig.status().await.queue.unwrap().breakers.is_empty()).await;
+    rig.pass(Duration::from_secs(4 * 3600)).await;
+    let rig = rig.restart().await;
+    rig.pass(Duration::from_secs(4 * 3600)).await;
+
+    let night = cost(&rig, &ids, verb);
+    assert!(night.probes >= 40, "the generator was asked all night: {}", night.probes);
+    assert!(night.calls <= at_most + night.probes, "{} calls, {} of them probes", night.calls, night.probes);
+    assert_eq!(night.attempts, night.calls, "an attempt is a call");
+    assert!(night.retries <= 5, "{} retries were spent", night.retries);
+    assert!(ids.iter().all(|id| rig.state(id) != TaskState::Failed), "no task was given up");
+    assert_eq!(notices(), (1, 0));
+
+    rig.script().behave(|behaviour| behaviour.fate = Fate::Completes);
+    rig.until_all(&ids, TaskState::Completed).await;
+    let all = cost(&rig, &ids, verb);
+    assert_eq!(all.retries, night.retries, "the good jobs cost no retry");
+    assert_eq!(all.calls - night.calls, usize::from(tasks), "one good job for each task");
+    assert_eq!(notices(), (1, 1));
+    tally::tell(
+        part,
+        &format!(
+            "{tasks} tasks behind a revoked key for 8 hours, {slots} slots: {} attempts, {} probes, {} retries spent, all completed",
+            night.calls - night.probes,
+            night.probes,
+            night.retries
+        ),
+    );
+}
+
+#[actix::test]
+async fn a_revoked_key_costs_five_attempts_and_the_probes() {
+    let limits = Limits { max_in_flight: 5, ..limits() };
+    night_with_a_revoked_key("breaker-1-polled", Setup::one(policy(), limits), 500, 5).await;
+}
+
+#[actix::test]
+async fn a_revoked_key_costs_five_attempts_of_a_blocking_command() {
+    let limits = Limits { max_in_flight: 5, ..limits() };
+    let policy = Policy { is_blocking: true, is_idempotent: false, is_ref_our_key: false, ..policy() };
+    night_with_a_revoked_key("breaker-2-blocking", Setup::one(policy, limits), 100, 5).await;
+}
+
+/// Forty jobs are out when the key is revoked: they cannot be called back, but they take no more than five retries along.
+#[actix::test]
+async fn jobs_that_were_out_when_the_key_was_revoked_spend_five_retries() {
+    let limits = Limits { max_in_flight: 40, ..limits() };
+    night_with_a_revoked_key("breaker-3-many-slots", Setup { workers: 40, ..Setup::one(policy(), limits) }, 100, 40)
+        .await;
+}
+
+#[actix::test]
+async fn a_night_without_the_generator_costs_the_probes_and_nothing_else() {
+    let rig = Rig::start(Setup::default()).await;
+    rig.script().behave(|behaviour| behaviour.down = Some("no redis".into()));
+    let ids = rig.submit_all(backlog(100)).await;
+    rig.pass(Duration::from_secs(8 * 3600)).await;
+    let night = cost(&rig, &ids, Verb::Submit);
+    // The first calls leave together, one a worker, before the first of them is answered.
+    assert!(night.calls <= 4 + night.probes && night.probes >= 40, "{} calls, {} probes", night.calls, night.probes);
+    assert_eq!((night.retries, rig.script().jobs().len()), (0, 0));
+    rig.script().behave(|behaviour| behaviour.down = None);
+    rig.until_all(&ids, TaskState::Completed).await;
+    rig.assert_paid_once(&ids);
+    assert_eq!(cost(&rig, &ids, Verb::Submit).retries, 0);
+    assert_eq!(notices(), (1, 1));
+    let said =
+        format!("100 tasks behind a dead queue for 8 hours: {} probes, no retry spent, all completed", night.probes);
+    tally::tell("breaker-4-unavailable", &said);
+}
+
+#[actix::test]
+async fn five_answers_in_a_row_that_cannot_be_read_open_it() {
+    let rig = Rig::start(Setup::default()).await;
+    rig.script().behave(|behaviour| behaviour.job_ms = 3_600_000);
+    let running = rig.submit(Ask { time_limit_s: 7_200, ..Ask::about("running") }).await;
+    rig.until_state(&running, TaskState::Processing).await;
+    let bad = || PollAnswer::Unreadable("no state".into());
+    let unread = |count: usize| std::iter::repeat_with(bad).take(count);
+    // A good answer in between, and the row begins anew.
+    rig.script().behave(|behaviour| {
+        behaviour.polls = unread(4).chain([state_answer(JobState::Processing)]).chain(unread(4)).collect();
+    });
+    rig.until("all are answered", async |rig| rig.script().polls_left() == 0).await;
+    rig.pass(Duration::from_secs(1)).await;
+    assert!(rig.status().await.queue.unwrap().breakers.is_empty(), "four in a row are no drift");
+
+    rig.script().behave(|behaviour| behaviour.polls = unread(5).collect());
+    rig.until("it opened", async |rig| !rig.status().await.queue.unwrap().breakers.is_empty()).await;
+    let breakers = rig.status().await.queue.unwrap().breakers;
+    assert_eq!((breakers[0].trip.as_str(), breakers[0].why.as_str()), ("contract_drift", "no state"));
+    assert_eq!(rig.state(&running), TaskState::Processing, "what cannot be read ends nothing");
+    rig.script().behave(|behaviour| behaviour.job_ms = 60_000);
+    let next = rig.submit(Ask::about("next")).await;
+    let why = rig.explain(&next).await;
+    assert!(why.contains("contract_drift") && why.contains("next probe"), "{why}");
+    rig.until_all(&[running, next], TaskState::Completed).await;
+    assert_eq!(notices(), (1, 1));
+}
+
+#[actix::test]
+async fn after_a_failure_fewer_jobs_are_risked_until_one_completes() {
+    let rig = Rig::start(Setup { workers: 8, ..Setup::default() }).await;
+    rig.script().behave(|behaviour| (behaviour.fate, behaviour.job_ms) = (Fate::Fails, 5_000));
+    let bad = rig.submit(Ask { max_retries: 0, ..Ask::about("bad") }).await;
+    rig.until_state(&bad, TaskState::Failed).await;
+    rig.script().behave(|behaviour| (behaviour.fate, behaviour.job_ms) = (Fate::Completes, 60_000));
+    let ids = rig.submit_all((0..20).map(|n| Ask::about(format!("{n}")))).await;
+    rig.pass(Duration::from_secs(30)).await;
+    assert_eq!(rig.script().most_alive(), 4, "one has failed, so four more are risked");
+    let why = rig.explain(&ids[19]).await;
+    assert!(why.contains("jobs of 1 tasks have failed since one last completed"), "{why}");
+    rig.until_all(&ids, TaskState::Completed).await;
+    assert!(rig.script().most_alive() > 10, "after the first piece all slots are used: {}", rig.script().most_alive());
+    assert_eq!(notices(), (0, 0));
+}
+
+#[actix::test]
+async fn jobs_that_hang_after_a_failure_hold_up_the_others_for_half_an_hour_at_most() {
+    let rig = Rig::start(Setup { workers: 8, ..Setup::default() }).await;
+    rig.script().behave(|behaviour| (behaviour.fate, behaviour.job_ms) = (Fate::Fails, 5_000));
+    let bad = rig.submit(Ask { max_retries: 0, ..Ask::about("bad") }).await;
+    rig.until_state(&bad, TaskState::Failed).await;
+    rig.script().behave(|behaviour| behaviour.fate = Fate::Hangs);
+    let hanging = (0..4).map(|n| Ask { time_limit_s: 86_400, ..Ask::about(format!("{n}")) });
+    let hanging = rig.submit_all(hanging).await;
+    rig.until_all(&hanging, TaskState::Processing).await;
+    rig.script().behave(|behaviour| behaviour.fate = Fate::Completes);
+    let next = rig.submit(Ask::about("next")).await;
+    rig.pass(Duration::from_secs(25 * 60)).await;
+    assert_eq!(rig.state(&next), TaskState::Pending);
+    rig.pass(Duration::from_secs(10 * 60)).await;
+    assert_eq!(rig.state(&next), TaskState::Completed);
 }

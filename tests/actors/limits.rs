@@ -54,6 +54,20 @@ async fn submits_per_day_hold_for_any_day() {
 }
 
 #[actix::test]
+async fn submits_per_day_hold_over_a_restart() {
+    let limits = Limits { submits_per_day: Some(3), submits_per_day_per_account: Some(2), ..limits() };
+    let rig = Rig::start(Setup::one(policy(), limits)).await;
+    let ids = rig.submit_all((0..6).map(|n| Ask::about(format!("{n}")).account(1 + i64::from(n == 5)))).await;
+    rig.until_all(&[ids[0].clone(), ids[1].clone(), ids[5].clone()], TaskState::Completed).await;
+    let rig = rig.restart().await;
+    rig.pass(Duration::from_secs(3600)).await;
+    assert_eq!(rig.script().calls(Verb::Submit).len(), 3, "a restart is not a new day");
+    rig.until_all(&ids, TaskState::Completed).await;
+    assert!(rig.elapsed_ms() >= 24 * 3_600_000);
+    rig.assert_paid_once(&ids);
+}
+
+#[actix::test]
 async fn withdrawn_submits_do_not_use_up_the_day() {
     let limits = Limits { submits_per_day: Some(2), ..limits() };
     let rig = Rig::start(Setup::one(policy(), limits)).await;

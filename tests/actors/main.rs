@@ -13,3 +13,5 @@ mod panics;
 mod polls;
 mod rig;
 mod script;
+#[path = "../support/tally.rs"]
+mod tally;

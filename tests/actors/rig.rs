@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use contentd::actors::failing::FailingJobs;
 use contentd::actors::poller::PollNow;
 use contentd::actors::queue::{ExplainWait, Pause, PauseScope, PersonDecided, QueueActor, SetPause, SubmitTasks};
 use contentd::actors::recovery::recover;
@@ -212,6 +213,7 @@ impl Rig {
             entropy: Arc::clone(&entropy) as Arc<dyn Entropy>,
             generators: generators_rx,
             peers: peers_rx,
+            failing: FailingJobs::default(),
         };
         recover(&world).await.unwrap();
         let budgets_spent = Rc::new(RefCell::new(0));

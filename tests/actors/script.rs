@@ -132,6 +132,11 @@ impl Script {
         self.state().calls.clone()
     }
 
+    /// Answers to polls that a test prepared and nobody asked for yet.
+    pub fn polls_left(&self) -> usize {
+        self.state().behaviour.polls.len()
+    }
+
     /// Calls that have begun and not ended.
     pub fn calls_under_way(&self) -> u64 {
         let state = self.state();

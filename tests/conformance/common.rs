@@ -205,7 +205,14 @@ pub fn submit(tasks: Vec<NewTask>) -> Write {
 }
 
 pub fn env(at: i64) -> Env {
-    Env { now: now(at), policy: policy(), draw: 0.5, who: "contentd".into(), is_late_piece_wanted: false }
+    Env {
+        now: now(at),
+        policy: policy(),
+        draw: 0.5,
+        who: "contentd".into(),
+        is_late_piece_wanted: false,
+        is_outage: false,
+    }
 }
 
 pub fn event_of(id: &TaskId, at: i64, event: Event) -> Write {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
+use contentd::actors::failing::FailingJobs;
 use contentd::actors::queue::{PersonDecided, SubmitTasks};
 use contentd::actors::recovery::recover;
 use contentd::actors::supervisor::{SupervisorActor, WorldChannels};
@@ -196,6 +197,7 @@ impl Life<'_> {
             entropy: Arc::clone(self.entropy) as Arc<dyn Entropy>,
             generators: generators_rx,
             peers: peers_rx,
+            failing: FailingJobs::default(),
         };
         (world, WorldChannels { peers, generators })
     }

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use contentd::control::api::*;
 use contentd::control::feed::{Feed, FeedReader, feed};
-use contentd::control::server::{Limits, Server, ServerHandle};
+use contentd::control::server::{Access, Limits, Server, ServerHandle};
 use contentd::control::socket::{Place, bind};
 use contentd::control::values::WireTime;
+use contentd::roles::{Grants, Unnamed};
 use contentd::task::{ContentId, CorrectedState, Timestamp};
 use futures_util::FutureExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What it remembers.
 #[derive(Default)]
@@ -498,6 +499,13 @@ impl TestServer {
 
     /// With these limits.
     pub fn with(limits: Limits) -> Self {
+        // We are the daemon's own user.
+        let grants = Grants::closed(rustix::process::geteuid().as_raw(), Unnamed::default());
+        Self::for_callers(limits, Access::by_kernel(watch::channel(Arc::new(grants)).1))
+    }
+
+    /// For callers as they are given.
+    pub fn for_callers(limits: Limits, access: Access) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("c.sock");
         let backend = Arc::new(FakeBackend::default());
@@ -508,7 +516,7 @@ impl TestServer {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
                 let listener = socket.listener.try_clone().expect("a second descriptor");
-                let handle: ServerHandle = Server::start(listener, served, limits).expect("it starts");
+                let handle: ServerHandle = Server::start(listener, served, limits, access).expect("it starts");
                 asked.notified().await;
                 let is_complete = handle.drain(Duration::from_secs(5)).await;
                 socket.remove().expect("it is ours");

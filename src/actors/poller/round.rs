@@ -77,6 +77,15 @@ pub fn is_shared(step: Step) -> bool {
     }
 }
 
+/// Why nothing more can be done about a submit without an answer, for whoever decides about it.
+fn doubt_that_stands(generator: &Generator, attempt: &Attempt) -> String {
+    if generator.policy().is_idempotent {
+        format!("the submit was sent {} times under one key and its answer never came", attempt.sends)
+    } else {
+        "nobody knows whether the generator took the job, and it has no find verb to ask".to_owned()
+    }
+}
+
 /// Whether an event counts as an answer that did not come or cannot be used.
 pub fn is_bad_answer(event: &Event) -> bool {
     match event {
@@ -242,8 +251,8 @@ impl Round {
             Step::Resend => self.resend(generator, job, done).await,
             Step::GiveUpDoubt => {
                 if self.see_lock(generator, job, done).await {
-                    let why = "nobody knows whether the generator took the job, and it has no find verb to ask";
-                    self.report(job, Event::DoubtStands(why.to_owned()), done).await;
+                    let why = doubt_that_stands(generator, &job.attempt);
+                    self.report(job, Event::DoubtStands(why), done).await;
                 }
             }
             Step::PollOne => {

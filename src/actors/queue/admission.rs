@@ -4,7 +4,7 @@ use super::{BREAKER_SETTING, QueueActor};
 use crate::events::{About, Kind};
 use crate::generator::registry::Limits;
 use crate::store::write::Write;
-use crate::task::breaker::{Admission, Notice};
+use crate::task::breaker::{Admission, FIVE_IN_A_ROW, Notice};
 use crate::task::lanes::LaneKey;
 use crate::task::{GeneratorName, Timestamp, in_words};
 use crate::tell;
@@ -37,7 +37,22 @@ impl QueueActor {
         if let Some(limit) = limits.max_in_flight_per_account.filter(|limit| of_account >= *limit) {
             return Some(format!("account {} has {of_account} jobs at {name}, and {limit} are allowed", key.account));
         }
-        self.day_hindrance(key, limits).or_else(|| self.breaker_hindrance(name, now))
+        self.day_hindrance(key, limits)
+            .or_else(|| self.breaker_hindrance(name, now))
+            .or_else(|| self.suspicion(name, at_generator as usize, now))
+    }
+
+    /// A job failed, and none has brought its piece since: no more jobs are risked than it takes to know whether all of
+    /// them fail, so that a revoked key costs as many attempts and not one for each slot that becomes free.
+    fn suspicion(&self, name: &GeneratorName, at_generator: usize, now: Timestamp) -> Option<String> {
+        let failed = self.world.failing.suspects(name, now);
+        if !(1..FIVE_IN_A_ROW).contains(&failed) || failed + at_generator < FIVE_IN_A_ROW {
+            return None;
+        }
+        Some(format!(
+            "generator {name}: jobs of {failed} tasks have failed since one last completed, and {at_generator} are under \
+             way; more start when one completes, or when fewer than {FIVE_IN_A_ROW} are failed or under way"
+        ))
     }
 
     fn day_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {

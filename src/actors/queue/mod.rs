@@ -38,7 +38,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long to leave a database alone that refused.
 const COOL_DOWN: Duration = Duration::from_secs(1);
 /// The names of settings that hold open breakers begin so.
-const BREAKER_SETTING: &str = "breaker/";
+pub(super) const BREAKER_SETTING: &str = "breaker/";
 
 /// To itself.
 #[derive(Message)]
@@ -102,13 +102,7 @@ impl QueueActor {
         ctx.spawn(read.into_actor(self).map(|settings, queue, ctx| match settings {
             Ok((pauses, breakers)) => {
                 queue.pauses = pauses.iter().filter_map(|(_, json)| parse(json)).collect();
-                queue.breakers = breakers
-                    .iter()
-                    .filter_map(|(name, json)| {
-                        let breaker: Breaker = parse(json)?;
-                        Some((GeneratorName(name.strip_prefix(BREAKER_SETTING)?.to_owned()), breaker.restarted()))
-                    })
-                    .collect();
+                queue.breakers = breakers.iter().filter_map(stored_breaker).collect();
                 queue.has_settings = true;
                 queue.refill(ctx);
             }
@@ -252,6 +246,12 @@ fn log_submitted(task: &Task) {
         task.generator,
         task.state,
     );
+}
+
+/// The breaker that a setting holds, after the restart that it has survived.
+pub(super) fn stored_breaker((name, json): &(String, String)) -> Option<(GeneratorName, Breaker)> {
+    let breaker: Breaker = parse(json)?;
+    Some((GeneratorName(name.strip_prefix(BREAKER_SETTING)?.to_owned()), breaker.restarted()))
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {

@@ -23,7 +23,7 @@ use super::Session;
 use super::args::DoctorArgs;
 use super::failure::Failure;
 use super::text::{counted, safe};
-use crate::control::api::{Finding, FindingsReply, NoParams, Severity, TryGeneratorParams};
+use crate::control::api::{ApiError, Finding, FindingsReply, NoParams, Severity, TryGeneratorParams};
 use crate::control::client::{Client, ClientError};
 
 const FIELDS: &[&str] = &["severity", "subject", "found", "cure"];
@@ -70,6 +70,9 @@ fn examine(session: &Session) -> Vec<Finding> {
     }
     match ask::<FindingsReply>(&places, "io.contentd.Daemon.Doctor", EXAMINE_LIMIT) {
         Ok(reply) => findings.extend(reply.findings),
+        Err(ClientError::Refused(ApiError::PermissionDenied { caller, roles, .. })) => {
+            findings.push(not_for_you(&caller, &roles));
+        }
         Err(error) => findings.push(silent(&error)),
     }
     findings
@@ -77,6 +80,13 @@ fn examine(session: &Session) -> Vec<Finding> {
 
 fn ask<R: DeserializeOwned>(places: &[std::path::PathBuf], method: &str, limit: Duration) -> Result<R, ClientError> {
     Client::connect(places)?.call_until(method, &NoParams {}, Instant::now() + limit)
+}
+
+/// The daemon's own look is for operators; this side's is worth something without it.
+fn not_for_you(caller: &str, roles: &[String]) -> Finding {
+    let has = if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") };
+    let found = format!("what contentd sees of itself is for operators, and {caller} has {has}");
+    Finding::warning("roles", found, "`sudo contentctl doctor`, or ask an operator for the role")
 }
 
 fn silent(error: &ClientError) -> Finding {

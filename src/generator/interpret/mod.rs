@@ -157,11 +157,13 @@ pub fn poll_one_answer(spec: &GeneratorSpec, call: &CallResult) -> PollAnswer {
 }
 
 fn read_state(spec: &GeneratorSpec, job: &StateSpec, from: Source<'_>) -> PollAnswer {
-    let theirs = match job.state.filled_text(from) {
-        Ok(theirs) => excerpt(&theirs),
+    let text = match job.state.filled_text(from) {
+        Ok(text) => text,
         Err(miss) => return PollAnswer::Unreadable(format!("no state: {miss}")),
     };
-    let Some(state) = spec.states.get(&theirs).copied() else {
+    // Looked up as it was written: what is made of it for people could be a word that the generator did not write.
+    let (state, theirs) = (spec.states.get(text.trim()).copied(), excerpt(&text));
+    let Some(state) = state else {
         return PollAnswer::Unreadable(format!("the state {theirs:?} is not in [generators.{}.states]", spec.name));
     };
     let note = |extractor: &Option<Extractor>| extractor.as_ref()?.note(from).map(|text| excerpt(&text));

@@ -92,6 +92,32 @@ pub enum OpenError {
         /// What SQLite said.
         problem: String,
     },
+    /// Another program holds a transaction open.
+    #[error("database {} is locked by another program, a shell or a backup tool: end it, then start again", .path.display())]
+    Locked {
+        /// Which.
+        path: PathBuf,
+    },
+    /// There is no room for what a start writes.
+    #[error("database {}: its file system is full: make room, then start again; nothing of it is lost", .path.display())]
+    Full {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Its file system takes no writes at all.
+    #[error("database {}: its file system is mounted read-only: mount it for writing, or name another path", .path.display())]
+    ReadOnly {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The disk fails.
+    #[error("database {}: the disk failed ({problem}): look at the disk, the kernel's log says more, then start again", .path.display())]
+    DiskFailed {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite said.
+        problem: String,
+    },
     /// The database belongs to another program.
     #[error("{} is a database of another program (application id {application_id}, contentd's is {}); name another path", .path.display(), migrate::APPLICATION_ID)]
     Foreign {
@@ -133,13 +159,23 @@ pub fn open(path: &Path, readers: u32) -> Result<Opened, OpenError> {
     let path = ready_path(path)?;
     let lock = OwnerLock::take(&path).map_err(|error| match error {
         LockError::Held(owner) => OpenError::InUse { path: path.clone(), owner },
-        LockError::Io(source) => OpenError::Unusable { path: path.clone(), action: "locking it", source },
+        LockError::Io(source) => unusable(&path, "locking it", source),
     })?;
     create_file(&path)?;
     refuse_what_is_not_ours(&path)?;
     let connection = writing_connection(&path)?;
     let pool = reading_pool(&path, readers)?;
     Ok(Opened { backend: SqliteBackend::new(connection, lock), queries: SqliteQueries::new(pool) })
+}
+
+/// Sorts what the system says by what a person can do about it.
+fn unusable(path: &Path, action: &'static str, source: io::Error) -> OpenError {
+    let path = path.to_path_buf();
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::Full { path },
+        io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly { path },
+        _ => OpenError::Unusable { path, action, source },
+    }
 }
 
 /// The path without links, so that two names of one file meet at one lock; its directory is made.
@@ -151,7 +187,7 @@ fn ready_path(path: &Path) -> Result<PathBuf, OpenError> {
     if path.is_dir() {
         return Err(bad("it is a directory"));
     }
-    let unusable = |action| move |source| OpenError::Unusable { path: path.to_path_buf(), action, source };
+    let unusable = |action| move |source| unusable(path, action, source);
     let absolute = std::path::absolute(path).map_err(unusable("finding it"))?;
     if absolute.exists() {
         return absolute.canonicalize().map_err(unusable("finding it"));
@@ -168,8 +204,7 @@ fn ready_path(path: &Path) -> Result<PathBuf, OpenError> {
 fn create_file(path: &Path) -> Result<(), OpenError> {
     let mut options = OpenOptions::new();
     let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let unusable = |source| OpenError::Unusable { path: path.to_path_buf(), action: "opening it for writing", source };
-    opened.map(|_| ()).map_err(unusable)
+    opened.map(|_| ()).map_err(|source| unusable(path, "opening it for writing", source))
 }
 
 /// A URI, because only a URI can ask for a read-only connection; what has a meaning there is escaped.
@@ -183,6 +218,9 @@ fn refuse_what_is_not_ours(path: &Path) -> Result<(), OpenError> {
     // The last connection of an owner that ended just now may still fold its log into the file.
     connection::wait_for_locks(&mut connection).map_err(failed_as(path))?;
     let look = migrate::look(&mut connection).map_err(failed_as(path))?;
+    if look == Look::Ours {
+        migrate::read_what_a_start_needs(&mut connection).map_err(failed_as(path))?;
+    }
     let path = path.to_path_buf();
     match look {
         Look::Empty | Look::Ours => Ok(()),
@@ -218,6 +256,12 @@ fn failed_as<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> OpenError {
             OpenError::NotADatabase { path, problem }
         } else if problem.contains("malformed") {
             OpenError::Corrupt { path, problem }
+        } else if problem.contains("is locked") {
+            OpenError::Locked { path }
+        } else if problem.contains("disk is full") {
+            OpenError::Full { path }
+        } else if problem.contains("disk I/O error") {
+            OpenError::DiskFailed { path, problem }
         } else if problem.contains("readonly") || problem.contains("unable to open") {
             let source = io::Error::new(io::ErrorKind::PermissionDenied, problem);
             OpenError::Unusable { path, action: "writing beside it", source }

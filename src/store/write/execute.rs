@@ -131,7 +131,14 @@ fn insert_task(rows: &mut dyn Rows, new: &NewTask, now: &Now) -> Result<Submitte
     let Some(claim) = &new.claim else {
         return Ok(SubmittedTask { task, attempt: None, was_known: false });
     };
-    let context = Context { now, policy: &claim.policy, draw: 0.5, who: apply::CONTENTD, is_late_piece_wanted: false };
+    let context = Context {
+        now,
+        policy: &claim.policy,
+        draw: 0.5,
+        who: apply::CONTENTD,
+        is_late_piece_wanted: false,
+        is_outage: false,
+    };
     let change = apply(&task, None, Event::Claimed { key: claim.key.clone() }, &context)
         .map_err(|refusal| WriteError::Refused { task_id: task.id.clone(), state: task.state, refusal })?;
     write_change(rows, &task, None, &change)?;
@@ -152,6 +159,7 @@ fn transit(rows: &mut dyn Rows, transition: &Transition) -> Result<Written, Writ
         draw: env.draw,
         who: &env.who,
         is_late_piece_wanted: env.is_late_piece_wanted,
+        is_outage: env.is_outage,
     };
     let mut change = apply(&task, attempt.as_ref(), transition.event.clone(), &context)
         .map_err(|refusal| WriteError::Refused { task_id: task_id.clone(), state: task.state, refusal })?;

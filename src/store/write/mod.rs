@@ -83,6 +83,8 @@ pub struct Env {
     pub who: String,
     /// See [`crate::task::Context::is_late_piece_wanted`].
     pub is_late_piece_wanted: bool,
+    /// See [`crate::task::Context::is_outage`].
+    pub is_outage: bool,
 }
 
 /// A transition to write.

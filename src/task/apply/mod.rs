@@ -151,6 +151,8 @@ pub struct Context<'a> {
     pub who: &'a str,
     /// Whether a piece of a cancelled task completes it, because a person asked for it again.
     pub is_late_piece_wanted: bool,
+    /// Whether jobs of so many other tasks have failed in a row that one more says nothing about its own task.
+    pub is_outage: bool,
 }
 
 /// The author of what the daemon does by itself.
@@ -433,6 +435,19 @@ impl<'a> Draft<'a> {
         self.task.wake_at = Some(self.now().plus(wait));
         self.task.reason = Some(format!("waits for retry {} of {}", self.task.retry_count, self.task.max_retries));
         Ok(self.finish(TaskMove::RetryScheduled, Some(why)))
+    }
+
+    /// A job of the generator's failed. While they all fail it is no fault of the task: nothing is spent, and it goes last.
+    fn job_failed(mut self, why: String) -> Result<Change, Refusal> {
+        self.signal = Some(Signal::JobFailed(why.clone()));
+        let is_outage = self.context.is_outage;
+        self.job_ended(AttemptState::EndedFailed, why, |mut draft, why| {
+            if is_outage {
+                draft.task.queued_at = draft.now();
+                return draft.back_in_line(why);
+            }
+            draft.retry_or(TaskMove::Failed, why)
+        })
     }
 
     /// The end of a job that is known, whatever the task wanted: cancelled, late and held tasks keep their state.

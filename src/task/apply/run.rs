@@ -110,10 +110,7 @@ impl Draft<'_> {
                     draft.moved(TaskMove::Failed, Some(why))
                 })
             }
-            RunReport::Failed(why) => {
-                self.signal = Some(Signal::JobFailed(why.clone()));
-                self.job_ended(AttemptState::EndedFailed, why, |draft, why| draft.retry_or(TaskMove::Failed, why))
-            }
+            RunReport::Failed(why) => self.job_failed(why),
             RunReport::Unavailable(why) => {
                 self.signal = Some(Signal::SubmitUnavailable(why.clone()));
                 self.job_ended(AttemptState::EndedFailed, why, |mut draft, why| {
@@ -151,7 +148,7 @@ impl Draft<'_> {
     }
 
     /// Back in line from a started run, with nothing spent.
-    fn back_in_line(mut self, why: String) -> Result<Change, Refusal> {
+    pub(super) fn back_in_line(mut self, why: String) -> Result<Change, Refusal> {
         self.task.error = Some(why.clone());
         self.task.reason = None;
         self.moved(TaskMove::RetryScheduled, Some(why))

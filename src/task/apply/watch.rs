@@ -116,8 +116,7 @@ impl Draft<'_> {
             JobState::Failed => {
                 let why = error.filter(|text| !text.trim().is_empty()).unwrap_or(theirs);
                 let why = format!("the generator's job failed: {why}");
-                self.signal = Some(Signal::JobFailed(why.clone()));
-                self.job_ended(AttemptState::EndedFailed, why, |draft, why| draft.retry_or(TaskMove::Failed, why))
+                self.job_failed(why)
             }
             JobState::Cancelled => {
                 let why = "the job was cancelled at the generator";

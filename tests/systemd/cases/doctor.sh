@@ -32,7 +32,9 @@ ok "the versions are one" '! has ".subject == \"versions\" and .severity != \"ok
 ok "a table for people" 'contentctl doctor | grep -q "^0 errors"'
 examine as alice
 ok "a member of the group: no error" '[ $code = 0 ]'
-ok "each verb of the sample" 'as alice contentctl doctor sample | tee /dev/stderr | grep -q "^0 errors, 0 warnings"'
+ok "and what is only for operators is told" 'has ".subject == \"roles\" and (.found | test(\"submitter\"))"'
+ok "a trial of a generator is an operator'\''s" '! as alice contentctl doctor sample 2>/root/said && grep -q TryGenerator /root/said'
+ok "each verb of the sample" 'contentctl doctor sample | tee /dev/stderr | grep -q "^0 errors, 0 warnings"'
 
 h "who may not"
 examine as mallory

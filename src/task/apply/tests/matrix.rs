@@ -202,8 +202,14 @@ fn every_event_in_every_state_is_judged_and_keeps_every_promise() {
         for policy in &policies {
             for (event, ms) in events.iter().flat_map(|event| TIMES_MS.map(|ms| (event, ms))) {
                 let now = now_at(ms);
-                let context =
-                    Context { now: &now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: ms > 10_000 };
+                let context = Context {
+                    now: &now,
+                    policy,
+                    draw: 0.5,
+                    who: CONTENTD,
+                    is_late_piece_wanted: ms > 10_000,
+                    is_outage: false,
+                };
                 let Ok(change) = apply(&task, attempt.as_ref(), event.clone(), &context) else { continue };
                 judged += 1;
                 if let Err(promise) = check(&task, attempt.as_ref(), event, &change, &now) {
@@ -232,8 +238,14 @@ fn rows_that_do_not_fit_each_other_are_no_reason_to_panic() {
                 for ms in [0, i64::MAX - START - 10_000, i64::MIN / 2] {
                     let now = now_at(ms);
                     next_step(&task, Some(&attempt), &policy, &now);
-                    let context =
-                        Context { now: &now, policy: &policy, draw: 1.0, who: CONTENTD, is_late_piece_wanted: false };
+                    let context = Context {
+                        now: &now,
+                        policy: &policy,
+                        draw: 1.0,
+                        who: CONTENTD,
+                        is_late_piece_wanted: false,
+                        is_outage: false,
+                    };
                     for event in &events {
                         let _ = apply(&task, Some(&attempt), event.clone(), &context);
                         let _ = apply(&task, None, event.clone(), &context);
@@ -272,7 +284,8 @@ fn edges(policy: &Policy, is_meant: impl Fn(&Event) -> bool) -> BTreeMap<Pair, B
         let to = edges.entry(from).or_default();
         for (event, ms) in events.iter().flat_map(|event| TIMES_MS.map(|ms| (event, ms))) {
             let now = now_at(ms);
-            let context = Context { now: &now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false };
+            let context =
+                Context { now: &now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false, is_outage: false };
             if let Ok(change) = apply(&task, attempt.as_ref(), event.clone(), &context) {
                 to.insert((change.task.state, change.attempt.map(|attempt| attempt.state)));
             }

@@ -166,13 +166,23 @@ pub(super) struct Story {
     pub(super) policy: Policy,
     pub(super) now_ms: i64,
     pub(super) draw: f64,
+    pub(super) is_outage: bool,
     pub(super) audit: Vec<AuditRow>,
     pub(super) last: Option<Change>,
 }
 
 impl Story {
     pub(super) fn new(policy: Policy) -> Self {
-        Self { task: fresh_task(), attempt: None, policy, now_ms: 0, draw: 0.5, audit: vec![], last: None }
+        Self {
+            task: fresh_task(),
+            attempt: None,
+            policy,
+            now_ms: 0,
+            draw: 0.5,
+            is_outage: false,
+            audit: vec![],
+            last: None,
+        }
     }
 
     pub(super) fn at(policy: Policy, state: TaskState, attempt: AttemptState) -> Self {
@@ -192,8 +202,14 @@ impl Story {
     /// Judges an event, checks every promise, and goes on from there.
     pub(super) fn tell(&mut self, event: Event) -> Result<(), Refusal> {
         let now = self.now();
-        let context =
-            Context { now: &now, policy: &self.policy, draw: self.draw, who: CONTENTD, is_late_piece_wanted: false };
+        let context = Context {
+            now: &now,
+            policy: &self.policy,
+            draw: self.draw,
+            who: CONTENTD,
+            is_late_piece_wanted: false,
+            is_outage: self.is_outage,
+        };
         let change = apply(&self.task, self.attempt.as_ref(), event.clone(), &context)?;
         if let Err(broken) = check(&self.task, self.attempt.as_ref(), &event, &change, &now) {
             panic!("{broken}\nevent {event:?}\nbefore {:?}\n{:?}\nafter {change:?}", self.task, self.attempt);

@@ -487,6 +487,28 @@ fn poll_failed() -> Story {
     story
 }
 
+/// While the jobs of all tasks fail, one more is no fault of its task: it goes last, with nothing spent, and is not failed.
+#[test]
+fn a_job_that_fails_in_an_outage_spends_nothing() {
+    let failed = poll(poll_state(JobState::Failed));
+    for (policy, event) in [(policy(), failed), (blocking(), run(RunReport::Failed(why())))] {
+        for state in HAS_JOB {
+            let mut story = under(policy.clone(), state, A::Accepted);
+            story.is_outage = true;
+            story.task.retry_count = story.task.max_retries;
+            let retries = story.task.retry_count;
+            let story = story.later(Duration::from_secs(60)).so(event.clone());
+            is(&story, T::Pending, A::EndedFailed);
+            assert_eq!((story.task.retry_count, story.task.wake_at), (retries, None));
+            assert_eq!(story.task.queued_at, story.now().utc, "it goes last");
+            assert!(matches!(signals(&story), Some(Signal::JobFailed(_))), "the breaker hears of it all the same");
+        }
+        let mut story = under(policy, T::Cancelling, A::Accepted);
+        story.is_outage = true;
+        is(&story.so(event), T::Cancelled, A::EndedFailed);
+    }
+}
+
 fn poll_cancelled() -> Story {
     let event = poll(poll_state(JobState::Cancelled));
     costs_a_retry(&policy(), &HAS_JOB, A::Accepted, &event, A::EndedCancelled, T::Failed)
