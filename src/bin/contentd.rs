@@ -6,6 +6,7 @@ use clap::Parser;
 use contentd::daemon::arguments::{Action, Arguments};
 use contentd::daemon::{self, Options, offline};
 use contentd::events::Kind;
+use contentd::host::notify::Notifier;
 use contentd::tell;
 use log::Level;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             tell!(Level::Error, Kind::DaemonFailed, "contentd cannot run: {error:#}");
+            Notifier::from_env().status(&format!("cannot run: {error:#}"));
             if error.is::<contentd::config::ConfigErrors>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
         }
     }
@@ -51,12 +53,18 @@ fn done(outcome: anyhow::Result<bool>) -> ExitCode {
 
 fn check(options: &Options) -> ExitCode {
     match daemon::check_config(options) {
-        Ok(faults) if faults.is_empty() => {
-            println!("the configuration is good");
+        Ok(checked) if checked.faults.is_empty() => {
+            for secret in &checked.unread {
+                eprintln!("{secret}: not looked at, only the service has it; `contentctl doctor` asks it");
+            }
+            match checked.file {
+                Some(file) => println!("{}: the configuration is good", file.display()),
+                None => println!("there is no configuration file: the defaults are good, and have no generator"),
+            }
             ExitCode::SUCCESS
         }
-        Ok(faults) => {
-            faults.iter().for_each(|fault| eprintln!("{fault}"));
+        Ok(checked) => {
+            checked.faults.iter().for_each(|fault| eprintln!("{fault}"));
             ExitCode::from(EXIT_CONFIG)
         }
         Err(error) => {

@@ -181,7 +181,12 @@ fn read_file(path: &Path, must_exist: bool) -> Result<Option<String>, ConfigErro
         }
         Ok(_) => {}
     }
-    std::fs::read_to_string(path).map(Some).map_err(|error| fault(format!("cannot be read: {error}")))
+    std::fs::read_to_string(path).map(Some).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            fault(format!("cannot be read: {error}; the daemon's user (contentd) must be able to read it"))
+        }
+        _ => fault(format!("cannot be read: {error}")),
+    })
 }
 
 fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Option<Config> {

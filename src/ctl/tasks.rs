@@ -12,6 +12,7 @@ use super::args::{
 use super::daemon;
 use super::failure::Failure;
 use super::output::{Column, fixed, flexible};
+use super::text::counted;
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
@@ -239,7 +240,8 @@ fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str
         (true, tasks) => {
             let verb = if reply.is_dry_run { format!("would be {done}") } else { done.to_owned() };
             for task in tasks {
-                session.printer.text(&format!("{}: {verb}, is {}", task.task_id, task.state))?;
+                let now = if task.state == verb { String::new() } else { format!(", is {}", task.state) };
+                session.printer.text(&format!("{}: {verb}{now}", task.task_id))?;
             }
             session.tell(format!("{} {verb}, {} skipped", reply.done_count, reply.skipped_count));
         }
@@ -324,7 +326,11 @@ pub fn cleanup(session: &Session, args: &CleanupArgs) -> Result<(), Failure> {
         return session.printer.record(&reply, &["deleted", "is_dry_run"]);
     }
     let what = if reply.is_dry_run { "would be deleted" } else { "deleted" };
-    session.printer.text(&format!("{} tasks that finished more than {} days ago {what}", reply.deleted, args.days))
+    session.printer.text(&format!(
+        "{} that finished more than {} ago: {what}",
+        counted(reply.deleted, "task"),
+        counted(args.days.unsigned_abs(), "day")
+    ))
 }
 
 /// `contentctl stats`.

@@ -91,11 +91,27 @@ fn load_with(options: &Options, environment: &dyn Fn(&str) -> Option<String>) ->
 }
 
 /// `--check-config`: every fault of the configuration and of what it names; a generator that cannot run now is one.
-pub fn check_config(options: &Options) -> anyhow::Result<Vec<String>> {
-    let loaded = load(options)?;
+pub fn check_config(options: &Options) -> anyhow::Result<Checked> {
+    let mut loaded = load(options)?;
+    let unread = match environment("CREDENTIALS_DIRECTORY") {
+        Some(_) => Vec::new(),
+        None => generators::without_secrets(&mut loaded.config),
+    };
     let logs = GeneratorLogs::new(&loaded.config.daemon.state_dir);
     let generators = generators::build(&loaded.config, &logs, None);
-    Ok(System::new().block_on(generators::faults(&generators)))
+    let faults = System::new().block_on(generators::faults(&generators));
+    Ok(Checked { file: loaded.file, faults, unread })
+}
+
+/// What a look at the configuration found.
+#[derive(Debug)]
+pub struct Checked {
+    /// The file; none: there is none, and the defaults are in force.
+    pub file: Option<PathBuf>,
+    /// What keeps it, or a generator in it, from running.
+    pub faults: Vec<String>,
+    /// Credentials that only the service can read, and were not looked at.
+    pub unread: Vec<String>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -283,11 +299,14 @@ impl Daemon {
         let (settings, settings_rx) = watch::channel(Arc::new(settings_of(&self.loaded)));
         let (stopping, stopping_rx) = watch::channel(false);
         let jump_clock = Arc::clone(&clock);
+        let (notice, notice_rx) = watch::channel(Notice::default());
+        let refused = notice_rx.clone();
         let installation = Installation::new(
             config.daemon.database.clone(),
             config.daemon.state_dir.clone(),
             config.daemon.run_socket.clone(),
             Arc::new(move || jump_clock.jump_since_start()),
+            Arc::new(move || refused.borrow().refused_reload.clone()),
         );
         let backend = DaemonBackend::new(
             World { store: world.store.with_read_limit(READERS_FOR_CALLS), ..world.clone() },
@@ -302,7 +321,6 @@ impl Daemon {
         let server = ServerThread::start(&self.socket, backend, grants_rx)?;
         let whose = if self.socket.is_inherited() { ", the service manager's" } else { "" };
         tell!(Level::Info, Kind::DaemonReady, "listening on {}{whose}", self.socket.path().display());
-        let (notice, notice_rx) = watch::channel(Notice::default());
         #[cfg(feature = "fault-injection")]
         faults::listen(config.daemon.state_dir.clone(), world.clone(), supervisor.clone(), server.pulse());
         let heart = Heart {
@@ -362,16 +380,19 @@ impl Daemon {
         self.notifier.reloading();
         let outcome = self.take_configuration(running, loaded).await;
         let refused_reload = outcome.as_ref().err().map(|error| {
-            let why = error.message();
+            let faults = match error {
+                ApiError::ReloadRefused { faults } => faults.clone(),
+                other => vec![other.message()],
+            };
             tell!(
                 Level::Error,
                 Kind::ConfigRefused,
-                "the new configuration was refused, and the old one is kept: {why}"
+                "the new configuration was refused, and the old one is kept:\n  {}",
+                faults.join("\n  ")
             );
-            format!(
-                "the new configuration was refused, the old one is kept ({})",
-                why.lines().next().unwrap_or_default()
-            )
+            let more = if faults.len() > 1 { format!(", and {} more", faults.len() - 1) } else { String::new() };
+            let first = faults.first().map(String::as_str).unwrap_or_default();
+            format!("the new configuration was refused, the old one is kept ({first}{more})")
         });
         self.notifier.ready(refused_reload.as_deref().unwrap_or("ready"));
         running.notice.send_modify(|notice| notice.refused_reload = refused_reload);

@@ -9,7 +9,7 @@ mod meaning;
 mod notes;
 mod plain;
 mod runs;
-mod secrets;
+pub mod secrets;
 mod trial;
 mod written;
 
@@ -274,7 +274,9 @@ impl Inner {
                 for call in spec.calls() {
                     let argv = [call.command.program(&spec.creator)];
                     if let Err(why) = (Launch { argv: &argv, env: &self.base_environment(), cwd: &cwd }).resolve() {
-                        add(why);
+                        let is_creator = argv[0] == spec.creator;
+                        let from = if is_creator { "; `{creator}` stands for CREATOR_CLI_PATH" } else { "" };
+                        add(format!("{why}{from}"));
                     }
                 }
             }

@@ -373,9 +373,15 @@ impl ApiError {
 
     fn message_on_submits(&self) -> Option<String> {
         Some(match self {
+            Self::GeneratorNotFound { known, .. } if known.is_empty() => {
+                "no generator is configured: write [generators.NAME] into the configuration (contentd.toml(5) says how), \
+                 then `contentctl reload`"
+                    .into()
+            }
             Self::GeneratorNotFound { generator, known } if generator.is_empty() => {
                 format!(
-                    "name a generator with --generator: there is no default, and these are configured: {}",
+                    "name a generator with --generator, or set tasks.generator: there is no default, and these are \
+                     configured: {}",
                     list(known)
                 )
             }
@@ -391,7 +397,11 @@ impl ApiError {
                     let entry = fault.index.map(|index| format!("entry {}: ", index + 1)).unwrap_or_default();
                     format!("\n  {entry}{}: {:?} cannot be taken: {}", fault.field, fault.value, fault.cure)
                 });
-                format!("nothing was submitted; {count} faults:{}", first.collect::<String>())
+                format!(
+                    "nothing was submitted; {count} {}:{}",
+                    if *count == 1 { "fault" } else { "faults" },
+                    first.collect::<String>()
+                )
             }
             Self::BatchIncomplete { batch, missing_part } => {
                 format!(
@@ -463,7 +473,9 @@ impl ApiError {
                 format!("the answer has {bytes} bytes and {limit} fit into a message; ask for less, or with `more`")
             }
             Self::Internal { reason } => format!("the daemon failed: {reason}"),
-            Self::InterfaceNotFound { interface } => format!("there is no interface {interface:?}"),
+            Self::InterfaceNotFound { interface } => format!(
+                "there is no interface {interface:?}; a method is named in full, for instance io.contentd.Daemon.GetStatus"
+            ),
             Self::MethodNotFound { method } => format!("there is no method {method:?}; the daemon may be older"),
             Self::MethodNotImplemented { method } => format!("method {method:?} is not offered here"),
             Self::InvalidParameter { parameter } => {

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use super::Session;
 use super::args::DoctorArgs;
 use super::failure::Failure;
-use super::text::safe;
+use super::text::{counted, safe};
 use crate::control::api::{ApiError, Finding, FindingsReply, NoParams, Severity, TryGeneratorParams};
 use crate::control::client::{Client, ClientError};
 
@@ -50,7 +50,7 @@ pub fn doctor(session: &Session, args: &DoctorArgs) -> Result<(), Failure> {
 /// Both sides, ours first.
 fn examine(session: &Session) -> Vec<Finding> {
     let units = units::Told::ask();
-    let (mut findings, found) = socket::look(&session.places);
+    let (mut findings, found) = socket::look(&session.places, units.socket());
     let is_reachable = found.is_some();
     findings.extend(units.findings(is_reachable));
     let Some(path) = found else {
@@ -90,7 +90,8 @@ fn not_for_you(caller: &str, roles: &[String]) -> Finding {
 }
 
 fn silent(error: &ClientError) -> Finding {
-    let cure = "`journalctl -u contentd -n 50` says what it is at; `sudo systemctl restart contentd` loses nothing";
+    let cure =
+        "`sudo journalctl -u contentd -n 50` says what it is at; `sudo systemctl restart contentd` loses nothing";
     match error {
         ClientError::TimedOut => Finding::error("daemon", "takes the connection and does not answer", cure),
         other => Finding::error("daemon", other.to_string(), cure),
@@ -129,8 +130,13 @@ fn for_people(findings: &[Finding], is_all: bool) -> String {
         let subjects: Vec<String> = well.into_keys().map(safe).collect();
         text.push_str(&format!("ok       {} (`--all` shows each)\n", subjects.join(", ")));
     }
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    text.push_str(&format!("{errors} errors, {warnings} warnings, {} ok\n", count(Severity::Ok)));
+    let (errors, warnings) = (count(Severity::Error) as u64, count(Severity::Warning) as u64);
+    text.push_str(&format!(
+        "{}, {}, {} ok\n",
+        counted(errors, "error"),
+        counted(warnings, "warning"),
+        count(Severity::Ok)
+    ));
     text
 }
 
@@ -149,7 +155,7 @@ mod tests {
         let text = for_people(&findings, false);
         let expected = "error    socket: is not there\n         cure: start it\n\
                         warning  clock: was set\\u{1b}[2J\n         cure: `timedatectl`\n\
-                        ok       disk (`--all` shows each)\n1 errors, 1 warnings, 2 ok\n";
+                        ok       disk (`--all` shows each)\n1 error, 1 warning, 2 ok\n";
         assert_eq!(text, expected);
         assert!(for_people(&findings, true).contains("ok       disk: 5.0 GiB free\n"));
     }

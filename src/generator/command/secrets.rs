@@ -81,8 +81,7 @@ impl SecretSource {
 
     fn read_one(&self, variable: &str, credential: &str) -> Result<Vec<u8>, String> {
         let about = format!("secrets.{variable} = {credential:?}");
-        let is_name = !credential.is_empty() && !credential.contains('/') && credential != "." && credential != "..";
-        if !is_name {
+        if !is_credential_name(credential) {
             return Err(format!("{about}: this is no credential's name: write it without a path"));
         }
         let Some(dir) = &self.dir else {
@@ -93,7 +92,8 @@ impl SecretSource {
         };
         let value = read_file(&dir.join(credential)).map_err(|error| {
             format!(
-                "{about}: {} cannot be read ({error}): add LoadCredential={credential}:PATH to the unit",
+                "{about}: {} cannot be read ({error}): put it into /etc/credstore/contentd.{credential} and restart contentd; a name \
+                 that the unit does not load needs LoadCredential={credential}:contentd.{credential} in a drop-in",
                 dir.join(credential).display()
             )
         })?;
@@ -105,6 +105,11 @@ impl SecretSource {
             _ => Ok(value),
         }
     }
+}
+
+/// Whether systemd could have a credential of this name.
+pub fn is_credential_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && name != "." && name != ".."
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {

@@ -64,7 +64,7 @@ pub enum OpenError {
         problem: &'static str,
     },
     /// The directory or the file cannot be made or used.
-    #[error("database {}: {action}: {source}; give the daemon's user the right to it, or name another path", .path.display())]
+    #[error("database {}: {action} failed; give the daemon's user the right to it, or name another path", .path.display())]
     Unusable {
         /// Which.
         path: PathBuf,
