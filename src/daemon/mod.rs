@@ -57,10 +57,10 @@ use server_thread::ServerThread;
 
 /// Readers of the database.
 const READERS: u32 = 4;
-/// Threads beside those that the workers' calls block: for readers of the database, polls and fetches.
-const SPARE_THREADS: usize = 8;
 /// How many of them calls on the socket may use at a time.
 const READERS_FOR_CALLS: usize = 3;
+/// Threads beside those that the workers' calls block: for readers of the database, polls and fetches.
+const SPARE_THREADS: usize = 8;
 /// The exit status when the restart budget is spent or the database failed: the service manager starts anew.
 const EXIT_BROKEN: u8 = 70;
 

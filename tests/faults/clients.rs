@@ -145,7 +145,7 @@ fn clients_that_vanish_in_the_middle_of_each_verb_leave_nothing_half_done() {
 fn raise_own_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit.clone()).unwrap();
+    setrlimit(Resource::Nofile, limit).unwrap();
     limit.current.map_or(usize::MAX, |current| usize::try_from(current).unwrap())
 }
 
