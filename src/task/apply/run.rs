@@ -154,7 +154,7 @@ impl Draft<'_> {
     fn back_in_line(mut self, why: String) -> Result<Change, Refusal> {
         self.task.error = Some(why.clone());
         self.task.reason = None;
-        self.moved(TaskMove::RetryScheduled, Some(why))
+        self.moved(TaskMove::GivenBack, Some(why))
     }
 
     pub(super) fn is_past_deadline(&self) -> bool {

@@ -151,6 +151,7 @@ impl Draft<'_> {
         // Of a submit in doubt an absence counts only once nobody is left of it and it has settled.
         let is_settled = self.has_settled();
         let attempt = self.attempt_mut("poll_answered")?;
+        let is_key_its_own = attempt.sends > 0;
         let counts = is_complete && (is_settled || !is_unknown);
         attempt.missing = attempt.missing.saturating_add(u32::from(counts));
         let is_gone = attempt.missing >= K_IN_A_ROW && (by_name || !must_be_named);
@@ -163,7 +164,8 @@ impl Draft<'_> {
             // Only of a task that wants no job any more, with a reference known beforehand: the key was never taken.
             return self.job_ended(AttemptState::EndedAbandoned, why, |draft, _| Err(draft.illegal("poll_answered")));
         }
-        if is_idempotent && matches!(self.task.state, TaskState::Submitted | TaskState::Processing) {
+        let is_wanted = matches!(self.task.state, TaskState::Submitted | TaskState::Processing);
+        if is_idempotent && is_key_its_own && is_wanted {
             self.attempt_mut("poll_answered")?.is_resend_due = true;
             self.task.error = Some(why);
             self.wake_now();
