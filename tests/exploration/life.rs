@@ -55,7 +55,7 @@ pub struct Outcome {
 pub const TASKS: usize = 3;
 /// Every schedule is at rest after so much virtual time; a task that is not is stuck.
 const REST: Duration = Duration::from_secs(4 * 24 * 3600);
-const LOOK: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_secs(200);
 const LIVES: usize = 3;
 
