@@ -209,7 +209,7 @@ impl Witness {
             return Some(format!("{}: its job is lost, and it is {}", task.id, task.state));
         }
         let is_missing = matches!(before.event, Event::PollAnswered(PollAnswer::Missing { .. }));
-        if is_missing && (is_lost || attempt.is_resend_due) && was.missing + 1 < K_IN_A_ROW {
+        if is_missing && (is_lost || attempt.is_resend_due && !was.is_resend_due) && was.missing + 1 < K_IN_A_ROW {
             return Some(format!("{}: its job was missing {} times and is believed gone", task.id, was.missing + 1));
         }
         let is_given_up = matches!(before.event, Event::DoubtStands(_)) && task.state == TaskState::Held;
