@@ -95,15 +95,19 @@ const VICES: [Vice; 14] = [
 /// Seeds after which every vice has had its turn.
 pub const TURNS: u64 = VICES.len() as u64 + 1;
 
+/// None is polite.
+fn vice_of(seed: u64) -> Option<Vice> {
+    match usize::try_from(seed % TURNS).unwrap() {
+        0 => Some(Vice::Noise),
+        1 => None,
+        turn => Some(VICES[turn - 1]),
+    }
+}
+
 impl Manners {
     /// Of a seed's universe.
     pub fn of(seed: u64) -> Self {
-        let turn = usize::try_from(seed % TURNS).unwrap();
-        if turn == 1 {
-            return Self::default();
-        }
-        let vice = VICES[if turn == 0 { 0 } else { turn - 1 }];
-        Self::noisy().with(vice)
+        vice_of(seed).map_or_else(Self::default, |vice| Self::noisy().with(vice))
     }
 
     fn noisy() -> Self {
@@ -146,9 +150,9 @@ impl Manners {
     fn with(self, vice: Vice) -> Self {
         match vice {
             Vice::Noise => self,
-            Vice::Silence => Self { silent_without_job: 30, silent_with_job: 60, process_stays: 10, ..self },
+            Vice::Silence => Self { silent_without_job: 30, silent_with_job: 60, process_stays: 25, ..self },
             Vice::Outages => Self { has_outages: true, ..self },
-            Vice::Denial => Self { poll_denies: 55, ..self },
+            Vice::Denial => Self { poll_denies: 55, job_is_slow: 50, ..self },
             Vice::BadSearches => {
                 let silent = Self { silent_without_job: 30, silent_with_job: 60, ..self };
                 Self { find_incomplete: 75, find_several: 35, find_blinks: 40, ..silent }
@@ -182,10 +186,12 @@ pub struct Habits {
 
 impl Habits {
     pub fn of(seed: u64) -> Self {
+        let is_denied = matches!(vice_of(seed), Some(Vice::Denial));
         Self {
             cancels: seed.is_multiple_of(3),
             pauses: seed.is_multiple_of(5),
-            decisions: if seed.is_multiple_of(2) { 4 } else { 0 },
+            // Whoever is denied a job that is there has a person who names it.
+            decisions: if is_denied || seed.is_multiple_of(2) { 4 } else { 0 },
         }
     }
 }

@@ -104,6 +104,7 @@ impl People<'_> {
 
     /// Decides one task that waits for it, or has ended without a piece; false where there is none.
     pub async fn decide_one(&self) -> bool {
+        self.cancel_completed().await;
         let is_open = |task: &Task| {
             matches!(task.state, TaskState::Held) || task.state.is_final() && task.state != TaskState::Completed
         };
@@ -119,6 +120,16 @@ impl People<'_> {
             self.retry(task).await
         }
         true
+    }
+
+    /// Asks for the end of what is completed, which is refused.
+    async fn cancel_completed(&self) {
+        let completed = self.db.all_tasks().into_iter().find(|task| task.state == TaskState::Completed);
+        if let Some(task) = completed.filter(|_| self.entropy.chance(30))
+            && self.decide(&task, Event::CancelRequested).await
+        {
+            self.fail(format!("{} was completed and could be cancelled", task.id));
+        }
     }
 
     async fn settle(&self, task: &Task) {

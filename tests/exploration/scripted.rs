@@ -57,7 +57,7 @@ impl Scripted {
         if !is_known && universe.chance(manners.submit_rejects) {
             return SubmitAnswer::Rejected("never".into());
         }
-        let stays = if universe.chance(manners.process_stays) { 1_200_000 } else { universe.between(10, 40_000) };
+        let stays = if universe.chance(manners.process_stays) { 1_200_000 } else { universe.between(10, 80_000) };
         if universe.chance(manners.silent_without_job) {
             universe.hold_lock(&job.attempt.key, stays);
             return silence();

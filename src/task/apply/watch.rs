@@ -323,10 +323,18 @@ impl Draft<'_> {
         quiet_since.is_some_and(|since| self.now() >= since.plus(settle))
     }
 
+    /// Whether a submit of this key may still be on its way: the first, or a missing job's key that went out again.
+    fn is_submit_in_doubt(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| match attempt.state {
+            AttemptState::Unknown => true,
+            _ => attempt.is_resend_due && attempt.sends > 1,
+        })
+    }
+
     /// A generator may also cancel a key that it has never seen, and then take the submit that is still on its way. Of a
     /// run, the free lock itself is the answer.
     fn is_cancel_a_proof(&self) -> bool {
-        self.attempt_state() != Some(AttemptState::Unknown) || self.context.policy.is_blocking || self.has_settled()
+        !self.is_submit_in_doubt() || self.context.policy.is_blocking || self.has_settled()
     }
 
     /// A run in doubt has no deadline, so that its cancel has a bound here.
@@ -366,6 +374,7 @@ impl Draft<'_> {
         if !is_active || !self.is_past_deadline() || self.attempt_state() != Some(AttemptState::Accepted) {
             return Err(self.illegal("deadline_reached"));
         }
+        let is_end_proved = is_end_proved && self.is_cancel_a_proof();
         let limit = Duration::from_secs(u64::from(self.task.time_limit_s));
         let why = format!("the time limit of {} s has passed", self.task.time_limit_s);
         if self.task.state == TaskState::Cancelling {
