@@ -143,7 +143,8 @@ pub struct Attempt {
     pub ended_at: Option<Timestamp>,
     /// The end of its time limit.
     pub deadline: Option<Deadline>,
-    /// How often the submit was called with this key.
+    /// How often the submit was called with this key. 0 where a person has named the job: then no key of ours is known to be
+    /// its own, and none is sent again for it.
     pub sends: u32,
     /// Since when nobody has been left of a submit whose outcome is in doubt.
     pub quiet_since: Option<Timestamp>,

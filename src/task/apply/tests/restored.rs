@@ -16,7 +16,8 @@ fn every_pair() -> Vec<(T, Option<A>)> {
 
 fn judged(task: &Task, attempt: Option<&Attempt>, event: Event, policy: &Policy, ms: i64) -> Option<Change> {
     let now = now_at(ms);
-    let context = Context { now: &now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false };
+    let context =
+        Context { now: &now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false, is_outage: false };
     apply(task, attempt, event, &context).ok()
 }
 
