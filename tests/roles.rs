@@ -7,7 +7,6 @@
 #[allow(dead_code)]
 mod fake_backend;
 #[path = "support/live.rs"]
-#[allow(dead_code)]
 mod live;
 #[path = "support/tally.rs"]
 mod tally;

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         return done(offline::check_database(&options, file));
     }
     if let Some(Action::Restore { file, nothing_ran_since }) = arguments.action {
-        return done(offline::restore_database(&options, &file, nothing_ran_since).map(|()| true));
+        return done(offline::restore_database(&options, &file, nothing_ran_since));
     }
     match daemon::run(options) {
         Ok(code) => code,

@@ -2,8 +2,12 @@
 //!
 //! Nothing of a daemon is started. What people read goes to standard output, what is wrong to standard error.
 
+use std::fs::Metadata;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context as _;
 
@@ -61,9 +65,12 @@ fn tell_judgement(path: &Path, judgement: &Judgement) -> io::Result<()> {
     Ok(())
 }
 
-/// `restore`: puts a backup into the place of the database, marks it as restored, and says what comes next.
-pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) -> anyhow::Result<()> {
+/// `restore`: puts a backup into the place of the database, marks it as restored, and says what comes next; whether it did.
+pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) -> anyhow::Result<bool> {
     let database = configured(options)?;
+    if let Some(owner) = owner_to_become(&database)? {
+        return restore_as(&owner, &database);
+    }
     let file = std::path::absolute(file).with_context(|| format!("{}: cannot be found", file.display()))?;
     let now = jiff::Timestamp::now();
     let uid = rustix::process::getuid().as_raw();
@@ -95,5 +102,24 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
              Look at the generators, then `contentctl release` and `contentctl pool release`."
         )?;
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Whose files they are, where root asks for a service's. Root itself must not work in a directory of somebody else's, who could
+/// put a link where a file is about to be made, opened or given away.
+fn owner_to_become(database: &Path) -> anyhow::Result<Option<Metadata>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let directory = database.parent().unwrap_or(Path::new("/"));
+    let meta = directory.metadata().with_context(|| format!("{}: cannot be looked at", directory.display()))?;
+    Ok(Some(meta).filter(|meta| meta.uid() != 0))
+}
+
+/// The same command once more, as the user of the daemon.
+fn restore_as(owner: &Metadata, database: &Path) -> anyhow::Result<bool> {
+    let mut command = Command::new(std::env::current_exe().context("this program cannot be found")?);
+    command.args(std::env::args_os().skip(1)).env("DATABASE_URL", database).uid(owner.uid()).gid(owner.gid());
+    let status = command.status().with_context(|| format!("cannot go on as user {}", owner.uid()))?;
+    Ok(status.success())
 }

@@ -233,7 +233,7 @@ impl Launch<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(format!("cwd {shown} does not exist: create it, or set `cwd` to a directory that does"))
             }
-            Err(error) => Err(format!("cwd {shown} cannot be entered ({error}): {}", let_in(&self.cwd))),
+            Err(error) => Err(format!("cwd {shown} cannot be entered ({error}): {}", let_in(self.cwd))),
         }
     }
 

@@ -103,7 +103,8 @@ fn cuts(points: &BTreeMap<(u64, Kind), u64>) -> Vec<Schedule> {
 /// Few of many, spread over all of them: every step-th, where the step shares no divisor with their number.
 fn spread(schedules: &[Schedule], at_most: usize) -> Vec<Schedule> {
     let count = schedules.len();
-    let is_coprime = |step: usize| (2..=step).all(|divisor| step % divisor != 0 || count % divisor != 0);
+    let is_coprime =
+        |step: usize| (2..=step).all(|divisor| !step.is_multiple_of(divisor) || !count.is_multiple_of(divisor));
     let step = (count * 3 / 8..count).find(|step| is_coprime(*step)).unwrap_or(1);
     (0..count.min(at_most)).map(|index| schedules[index * step % count]).collect()
 }

@@ -10,11 +10,14 @@ use super::crash::Crash;
 
 const FIRST_MS: i64 = 1_800_000_000_000;
 
+/// When it began, and how it dies; none between lives.
+type Life = Option<(Instant, Arc<Crash>)>;
+
 /// A clock that runs on the paused time of one life and goes on in the next.
 #[derive(Clone)]
 pub struct SimClock {
     base: Arc<AtomicI64>,
-    life: Arc<Mutex<Option<(Instant, Arc<Crash>)>>>,
+    life: Arc<Mutex<Life>>,
 }
 
 impl SimClock {

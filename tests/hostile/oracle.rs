@@ -198,8 +198,8 @@ impl Subject {
         }
         let is_id =
             |id: &str| id.len() == 36 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
-        let ids = output.stdout.split('\n').filter_map(|line| line.strip_prefix("任务ID: "));
-        ids.filter(|id| is_id(id)).next_back().filter(|_| !call.is_truncated).map(str::to_owned)
+        let mut ids = output.stdout.split('\n').filter_map(|line| line.strip_prefix("任务ID: "));
+        ids.rfind(|id| is_id(id)).filter(|_| !call.is_truncated).map(str::to_owned)
     }
 
     fn mapped(&self, theirs: &str) -> Option<JobState> {

@@ -8,7 +8,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
@@ -18,7 +18,7 @@ use diesel::sqlite::SqliteConnection;
 use thiserror::Error;
 
 use super::check::{self, Judgement};
-use super::lock::{LockError, OwnerLock, lock_path};
+use super::lock::{LockError, OwnerLock};
 use super::{OpenError, beside, read_only_uri, ready_path};
 use crate::finding::Finding;
 use crate::store::restored::{RestoreMark, SETTING};
@@ -130,7 +130,7 @@ fn failed(path: &Path, action: &'static str) -> impl Fn(io::Error) -> RestoreErr
     move |source| RestoreError::Files { path: path.to_owned(), action, source }
 }
 
-/// Nobody else opens it meanwhile. The lock's file is the daemon's, also where root made it.
+/// Nobody else opens it meanwhile.
 fn own(database: &Path) -> Result<OwnerLock, RestoreError> {
     let lock = OwnerLock::take(database).map_err(|error| {
         let path = database.to_owned();
@@ -139,27 +139,12 @@ fn own(database: &Path) -> Result<OwnerLock, RestoreError> {
             LockError::Io(source) => OpenError::Unusable { path, action: "locking it", source },
         })
     })?;
-    give_to_owner(database, &lock_path(database)).map_err(failed(database, "giving its lock to the daemon's user"))?;
     Ok(lock)
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
     let id = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
     matches!((id(one), id(other)), (Ok(one), Ok(other)) if one == other)
-}
-
-/// Root restores for the daemon's user: whoever owns the database, or the directory where there is none.
-fn give_to_owner(database: &Path, path: &Path) -> io::Result<()> {
-    let model = match fs::metadata(database) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::metadata(directory_of(database))?,
-        Err(error) => return Err(error),
-    };
-    let file = fs::symlink_metadata(path)?;
-    if (file.uid(), file.gid()) == (model.uid(), model.gid()) || !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    chown(path, Some(model.uid()), Some(model.gid()))
 }
 
 fn directory_of(database: &Path) -> &Path {
@@ -183,7 +168,7 @@ impl Part {
             remove_if_there(&stale).map_err(failed(&stale, "removing what a restore left"))?;
         }
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        made.and_then(|_| give_to_owner(database, &path)).map_err(failed(&path, "making the copy"))?;
+        made.map_err(failed(&path, "making the copy"))?;
         Ok(Self { path })
     }
 
