@@ -186,6 +186,7 @@ fn job(key: &str, state: AttemptState) -> Job {
         completed_at: None,
         wake_at: None,
         updated_at: now,
+        restored_at: None,
     };
     let mut attempt = Attempt::intended(id, 1, key.into(), now);
     attempt.state = state;

@@ -70,6 +70,8 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("io.contentd.Tasks.PollAll", "-", "{}"),
     ("io.contentd.Tasks.Correct", "-", r#"{"task": "task-a", "state": "failed", "reason": "r"}"#),
     ("io.contentd.Tasks.Settle", "-", r#"{"task": "task-a", "absent": true}"#),
+    ("io.contentd.Tasks.Release", "-", r#"{"tasks": ["task-a"]}"#),
+    ("io.contentd.Pool.Release", "-", r#"{"pool_ids": [1]}"#),
     ("io.contentd.Tasks.Cleanup", "-", "{}"),
 ];
 

@@ -40,7 +40,7 @@ impl Rig {
 
     fn request(&self, script: &str) -> Request {
         let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-        Request { argv, cwd: self.state.path().to_owned(), grace_ms: 5_000, max_output: MAX_OUTPUT }
+        Request { argv, cwd: self.state.path().to_owned(), grace_ms: 5_000, max_output: MAX_OUTPUT, task: None }
     }
 
     fn start(&self, script: &str) -> Child {
@@ -292,7 +292,7 @@ fn helper_process_that_plays_the_daemon() {
     let dirs = RunDirs::new(&state);
     let script = "echo $$ > run.pid; while [ ! -e gate ]; do sleep 0.02; done; echo piece";
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-    let request = Request { argv, cwd: state.clone(), grace_ms: 5_000, max_output: MAX_OUTPUT };
+    let request = Request { argv, cwd: state.clone(), grace_ms: 5_000, max_output: MAX_OUTPUT, task: None };
     let (dir, lock) = dirs.create(&AttemptKey("0a".repeat(16)), &request, b"").expect("made");
     let _runner = launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner");
     let stdin = RunFiles::new(&state).create(&"call".into(), b"").expect("made");

@@ -74,7 +74,9 @@ pub fn runs(data: &[u8]) {
             assert_eq!(result.stdout, if there & 4 == 0 { &[][..] } else { stdout });
             assert!(result.is_truncated || !exit.is_truncated);
             if let ExitEnd::NotStarted(why) = exit.end {
-                let contentd::generator::call::CallEnd::NotStarted(shown) = result.end else { panic!("it was started") };
+                let contentd::generator::call::CallEnd::NotStarted(shown) = result.end else {
+                    panic!("it was started")
+                };
                 assert!(why.starts_with(&shown) && shown.len() <= 4096);
             }
         }
@@ -98,7 +100,8 @@ pub fn handover(data: &[u8]) {
         }
         None => bytes.extend_from_slice(message),
     }
-    let (here, there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("two");
+    let (here, there) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("two");
     let descriptors = [run.lock.as_fd(), run.environment.as_fd(), run.lock.as_fd()];
     let descriptors = &descriptors[..if along & 1 == 0 { 2 } else { 3 - usize::from(along & 2) }];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];

@@ -5,13 +5,13 @@ use log::Level;
 use super::{DaemonBackend, errors};
 use crate::control::api::{
     AccountReply, AccountsReply, ApiError, ContentQuery, ContentReply, ContentView, ContentsReply, Peer, PoolQuery,
-    PoolReply, ReviewParams,
+    PoolReleaseReply, PoolReply, ReviewParams,
 };
 use crate::events::{About, Kind};
 use crate::store::query::{ContentFilter, Page, PoolFilter};
 use crate::store::write::{Write, Written};
-use crate::task::ContentId;
 use crate::task::content::ReviewMove;
+use crate::task::{ContentId, PoolId};
 use crate::tell;
 
 impl DaemonBackend {
@@ -85,6 +85,22 @@ impl DaemonBackend {
         let page = Page { limit: query.limit, offset: query.offset, before: query.before.map(|id| id.0) };
         let entries = self.read(move |queries| queries.pool(&filter, page)).await?;
         Ok(PoolReply { entries: entries.iter().map(Into::into).collect() })
+    }
+
+    pub(super) async fn release_pool(
+        &self,
+        peer: &Peer,
+        ids: Option<Vec<PoolId>>,
+    ) -> Result<PoolReleaseReply, ApiError> {
+        self.refuse_while_stopping()?;
+        let write = Write::ReleasePool { ids, who: peer.label(), now: self.world.clock.now().utc };
+        match self.world.store.write(write).await.map_err(|error| errors::of_write(error, "release"))? {
+            Written::PoolReleased(released) => {
+                log::info!("{} pool entries were released by {}", released.len(), peer.label());
+                Ok(PoolReleaseReply { released: released.into_iter().map(|id| id.0).collect() })
+            }
+            _ => Err(ApiError::internal("the store gave the answer of another write")),
+        }
     }
 
     pub(super) async fn add_account(

@@ -129,6 +129,7 @@ impl DaemonBackend {
             completed_at: None,
             wake_at: (submission.delay_s > 0).then(|| now.plus(Duration::from_secs(submission.delay_s))),
             updated_at: now,
+            restored_at: None,
         };
         self.refuse_untransportable(&task)?;
         let limits = self.limits_of(&task.generator);

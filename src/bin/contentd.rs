@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use contentd::daemon::arguments::Arguments;
-use contentd::daemon::{self, Options};
+use contentd::daemon::arguments::{Action, Arguments};
+use contentd::daemon::{self, Options, offline};
 use contentd::events::Kind;
 use contentd::host::notify::Notifier;
 use contentd::tell;
@@ -23,11 +23,29 @@ fn main() -> ExitCode {
     if arguments.check_config {
         return check(&options);
     }
+    if let Some(file) = arguments.check_database {
+        return done(offline::check_database(&options, file));
+    }
+    if let Some(Action::Restore { file, nothing_ran_since }) = arguments.action {
+        return done(offline::restore_database(&options, &file, nothing_ran_since).map(|()| true));
+    }
     match daemon::run(options) {
         Ok(code) => code,
         Err(error) => {
             tell!(Level::Error, Kind::DaemonFailed, "contentd cannot run: {error:#}");
             Notifier::from_env().status(&format!("cannot run: {error:#}"));
+            if error.is::<contentd::config::ConfigErrors>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// The end of what is done instead of running.
+fn done(outcome: anyhow::Result<bool>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
             if error.is::<contentd::config::ConfigErrors>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
         }
     }

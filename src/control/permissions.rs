@@ -81,6 +81,9 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("io.contentd.Tasks.PollAll", OPERATE),
     ("io.contentd.Tasks.Correct", OPERATE),
     ("io.contentd.Tasks.Settle", OPERATE),
+    ("io.contentd.Tasks.Release", OPERATE),
+    // What it lets go may be published a second time.
+    ("io.contentd.Pool.Release", OPERATE),
     ("io.contentd.Tasks.Cleanup", OPERATE),
 ];
 

@@ -14,9 +14,9 @@ use serde_json::json;
 use super::api::{
     AccountAddParams, AccountParams, ApiError, Backend, BackupParams, CancelParams, CleanupParams, ContentListParams,
     ContentParams, CorrectParams, HistoryReply, ListParams, NoParams, PauseParams, Peer, PingReply, PoolListParams,
-    QueueParams, QueueReply, RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams,
-    SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply,
-    TryGeneratorParams, VersionReply, WaitParams, WatchParams, checked,
+    PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, RetryParams, ReviewParams, SetParams, SettleParams,
+    StageParams, StatisticsParams, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted,
+    TaskParams, TasksReply, TryGeneratorParams, VersionReply, WaitParams, WatchParams, checked,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
@@ -224,6 +224,11 @@ impl Router {
                 let dry_run = params.dry_run == Some(true);
                 once(backend.cancel(peer.clone(), params.check()?, dry_run))
             }
+            "Release" => {
+                let params = read_parameters::<ReleaseParams>(frame)?;
+                let dry_run = params.dry_run == Some(true);
+                once(backend.release(peer.clone(), params.check()?, dry_run))
+            }
             "Retry" => {
                 let params = read_parameters::<RetryParams>(frame)?;
                 let dry_run = params.dry_run == Some(true);
@@ -325,6 +330,9 @@ impl Router {
         Ok(Some(match method {
             "io.contentd.Pool.List" => {
                 once(backend.pool_list(peer.clone(), read_parameters::<PoolListParams>(frame)?.try_into()?))
+            }
+            "io.contentd.Pool.Release" => {
+                once(backend.pool_release(peer.clone(), read_parameters::<PoolReleaseParams>(frame)?.check()?))
             }
             "io.contentd.Accounts.Add" => {
                 let params = read_parameters::<AccountAddParams>(frame)?;

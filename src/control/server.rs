@@ -288,7 +288,7 @@ fn admit(stream: UnixStream, shared: &Arc<Shared>) {
 }
 
 /// A user's name from the local user file; its number where it has none there.
-fn user_name(uid: u32) -> String {
+pub(crate) fn user_name(uid: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = users.lines().find_map(|line| {
         let mut fields = line.split(':');

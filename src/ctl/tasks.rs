@@ -17,8 +17,8 @@ use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
-    NoParams, PollAllReply, QueueParams, QueueReply, RetryParams, SetParams, SettleParams, ShowReply, StatisticsParams,
-    StatisticsReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
+    NoParams, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply,
+    StatisticsParams, StatisticsReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -266,6 +266,16 @@ pub fn cancel(session: &Session, args: CancelArgs) -> Result<(), Failure> {
     let params = CancelParams { tasks, filter, dry_run: args.dry_run.then_some(true) };
     let reply: BulkReply = session.call("io.contentd.Tasks.Cancel", &params)?;
     print_bulk(session, &reply, is_by_name, "cancelled")
+}
+
+/// `contentctl release`.
+pub fn release(session: &Session, args: CancelArgs) -> Result<(), Failure> {
+    let filter = filter(args.filter)?;
+    let tasks = named(args.tasks, filter.as_ref())?;
+    let is_by_name = tasks.is_some();
+    let params = ReleaseParams { tasks, filter, dry_run: args.dry_run.then_some(true) };
+    let reply: BulkReply = session.call("io.contentd.Tasks.Release", &params)?;
+    print_bulk(session, &reply, is_by_name, "released")
 }
 
 /// `contentctl retry`.

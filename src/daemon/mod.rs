@@ -14,6 +14,8 @@ mod faults;
 mod generators;
 mod heart;
 mod leftovers;
+pub mod offline;
+mod restored;
 mod retention;
 mod server_thread;
 
@@ -55,10 +57,10 @@ use server_thread::ServerThread;
 
 /// Readers of the database.
 const READERS: u32 = 4;
-/// Threads beside those that the workers' calls block: for readers of the database, polls and fetches.
-const SPARE_THREADS: usize = 8;
 /// How many of them calls on the socket may use at a time.
 const READERS_FOR_CALLS: usize = 3;
+/// Threads beside those that the workers' calls block: for readers of the database, polls and fetches.
+const SPARE_THREADS: usize = 8;
 /// The exit status when the restart budget is spent or the database failed: the service manager starts anew.
 const EXIT_BROKEN: u8 = 70;
 
@@ -77,7 +79,11 @@ fn environment(name: &str) -> Option<String> {
 
 /// Reads and judges the configuration.
 pub fn load(options: &Options) -> anyhow::Result<Loaded> {
-    let mut loaded = Config::load(options.config.as_deref(), &environment)?;
+    load_with(options, &environment)
+}
+
+fn load_with(options: &Options, environment: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Loaded> {
+    let mut loaded = Config::load(options.config.as_deref(), environment)?;
     if let Some(socket) = &options.socket {
         loaded.config.daemon.socket = socket.clone();
     }
@@ -268,6 +274,9 @@ impl Daemon {
             peers: peers_rx,
             failing: FailingJobs::default(),
         };
+        restored::take_over(&world, &config.daemon.state_dir)
+            .await
+            .context("what a restore left could not be taken over")?;
         let recovered = recover(&world).await.context("the recovery of what was under way failed")?;
         tell!(
             Level::Info,

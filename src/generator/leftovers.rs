@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::run::directory::RunDirs;
 use super::runfile::{RunFiles, key_as_name};
-use crate::task::AttemptKey;
+use crate::task::{AttemptKey, TaskId};
 
 /// The files of every generator under one state directory.
 #[derive(Clone, Debug)]
@@ -32,6 +32,13 @@ impl Leftovers {
         collect(self.calls.dir(), &mut keys, |name| name.strip_suffix(".run").or_else(|| name.strip_suffix(".d")))?;
         collect(self.runs.root(), &mut keys, |name: &str| Some(name))?;
         Ok(keys)
+    }
+
+    /// Every run that says whose it is.
+    pub fn runs(&self) -> io::Result<Vec<(AttemptKey, TaskId)>> {
+        let mut keys = BTreeMap::new();
+        collect(self.runs.root(), &mut keys, |name: &str| Some(name))?;
+        Ok(keys.into_keys().filter_map(|key| self.runs.task_of(&key).map(|task| (key, task))).collect())
     }
 
     /// Removes the files of a key unless a process of it is left or it was sealed lately; whether it did.

@@ -52,7 +52,8 @@ fn parameters(method: &str, round: usize, ids: &[String], home: &Home) -> Value 
             json!({ "batch": format!("b{round}"), "part": 0, "tasks": (0..50).map(task).collect::<Vec<_>>() })
         }
         "Tasks.SubmitStaged" => json!({ "batch": format!("b{round}"), "parts": 1 }),
-        "Tasks.Cancel" => json!({ "tasks": [ids[1 + round]] }),
+        "Tasks.Cancel" | "Tasks.Release" => json!({ "tasks": [ids[1 + round]] }),
+        "Pool.Release" => json!({ "all": true }),
         "Tasks.Retry" => json!({ "tasks": [ids[1 + round]] }),
         "Tasks.Correct" => json!({ "task": ids[5], "state": "failed", "reason": "a test" }),
         "Tasks.Settle" => json!({ "task": ids[6], "fail": true, "reason": "a test" }),
@@ -144,7 +145,7 @@ fn clients_that_vanish_in_the_middle_of_each_verb_leave_nothing_half_done() {
 fn raise_own_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit.clone()).unwrap();
+    setrlimit(Resource::Nofile, limit).unwrap();
     limit.current.map_or(usize::MAX, |current| usize::try_from(current).unwrap())
 }
 

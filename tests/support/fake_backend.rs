@@ -14,7 +14,7 @@ use contentd::control::server::{Access, Limits, Server, ServerHandle};
 use contentd::control::socket::{Place, bind};
 use contentd::control::values::WireTime;
 use contentd::roles::{Grants, Unnamed};
-use contentd::task::{ContentId, CorrectedState, Timestamp};
+use contentd::task::{ContentId, CorrectedState, PoolId, Timestamp};
 use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 
@@ -305,6 +305,11 @@ impl Backend for FakeBackend {
         self.bulk(which, dry_run)
     }
 
+    fn release(&self, _: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
+        self.called(format!("release {which:?} {dry_run}"));
+        self.bulk(which, dry_run)
+    }
+
     fn retry(&self, _: Peer, which: Bulk, mode: RetryMode, dry_run: bool) -> Answer<BulkReply> {
         self.called(format!("retry {which:?} {mode:?} {dry_run}"));
         self.bulk(which, dry_run)
@@ -406,6 +411,11 @@ impl Backend for FakeBackend {
 
     fn pool_list(&self, _: Peer, _: PoolQuery) -> Answer<PoolReply> {
         done(Ok(PoolReply { entries: vec![] }))
+    }
+
+    fn pool_release(&self, _: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply> {
+        self.called(format!("release of the pool {ids:?}"));
+        done(Ok(PoolReleaseReply { released: ids.unwrap_or_default().into_iter().map(|id| id.0).collect() }))
     }
 
     fn account_add(&self, _: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply> {

@@ -25,7 +25,7 @@ use super::super::runfile::{
 use super::removal::remove_tree;
 use super::{Exit, ExitEnd, Request, Stopped};
 use crate::events::Kind;
-use crate::task::AttemptKey;
+use crate::task::{AttemptKey, TaskId};
 use crate::tell;
 
 /// Bytes of `request.json` that are read: arguments are bounded by the system.
@@ -176,6 +176,11 @@ impl RunDirs {
             None if has_started() => Sight::Lost { is_cancel_asked: is_cancel_asked(&path) },
             None => Sight::NeverStarted,
         }
+    }
+
+    /// Whose run it is, as its request says; none where that cannot be read, or where an older contentd wrote it.
+    pub fn task_of(&self, key: &AttemptKey) -> Option<TaskId> {
+        read_request(&self.path_of(key)?).ok()?.task.map(TaskId)
     }
 
     /// The beginning of what the command wrote to `stdout` or `stderr`; nothing where that cannot be read.

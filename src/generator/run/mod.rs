@@ -96,6 +96,9 @@ pub struct Request {
     pub grace_ms: u64,
     /// Bytes of each stream that are kept.
     pub max_output: usize,
+    /// Whose run it is: a database that was restored from an older backup does not know its key.
+    #[serde(default)]
+    pub task: Option<String>,
 }
 
 /// `started`: for people who look around; the daemon only asks whether it is there.
