@@ -54,7 +54,7 @@ fn actors(status: &DaemonStatus) -> Vec<Finding> {
         findings.push(Finding::error("actors", found, cure));
     }
     if status.restarts > 0 {
-        let found = format!("rebuilt after a fault since the start, counted: {}", status.restarts);
+        let found = format!("rebuilt {} times after a fault since the start", status.restarts);
         findings.push(Finding::warning("actors", found, JOURNAL));
     }
     findings

@@ -126,7 +126,7 @@ fn judge(units: &[Unit], is_reachable: bool) -> Vec<Finding> {
             ("not-found" | "", _) => Finding::ok(id, "not installed"),
             ("masked", _) => Finding::warning(id, format!("masked: {what}"), format!("`sudo systemctl unmask {id}`")),
             (_, "active") => Finding::ok(id, "active"),
-            ("loaded", "failed") if id == "contentd.socket" => {
+            ("loaded", "failed") if id == "contentd.socket" && !is_reachable => {
                 let found = format!("failed ({}): calls are not taken", get(id, "Result"));
                 Finding::error(id, found, format!("mend the service first; then {START_ANEW}"))
             }
