@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(worst(active, "active", true), Some(Severity::Ok));
         assert_eq!(worst(&active.replace("NRestarts=0", "NRestarts=3"), "active", true), Some(Severity::Warning));
         assert_eq!(worst(&active.replace("Reload=no", "Reload=yes"), "active", true), Some(Severity::Warning));
-        assert_eq!(worst(active, "failed", true), Some(Severity::Error), "without its socket");
+        assert_eq!(worst(active, "failed", true), Some(Severity::Warning), "without its socket");
         let inactive = "ActiveState=inactive\nSubState=dead\nResult=success\nNRestarts=0";
         assert_eq!(worst(inactive, "active", false), Some(Severity::Ok), "the first call starts it");
         assert_eq!(worst(inactive, "inactive", false), Some(Severity::Error));
