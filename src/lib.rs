@@ -15,7 +15,7 @@
 //! | [`actors`] | store, generator, render |
 //! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | [`events`], [`text`], the core |
 //! | [`events`] (what the log tells, and the journal's catalog), [`text`] | the core |
-//! | [`task`], [`finding`] | std, serde and an error derive |
+//! | [`task`], [`finding`], [`roles`] (who may do what) | std, serde and an error derive |
 //!
 //! # What always holds
 //!
@@ -38,6 +38,7 @@ pub mod finding;
 pub mod generator;
 pub mod host;
 pub mod render;
+pub mod roles;
 pub mod store;
 pub mod task;
 pub mod text;

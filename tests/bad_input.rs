@@ -326,6 +326,21 @@ fn a_malformed_configuration_ends_with_78_and_file_and_line_of_every_fault() {
 }
 
 #[test]
+fn a_check_outside_of_the_service_leaves_its_credentials_to_the_service() {
+    let home = Home::new("", "secrets = { SAMPLE_KEY = \"sample-key\" }");
+    let mut command = home.command();
+    let output = command.arg("--check-config").env_remove("CREDENTIALS_DIRECTORY").output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    assert!(words.contains("SAMPLE_KEY") && words.contains("not looked at"), "{words}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(home.path("contentd.toml").to_str().unwrap()), "{said}");
+    // Inside of it, one that is missing is a fault as before.
+    let output = home.command().arg("--check-config").env("CREDENTIALS_DIRECTORY", home.path(".")).output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+}
+
+#[test]
 fn a_missing_program_is_a_warning_a_fault_in_status_and_an_error_of_the_check() {
     let home = Home::new("", "env = { SAMPLE_SECONDS = \"0\" }");
     let program = home.path("generator");

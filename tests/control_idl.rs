@@ -136,6 +136,7 @@ fn types_have_the_fields_of_the_structs() {
         retry_count: 0,
         last_error: None,
         published_at: None,
+        held_reason: None,
     };
     assert_fits("Entry", fits("io.contentd.Pool.Entry"), &pooled);
     let account = AccountView { account_id: 1, name: "n".into(), external_id: None, is_enabled: true, created_at: AT };
@@ -180,6 +181,7 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Tasks.List", json!(ListParams::default())),
         ("Tasks.Queue", json!(QueueParams::default())),
         ("Tasks.Cancel", json!(CancelParams::default())),
+        ("Tasks.Release", json!(ReleaseParams::default())),
         ("Tasks.Retry", json!(RetryParams::default())),
         ("Tasks.Correct", json!(CorrectParams::default())),
         ("Tasks.Settle", json!(SettleParams::default())),
@@ -193,6 +195,7 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Content.Approve", json!(ReviewParams::default())),
         ("Content.Reject", json!(ReviewParams::default())),
         ("Pool.List", json!(PoolListParams::default())),
+        ("Pool.Release", json!(PoolReleaseParams::default())),
         ("Accounts.Add", json!(AccountAddParams::default())),
         ("Accounts.List", json!({})),
         ("Accounts.Get", json!(AccountParams::default())),
@@ -227,12 +230,13 @@ fn good_parameters(method: &str) -> Value {
         "Tasks.Status" | "Tasks.Show" | "Tasks.History" | "Tasks.Result" | "Tasks.Log" | "Tasks.Poll" => {
             json!({"task": "task-done"})
         }
-        "Tasks.Cancel" | "Tasks.Retry" => json!({"tasks": ["task-a"]}),
+        "Tasks.Cancel" | "Tasks.Release" | "Tasks.Retry" => json!({"tasks": ["task-a"]}),
         "Tasks.Correct" => json!({"task": "task-a", "state": "failed", "reason": "r"}),
         "Tasks.Settle" => json!({"task": "task-a", "absent": true}),
         "Tasks.Set" => json!({"task": "task-a", "priority": 5}),
         "Tasks.Wait" => json!({"tasks": ["task-done"]}),
         "Content.Get" | "Content.Approve" | "Content.Reject" => json!({"content_id": 7}),
+        "Pool.Release" => json!({"pool_ids": [1]}),
         "Accounts.Add" => json!({"name": "n"}),
         "Daemon.TryGenerator" => json!({"generator": "g"}),
         _ => json!({}),
@@ -265,7 +269,7 @@ fn every_method_answers_with_the_fields_of_its_reply() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 42);
+    assert_eq!(seen, 44);
     assert_fits("Watch", &idl.methods["io.contentd.Tasks.Watch"].1, &change("task-a"));
     let reload = ReloadReply { changed: vec![], needs_restart: vec![], warnings: vec![] };
     assert_fits("Reload", &idl.methods["io.contentd.Daemon.Reload"].1, &reload);
@@ -297,6 +301,14 @@ fn every_error() -> Vec<ApiError> {
         ApiError::HashChanged { content_id: 1, expected: text(), actual: text() },
         ApiError::AlreadyPublished { content_id: 1 },
         ApiError::WrongReviewState { content_id: 1, review_status: text(), action: text() },
+        ApiError::OwnSubmission { content_id: 1, submitted_by: None },
+        ApiError::PermissionDenied {
+            method: text(),
+            caller: text(),
+            roles: vec![],
+            needed: vec![text()],
+            cure: text(),
+        },
         ApiError::Draining,
         ApiError::StorageFull { reason: text() },
         ApiError::ReloadRefused { faults: vec![] },
@@ -308,7 +320,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::MethodNotFound { method: text() },
         ApiError::MethodNotImplemented { method: text() },
         ApiError::InvalidParameter { parameter: text() },
-        ApiError::PermissionDenied,
+        ApiError::ServicePermissionDenied,
         ApiError::ExpectedMore,
     ]
 }

@@ -148,6 +148,24 @@ fn what_a_generator_lacks_is_an_error_with_its_cure() {
 }
 
 #[test]
+fn a_refused_reload_is_told_until_one_is_taken() {
+    let daemon = Daemon::with(Setup::without_polls());
+    let path = daemon.dir().join("contentd.toml");
+    let good = fs::read_to_string(&path).expect("readable");
+    fs::write(&path, format!("{good}\n[poling]\ninterval = \"1s\"\n")).expect("written");
+    assert_ne!(daemon.ctl(&["reload"]).code, Some(0));
+    // Good again for whoever looks at the file, and the daemon still has the old one.
+    fs::write(&path, &good).expect("written");
+    let (findings, code) = doctor(&daemon, &[]);
+    assert_eq!(code, 1);
+    let told = complaint(&findings, "configuration", "was refused");
+    let found = told["found"].as_str().unwrap_or_default();
+    assert!(found.contains("poling") && found.matches("refused").count() == 1, "the cause, once: {found}");
+    daemon.ctl(&["reload"]).exits(0);
+    assert_eq!(doctor(&daemon, &[]).1, 0);
+}
+
+#[test]
 fn an_open_breaker_a_pause_and_a_held_task_are_told() {
     // Without idempotence and without a find, a submit that dies in the middle is a person's to decide.
     let daemon = Daemon::with(Setup::without_polls().with_replaced("idempotent = true", "idempotent = false"));

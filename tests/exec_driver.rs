@@ -186,6 +186,7 @@ fn job(key: &str, state: AttemptState) -> Job {
         completed_at: None,
         wake_at: None,
         updated_at: now,
+        restored_at: None,
     };
     let mut attempt = Attempt::intended(id, 1, key.into(), now);
     attempt.state = state;
@@ -321,7 +322,7 @@ fn secrets_reach_the_call_and_nothing_else() {
 
     fs::remove_file(rig.dir.path().join("credentials/llm-key")).expect("removed");
     let SubmitAnswer::Unavailable(why) = rig.run(driver.submit(new_job("d2"))) else { panic!("answered") };
-    assert!(why.contains("LoadCredential=llm-key:PATH"), "{why}");
+    assert!(why.contains("credstore") && why.contains("LoadCredential=llm-key:"), "{why}");
     assert!(driver.faults().iter().any(|fault| fault.contains("secrets.LLM_API_KEY")), "{:?}", driver.faults());
 }
 
@@ -484,6 +485,42 @@ fn what_a_lost_run_wrote_is_told_up_to_a_bound() {
 }
 
 #[test]
+fn what_denies_its_own_start_costs_nothing_before_it_was_accepted_and_a_retry_after() {
+    let rig = Rig::new();
+    let driver = rig.driver(rig.blocking("true"));
+    let run = rig.dir.path().join("state/runs/v1/q1");
+    fs::create_dir_all(&run).expect("made");
+    let exit = format!(
+        r#"{{"end":{{"not_started":"no {SECRET} here"}},"is_truncated":false,"stopped":null,"ended_at_ms":1}}"#
+    );
+    for (file, text) in [("lock", ""), ("started", ""), ("exit.json", exit.as_str())] {
+        fs::write(run.join(file), text).expect("written");
+    }
+    let look = |job| rig.run(driver.look_at_run(job));
+    assert_eq!(look(new_job("q1")), RunReport::NeverStarted("no [secret] here".into()));
+    let report = look(accepted("q1"));
+    assert!(matches!(&report, RunReport::Failed(why) if why.contains("no [secret] here")), "{report:?}");
+}
+
+#[test]
+fn a_program_that_only_the_runner_cannot_start_is_no_start() {
+    let rig = Rig::new();
+    // Looked for it is there and executable; started it has an interpreter that is not there.
+    let broken = rig.path("broken");
+    fs::write(&broken, "#!/no/such/interpreter\n").expect("written");
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).expect("made executable");
+    for is_detached in [true, false] {
+        let mut spec = rig.blocking("true");
+        let argv = [ArgSource::One(broken.to_str().expect("UTF-8").to_owned())];
+        let command = CommandTemplate::compile(&argv, None, &KnownNames::new(["key"]));
+        spec.submit.call.command = command.expect("a command");
+        let spec = GeneratorSpec { is_detached, is_free_to_repeat: !is_detached, ..spec };
+        let report = rig.run(rig.driver(spec).start_run(new_job(if is_detached { "r1" } else { "r2" })));
+        assert!(matches!(&report, RunReport::NeverStarted(why) if why.contains("broken")), "{report:?}");
+    }
+}
+
+#[test]
 fn a_job_that_cannot_travel_is_refused() {
     let rig = Rig::new();
     let driver = rig.driver(rig.polled("true"));
@@ -524,9 +561,9 @@ fn what_a_run_writes_is_read_while_it_runs_and_kept_once() {
         while [ ! -e gate ]; do sleep 0.02; done; echo ' ended' >&2; echo a piece"#;
     let spec = rig.blocking(script);
     let driver = rig.driver(spec.clone());
-    assert_eq!(rig.run(driver.written_so_far(new_job("o1"))), None, "there is no run");
+    assert_eq!(rig.run(driver.written_so_far(new_job("o1"), 0)), None, "there is no run");
     assert!(matches!(rig.run(driver.start_run(new_job("o1"))), RunReport::Started { .. }));
-    let written = || rig.run(driver.written_so_far(accepted("o1")));
+    let written = || rig.run(driver.written_so_far(accepted("o1"), 0)).map(|written| written.text);
     rig.wait_until("it has begun", || written().is_some_and(|text| text.contains("began")));
     let seen = written().expect("it runs");
     assert!("began with [secret]\n".starts_with(&seen), "the beginning of a secret is held back: {seen:?}");
@@ -541,7 +578,7 @@ fn what_a_run_writes_is_read_while_it_runs_and_kept_once() {
         let log = rig.logs.read(&accepted("o1").task.id).expect("read");
         let found: Vec<_> = log.entries.iter().map(|entry| (entry.verb, entry.times, entry.text.as_str())).collect();
         assert_eq!(found, [(Verb::Run, 1, whole)]);
-        assert_eq!(rig.run(next.written_so_far(accepted("o1"))), None, "it is in the log");
+        assert_eq!(rig.run(next.written_so_far(accepted("o1"), 0)), None, "it is in the log");
     }
 }
 
@@ -552,7 +589,7 @@ fn what_was_written_with_a_secret_that_cannot_be_read_any_more_is_kept_back() {
     assert!(matches!(rig.run(driver.start_run(new_job("p1"))), RunReport::Started { .. }));
     rig.wait_until("it has ended", || rig.run(driver.is_quiet(key("p1"))));
     fs::remove_file(rig.dir.path().join("credentials/llm-key")).expect("removed");
-    assert!(!rig.run(driver.written_so_far(accepted("p1"))).expect("not told yet").contains(SECRET));
+    assert!(!rig.run(driver.written_so_far(accepted("p1"), 0)).expect("not told yet").text.contains(SECRET));
     assert!(matches!(rig.run(driver.look_at_run(accepted("p1"))), RunReport::Piece(_)));
     let log = rig.logs.read(&accepted("p1").task.id).expect("read");
     assert!(log.entries[0].text.contains("kept back") && !log.entries[0].text.contains(SECRET), "{log:?}");

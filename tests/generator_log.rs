@@ -4,6 +4,7 @@
 mod daemon;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use daemon::{Daemon, Ran, Setup};
@@ -131,6 +132,111 @@ fn a_run_that_ends_without_a_daemon_is_told_once_by_the_next() {
     assert!(told[0].contains(" INFO ") && told[0].contains(&format!("] task_id={task} attempt=1 run")), "{told:?}");
     assert!(!log.contains("MESSAGE_ID"), "fields stand in the journal only");
     assert_nothing_leaked(&daemon, &task);
+}
+
+/// The files below a directory that hold a text, but for the credentials themselves.
+fn files_with(dir: &Path, text: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("there").flatten() {
+        let path = entry.path();
+        let kind = entry.file_type().expect("known");
+        if kind.is_dir() && entry.file_name() != "credentials" {
+            found.extend(files_with(&path, text));
+        } else if kind.is_file() {
+            let bytes = fs::read(&path).unwrap_or_default();
+            found.extend(bytes.windows(text.len()).any(|part| part == text.as_bytes()).then_some(path));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_secret_that_was_changed_or_removed_during_a_run_is_told_nowhere() {
+    type Deed = fn(&Path);
+    let deeds: [(Deed, &str); 2] = [
+        (|path| fs::write(path, "sk-another-0123456").expect("written"), "was changed since the run began"),
+        (|path| fs::remove_file(path).expect("removed"), "cannot be read"),
+    ];
+    for (deed, why) in deeds {
+        let mut daemon = talking();
+        let task = daemon.submit("3", &["--generator", "talker", "--max-retries", "0"]);
+        daemon.wait_until("it runs", || entries(&daemon, &task).first().cloned());
+        daemon.kill9();
+        deed(&daemon.dir().join("credentials/talker-key"));
+        daemon.restart();
+        let seen = daemon.wait_until("it is looked at", || entries(&daemon, &task).first().cloned());
+        assert!(seen["text"].as_str().is_some_and(|text| text.contains(why)), "{seen}");
+        open_gate(&daemon);
+        let failed = daemon.await_state(&task, "failed");
+        let error = failed["error"].as_str().unwrap_or_default();
+        assert!(error.starts_with("exit 3; what it wrote is kept back") && error.contains(why), "{failed}");
+        let kept = entries(&daemon, &task);
+        assert!(kept[0]["text"].as_str().is_some_and(|text| text.contains(why)), "{kept:?}");
+        let runs = daemon.dir().join("runs/v1");
+        daemon.wait_until("the run is cleared away", || fs::read_dir(&runs).ok()?.next().is_none().then_some(()));
+        assert_eq!(files_with(daemon.dir(), SECRET), Vec::<PathBuf>::new(), "neither logs nor the database have it");
+    }
+}
+
+/// Writes 12 MiB at once, and then a line for each file `tick N`.
+const NOISY: &str = r#"
+[generators.noisy]
+cwd = "WORK"
+
+[generators.noisy.submit]
+run = ["/bin/sh", "-c", """
+head -c 12582912 /dev/zero | tr '\\0' n >&2
+tick=1
+while [ ! -e gate ]; do
+    if [ -e "tick $tick" ]; then echo "tick $tick." >&2; tick=$((tick + 1)); fi
+    sleep 0.02
+done
+echo 'the piece itself'
+"""]
+content = "text"
+"#;
+
+/// Bytes that the daemon has read, from wherever.
+fn bytes_read(daemon: &Daemon) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{}/io", daemon.pid())).expect("the kernel counts them");
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("reads are counted");
+    line.parse().expect("a number")
+}
+
+#[test]
+fn whoever_follows_a_noisy_run_reads_each_byte_once_at_most() {
+    let mut daemon = Daemon::prepared(Setup::default());
+    let work = daemon.dir().join("work");
+    fs::create_dir(&work).expect("made");
+    daemon.change(|setup| setup.more = NOISY.replace("WORK", work.to_str().expect("UTF-8")));
+    daemon.spawn();
+    daemon.await_answer();
+    daemon.ctl(&["account", "add", "--name", "blog"]).exits(0);
+    let task = daemon.submit("noise", &["--generator", "noisy"]);
+    let run = daemon.wait_until("there is a run", || {
+        let runs = fs::read_dir(daemon.dir().join("runs/v1")).ok()?;
+        runs.flatten().next().map(|run| run.path())
+    });
+    daemon.wait_until("it has made its noise", || {
+        (fs::metadata(run.join("stderr")).ok()?.len() == 12 << 20).then_some(())
+    });
+    let told = daemon.dir().join("told");
+    let out = fs::File::create(&told).expect("made");
+    let mut follow = daemon.contentctl(&["log", &task, "--follow"]).stdout(out).spawn().expect("contentctl starts");
+    let is_told = |text: &str| fs::read_to_string(&told).ok().filter(|told| told.contains(text)).map(drop);
+    daemon.wait_until("the noise is told", || is_told("bytes left out"));
+    let before = bytes_read(&daemon);
+    for tick in 1..=5 {
+        fs::write(work.join(format!("tick {tick}")), "").expect("written");
+        daemon.wait_until("the line is told", || is_told(&format!("tick {tick}.")));
+    }
+    let read = bytes_read(&daemon) - before;
+    assert!(read < 12 << 20, "five looks read {read} bytes to tell five lines");
+    fs::write(work.join("gate"), "").expect("written");
+    daemon.await_state(&task, "completed");
+    assert!(follow.wait().expect("it ends with the task").success());
+    let text = fs::read_to_string(&told).expect("there");
+    assert!(text.len() < 4 * (64 << 10), "{} bytes were told", text.len());
 }
 
 #[test]

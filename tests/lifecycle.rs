@@ -148,7 +148,7 @@ fn killed_ten_times_under_load_nothing_is_lost_and_nothing_is_paid_twice() {
         assert_eq!(daemon.task(id)["retry_count"], 0, "no retry was spent on our own death");
     }
     assert_eq!(daemon.list().len(), 30, "and nothing was made up");
-    let recovered = home.log().find("recovered ").unwrap();
+    let recovered = home.log().find("recovered: ").unwrap();
     assert!(recovered < home.log().find("listening on").unwrap(), "recovery comes before anything is answered");
 }
 

@@ -237,7 +237,7 @@ fn no_key_of_the_reader_is_out_of_the_probes_reach() {
     let asks = regex::Regex::new(&asks).expect("a pattern");
     let known: BTreeSet<String> = known().into_iter().map(|(_, key)| key).collect();
     let mut count = 0;
-    for file in ["mod.rs", "generators.rs", "verbs.rs", "rules.rs"] {
+    for file in ["mod.rs", "generators.rs", "roles.rs", "verbs.rs", "rules.rs"] {
         for found in asks.captures_iter(&read(&format!("src/config/{file}"))) {
             count += 1;
             assert!(
@@ -278,7 +278,7 @@ fn the_defaults_in_the_page_are_the_readers() {
         for entry in entries.iter().filter(|entry| entry.default.is_some()) {
             let rest = if ["detached"].contains(&entry.key.as_str()) { BLOCKING } else { GENERATOR };
             let source = match section.as_str() {
-                "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "tasks.retry" => {
+                "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "review" | "tasks.retry" => {
                     format!(
                         "[{}]\n{} = {}\n{rest}",
                         section.replace("NAME", "g"),
@@ -312,10 +312,19 @@ fn whole_examples_of_the_page_are_accepted() {
     }
 }
 
+/// The configuration that the package installs, less its one line that is no default: it names a group that only the
+/// package makes.
+fn package_configuration() -> String {
+    const GIVEN: &str = "\nsubmitter = [\"@contentd\"]";
+    let source = read("packaging/contentd.toml");
+    assert_eq!(source.matches(GIVEN).count(), 1, "what members of group contentd may without more");
+    source.replace(GIVEN, "\nsubmitter = []")
+}
+
 /// The configuration that the package installs: good, without a generator, and its commented lines are the defaults.
 #[test]
 fn the_packages_configuration_is_the_defaults() {
-    let source = read("packaging/contentd.toml");
+    let source = package_configuration();
     let config =
         |source: &str| Config::parse(None, source, &home).unwrap_or_else(|errors| panic!("{source}\n{errors}"));
     let installed = config(&source);
@@ -332,7 +341,7 @@ fn the_packages_configuration_is_the_defaults() {
 #[test]
 fn the_sample_fits_behind_the_packages_configuration() {
     let sample = read("examples/sample.toml").replace("{creator}", "/usr/lib/contentd/sample-generator");
-    let whole = read("packaging/contentd.toml") + &sample;
+    let whole = package_configuration() + &sample;
     let config = Config::parse(None, &whole, &home).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.default_generator().map(|name| name.0.as_str()), Some("sample"));
 }

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Pages whose tables name a test in their last column; with a name, only what stands between the markers of that name.
-const PAGES: [(&str, Option<&str>); 2] = [("README.md", Some("promises")), ("docs/faults.md", None)];
+const PAGES: [(&str, Option<&str>); 3] =
+    [("README.md", Some("promises")), ("docs/faults.md", None), ("docs/threats.md", None)];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -77,6 +77,7 @@ fn job(reference: &str) -> Job {
         completed_at: None,
         wake_at: None,
         updated_at: INTENT,
+        restored_at: None,
     };
     let key = AttemptKey::from_random([7; 16]);
     let mut attempt = Attempt::intended(task.id.clone(), 1, key, INTENT);

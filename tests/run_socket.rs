@@ -35,9 +35,28 @@ run = ["/bin/sh", "-c", "pwd; echo $HOME; stat -c %a . ; cat \"$1\"; echo and a 
 content = "text"
 "#;
 
+/// A hostile one: it says that it was never started, and that nobody is left of it, and goes on with what is paid for.
+const LIAR: &str = r#"
+[generators.liar]
+cwd = "DIR"
+[generators.liar.submit]
+run = ["/bin/sh", "-c", """
+dir=$(dirname "$(readlink /proc/self/fd/0)")
+echo "$1" >> begun
+echo '{{"end":{{"not_started":"nobody was here"}},"is_truncated":false,"stopped":null,"ended_at_ms":1}}' > "$dir/exit.json"
+flock -u 0
+echo > lied
+while [ -d "$dir" ] && [ ! -e gate ]; do sleep 0.02; done
+echo and a piece of some length
+""", "sh", "{key}"]
+content = "text"
+"#;
+
 fn home(seconds: u32) -> Home {
     let home = Home::bare();
-    let section = RUNS.replace("DIR", home.path("").to_str().unwrap()).replace("SECONDS", &seconds.to_string());
+    let section = format!("{RUNS}{LIAR}")
+        .replace("DIR", home.path("").to_str().unwrap())
+        .replace("SECONDS", &seconds.to_string());
     home.configure(&section, "");
     home
 }
@@ -305,6 +324,25 @@ fn a_runner_that_is_stopped_ends_its_command_and_the_task_says_so() {
     daemon.until_state(&id, "processing");
     daemon.ask("io.contentd.Tasks.Cancel", json!({ "tasks": [id] }));
     daemon.until_state(&id, "cancelled");
+}
+
+#[test]
+fn a_run_that_denies_itself_is_not_begun_again_beside_itself() {
+    let home = home(0);
+    let acceptor = Acceptor::of(&home);
+    let daemon = start(&home);
+    daemon.add_account("blog");
+    let id = submit(&daemon, "Denied", "liar");
+    eventually("it has lied", || home.path("lied").exists().then_some(()));
+    daemon.until_state(&id, "processing");
+    daemon.kill();
+    // The next daemon looks at every run before it is ready.
+    let daemon = start(&home);
+    assert_eq!((daemon.state(&id).as_str(), acceptor.started()), ("processing", 1));
+    fs::write(home.path("gate"), "").unwrap();
+    daemon.until_state(&id, "completed");
+    let begun = fs::read_to_string(home.path("begun")).unwrap();
+    assert_eq!((begun.lines().count(), acceptor.started(), daemon.task(&id)["attempt"].clone()), (1, 1, json!(1)));
 }
 
 #[test]

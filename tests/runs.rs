@@ -40,7 +40,7 @@ impl Rig {
 
     fn request(&self, script: &str) -> Request {
         let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-        Request { argv, cwd: self.state.path().to_owned(), grace_ms: 5_000, max_output: MAX_OUTPUT }
+        Request { argv, cwd: self.state.path().to_owned(), grace_ms: 5_000, max_output: MAX_OUTPUT, task: None }
     }
 
     fn start(&self, script: &str) -> Child {
@@ -292,7 +292,7 @@ fn helper_process_that_plays_the_daemon() {
     let dirs = RunDirs::new(&state);
     let script = "echo $$ > run.pid; while [ ! -e gate ]; do sleep 0.02; done; echo piece";
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-    let request = Request { argv, cwd: state.clone(), grace_ms: 5_000, max_output: MAX_OUTPUT };
+    let request = Request { argv, cwd: state.clone(), grace_ms: 5_000, max_output: MAX_OUTPUT, task: None };
     let (dir, lock) = dirs.create(&AttemptKey("0a".repeat(16)), &request, b"").expect("made");
     let _runner = launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner");
     let stdin = RunFiles::new(&state).create(&"call".into(), b"").expect("made");
@@ -409,4 +409,97 @@ fn a_watcher_is_not_kept_by_a_lock_that_outlives_the_run() {
     drop(lock);
     ends.recv_timeout(LONG).expect("told");
     drop(started);
+}
+
+/// Lets a command write into its own run directory, whose name it reads off its standard input.
+const OWN_DIRECTORY: &str = "dir=$(dirname \"$(readlink /proc/self/fd/0)\")";
+/// Lets a command wait until the test lets it end, or is over itself.
+const AWAIT_GATE: &str = "while [ -d \"$dir\" ] && [ ! -e gate ]; do sleep 0.02; done";
+
+/// Asserts that the run goes on and that nobody is told of an end, then lets it end well.
+fn assert_goes_on_to_its_piece(rig: &Rig, child: Child, sight: &Sight) {
+    let (told, ends) = mpsc::channel();
+    let watchers = Watchers::default();
+    watchers.on_run_ended(Arc::new(move |task| drop(told.send(task))));
+    watchers.arm(&rig.key, &"task-a".into(), &rig.path(), None);
+    assert_eq!(rig.look(), *sight);
+    assert!(!rig.dirs.is_quiet(&rig.key), "its runner lives");
+    assert!(ends.recv_timeout(Duration::from_millis(300)).is_err(), "nobody is told");
+    fs::write(rig.file("gate"), "").expect("written");
+    ends.recv_timeout(LONG).expect("told of the end");
+    let Sight::Ended(result, None) = rig.look() else { panic!("told of an end that is none: {:?}", rig.look()) };
+    assert_eq!((result.end, result.stdout), (CallEnd::Exited(0), b"the piece\n".to_vec()));
+    let mut child = child;
+    child.wait().expect("reaped");
+    fs::remove_file(rig.file("gate")).expect("removed");
+}
+
+#[test]
+fn an_ending_that_the_command_wrote_itself_is_not_believed_while_it_works() {
+    for (end, stopped) in [
+        (r#"{"not_started":"nobody was here"}"#, "null"),
+        (r#"{"exited":1}"#, "null"),
+        (r#"{"exited":1}"#, r#""interrupted""#),
+        (r#"{"signalled":15}"#, r#""cancelled""#),
+    ] {
+        let rig = Rig::new();
+        let lie = format!(r#"{{"end":{end},"is_truncated":false,"stopped":{stopped},"ended_at_ms":1}}"#);
+        let child = rig.start(&format!(
+            "{OWN_DIRECTORY}; echo '{lie}' > \"$dir/exit.json\"; echo yes > lied; {AWAIT_GATE}; echo the piece"
+        ));
+        rig.wait_for_file("lied");
+        assert!(rig.path().join("exit.json").exists());
+        assert_goes_on_to_its_piece(&rig, child, &Sight::Running);
+    }
+}
+
+#[test]
+fn a_command_that_frees_its_lock_or_takes_away_that_it_started_still_runs() {
+    for (deed, sight) in [
+        ("flock -u 0", Sight::Running),
+        ("exec < /dev/null", Sight::Running),
+        (r#"flock -u 0; rm "$dir/started""#, Sight::Starting),
+    ] {
+        let rig = Rig::new();
+        let child = rig.start(&format!("{OWN_DIRECTORY}; {deed}; echo yes > freed; {AWAIT_GATE}; echo the piece"));
+        rig.wait_for_file("freed");
+        assert_goes_on_to_its_piece(&rig, child, &sight);
+    }
+}
+
+#[test]
+fn what_is_said_not_to_have_started_counts_once_nobody_is_left() {
+    let rig = Rig::new();
+    let (dir, lock) = rig.dirs.create(&rig.key, &rig.request("true"), b"").expect("made");
+    fs::write(dir.join("started"), "").expect("written");
+    let exit = r#"{"end":{"not_started":"why"},"is_truncated":false,"stopped":null,"ended_at_ms":1}"#;
+    fs::write(dir.join("exit.json"), exit).expect("written");
+    assert_eq!(rig.look(), Sight::Running);
+    drop(lock);
+    let ended = rig.wait_for("its end", is_ended);
+    assert!(matches!(ended, Sight::Ended(result, None) if result.end == CallEnd::NotStarted("why".into())));
+}
+
+#[test]
+fn a_sealed_directory_outlives_its_attempt_so_that_a_start_that_hung_finds_it() {
+    let rig = Rig::new();
+    assert!(rig.dirs.seal(&rig.key), "nothing was made");
+    rig.dirs.forget(&rig.key);
+    let create = || rig.dirs.create(&rig.key, &rig.request("echo > ran"), b"the text");
+    assert!(matches!(create(), Err(RunDirError::Exists(_))), "a start that hung before it made the directory");
+
+    // And one that hung after that.
+    let rig = Rig::new();
+    let (dir, lock) = rig.dirs.create(&rig.key, &rig.request("echo > ran"), b"the text").expect("made");
+    rig.dirs.ask_cancel(&rig.key).expect("sealed by hand, for the lock is held");
+    rig.dirs.forget(&rig.key);
+    launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner").0.wait().expect("reaped");
+    assert!(!rig.file("ran").exists());
+    assert_eq!(fs::read_dir(&dir).expect("there").count(), 1, "nothing but the seal is kept of it");
+
+    let day = Duration::from_secs(24 * 3600);
+    assert!(!rig.dirs.sweep(&rig.key) && dir.exists(), "it is too early");
+    let long_ago = std::time::SystemTime::now() - day - LONG;
+    fs::File::open(&dir).and_then(|dir| dir.set_modified(long_ago)).expect("aged");
+    assert!(rig.dirs.sweep(&rig.key) && !dir.exists());
 }

@@ -154,6 +154,7 @@ impl World {
             | Written::Submitted(_)
             | Written::Reviewed(_)
             | Written::Stored
+            | Written::PoolReleased(_)
             | Written::Cleaned { .. } => {
                 Err(WriteError::Db(crate::store::DbError::Fatal("the store gave the answer of another write".into())))
             }

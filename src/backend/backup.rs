@@ -51,14 +51,14 @@ impl DaemonBackend {
 
 fn make(database: &Path, backups: &Path, file: Option<String>, keep: Option<u32>) -> Result<BackupReply, ApiError> {
     let target = match file {
-        Some(file) => named_target(file)?,
+        Some(file) => named_target(file, backups, std::env::var_os("INVOCATION_ID").is_some())?,
         None => {
             prepare(backups).map_err(|error| refused(backups, &error.to_string(), &own_place(backups)))?;
             free_name(backups, jiff::Timestamp::now())
         }
     };
     let copied = upkeep::copy(database, &target).map_err(|error| told(&target, backups, &error))?;
-    let deleted = keep.map(|keep| delete_oldest(backups, keep as usize)).unwrap_or_default();
+    let deleted = keep.map(|keep| delete_oldest(backups, keep as usize, &target)).unwrap_or_default();
     Ok(BackupReply {
         file: target.to_string_lossy().into_owned(),
         bytes: copied.bytes,
@@ -67,14 +67,23 @@ fn make(database: &Path, backups: &Path, file: Option<String>, keep: Option<u32>
     })
 }
 
-fn named_target(file: String) -> Result<PathBuf, ApiError> {
+fn named_target(file: String, backups: &Path, is_service: bool) -> Result<PathBuf, ApiError> {
     let path = PathBuf::from(&file);
     let is_file = path.is_absolute() && path.file_name().is_some() && !file.ends_with('/') && !file.contains('\0');
-    if is_file {
-        Ok(path)
-    } else {
-        Err(ApiError::invalid("file", &file, "an absolute path of a file that is not there yet"))
+    if !is_file {
+        return Err(ApiError::invalid("file", &file, "an absolute path of a file that is not there yet"));
     }
+    // A backup there would be told and then be gone.
+    if is_service && ["/tmp", "/var/tmp"].iter().any(|private| path.starts_with(private)) {
+        let reason =
+            "as a service the daemon has a /tmp and a /var/tmp of its own, which nobody else sees and which go with it";
+        return Err(refused(&path, reason, &own_place(backups)));
+    }
+    if path.file_name().and_then(|name| name.to_str()).is_some_and(is_automatic) {
+        let reason = "files of such names are made and deleted by themselves";
+        return Err(refused(&path, reason, "give it another name, or leave FILE out"));
+    }
+    Ok(path)
 }
 
 fn refused(path: &Path, reason: &str, cure: &str) -> ApiError {
@@ -141,18 +150,18 @@ fn is_automatic(name: &str) -> bool {
     })
 }
 
-/// The names sort by time.
-fn delete_oldest(backups: &Path, keep: usize) -> Vec<PathBuf> {
+/// Keeps the youngest and the one that was just made, whatever their names say: the clock may have been ahead.
+fn delete_oldest(backups: &Path, keep: usize, made: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(backups).into_iter().flatten().flatten();
     let is_ours = |entry: &fs::DirEntry| {
         entry.file_type().is_ok_and(|kind| kind.is_file()) && entry.file_name().to_str().is_some_and(is_automatic)
     };
-    let mut ours: Vec<PathBuf> = entries.filter(is_ours).map(|entry| entry.path()).collect();
-    ours.sort_unstable();
-    let surplus = ours.len().saturating_sub(keep);
-    ours.truncate(surplus);
-    ours.retain(|path| remove(path));
-    ours
+    let aged = |entry: fs::DirEntry| (entry.metadata().and_then(|meta| meta.modified()).ok(), entry.path());
+    let mut others: Vec<_> = entries.filter(is_ours).map(aged).filter(|(_, path)| path != made).collect();
+    others.sort_unstable();
+    let surplus = (others.len() + 1).saturating_sub(keep.max(1));
+    others.truncate(surplus);
+    others.into_iter().map(|(_, path)| path).filter(|path| remove(path)).collect()
 }
 
 fn remove(path: &Path) -> bool {
@@ -179,9 +188,21 @@ mod tests {
             fs::write(dir.path().join(name), "").expect("written");
         }
         fs::create_dir(dir.path().join("contentd-20240101T000000Z.db")).expect("made");
-        let deleted = delete_oldest(dir.path(), 2);
+        let deleted = delete_oldest(dir.path(), 2, &dir.path().join(names[2]));
         assert_eq!(deleted, [dir.path().join(names[0])]);
         assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), names.len() - 1 + others.len() + 1);
+    }
+
+    #[test]
+    fn what_was_just_made_stays_beside_names_of_the_future() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let names = ["contentd-20260101T000000Z.db", "contentd-99990101T000000Z.db"];
+        for name in names.iter().rev() {
+            fs::write(dir.path().join(name), "").expect("written");
+        }
+        let made = dir.path().join(names[0]);
+        assert_eq!(delete_oldest(dir.path(), 1, &made), [dir.path().join(names[1])]);
+        assert!(made.exists());
     }
 
     #[test]
@@ -192,7 +213,10 @@ mod tests {
         assert_eq!(first, dir.path().join("contentd-20260102T030405Z.db"));
         fs::write(&first, "").expect("written");
         assert_eq!(free_name(dir.path(), now), dir.path().join("contentd-20260102T030406Z.db"));
-        assert!(named_target("backup.db".into()).is_err() && named_target("/x/".into()).is_err());
-        assert!(named_target("/x/y.db".into()).is_ok());
+        let target = |file: &str, is_service| named_target(file.into(), dir.path(), is_service);
+        assert!(target("backup.db", false).is_err() && target("/x/", false).is_err());
+        assert!(target("/x/y.db", true).is_ok() && target("/tmp/y.db", false).is_ok());
+        assert!(target("/tmp/y.db", true).is_err() && target("/var/tmp/d/y.db", true).is_err());
+        assert!(target("/x/contentd-20260102T030405Z.db", false).is_err());
     }
 }

@@ -1,10 +1,10 @@
-//! Cancel and retry, of one task or of many. One task by id is refused with its own error; of many, those that cannot
+//! Cancel, retry and release, of one task or of many. One task by id is refused with its own error; of many, those that cannot
 //! be are skipped, counted and named.
 
 use super::DaemonBackend;
 use crate::control::api::{ApiError, Bulk, BulkReply, Peer, RetryMode, SkippedTask, TaskRef};
 use crate::store::query::Page;
-use crate::task::{AttemptState, Event, Task, TaskState};
+use crate::task::{AttemptState, Event, Settlement, Task, TaskState};
 
 /// How many tasks are looked at in one slice of a filter.
 const SLICE: u32 = 500;
@@ -15,6 +15,7 @@ const NAMED: usize = 1_000;
 #[derive(Clone)]
 enum Deed {
     Cancel,
+    Release,
     Retry(RetryMode),
 }
 
@@ -22,14 +23,17 @@ impl Deed {
     const fn action(&self) -> &'static str {
         match self {
             Self::Cancel => "cancel",
+            Self::Release => "release",
             Self::Retry(_) => "retry",
         }
     }
 
     /// Whether a task's state allows it at all; used for filters and dry runs.
-    const fn fits(&self, state: TaskState) -> bool {
+    const fn fits(&self, task: &Task) -> bool {
+        let state = task.state;
         match self {
             Self::Cancel => !state.is_final() && !matches!(state, TaskState::Cancelling),
+            Self::Release => matches!(state, TaskState::Held) && task.restored_at.is_some(),
             Self::Retry(_) => matches!(state, TaskState::Failed | TaskState::Timeout | TaskState::Cancelled),
         }
     }
@@ -38,6 +42,10 @@ impl Deed {
 impl DaemonBackend {
     pub(super) async fn cancel_tasks(&self, peer: &Peer, which: Bulk, dry_run: bool) -> Result<BulkReply, ApiError> {
         self.to_each(peer, which, Deed::Cancel, dry_run).await
+    }
+
+    pub(super) async fn release_tasks(&self, peer: &Peer, which: Bulk, dry_run: bool) -> Result<BulkReply, ApiError> {
+        self.to_each(peer, which, Deed::Release, dry_run).await
     }
 
     pub(super) async fn retry_tasks(
@@ -76,7 +84,7 @@ impl DaemonBackend {
                     let slice = self.read(move |queries| queries.tasks(&asked, page)).await?;
                     before = slice.last().map(|task| task.seq);
                     let is_last = slice.len() < SLICE as usize;
-                    for task in slice.into_iter().filter(|task| deed.fits(task.state)) {
+                    for task in slice.into_iter().filter(|task| deed.fits(task)) {
                         let name = task.id.0.clone();
                         let outcome = self.one(peer, task, &deed, dry_run).await;
                         note(&mut reply, &name, outcome);
@@ -96,6 +104,9 @@ impl DaemonBackend {
         }
         let task = match deed {
             Deed::Cancel => self.decide(peer, &task, Event::CancelRequested, deed.action()).await?.change.task,
+            Deed::Release => {
+                self.decide(peer, &task, Event::Settled(Settlement::Released), deed.action()).await?.change.task
+            }
             Deed::Retry(mode) => self.retry_one(peer, task, mode).await?,
         };
         Ok(TaskRef { task_id: task.id.0, state: task.state.to_string() })
@@ -106,7 +117,7 @@ impl DaemonBackend {
         let id = task.id.clone();
         let attempt = self.read(move |queries| Ok(queries.task(&id)?.and_then(|(_, attempt)| attempt))).await?;
         let is_alive = attempt.as_ref().is_some_and(|attempt| attempt.state.may_be_alive());
-        let is_final = Deed::Retry(mode.clone()).fits(task.state);
+        let is_final = Deed::Retry(mode.clone()).fits(&task);
         if is_final && is_alive && mode.abandon.is_none() {
             // What the poll cannot tell leaves the job maybe alive, and the retry is refused below with that name.
             if let Ok(polled) = self.poll_now(peer, task.clone(), true).await
@@ -130,7 +141,7 @@ impl DaemonBackend {
 
 fn would(task: &Task, deed: &Deed) -> Result<TaskRef, ApiError> {
     let (task_id, state) = (task.id.0.clone(), task.state.to_string());
-    if deed.fits(task.state) {
+    if deed.fits(task) {
         return Ok(TaskRef { task_id, state });
     }
     let cure = "nothing would be done to it".to_owned();

@@ -5,13 +5,13 @@ use log::Level;
 use super::{DaemonBackend, errors};
 use crate::control::api::{
     AccountReply, AccountsReply, ApiError, ContentQuery, ContentReply, ContentView, ContentsReply, Peer, PoolQuery,
-    PoolReply, ReviewParams,
+    PoolReleaseReply, PoolReply, ReviewParams,
 };
 use crate::events::{About, Kind};
 use crate::store::query::{ContentFilter, Page, PoolFilter};
 use crate::store::write::{Write, Written};
-use crate::task::ContentId;
 use crate::task::content::ReviewMove;
+use crate::task::{ContentId, PoolId};
 use crate::tell;
 
 impl DaemonBackend {
@@ -39,6 +39,9 @@ impl DaemonBackend {
         review: ReviewParams,
     ) -> Result<ContentReply, ApiError> {
         self.refuse_while_stopping()?;
+        if approve && self.settings.borrow().is_four_eyes {
+            self.refuse_own_submission(peer, ContentId(review.content_id)).await?;
+        }
         let (decision, action) =
             if approve { (ReviewMove::Approved, "approve") } else { (ReviewMove::Rejected, "reject") };
         let write = Write::Review {
@@ -61,12 +64,43 @@ impl DaemonBackend {
         }
     }
 
+    /// Who submitted a task is never changed, so this may be looked at before the review is written.
+    async fn refuse_own_submission(&self, peer: &Peer, id: ContentId) -> Result<(), ApiError> {
+        let found = self.read(move |queries| {
+            let Some(content) = queries.content(id)? else { return Ok(None) };
+            Ok(Some(queries.task(&content.record.task_id)?.map(|(task, _)| task.submitted_by)))
+        });
+        let submitted_by = found.await?.ok_or(ApiError::ContentNotFound { content_id: id.0 })?;
+        // A name may be given to another user; the number before it is what the kernel said.
+        let uid = submitted_by.as_deref().and_then(|label| label.split(':').next()?.parse::<u32>().ok());
+        match uid {
+            Some(uid) if uid != peer.uid => Ok(()),
+            Some(_) | None => Err(ApiError::OwnSubmission { content_id: id.0, submitted_by }),
+        }
+    }
+
     pub(super) async fn list_pool(&self, query: PoolQuery) -> Result<PoolReply, ApiError> {
         let account = self.account_of(query.account.as_deref()).await?.map(|account| account.id);
         let filter = PoolFilter { account, status: query.status };
         let page = Page { limit: query.limit, offset: query.offset, before: query.before.map(|id| id.0) };
         let entries = self.read(move |queries| queries.pool(&filter, page)).await?;
         Ok(PoolReply { entries: entries.iter().map(Into::into).collect() })
+    }
+
+    pub(super) async fn release_pool(
+        &self,
+        peer: &Peer,
+        ids: Option<Vec<PoolId>>,
+    ) -> Result<PoolReleaseReply, ApiError> {
+        self.refuse_while_stopping()?;
+        let write = Write::ReleasePool { ids, who: peer.label(), now: self.world.clock.now().utc };
+        match self.world.store.write(write).await.map_err(|error| errors::of_write(error, "release"))? {
+            Written::PoolReleased(released) => {
+                log::info!("{} pool entries were released by {}", released.len(), peer.label());
+                Ok(PoolReleaseReply { released: released.into_iter().map(|id| id.0).collect() })
+            }
+            _ => Err(ApiError::internal("the store gave the answer of another write")),
+        }
     }
 
     pub(super) async fn add_account(

@@ -74,6 +74,7 @@ fn of_refusal(task: &TaskId, state: TaskState, refusal: Refusal, action: &str) -
 /// What can be done instead.
 fn cure(state: TaskState, action: &str) -> &'static str {
     match (state, action) {
+        (TaskState::Completed, "cancel" | "poll" | "settle" | "correct" | "change") => "it has ended already",
         (TaskState::Completed, _) => "what is written stays; submit the topic again for another piece",
         (TaskState::Failed | TaskState::Timeout | TaskState::Cancelled, "cancel") => "it has ended already",
         (TaskState::Failed | TaskState::Timeout | TaskState::Cancelled, _) => "`contentctl retry` starts it again",

@@ -26,8 +26,9 @@ use crate::actors::queue::QueueActor;
 use crate::actors::supervisor::SupervisorActor;
 use crate::control::api::{
     AccountReply, AccountsReply, BackupReply, BulkReply, CleanupReply, ContentReply, ContentsReply, DrainReply,
-    FindingsReply, HistoryReply, LogReply, PauseParams, PausesReply, PollAllReply, PoolReply, QueueReply, ShowReply,
-    StatisticsReply, StatusReply, Submitted, TaskReply, TasksReply, WaitReply, WatchReply, WorkersReply,
+    FindingsReply, HistoryReply, LogReply, PauseParams, PausesReply, PollAllReply, PoolReleaseReply, PoolReply,
+    QueueReply, ShowReply, StatisticsReply, StatusReply, Submitted, TaskReply, TasksReply, WaitReply, WatchReply,
+    WorkersReply,
 };
 use crate::control::api::{
     Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,
@@ -38,7 +39,7 @@ use crate::generator::log::GeneratorLogs;
 use crate::store::DbError;
 use crate::store::query::Queries;
 use crate::store::write::Account;
-use crate::task::{Attempt, ContentId, CorrectedState, GeneratorName, Task, TaskId, Timestamp};
+use crate::task::{Attempt, ContentId, CorrectedState, GeneratorName, PoolId, Task, TaskId, Timestamp};
 
 /// What the configuration says for a submit that does not say.
 #[derive(Clone, PartialEq, Debug)]
@@ -62,6 +63,8 @@ pub struct SubmitDefaults {
 pub struct Settings {
     /// For submits.
     pub defaults: SubmitDefaults,
+    /// Nobody approves what they submitted, and nothing is approved by itself.
+    pub is_four_eyes: bool,
     /// The effective configuration, for `config`.
     pub effective: ConfigReply,
 }
@@ -213,6 +216,10 @@ impl Backend for DaemonBackend {
         self.answer(move |this| async move { this.cancel_tasks(&peer, which, dry_run).await })
     }
 
+    fn release(&self, peer: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
+        self.answer(move |this| async move { this.release_tasks(&peer, which, dry_run).await })
+    }
+
     fn retry(&self, peer: Peer, which: Bulk, mode: RetryMode, dry_run: bool) -> Answer<BulkReply> {
         self.answer(move |this| async move { this.retry_tasks(&peer, which, mode, dry_run).await })
     }
@@ -274,6 +281,10 @@ impl Backend for DaemonBackend {
 
     fn pool_list(&self, _: Peer, query: PoolQuery) -> Answer<PoolReply> {
         self.answer(|this| async move { this.list_pool(query).await })
+    }
+
+    fn pool_release(&self, peer: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply> {
+        self.answer(move |this| async move { this.release_pool(&peer, ids).await })
     }
 
     fn account_add(&self, _: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{DaemonBackend, SubmitDefaults, errors};
+use super::{DaemonBackend, Settings, SubmitDefaults, errors};
 use crate::actors::queue::SubmitTasks;
 use crate::control::api::{ApiError, CheckedSubmission, FieldFault, Peer, Submitted};
 use crate::render::sha256_hex;
@@ -32,7 +32,7 @@ impl DaemonBackend {
         let mut tasks = Vec::with_capacity(submissions.len());
         let mut faults = Vec::new();
         for (index, submission) in submissions.into_iter().enumerate() {
-            match self.new_task(peer, submission, &accounts, &settings.defaults, now) {
+            match self.new_task(peer, submission, &accounts, &settings, now) {
                 Ok(task) => tasks.push(task),
                 Err(fault) if is_single => return Err(fault.error),
                 Err(fault) => faults.push(fault.at(index)),
@@ -75,9 +75,15 @@ impl DaemonBackend {
         peer: &Peer,
         submission: CheckedSubmission,
         accounts: &BTreeMap<String, Option<Account>>,
-        defaults: &SubmitDefaults,
+        settings: &Settings,
         now: Timestamp,
     ) -> Result<NewTask, Box<Fault>> {
+        let defaults = &settings.defaults;
+        if settings.is_four_eyes && submission.auto_approve == Some(true) {
+            let cure = "leave it out: review.four_eyes is set, and another person approves the piece";
+            let error = ApiError::invalid("auto_approve", "true", cure);
+            return Err(Box::new(Fault { error, field: "auto_approve", value: "true".to_owned() }));
+        }
         let account = accounts.get(&submission.account).and_then(Option::as_ref);
         let account = account.ok_or_else(|| {
             Box::new(Fault {
@@ -123,6 +129,7 @@ impl DaemonBackend {
             completed_at: None,
             wake_at: (submission.delay_s > 0).then(|| now.plus(Duration::from_secs(submission.delay_s))),
             updated_at: now,
+            restored_at: None,
         };
         self.refuse_untransportable(&task)?;
         let limits = self.limits_of(&task.generator);

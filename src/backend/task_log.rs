@@ -11,8 +11,8 @@ use super::DaemonBackend;
 use super::streams::stopped;
 use crate::control::api::{ApiError, LogEntryView, LogReply};
 use crate::control::feed::{Feed, FeedReader, feed};
-use crate::generator::Job;
 use crate::generator::log::{BOUNDS, LogEntry, TaskLog, bounded};
+use crate::generator::{Job, Written};
 use crate::store::TaskChanged;
 use crate::task::outcome::Verb;
 use crate::task::{Attempt, Task, TaskId};
@@ -30,7 +30,23 @@ struct Look {
     attempt: Option<Attempt>,
     log: TaskLog,
     /// What a run under way has written, and in which attempt.
-    run: Option<(u32, String)>,
+    run: Option<(u32, Written)>,
+}
+
+/// What somebody who follows was told of the run of an attempt.
+struct Told {
+    attempt: u32,
+    /// So far, in bytes of what the run wrote.
+    upto: u64,
+    /// The text, to be taken off the entry that the run becomes; none if it was too long for that.
+    text: Option<String>,
+}
+
+impl Told {
+    fn add(&mut self, new: &str) {
+        // An entry keeps no more than this either.
+        self.text = self.text.take().filter(|text| text.len() + new.len() <= BOUNDS.call).map(|text| text + new);
+    }
 }
 
 impl Look {
@@ -44,10 +60,11 @@ impl Look {
 impl DaemonBackend {
     pub(super) async fn task_log(&self, name: &str) -> Result<LogReply, ApiError> {
         let id = self.task_id(name).await?;
-        let look = self.look_at_log(&id).await?;
+        let look = self.look_at_log(&id, None).await?;
         let is_complete = look.is_complete();
         let mut entries: Vec<LogEntryView> = look.log.entries.into_iter().map(Into::into).collect();
-        entries.extend(look.run.filter(|(_, text)| !text.is_empty()).map(|(attempt, text)| running(attempt, &text)));
+        let run = look.run.filter(|(_, written)| !written.text.is_empty());
+        entries.extend(run.map(|(attempt, written)| running(attempt, &written.text)));
         Ok(LogReply { entries, dropped: look.log.dropped, is_complete })
     }
 
@@ -55,17 +72,18 @@ impl DaemonBackend {
         // Subscribed before the first look, so that nothing falls between.
         let (changes, grown) = (self.world.store.watch(), self.logs.watch());
         let id = self.task_id(name).await?;
-        let first = self.look_at_log(&id).await?;
+        let first = self.look_at_log(&id, None).await?;
         let (writer, reader) = feed(FOLLOW_CAPACITY);
         let follower = Follower { backend: self.clone(), id, told: 0, run: None };
         tokio::spawn(follower.run(first, changes, grown, writer));
         Ok(reader)
     }
 
-    async fn look_at_log(&self, id: &TaskId) -> Result<Look, ApiError> {
+    /// `told`: of which attempt's run how many bytes need not be read again.
+    async fn look_at_log(&self, id: &TaskId, told: Option<(u32, u64)>) -> Result<Look, ApiError> {
         let (task, attempt) = self.task(id.as_str()).await?;
         // The run comes first: what it wrote is either still its own or in the log by the time that is read.
-        let run = self.written_by_run(&task, attempt.as_ref()).await;
+        let run = self.written_by_run(&task, attempt.as_ref(), told).await;
         let (logs, asked) = (self.logs.clone(), id.clone());
         let read = tokio::task::spawn_blocking(move || logs.read(&asked)).await;
         let log = read
@@ -78,11 +96,17 @@ impl DaemonBackend {
         Ok(Look { task, attempt, log, run })
     }
 
-    async fn written_by_run(&self, task: &Task, attempt: Option<&Attempt>) -> Option<(u32, String)> {
+    async fn written_by_run(
+        &self,
+        task: &Task,
+        attempt: Option<&Attempt>,
+        told: Option<(u32, u64)>,
+    ) -> Option<(u32, Written)> {
         let attempt = attempt.filter(|attempt| attempt.state.may_be_alive())?;
         let generator = self.world.generator(&task.generator).filter(|generator| generator.policy().is_blocking)?;
         let job = Job { task: task.clone(), attempt: attempt.clone() };
-        Some((attempt.number, generator.driver.written_so_far(job).await?))
+        let from = told.filter(|(of, _)| *of == attempt.number).map_or(0, |(_, upto)| upto);
+        Some((attempt.number, generator.driver.written_so_far(job, from).await?))
     }
 }
 
@@ -93,7 +117,7 @@ struct Follower {
     /// How many entries were told, those counted that are not kept any more.
     told: u64,
     /// What was told of the run under way, and of which attempt.
-    run: Option<(u32, String)>,
+    run: Option<Told>,
 }
 
 impl Follower {
@@ -124,10 +148,12 @@ impl Follower {
                 is_left = is_about(&mut grown, |task| *task == self.id) => if !is_left { return },
                 () = tokio::time::sleep(RUN_LOOK), if has_run => {}
             }
-            look = match self.backend.look_at_log(&self.id).await {
-                Ok(look) => look,
-                Err(error) => return writer.fail(error),
-            };
+            look =
+                match self.backend.look_at_log(&self.id, self.run.as_ref().map(|told| (told.attempt, told.upto))).await
+                {
+                    Ok(look) => look,
+                    Err(error) => return writer.fail(error),
+                };
         }
     }
 
@@ -150,10 +176,9 @@ impl Follower {
 
     /// An entry without what was told of it while its run was under way. It is told even if no text is left: it has the end.
     fn rest_of(&mut self, mut entry: LogEntry) -> LogEntryView {
-        let is_of_run =
-            entry.verb == Verb::Run && self.run.as_ref().is_some_and(|(attempt, _)| *attempt == entry.attempt);
+        let is_of_run = entry.verb == Verb::Run && self.run.as_ref().is_some_and(|told| told.attempt == entry.attempt);
         if is_of_run
-            && let Some((_, told)) = self.run.take()
+            && let Some(Told { text: Some(told), .. }) = self.run.take()
             && let Some(rest) = entry.text.strip_prefix(told.as_str())
         {
             entry.text = rest.to_owned();
@@ -161,16 +186,14 @@ impl Follower {
         entry.into()
     }
 
-    fn news_of_run(&mut self, run: Option<(u32, String)>) -> Option<LogEntryView> {
-        let (attempt, text) = run?;
-        let told = match self.run.take() {
-            Some((before, told)) if before == attempt && text.starts_with(&told) => told.len(),
-            Some(_) | None => 0,
-        };
-        let new = &text[told..];
-        let entry = (!new.is_empty()).then(|| running(attempt, new));
-        self.run = Some((attempt, text));
-        entry
+    fn news_of_run(&mut self, run: Option<(u32, Written)>) -> Option<LogEntryView> {
+        let (attempt, Written { text, upto }) = run?;
+        let fresh = || Told { attempt, upto: 0, text: Some(String::new()) };
+        let mut told = self.run.take().filter(|told| told.attempt == attempt).unwrap_or_else(fresh);
+        told.upto = upto;
+        told.add(&text);
+        self.run = Some(told);
+        (!text.is_empty()).then(|| running(attempt, &text))
     }
 }
 

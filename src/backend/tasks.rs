@@ -29,15 +29,34 @@ impl DaemonBackend {
         Ok(TaskReply { task: self.explained(task, attempt.as_ref()).await })
     }
 
+    /// Why a pending task waits at this moment; `None` if nobody says so in time.
+    async fn why_it_waits(&self, task: &Task) -> Option<Option<String>> {
+        let queue = self.world.peers.borrow().queue.clone()?;
+        queue.send(ExplainWait { task: task.clone() }).timeout(EXPLAIN_LIMIT).await.ok()
+    }
+
+    /// Views of several. When nobody answers about one, the stored reason must do for the rest: each would cost the limit.
+    async fn all_explained(&self, tasks: Vec<(Task, Option<Attempt>)>) -> Vec<TaskView> {
+        let mut views = Vec::with_capacity(tasks.len());
+        let mut is_answered = true;
+        for (task, attempt) in tasks {
+            let mut view = TaskView::of(&task, attempt.as_ref());
+            if is_answered && task.state == TaskState::Pending {
+                match self.why_it_waits(&task).await {
+                    Some(reason) => view.reason = reason,
+                    None => is_answered = false,
+                }
+            }
+            views.push(view);
+        }
+        views
+    }
+
     /// The view of a task, with the reason why it waits as it is at this moment.
     async fn explained(&self, task: Task, attempt: Option<&Attempt>) -> TaskView {
         let mut view = TaskView::of(&task, attempt);
-        if task.state != TaskState::Pending {
-            return view;
-        }
-        let queue = self.world.peers.borrow().queue.clone();
-        if let Some(queue) = queue
-            && let Ok(reason) = queue.send(ExplainWait { task }).timeout(EXPLAIN_LIMIT).await
+        if task.state == TaskState::Pending
+            && let Some(reason) = self.why_it_waits(&task).await
         {
             view.reason = reason;
         }
@@ -92,7 +111,7 @@ impl DaemonBackend {
                 with_attempts(queries, tasks)
             })
             .await?;
-        Ok(TasksReply { tasks: tasks.iter().map(|(task, attempt)| TaskView::of(task, attempt.as_ref())).collect() })
+        Ok(TasksReply { tasks: self.all_explained(tasks).await })
     }
 
     pub(super) async fn list_queue(&self, limit: u32, offset: u32) -> Result<QueueReply, ApiError> {
@@ -100,11 +119,8 @@ impl DaemonBackend {
         let page = Page { limit, offset, before: None };
         let (tasks, counts) = self.read(move |queries| Ok((queries.pending(now, page)?, queries.counts()?))).await?;
         let size = counts.get(&TaskState::Pending).copied().unwrap_or(0);
-        let mut views = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            views.push(self.explained(task, None).await);
-        }
-        Ok(QueueReply { size, tasks: views })
+        let tasks = self.all_explained(tasks.into_iter().map(|task| (task, None)).collect()).await;
+        Ok(QueueReply { size, tasks })
     }
 
     pub(super) async fn task_result(&self, name: &str) -> Result<ContentReply, ApiError> {

@@ -10,12 +10,14 @@ mod error;
 mod generators;
 mod places;
 mod reader;
+mod roles;
 mod rules;
 mod verbs;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrors};
 pub use places::{Env, config_candidates, parse_database_url, socket_path};
+pub use roles::{ReviewConfig, RolesConfig};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -46,6 +48,10 @@ pub struct Config {
     pub polling: PollingConfig,
     /// `[retention]`
     pub retention: RetentionConfig,
+    /// `[roles]`
+    pub roles: RolesConfig,
+    /// `[review]`
+    pub review: ReviewConfig,
     /// `[generators.NAME]`
     pub generators: BTreeMap<GeneratorName, GeneratorSpec>,
 }
@@ -175,13 +181,20 @@ fn read_file(path: &Path, must_exist: bool) -> Result<Option<String>, ConfigErro
         }
         Ok(_) => {}
     }
-    std::fs::read_to_string(path).map(Some).map_err(|error| fault(format!("cannot be read: {error}")))
+    std::fs::read_to_string(path).map(Some).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            fault(format!("cannot be read: {error}; the daemon's user (contentd) must be able to read it"))
+        }
+        _ => fault(format!("cannot be read: {error}")),
+    })
 }
 
 fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Option<Config> {
     let mut root = Section::new(table, "", 0..0);
     let daemon = read_daemon(root.section("daemon", faults), env, faults);
-    let (mut tasks, named) = read_tasks(root.section("tasks", faults), faults);
+    let roles = roles::read(root.section("roles", faults), faults);
+    let review = roles::read_review(root.section("review", faults), faults);
+    let (mut tasks, named) = read_tasks(root.section("tasks", faults), review, faults);
     let polling = read_polling(root.section("polling", faults), faults);
     let retention = read_retention(root.section("retention", faults), faults);
     let surroundings = Surroundings {
@@ -205,7 +218,7 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
         Some(named) => tasks.generator = Some(GeneratorName(named.value)),
         None => tasks.generator = generators.keys().next().filter(|_| generators.len() == 1).cloned(),
     }
-    Some(Config { daemon: daemon?, tasks, polling, retention, generators })
+    Some(Config { daemon: daemon?, tasks, polling, retention, roles, review, generators })
 }
 
 fn read_daemon(section: Option<Section<'_, '_>>, env: Env<'_>, faults: &mut Faults<'_>) -> Option<DaemonConfig> {
@@ -272,6 +285,7 @@ fn default_database(env: Env<'_>, faults: &mut Faults<'_>) -> Option<PathBuf> {
 
 fn read_tasks(
     section: Option<Section<'_, '_>>,
+    review: ReviewConfig,
     faults: &mut Faults<'_>,
 ) -> (TasksConfig, Option<reader::Placed<String>>) {
     let empty = DeTable::new();
@@ -287,7 +301,12 @@ fn read_tasks(
         seconds
     });
     let max_retries = section.number("max_retries", 0..=limits::MAX_RETRIES, faults);
-    let auto_approve = section.truth("auto_approve", faults).map(|value| value.value);
+    let auto_approve = section.truth("auto_approve", faults);
+    if let Some(value) = auto_approve.as_ref().filter(|value| value.value && review.four_eyes) {
+        let message = "tasks.auto_approve is true, and review.four_eyes wants another person to approve every piece: \
+                       leave one of the two out";
+        faults.at(&value.span, message);
+    }
     let retry = generators::read_backoff(section.section("retry", faults), &DEFAULT_RETRY, faults);
     let max_pending = section.number("max_pending", 1..=100_000_000, faults);
     section.finish(faults);
@@ -296,7 +315,7 @@ fn read_tasks(
         priority: priority.unwrap_or(5),
         time_limit_s: time_limit_s.unwrap_or(30 * 60),
         max_retries: max_retries.unwrap_or(3),
-        auto_approve: auto_approve.unwrap_or(true),
+        auto_approve: auto_approve.map_or(!review.four_eyes, |value| value.value),
         retry,
         max_pending: max_pending.unwrap_or(1_000_000),
     };

@@ -23,6 +23,9 @@ pub const SYSTEM_SOCKET: &str = "/run/contentd/contentd.sock";
 /// The longest reply that is read: a hostile socket must not fill our memory.
 const MAX_REPLY_READ: usize = 64 << 20;
 
+/// How long one answer is waited for in silence.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What went wrong.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -33,7 +36,7 @@ pub enum ClientError {
         tried: Vec<(PathBuf, io::Error)>,
     },
     /// The connection ended in the middle of a call.
-    #[error("the connection to {path} was cut before the answer came: {source}")]
+    #[error("the connection to {path} was cut before the answer came: {source}; `systemctl status contentd` tells why")]
     Cut {
         /// The socket.
         path: PathBuf,
@@ -161,10 +164,17 @@ impl Client {
         &self.path
     }
 
-    /// Calls and waits for the one reply.
+    /// Calls and waits for the one reply. Whoever looks on is told when that lasts: a daemon that does not come up takes no
+    /// call, and its socket holds the connection all the same.
     pub fn call<P: Serialize, R: DeserializeOwned>(&mut self, method: &str, parameters: &P) -> Result<R, ClientError> {
         self.send(method, parameters, false)?;
-        parsed(self.receive(None)?.parameters)
+        match self.receive(Some(Instant::now() + PATIENCE)) {
+            Err(ClientError::TimedOut) => {
+                self.tell_of_the_wait();
+                parsed(self.receive(None)?.parameters)
+            }
+            reply => parsed(reply?.parameters),
+        }
     }
 
     /// Calls and waits for the one reply, but not past `deadline`.
@@ -200,6 +210,14 @@ impl Client {
                 return Ok(());
             }
         }
+    }
+
+    fn tell_of_the_wait(&self) {
+        let (path, seconds) = (self.path.display(), PATIENCE.as_secs());
+        let line =
+            format!("{path}: no answer within {seconds} s, waiting on; `systemctl status contentd` tells how it is");
+        // Nobody to say it to is no failure.
+        let _ = writeln!(io::stderr(), "{line}");
     }
 
     fn send<P: Serialize>(&mut self, method: &str, parameters: &P, more: bool) -> Result<(), ClientError> {

@@ -8,6 +8,7 @@
 //! | [`feed`] | how does a stream reach a reader that may be slow? |
 //! | [`protocol`] | what is a message? |
 //! | [`idl`] | what do we say of ourselves? |
+//! | [`permissions`] | which role may call which method? |
 //! | [`routes`] | which method is which? |
 //! | [`staging`] | where is a batch that is larger than a message? |
 //! | [`server`] | who is connected, and what may they cost us? |
@@ -22,6 +23,7 @@ pub mod api;
 pub mod client;
 pub mod feed;
 pub mod idl;
+pub mod permissions;
 pub mod protocol;
 pub mod routes;
 pub mod server;

@@ -14,12 +14,13 @@ use serde_json::json;
 use super::api::{
     AccountAddParams, AccountParams, ApiError, Backend, BackupParams, CancelParams, CleanupParams, ContentListParams,
     ContentParams, CorrectParams, HistoryReply, ListParams, NoParams, PauseParams, Peer, PingReply, PoolListParams,
-    QueueParams, QueueReply, RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams,
-    SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply,
-    TryGeneratorParams, VersionReply, WaitParams, WatchParams, checked,
+    PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, RetryParams, ReviewParams, SetParams, SettleParams,
+    StageParams, StatisticsParams, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted,
+    TaskParams, TasksReply, TryGeneratorParams, VersionReply, WaitParams, WatchParams, checked,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
+use super::permissions::{self, Caller};
 use super::protocol::{CallHead, MAX_REPLY_BYTES, read_parameters};
 use super::staging::Staging;
 use crate::task::ContentId;
@@ -130,8 +131,11 @@ fn last_of(replies: BoxFuture<'static, Result<Replies, ApiError>>) -> BoxFuture<
 }
 
 impl Router {
-    /// Finds the method and starts the call.
-    pub fn route(&self, peer: &Peer, head: &CallHead, frame: &[u8]) -> Result<Routed, ApiError> {
+    /// Finds the method and starts the call, if the caller may make it.
+    pub fn route(&self, caller: &Caller, head: &CallHead, frame: &[u8]) -> Result<Routed, ApiError> {
+        // Before anything of the call is looked at but its name.
+        permissions::check(caller, &head.method)?;
+        let peer = &caller.peer;
         let Some((interface_name, method)) = head.split() else {
             return Err(ApiError::InterfaceNotFound { interface: head.method.clone() });
         };
@@ -143,7 +147,7 @@ impl Router {
             },
             "io.contentd.Content" => self.content(peer, method, frame)?,
             "io.contentd.Pool" | "io.contentd.Accounts" => self.pool_and_accounts(peer, &head.method, frame)?,
-            "io.contentd.Daemon" => self.daemon(peer, method, frame)?,
+            "io.contentd.Daemon" => self.daemon(caller, method, frame)?,
             _ => return Err(ApiError::InterfaceNotFound { interface: interface_name.to_owned() }),
         };
         routed.ok_or_else(|| ApiError::MethodNotFound { method: head.method.clone() })
@@ -219,6 +223,11 @@ impl Router {
                 let params = read_parameters::<CancelParams>(frame)?;
                 let dry_run = params.dry_run == Some(true);
                 once(backend.cancel(peer.clone(), params.check()?, dry_run))
+            }
+            "Release" => {
+                let params = read_parameters::<ReleaseParams>(frame)?;
+                let dry_run = params.dry_run == Some(true);
+                once(backend.release(peer.clone(), params.check()?, dry_run))
             }
             "Retry" => {
                 let params = read_parameters::<RetryParams>(frame)?;
@@ -322,6 +331,9 @@ impl Router {
             "io.contentd.Pool.List" => {
                 once(backend.pool_list(peer.clone(), read_parameters::<PoolListParams>(frame)?.try_into()?))
             }
+            "io.contentd.Pool.Release" => {
+                once(backend.pool_release(peer.clone(), read_parameters::<PoolReleaseParams>(frame)?.check()?))
+            }
             "io.contentd.Accounts.Add" => {
                 let params = read_parameters::<AccountAddParams>(frame)?;
                 let name = checked::account_name(&params.name)?;
@@ -338,8 +350,8 @@ impl Router {
         }))
     }
 
-    fn daemon(&self, peer: &Peer, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
-        let backend = &self.backend;
+    fn daemon(&self, caller: &Caller, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
+        let (backend, peer) = (&self.backend, &caller.peer);
         if let "Pause" | "Resume" = method {
             let params = read_parameters::<PauseParams>(frame)?;
             let is_pause = method == "Pause";
@@ -366,7 +378,7 @@ impl Router {
             read_parameters::<NoParams>(frame)?;
         }
         Ok(Some(match method {
-            "Ping" => now(&PingReply { pid: std::process::id() }),
+            "Ping" => now(&PingReply { pid: std::process::id(), caller: peer.label(), roles: caller.roles.names() }),
             "GetVersion" => now(&VersionReply { version: env!("CARGO_PKG_VERSION").to_owned() }),
             "GetStatus" => once(backend.daemon_status(peer.clone())),
             "Workers" => once(backend.workers(peer.clone())),

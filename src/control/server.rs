@@ -1,7 +1,8 @@
 //! The server: one task a connection, and limits on what a connection may cost.
 //!
 //! It carries bytes between [`super::protocol`] and [`super::routes`] and knows nothing of tasks. It never writes to a
-//! client without a limit on the wait, so a reader that stops reading loses its connection and nobody else's time. The
+//! client without a limit on the wait, so a reader that stops reading loses its connection and nobody else's time. What has come
+//! of long messages is bounded for all connections of a user together: who finds no room is not read from until there is some. The
 //! surprise: a call that was started runs to its end even when its caller goes; only waits and watches are dropped.
 
 use std::collections::BTreeMap;
@@ -14,13 +15,15 @@ use futures_util::{FutureExt, StreamExt};
 use log::{debug, info, warn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::api::{ApiError, Backend, Peer};
+use super::permissions::{self, Caller};
 use super::protocol::{CallHead, Frames, MAX_MESSAGE_BYTES, ProtocolError, error_frame, reply_frame};
 use super::routes::{Replies, Routed, Router};
 use super::staging::Staging;
+use crate::roles::{Credentials, Grants};
 
 /// What connections may cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +40,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one user.
     pub connections_per_user: usize,
+    /// Bytes of messages that one user's connections hold together, beyond a read's worth each. At least one message fits.
+    pub held_bytes_per_user: usize,
 }
 
 impl Default for Limits {
@@ -48,8 +53,53 @@ impl Default for Limits {
             write_stall: Duration::from_secs(30),
             connections: 256,
             connections_per_user: 64,
+            held_bytes_per_user: 32 << 20,
         }
     }
+}
+
+/// Asks the kernel who is at the other end of a connection.
+pub type ReadCredentials = dyn Fn(&UnixStream) -> io::Result<Credentials> + Send + Sync;
+
+/// Who may do what.
+#[derive(Clone)]
+pub struct Access {
+    /// Whom the configuration gives which role; looked at anew for every call.
+    pub grants: watch::Receiver<Arc<Grants>>,
+    /// Who calls.
+    pub credentials: Arc<ReadCredentials>,
+}
+
+impl Access {
+    /// By the kernel's word.
+    pub fn by_kernel(grants: watch::Receiver<Arc<Grants>>) -> Self {
+        Self { grants, credentials: Arc::new(kernel_credentials) }
+    }
+
+    fn caller(&self, credentials: &Credentials, peer: &Peer) -> Caller {
+        let grants = self.grants.borrow();
+        let is_nobody = if credentials.groups.is_none() {
+            Some("the kernel did not tell contentd your groups, and without them you are nobody")
+        } else if grants.is_unnamed(credentials) {
+            Some(
+                "contentd sees you through a user namespace that does not name you; call as a user of the host whose number \
+                 is below 65534",
+            )
+        } else {
+            None
+        };
+        Caller { peer: peer.clone(), roles: grants.roles_of(credentials), is_nobody }
+    }
+}
+
+/// The credentials of the moment of connecting: no process number that another process may have by now is asked about.
+fn kernel_credentials(stream: &UnixStream) -> io::Result<Credentials> {
+    let cred = stream.peer_cred()?;
+    let groups = peer_groups::peer_groups(stream);
+    if let Err(error) = &groups {
+        warn!("control socket: the groups of user {} cannot be read, who has no role now: {error}", cred.uid());
+    }
+    Ok(Credentials { uid: cred.uid(), gid: cred.gid(), pid: cred.pid(), groups: groups.ok() })
 }
 
 /// How far the end has come.
@@ -76,10 +126,25 @@ pub struct ServerHandle {
     connections: Arc<AtomicUsize>,
 }
 
+/// What a user's connections share.
+struct User {
+    connections: usize,
+    /// Room for their long messages, in reads.
+    room: Arc<Semaphore>,
+}
+
+impl User {
+    fn new(limits: &Limits) -> Self {
+        let reads = limits.held_bytes_per_user.max(limits.message_bytes) / READ_BYTES + 2;
+        Self { connections: 0, room: Arc::new(Semaphore::new(reads)) }
+    }
+}
+
 struct Shared {
     router: Router,
+    access: Access,
     limits: Limits,
-    users: Mutex<BTreeMap<u32, usize>>,
+    users: Mutex<BTreeMap<u32, User>>,
     connections: Arc<AtomicUsize>,
     phase: watch::Receiver<Phase>,
     /// Kept by every task of the server; when the last is dropped, the server is gone.
@@ -92,6 +157,7 @@ impl Server {
         listener: std::os::unix::net::UnixListener,
         backend: Arc<dyn Backend>,
         limits: Limits,
+        access: Access,
     ) -> io::Result<ServerHandle> {
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
@@ -100,6 +166,7 @@ impl Server {
         let connections = Arc::new(AtomicUsize::new(0));
         let shared = Arc::new(Shared {
             router: Router { backend, staging: Staging::default() },
+            access,
             limits,
             users: Mutex::default(),
             connections: Arc::clone(&connections),
@@ -179,13 +246,15 @@ async fn accept_all(listener: UnixListener, shared: Arc<Shared>) {
 }
 
 fn admit(stream: UnixStream, shared: &Arc<Shared>) {
-    let peer = match stream.peer_cred() {
-        Ok(cred) => Peer { uid: cred.uid(), gid: cred.gid(), pid: cred.pid(), name: user_name(cred.uid()) },
+    let credentials = match (shared.access.credentials)(&stream) {
+        Ok(credentials) => credentials,
         Err(error) => {
             warn!("control socket: a connection without credentials was closed: {error}");
             return;
         }
     };
+    let Credentials { uid, gid, pid, .. } = credentials;
+    let peer = Peer { uid, gid, pid, name: user_name(uid) };
     let slot = match Slot::take(shared, peer.uid) {
         Ok(slot) => slot,
         Err(limit) => {
@@ -200,8 +269,11 @@ fn admit(stream: UnixStream, shared: &Arc<Shared>) {
         frames: Frames::new(shared.limits.message_bytes),
         shared: Arc::clone(shared),
         stream,
+        credentials,
         peer,
         is_read_closed: false,
+        room: Arc::clone(&slot.room),
+        held: None,
     };
     let alive = shared.alive.clone();
     tokio::spawn(async move {
@@ -216,7 +288,7 @@ fn admit(stream: UnixStream, shared: &Arc<Shared>) {
 }
 
 /// A user's name from the local user file; its number where it has none there.
-fn user_name(uid: u32) -> String {
+pub(crate) fn user_name(uid: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = users.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -230,6 +302,7 @@ fn user_name(uid: u32) -> String {
 struct Slot {
     shared: Arc<Shared>,
     uid: u32,
+    room: Arc<Semaphore>,
 }
 
 impl Slot {
@@ -237,31 +310,31 @@ impl Slot {
     fn take(shared: &Arc<Shared>, uid: u32) -> Result<Self, u32> {
         let limits = &shared.limits;
         let mut users = shared.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let total: usize = users.values().sum();
+        let total: usize = users.values().map(|user| user.connections).sum();
         let limit = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
         if total >= limits.connections {
             return Err(limit(limits.connections));
         }
-        let of_user = users.entry(uid).or_default();
-        if *of_user >= limits.connections_per_user {
+        let user = users.entry(uid).or_insert_with(|| User::new(limits));
+        if user.connections >= limits.connections_per_user {
             return Err(limit(limits.connections_per_user));
         }
-        *of_user += 1;
+        user.connections += 1;
         shared.connections.store(total + 1, Ordering::Relaxed);
-        Ok(Self { shared: Arc::clone(shared), uid })
+        Ok(Self { shared: Arc::clone(shared), uid, room: Arc::clone(&user.room) })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut users = self.shared.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = users.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(user) = users.get_mut(&self.uid) {
+            user.connections -= 1;
+            if user.connections == 0 {
                 users.remove(&self.uid);
             }
         }
-        self.shared.connections.store(users.values().sum(), Ordering::Relaxed);
+        self.shared.connections.store(users.values().map(|user| user.connections).sum(), Ordering::Relaxed);
     }
 }
 
@@ -282,8 +355,13 @@ struct Connection {
     shared: Arc<Shared>,
     stream: UnixStream,
     frames: Frames,
+    credentials: Credentials,
     peer: Peer,
     is_read_closed: bool,
+    /// Shared with the user's other connections.
+    room: Arc<Semaphore>,
+    /// What this connection has of it.
+    held: Option<OwnedSemaphorePermit>,
 }
 
 /// How many bytes one read takes.
@@ -329,11 +407,15 @@ impl Connection {
         }
         let limits = self.shared.limits;
         let has_begun = self.frames.pending_len() > 0;
+        if self.frames.pending_len() < READ_BYTES {
+            self.held = None;
+        }
         let limit = if has_begun { limits.message_time } else { limits.idle };
         let mut phase = self.shared.phase.clone();
         let read_message = async {
             let mut bytes = vec![0; READ_BYTES];
             loop {
+                self.make_room().await;
                 let count = self.stream.read(&mut bytes).await.map_err(|_| Ended::Gone)?;
                 if count == 0 {
                     return Err(Ended::Gone);
@@ -349,6 +431,40 @@ impl Connection {
             biased;
             read = timeout(limit, read_message) => read.unwrap_or(Err(Ended::Idle)),
             () = reached(&mut phase, Phase::Draining) => Err(Ended::Drained),
+        }
+    }
+
+    /// How many reads' worth of room the next read needs beside what is held: none for the first of a message.
+    fn lacking_room(&self) -> u32 {
+        let needed = u32::try_from(self.frames.pending_len() / READ_BYTES).unwrap_or(u32::MAX);
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        needed.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX))
+    }
+
+    /// Waits until the user's other connections leave room for more of a message. The message's own clock ends the wait.
+    async fn make_room(&mut self) {
+        let lacking = self.lacking_room();
+        if lacking > 0
+            && let Ok(more) = Arc::clone(&self.room).acquire_many_owned(lacking).await
+        {
+            self.hold(more);
+        }
+    }
+
+    /// As [`Self::make_room`], without a wait; says whether there is room.
+    fn has_room(&mut self) -> bool {
+        let lacking = self.lacking_room();
+        if lacking > 0 {
+            let Ok(more) = Arc::clone(&self.room).try_acquire_many_owned(lacking) else { return false };
+            self.hold(more);
+        }
+        true
+    }
+
+    fn hold(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
         }
     }
 
@@ -389,7 +505,7 @@ impl Connection {
             },
             // Nobody would hear a stream of a call without replies.
             Ok(Routed::Stream(_)) if head.is_oneway() => return Ok(()),
-            Ok(Routed::Stream(answer)) => self.stream(answer).await?,
+            Ok(Routed::Stream(answer)) => self.stream(&head.method, answer).await?,
         };
         match answered {
             Ok(()) => Ok(()),
@@ -405,7 +521,12 @@ impl Connection {
         if head.upgrade == Some(true) {
             return Err(ApiError::InvalidParameter { parameter: "upgrade".to_owned() });
         }
-        self.shared.router.route(&self.peer, head, frame)
+        self.shared.router.route(&self.caller(), head, frame)
+    }
+
+    /// Who calls now: a reload may have changed what they are.
+    fn caller(&self) -> Caller {
+        self.shared.access.caller(&self.credentials, &self.peer)
     }
 
     async fn write_all_of(&mut self, bodies: &[Vec<u8>]) -> Result<(), Ended> {
@@ -418,6 +539,7 @@ impl Connection {
     /// Carries a stream to its end. The outer error ends the connection, the inner one the call.
     async fn stream(
         &mut self,
+        method: &str,
         answer: futures_util::future::BoxFuture<'static, Result<Replies, ApiError>>,
     ) -> Result<Result<(), ApiError>, Ended> {
         let mut replies = tokio::select! {
@@ -429,10 +551,17 @@ impl Connection {
             () = self.gone() => return Err(Ended::Gone),
         };
         let mut phase = self.shared.phase.clone();
+        let mut grants = self.shared.access.grants.clone();
         loop {
+            // A role that was taken away ends what it had begun.
+            grants.borrow_and_update();
+            if let Err(error) = permissions::check(&self.caller(), method) {
+                return Ok(Err(error));
+            }
             let part = tokio::select! {
                 biased;
                 () = reached(&mut phase, Phase::Draining) => return Ok(Err(ApiError::Draining)),
+                Ok(()) = grants.changed() => continue,
                 part = replies.next() => part,
                 () = self.gone() => return Err(Ended::Gone),
             };
@@ -456,7 +585,7 @@ impl Connection {
         let mut bytes = vec![0; READ_BYTES];
         loop {
             let is_full = self.frames.pending_len() > self.shared.limits.message_bytes;
-            if self.is_read_closed || is_full {
+            if self.is_read_closed || is_full || !self.has_room() {
                 if self.is_hung_up() {
                     return;
                 }

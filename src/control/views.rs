@@ -157,6 +157,7 @@ impl From<&PoolEntry> for PoolView {
             retry_count: entry.retry_count,
             last_error: entry.last_error.clone(),
             published_at: entry.published_at.map(Into::into),
+            held_reason: entry.held_reason.clone(),
         }
     }
 }

@@ -58,6 +58,8 @@ pub enum Verb {
     Cancel(CancelArgs),
     /// Start final tasks again
     Retry(RetryArgs),
+    /// Let tasks go that a restore from a backup holds, because nothing was made of them since
+    Release(CancelArgs),
     /// Correct a task's state by hand
     Correct(CorrectArgs),
     /// Decide a held task
@@ -100,7 +102,7 @@ pub enum Verb {
     Config,
     /// Call a method with raw JSON
     Call(CallArgs),
-    /// Whether the daemon answers
+    /// Whether the daemon answers, and which roles you have there
     Ping,
     /// Let the daemon end what it is at, and exit
     Drain,
@@ -257,7 +259,7 @@ pub struct PieceArgs {
     pub raw: bool,
 }
 
-/// Tasks to cancel.
+/// Tasks to cancel or to release.
 #[derive(Debug, ClapArgs)]
 pub struct CancelArgs {
     /// Ids or the beginnings of ids; or a filter
@@ -531,6 +533,15 @@ pub enum PoolVerb {
         /// Only entries with a smaller number
         #[arg(long, value_name = "ID")]
         before: Option<i64>,
+    },
+    /// Let entries go that a restore from a backup holds, because they were not published since
+    Release {
+        /// Numbers of entries
+        #[arg(value_name = "ID", required_unless_present = "all")]
+        pool_ids: Vec<i64>,
+        /// Every entry that waits
+        #[arg(long, conflicts_with = "pool_ids")]
+        all: bool,
     },
 }
 

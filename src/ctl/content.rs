@@ -9,8 +9,8 @@ use super::output::{Column, fixed, flexible, write_out};
 use super::text::safe_lines;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, PoolListParams, PoolReply,
-    ReviewParams, TaskParams,
+    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, PoolListParams, PoolReleaseParams,
+    PoolReleaseReply, PoolReply, ReviewParams, TaskParams,
 };
 use crate::control::values::TextOrNumber;
 
@@ -43,8 +43,17 @@ const CONTENT_COLUMNS: &[Column] = &[
     fixed("CREATED", "created_at"),
     flexible("TITLE", "title"),
 ];
-const POOL_FIELDS: &[&str] =
-    &["pool_id", "content_id", "priority", "scheduled_at", "status", "retry_count", "last_error", "published_at"];
+const POOL_FIELDS: &[&str] = &[
+    "pool_id",
+    "content_id",
+    "priority",
+    "scheduled_at",
+    "status",
+    "retry_count",
+    "last_error",
+    "published_at",
+    "held_reason",
+];
 const POOL_COLUMNS: &[Column] = &[
     fixed("ID", "pool_id"),
     fixed("CONTENT", "content_id"),
@@ -54,6 +63,7 @@ const POOL_COLUMNS: &[Column] = &[
     fixed("PUBLISHED", "published_at"),
     fixed("RETRIES", "retry_count"),
     flexible("ERROR", "last_error"),
+    flexible("HELD", "held_reason"),
 ];
 
 #[derive(Serialize)]
@@ -121,7 +131,10 @@ fn review(session: &Session, args: ReviewArgs, method: &str) -> Result<(), Failu
 
 /// `contentctl pool`.
 pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
-    let PoolVerb::List { account, status, page, before } = verb;
+    let (account, status, page, before) = match verb {
+        PoolVerb::List { account, status, page, before } => (account, status, page, before),
+        PoolVerb::Release { pool_ids, all } => return release(session, pool_ids, all),
+    };
     let params = PoolListParams {
         account: account.map(TextOrNumber),
         status,
@@ -131,4 +144,10 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
     };
     let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
     session.printer.rows(&reply.entries, POOL_COLUMNS, POOL_FIELDS)
+}
+
+fn release(session: &Session, pool_ids: Vec<i64>, all: bool) -> Result<(), Failure> {
+    let params = PoolReleaseParams { pool_ids: (!all).then_some(pool_ids), all: all.then_some(true) };
+    let reply: PoolReleaseReply = session.call("io.contentd.Pool.Release", &params)?;
+    session.printer.record(&reply, &["released"])
 }

@@ -179,9 +179,11 @@ pub fn ping(session: &Session) -> Result<(), Failure> {
     let mut client = session.connect()?;
     let reply: PingReply = client.call("io.contentd.Daemon.Ping", &NoParams {})?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &["pid"]);
+        return session.printer.record(&reply, &["pid", "caller", "roles"]);
     }
-    session.printer.text(&format!("contentd answers on {} (process {})", client.path().display(), reply.pid))
+    session.printer.text(&format!("contentd answers on {} (process {})", client.path().display(), reply.pid))?;
+    let roles = if reply.roles.is_empty() { "no role".to_owned() } else { reply.roles.join(", ") };
+    session.printer.text(&format!("you are {}: {}", safe(&reply.caller), safe(&roles)))
 }
 
 /// `contentctl version`. Without a daemon it is contentctl's alone.

@@ -84,6 +84,7 @@ fn print_waited(
     match (args.all, args.tasks.as_slice(), last.tasks.as_slice()) {
         (true, _, _) if session.printer.is_for_people() => session.tell(&match last.unfinished {
             0 => "every task has ended, or waits for a person".to_owned(),
+            1 => "1 task has not ended".to_owned(),
             count => format!("{count} tasks have not ended"),
         }),
         (true, _, _) => session.printer.record(last, &["unfinished", "is_timed_out"])?,
@@ -106,6 +107,7 @@ pub fn watch(session: &Session, args: WatchArgs) -> Result<(), Failure> {
     let tasks = Some(args.tasks).filter(|tasks| !tasks.is_empty());
     let params = WatchParams { tasks, account: args.account.map(TextOrNumber), generator: args.generator };
     let is_first = Cell::new(true);
+    let mut noted: BTreeMap<String, String> = BTreeMap::new();
     let is_again = Cell::new(false);
     // What happens to our own output must not look like the daemon's fault, so it is carried out beside.
     let mut broken = None;
@@ -114,6 +116,9 @@ pub fn watch(session: &Session, args: WatchArgs) -> Result<(), Failure> {
             session.tell("the daemon was restarted; changes in between were not seen");
         }
         client.call_more("io.contentd.Tasks.Watch", &params, None, |reply: WatchReply| {
+            if session.printer.is_for_people() && !is_news(&mut noted, &reply) {
+                return Ok(ControlFlow::Continue(()));
+            }
             match session.printer.item(&reply, WATCH_FIELDS, is_first.replace(false), &line_of(&reply)) {
                 Ok(()) => Ok::<_, ClientError>(ControlFlow::Continue(())),
                 Err(failure) => {
@@ -129,12 +134,32 @@ pub fn watch(session: &Session, args: WatchArgs) -> Result<(), Failure> {
     }
 }
 
+/// A look at a task that changed nothing people see is no line; programs get every one.
+fn is_news(noted: &mut BTreeMap<String, String>, reply: &WatchReply) -> bool {
+    if reply.task.completed_at.is_some() {
+        noted.remove(&reply.task.task_id);
+        return true;
+    }
+    let note = note_of(reply).cloned().unwrap_or_default();
+    let before = noted.insert(reply.task.task_id.clone(), note.clone());
+    let is_change = reply.event.is_some() || reply.from_state.as_ref().is_some_and(|from| *from != reply.task.state);
+    is_change || before.unwrap_or_default() != note
+}
+
+fn note_of(reply: &WatchReply) -> Option<&String> {
+    reply.why.as_ref().or(reply.task.progress.as_ref())
+}
+
 fn line_of(reply: &WatchReply) -> String {
     let task = &reply.task;
-    let from = reply.from_state.as_deref().map(|from| format!("{from} → ")).unwrap_or_default();
+    let from = reply
+        .from_state
+        .as_deref()
+        .filter(|from| *from != task.state)
+        .map(|from| format!("{from} → "))
+        .unwrap_or_default();
     let event = reply.event.as_deref().unwrap_or("noted");
-    let notes = [&reply.why, &task.progress];
-    let note = notes.into_iter().flatten().next().map(|text| format!("  {}", safe(text))).unwrap_or_default();
+    let note = note_of(reply).map(|text| format!("  {}", safe(text))).unwrap_or_default();
     let at = local(&reply.at.to_string());
     format!("{at}  {}  {from}{}  {}{note}", safe(&task.task_id), safe(&task.state), safe(event))
 }

@@ -46,6 +46,7 @@ fn follow(session: &Session, params: &TaskParams) -> Result<(), Failure> {
     let is_first_item = Cell::new(true);
     let is_first_reply = Cell::new(true);
     let last: Cell<Option<WireTime>> = Cell::new(None);
+    let mut under_way: Option<(i64, String)> = None;
     // What happens to our own output must not look like the daemon's fault, so it is carried out beside.
     let mut broken = None;
     let result = session.repeat(|client| {
@@ -60,7 +61,7 @@ fn follow(session: &Session, params: &TaskParams) -> Result<(), Failure> {
             for entry in reply.entries.iter().filter(|entry| !is_old(entry)) {
                 last.set(last.get().max(Some(entry.at)));
                 let is_first = is_first_item.replace(false);
-                if let Err(failure) = session.printer.item(entry, FIELDS, is_first, shown(entry).trim_end()) {
+                if let Err(failure) = session.printer.item(entry, FIELDS, is_first, &followed(&mut under_way, entry)) {
                     broken = Some(failure);
                     return Ok(ControlFlow::Break(()));
                 }
@@ -73,6 +74,16 @@ fn follow(session: &Session, params: &TaskParams) -> Result<(), Failure> {
         Some(failure) => Err(failure),
         None => result,
     }
+}
+
+/// An entry of a stream: what a run under way goes on to write stands under the heading that it has already.
+fn followed(under_way: &mut Option<(i64, String)>, entry: &LogEntryView) -> String {
+    let call = (entry.end == "running").then(|| (i64::from(entry.attempt), entry.verb.clone()));
+    let is_same = call.is_some() && call == *under_way;
+    *under_way = call;
+    let whole = shown(entry);
+    let text = if is_same { whole.split_once('\n').map_or("", |(_, lines)| lines) } else { whole.as_str() };
+    text.trim_end().to_owned()
 }
 
 fn shown(entry: &LogEntryView) -> String {

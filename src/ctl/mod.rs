@@ -110,6 +110,7 @@ fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Queue(args) => tasks::queue(session, &args),
         Verb::Result(args) => content::result(session, args),
         Verb::Cancel(args) => tasks::cancel(session, args),
+        Verb::Release(args) => tasks::release(session, args),
         Verb::Retry(args) => tasks::retry(session, args),
         Verb::Correct(args) => tasks::correct(session, args),
         Verb::Settle(args) => tasks::settle(session, args),

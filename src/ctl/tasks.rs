@@ -12,12 +12,13 @@ use super::args::{
 use super::daemon;
 use super::failure::Failure;
 use super::output::{Column, fixed, flexible};
+use super::text::counted;
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
-    NoParams, PollAllReply, QueueParams, QueueReply, RetryParams, SetParams, SettleParams, ShowReply, StatisticsParams,
-    StatisticsReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
+    NoParams, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply,
+    StatisticsParams, StatisticsReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -239,7 +240,8 @@ fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str
         (true, tasks) => {
             let verb = if reply.is_dry_run { format!("would be {done}") } else { done.to_owned() };
             for task in tasks {
-                session.printer.text(&format!("{}: {verb}, is {}", task.task_id, task.state))?;
+                let now = if task.state == verb { String::new() } else { format!(", is {}", task.state) };
+                session.printer.text(&format!("{}: {verb}{now}", task.task_id))?;
             }
             session.tell(format!("{} {verb}, {} skipped", reply.done_count, reply.skipped_count));
         }
@@ -264,6 +266,16 @@ pub fn cancel(session: &Session, args: CancelArgs) -> Result<(), Failure> {
     let params = CancelParams { tasks, filter, dry_run: args.dry_run.then_some(true) };
     let reply: BulkReply = session.call("io.contentd.Tasks.Cancel", &params)?;
     print_bulk(session, &reply, is_by_name, "cancelled")
+}
+
+/// `contentctl release`.
+pub fn release(session: &Session, args: CancelArgs) -> Result<(), Failure> {
+    let filter = filter(args.filter)?;
+    let tasks = named(args.tasks, filter.as_ref())?;
+    let is_by_name = tasks.is_some();
+    let params = ReleaseParams { tasks, filter, dry_run: args.dry_run.then_some(true) };
+    let reply: BulkReply = session.call("io.contentd.Tasks.Release", &params)?;
+    print_bulk(session, &reply, is_by_name, "released")
 }
 
 /// `contentctl retry`.
@@ -314,7 +326,11 @@ pub fn cleanup(session: &Session, args: &CleanupArgs) -> Result<(), Failure> {
         return session.printer.record(&reply, &["deleted", "is_dry_run"]);
     }
     let what = if reply.is_dry_run { "would be deleted" } else { "deleted" };
-    session.printer.text(&format!("{} tasks that finished more than {} days ago {what}", reply.deleted, args.days))
+    session.printer.text(&format!(
+        "{} that finished more than {} ago: {what}",
+        counted(reply.deleted, "task"),
+        counted(args.days.unsigned_abs(), "day")
+    ))
 }
 
 /// `contentctl stats`.

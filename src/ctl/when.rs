@@ -35,11 +35,7 @@ pub fn local(text: &str) -> String {
 
 /// Seconds as people say them: `30m`, `1h30m`.
 pub fn span(seconds: u64) -> String {
-    if seconds == 0 {
-        return "0s".to_owned();
-    }
-    let units = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-    units.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect()
+    crate::task::in_words(seconds)
 }
 
 #[cfg(test)]

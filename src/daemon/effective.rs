@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::config::{Config, Loaded};
 use crate::control::api::ConfigReply;
 use crate::generator::spec::GeneratorSpec;
+use crate::roles::Role;
 use crate::task::GeneratorName;
 
 /// For `config`.
@@ -39,8 +40,16 @@ fn sections(config: &Config) -> Value {
             // Contents are kept.
             "contents_s": Value::Null,
         },
+        "roles": roles(config),
+        "review": { "four_eyes": config.review.four_eyes },
         "generators": generators,
     })
+}
+
+/// Every role, also those that nobody was given.
+fn roles(config: &Config) -> Value {
+    let written = |role: Role| config.roles.written.get(role.as_str()).cloned().unwrap_or_default();
+    Role::ALL.into_iter().map(|role| (role.as_str().to_owned(), Value::from(written(role)))).collect()
 }
 
 fn backoff(retry: &crate::task::retry::Backoff) -> Value {
@@ -93,7 +102,7 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
         ["daemon.socket", "daemon.database", "daemon.state_dir", "daemon.workers", "daemon.queue"];
     let (before, after) = (sections(old), sections(new));
     let mut changed = Vec::new();
-    for section in ["daemon", "tasks", "polling", "retention"] {
+    for section in ["daemon", "tasks", "polling", "retention", "roles", "review"] {
         let names = after[section].as_object().into_iter().flat_map(|fields| fields.keys());
         changed.extend(
             names

@@ -9,6 +9,7 @@ use log::Level;
 use crate::config::Config;
 use crate::events::{About, Kind};
 use crate::generator::Driver;
+use crate::generator::command::secrets::is_credential_name;
 use crate::generator::command::{CommandDriver, Places};
 use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::{DURATIONS_LOOKED_AT, Generator, Generators};
@@ -34,6 +35,21 @@ pub fn build(config: &Config, logs: &GeneratorLogs, before: Option<(&Config, &Ge
     }))
 }
 
+/// Takes out the credentials, which only the service has, and tells which they are. Names that are none stay, to be told.
+pub fn without_secrets(config: &mut Config) -> Vec<String> {
+    let mut unread = Vec::new();
+    for (name, spec) in &mut config.generators {
+        spec.secrets.retain(|variable, credential| {
+            let is_name = is_credential_name(credential);
+            if is_name {
+                unread.push(format!("generators.{name}: secrets.{variable} = {credential:?}"));
+            }
+            !is_name
+        });
+    }
+    unread
+}
+
 /// Lets each generator learn from its past jobs when a first poll is worth its call. What cannot be read is learned anew.
 pub async fn learn(generators: &Generators, store: &Store) {
     for generator in generators.iter() {
@@ -52,7 +68,11 @@ pub async fn learn(generators: &Generators, store: &Store) {
 pub async fn faults(generators: &Generators) -> Vec<String> {
     let looks = generators.iter().map(|generator| async {
         let name = generator.name.clone();
-        generator.faults().await.into_iter().map(move |fault| format!("generator {name}: {fault}"))
+        let named = format!("generators.{name}");
+        generator.faults().await.into_iter().map(move |fault| {
+            // Most name it already.
+            if fault.starts_with(&named) { fault } else { format!("{named}: {fault}") }
+        })
     });
     join_all(looks).await.into_iter().flatten().collect()
 }

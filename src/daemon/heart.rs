@@ -133,13 +133,16 @@ impl Heart {
         let states = TaskState::ALL.iter().filter(|state| !state.is_final() && count(**state) > 0);
         let mut parts: Vec<String> = Vec::new();
         parts.extend(notice.refused_reload);
-        if self.world.generators.borrow().iter().next().is_none() {
+        let generators = Arc::clone(&self.world.generators.borrow());
+        if generators.iter().next().is_none() {
             parts.push("no generator configured yet".to_owned());
         }
         let unfinished: Vec<String> = states.map(|state| format!("{} {state}", count(*state))).collect();
         parts.push(if unfinished.is_empty() { "nothing to do".to_owned() } else { unfinished.join(", ") });
         let queue = status.queue.as_ref();
-        for breaker in queue.into_iter().flat_map(|queue| &queue.breakers) {
+        let breakers = queue.into_iter().flat_map(|queue| &queue.breakers);
+        // One that is not configured any more concerns nobody until it comes back.
+        for breaker in breakers.filter(|breaker| generators.get(&breaker.generator).is_some()) {
             parts.push(format!("{} gets no new jobs ({})", breaker.generator, breaker.trip));
         }
         parts.extend(faulty.iter().map(|name| format!("{name} cannot run")));

@@ -14,6 +14,8 @@ mod faults;
 mod generators;
 mod heart;
 mod leftovers;
+pub mod offline;
+mod restored;
 mod retention;
 mod server_thread;
 
@@ -41,7 +43,8 @@ use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
-use crate::host::{OsEntropy, SystemClock, signals, sockets};
+use crate::host::{OsEntropy, SystemClock, runtime, signals, sockets};
+use crate::roles::Grants;
 use crate::store::group_commit::GroupCommit;
 use crate::store::{ReadMode, Store, Writer, sqlite};
 use crate::task::Clock;
@@ -56,6 +59,8 @@ use server_thread::ServerThread;
 const READERS: u32 = 4;
 /// How many of them calls on the socket may use at a time.
 const READERS_FOR_CALLS: usize = 3;
+/// Threads beside those that the workers' calls block: for readers of the database, polls and fetches.
+const SPARE_THREADS: usize = 8;
 /// The exit status when the restart budget is spent or the database failed: the service manager starts anew.
 const EXIT_BROKEN: u8 = 70;
 
@@ -74,7 +79,11 @@ fn environment(name: &str) -> Option<String> {
 
 /// Reads and judges the configuration.
 pub fn load(options: &Options) -> anyhow::Result<Loaded> {
-    let mut loaded = Config::load(options.config.as_deref(), &environment)?;
+    load_with(options, &environment)
+}
+
+fn load_with(options: &Options, environment: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Loaded> {
+    let mut loaded = Config::load(options.config.as_deref(), environment)?;
     if let Some(socket) = &options.socket {
         loaded.config.daemon.socket = socket.clone();
     }
@@ -82,11 +91,27 @@ pub fn load(options: &Options) -> anyhow::Result<Loaded> {
 }
 
 /// `--check-config`: every fault of the configuration and of what it names; a generator that cannot run now is one.
-pub fn check_config(options: &Options) -> anyhow::Result<Vec<String>> {
-    let loaded = load(options)?;
+pub fn check_config(options: &Options) -> anyhow::Result<Checked> {
+    let mut loaded = load(options)?;
+    let unread = match environment("CREDENTIALS_DIRECTORY") {
+        Some(_) => Vec::new(),
+        None => generators::without_secrets(&mut loaded.config),
+    };
     let logs = GeneratorLogs::new(&loaded.config.daemon.state_dir);
     let generators = generators::build(&loaded.config, &logs, None);
-    Ok(System::new().block_on(generators::faults(&generators)))
+    let faults = System::new().block_on(generators::faults(&generators));
+    Ok(Checked { file: loaded.file, faults, unread })
+}
+
+/// What a look at the configuration found.
+#[derive(Debug)]
+pub struct Checked {
+    /// The file; none: there is none, and the defaults are in force.
+    pub file: Option<PathBuf>,
+    /// What keeps it, or a generator in it, from running.
+    pub faults: Vec<String>,
+    /// Credentials that only the service can read, and were not looked at.
+    pub unread: Vec<String>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -116,8 +141,10 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let store = Store::new(writer, Arc::new(opened.queries), ReadMode::Blocking);
     let logs = GeneratorLogs::new(&config.daemon.state_dir);
     let notifier = Arc::new(Notifier::from_env());
+    let threads = config.daemon.workers as usize + SPARE_THREADS;
+    let actors_runtime = runtime::with_ready_threads(threads).context("cannot start the threads of the daemon")?;
     let daemon = Daemon { options, loaded, store, socket, notifier, logs: logs.clone() };
-    let code = System::new().block_on(daemon.live(asked, failed));
+    let code = System::with_tokio_rt(|| actors_runtime).block_on(daemon.live(asked, failed));
     commits.close();
     logs.close();
     tell!(Level::Info, Kind::DaemonStopped, "stopped");
@@ -161,6 +188,7 @@ struct Running {
     world: World,
     clock: Arc<SystemClock>,
     settings: watch::Sender<Arc<Settings>>,
+    grants: watch::Sender<Arc<Grants>>,
     stopping: watch::Sender<bool>,
     notice: watch::Sender<Notice>,
     server: ServerThread,
@@ -246,6 +274,9 @@ impl Daemon {
             peers: peers_rx,
             failing: FailingJobs::default(),
         };
+        restored::take_over(&world, &config.daemon.state_dir)
+            .await
+            .context("what a restore left could not be taken over")?;
         let recovered = recover(&world).await.context("the recovery of what was under way failed")?;
         tell!(
             Level::Info,
@@ -268,11 +299,14 @@ impl Daemon {
         let (settings, settings_rx) = watch::channel(Arc::new(settings_of(&self.loaded)));
         let (stopping, stopping_rx) = watch::channel(false);
         let jump_clock = Arc::clone(&clock);
+        let (notice, notice_rx) = watch::channel(Notice::default());
+        let refused = notice_rx.clone();
         let installation = Installation::new(
             config.daemon.database.clone(),
             config.daemon.state_dir.clone(),
             config.daemon.run_socket.clone(),
             Arc::new(move || jump_clock.jump_since_start()),
+            Arc::new(move || refused.borrow().refused_reload.clone()),
         );
         let backend = DaemonBackend::new(
             World { store: world.store.with_read_limit(READERS_FOR_CALLS), ..world.clone() },
@@ -283,10 +317,10 @@ impl Daemon {
             installation,
             self.logs.clone(),
         );
-        let server = ServerThread::start(&self.socket, backend)?;
+        let (grants, grants_rx) = watch::channel(Arc::new(config.roles.grants.clone()));
+        let server = ServerThread::start(&self.socket, backend, grants_rx)?;
         let whose = if self.socket.is_inherited() { ", the service manager's" } else { "" };
         tell!(Level::Info, Kind::DaemonReady, "listening on {}{whose}", self.socket.path().display());
-        let (notice, notice_rx) = watch::channel(Notice::default());
         #[cfg(feature = "fault-injection")]
         faults::listen(config.daemon.state_dir.clone(), world.clone(), supervisor.clone(), server.pulse());
         let heart = Heart {
@@ -298,7 +332,7 @@ impl Daemon {
         };
         self.notifier.ready("ready");
         heart.start();
-        Ok(Running { supervisor, world, clock, settings, stopping, notice, server })
+        Ok(Running { supervisor, world, clock, settings, grants, stopping, notice, server })
     }
 
     /// Ends in order, within the drain's time limit.
@@ -346,16 +380,19 @@ impl Daemon {
         self.notifier.reloading();
         let outcome = self.take_configuration(running, loaded).await;
         let refused_reload = outcome.as_ref().err().map(|error| {
-            let why = error.message();
+            let faults = match error {
+                ApiError::ReloadRefused { faults } => faults.clone(),
+                other => vec![other.message()],
+            };
             tell!(
                 Level::Error,
                 Kind::ConfigRefused,
-                "the new configuration was refused, and the old one is kept: {why}"
+                "the new configuration was refused, and the old one is kept:\n  {}",
+                faults.join("\n  ")
             );
-            format!(
-                "the new configuration was refused, the old one is kept ({})",
-                why.lines().next().unwrap_or_default()
-            )
+            let more = if faults.len() > 1 { format!(", and {} more", faults.len() - 1) } else { String::new() };
+            let first = faults.first().map(String::as_str).unwrap_or_default();
+            format!("the new configuration was refused, the old one is kept ({first}{more})")
         });
         self.notifier.ready(refused_reload.as_deref().unwrap_or("ready"));
         running.notice.send_modify(|notice| notice.refused_reload = refused_reload);
@@ -375,6 +412,7 @@ impl Daemon {
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh)));
+        running.grants.send_replace(Arc::new(fresh.config.roles.grants.clone()));
         tell!(
             Level::Info,
             Kind::ConfigReloaded,
@@ -423,6 +461,7 @@ fn settings_of(loaded: &Loaded) -> Settings {
             auto_approve: tasks.auto_approve,
             max_pending: u64::from(tasks.max_pending),
         },
+        is_four_eyes: loaded.config.review.four_eyes,
         effective: effective::reply(loaded),
     }
 }

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use log::Level;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backend::DaemonBackend;
-use crate::control::server::{Limits, Server};
+use crate::control::server::{Access, Limits, Server};
 use crate::control::socket::BoundSocket;
 use crate::events::Kind;
+use crate::host::runtime;
+use crate::roles::Grants;
 use crate::tell;
 
+/// Threads for its reads of the database.
+const READY_THREADS: usize = 4;
 /// How long the server may take to finish its calls, once the actors are drained.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -35,14 +39,18 @@ enum ServerCommand {
 }
 
 impl ServerThread {
-    /// Serves the socket.
-    pub fn start(socket: &BoundSocket, backend: DaemonBackend) -> anyhow::Result<Self> {
+    /// Serves the socket for those who have a role.
+    pub fn start(
+        socket: &BoundSocket,
+        backend: DaemonBackend,
+        grants: watch::Receiver<Arc<Grants>>,
+    ) -> anyhow::Result<Self> {
         let listener = socket.listener.try_clone().context("cannot share the socket with the server")?;
         let (control, commands) = mpsc::unbounded_channel();
         let (started_sender, started) = std::sync::mpsc::channel();
         let (ended_sender, ended) = oneshot::channel();
         let serve = move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let runtime = match runtime::with_ready_threads(READY_THREADS) {
                 Ok(runtime) => runtime,
                 Err(error) => {
                     // The starter waits for this answer.
@@ -51,13 +59,14 @@ impl ServerThread {
                 }
             };
             runtime.block_on(async move {
-                let server = match Server::start(listener, Arc::new(backend), Limits::default()) {
-                    Ok(server) => server,
-                    Err(error) => {
-                        let _ = started_sender.send(Err(error));
-                        return;
-                    }
-                };
+                let server =
+                    match Server::start(listener, Arc::new(backend), Limits::default(), Access::by_kernel(grants)) {
+                        Ok(server) => server,
+                        Err(error) => {
+                            let _ = started_sender.send(Err(error));
+                            return;
+                        }
+                    };
                 let _ = started_sender.send(Ok(()));
                 obey(&server, commands).await;
                 if !server.drain(DRAIN).await {

@@ -318,6 +318,23 @@ kinds! {
          before anything is handed over again, and detached runs go on.",
         cure: "Nothing is to be done.",
     }
+    /// The database is a backup of an earlier time.
+    DatabaseRestored {
+        id: "e7c8d5bfe0bc33becd9747f1cb8dadd9",
+        subject: "The database was restored from a backup",
+        meaning: "What happened after the backup is not known here. Jobs that the backup knows are asked about and followed. A task \
+         that may have got a job since is held, and a piece that may have been published since waits in the pool.",
+        cure: "`contentctl list --state held` and `contentctl pool list`: look at the generators and at what was published, then \
+         release: `contentctl release`, `contentctl pool release`.",
+    }
+    /// A task of a restored database.
+    TaskRestored {
+        id: "964b1a65597158ddb3f5f9282f1aa901",
+        subject: "Task @TASK_ID@ comes from a backup",
+        meaning: "The database was restored from a backup, and what came of the task since is not known. Its job at generator \
+         @GENERATOR@ is asked about as before; should it need another one, a person decides.",
+        cure: "Nothing is to be done. `contentctl status @TASK_ID@` says how it stands.",
+    }
     /// The daemon ends in order.
     DaemonStopping {
         id: "1f5572caf734462c814909d75be00d3b",
@@ -478,6 +495,7 @@ impl Kind {
             Some(TaskMove::Accepted | TaskMove::Adopted) if from.is_final() => return Self::LateJobFound,
             Some(TaskMove::LateJobEnded) => return Self::LateJobEnded,
             Some(TaskMove::Changed | TaskMove::RefetchRequested) => return Self::TaskChanged,
+            Some(TaskMove::Restored) if from == audit.to_state => return Self::TaskRestored,
             _ => {}
         }
         match audit.to_state {

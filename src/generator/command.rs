@@ -5,31 +5,33 @@
 //! surprise: each method does all of its work, reading files and parsing output included, on one blocking thread.
 
 mod calls;
+mod meaning;
 mod notes;
 mod plain;
 mod runs;
-mod secrets;
+pub mod secrets;
 mod trial;
+mod written;
 
 use std::collections::HashSet;
 use std::io::PipeReader;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
 use super::access::Access;
 use super::exec::{Environment, Launch, NoResult, on_thread};
 use super::log::GeneratorLogs;
+use super::patience::AskedAt;
 use super::run::directory::RunDirs;
 use super::run::socket;
 use super::run::watch::Watchers;
 use super::runfile::RunFiles;
 use super::spec::GeneratorSpec;
 use super::trial::{Subjects, Trial};
-use super::{Driver, Job, RunEnded, Sweep};
+use super::{Driver, Job, RunEnded, Sweep, Written};
 use crate::finding::Finding;
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, RunReport, SubmitAnswer};
 use crate::task::{AttemptKey, AttemptState, Task};
@@ -115,7 +117,7 @@ impl CommandDriver {
 
 impl Driver for CommandDriver {
     fn submit(&self, job: Job) -> BoxFuture<'static, SubmitAnswer> {
-        let asked_at = Instant::now();
+        let asked_at = AskedAt::now();
         self.on_thread(
             move |inner, hang_up| inner.submit(&job, asked_at, hang_up.as_fd()),
             |no_result| match no_result {
@@ -126,7 +128,7 @@ impl Driver for CommandDriver {
     }
 
     fn start_run(&self, job: Job) -> BoxFuture<'static, RunReport> {
-        let asked_at = Instant::now();
+        let asked_at = AskedAt::now();
         self.on_thread(
             move |inner, _| inner.start_run(&job, asked_at),
             |no_result| match no_result {
@@ -216,8 +218,8 @@ impl Driver for CommandDriver {
         self.inner.watchers.on_run_ended(tell);
     }
 
-    fn written_so_far(&self, job: Job) -> BoxFuture<'static, Option<String>> {
-        self.on_thread(move |inner, _| inner.written_so_far(&job), |_| None)
+    fn written_so_far(&self, job: Job, from: u64) -> BoxFuture<'static, Option<Written>> {
+        self.on_thread(move |inner, _| inner.written_so_far(&job, from), |_| None)
     }
 
     fn faults(&self) -> Vec<String> {
@@ -272,7 +274,9 @@ impl Inner {
                 for call in spec.calls() {
                     let argv = [call.command.program(&spec.creator)];
                     if let Err(why) = (Launch { argv: &argv, env: &self.base_environment(), cwd: &cwd }).resolve() {
-                        add(why);
+                        let is_creator = argv[0] == spec.creator;
+                        let from = if is_creator { "; `{creator}` stands for CREATOR_CLI_PATH" } else { "" };
+                        add(format!("{why}{from}"));
                     }
                 }
             }

@@ -233,7 +233,7 @@ impl Launch<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(format!("cwd {shown} does not exist: create it, or set `cwd` to a directory that does"))
             }
-            Err(error) => Err(format!("cwd {shown} cannot be entered ({error}): let the daemon's user in")),
+            Err(error) => Err(format!("cwd {shown} cannot be entered ({error}): {}", let_in(self.cwd))),
         }
     }
 
@@ -275,7 +275,18 @@ fn check_program(path: &Path) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(format!("program {shown} does not exist: install it, or correct the path"))
         }
-        Err(error) => Err(format!("program {shown} cannot be reached ({error}): let the daemon's user in")),
+        Err(error) => Err(format!("program {shown} cannot be reached ({error}): {}", let_in(path))),
+    }
+}
+
+/// What opens a path. Some places the unit closes, whatever their mode is.
+fn let_in(path: &Path) -> &'static str {
+    const CLOSED: [&str; 5] = ["/home", "/root", "/srv", "/mnt", "/media"];
+    if CLOSED.iter().any(|closed| path.starts_with(closed)) {
+        "let the daemon's user in; contentd.service closes /home, /root, /srv, /mnt and /media as well, so move it \
+         elsewhere, or open the place with a drop-in (examples/systemd/contentd.service.d/generator.conf)"
+    } else {
+        "let the daemon's user in"
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::run::directory::RunDirs;
 use super::runfile::{RunFiles, key_as_name};
-use crate::task::AttemptKey;
+use crate::task::{AttemptKey, TaskId};
 
 /// The files of every generator under one state directory.
 #[derive(Clone, Debug)]
@@ -34,14 +34,20 @@ impl Leftovers {
         Ok(keys)
     }
 
-    /// Removes the files of a key unless a process of it is left; whether it did.
+    /// Every run that says whose it is.
+    pub fn runs(&self) -> io::Result<Vec<(AttemptKey, TaskId)>> {
+        let mut keys = BTreeMap::new();
+        collect(self.runs.root(), &mut keys, |name: &str| Some(name))?;
+        Ok(keys.into_keys().filter_map(|key| self.runs.task_of(&key).map(|task| (key, task))).collect())
+    }
+
+    /// Removes the files of a key unless a process of it is left or it was sealed lately; whether it did.
     pub fn remove_if_quiet(&self, key: &AttemptKey) -> bool {
-        let is_quiet = self.calls.is_quiet(key) && self.runs.is_quiet(key);
-        if is_quiet {
-            self.calls.forget(key);
-            self.runs.forget(key);
+        if !self.calls.is_quiet(key) || !self.runs.is_quiet(key) {
+            return false;
         }
-        is_quiet
+        self.calls.forget(key);
+        self.runs.sweep(key)
     }
 }
 

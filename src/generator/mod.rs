@@ -13,6 +13,7 @@ mod fitness;
 pub mod interpret;
 pub mod leftovers;
 pub mod log;
+mod patience;
 pub mod registry;
 pub mod rules;
 pub mod run;
@@ -45,6 +46,15 @@ pub struct Sweep<A> {
     pub answers: Vec<(TaskId, A)>,
     /// How many calls it took (pages), for the generator's call budget.
     pub calls: u32,
+}
+
+/// A part of what a run under way has written to standard error.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Written {
+    /// The text, secrets taken out. Of a long one the middle is left out, and it says so.
+    pub text: String,
+    /// Where the next part begins, in bytes of what the run wrote: what could be the beginning of a secret is left to it.
+    pub upto: u64,
 }
 
 /// Called with the task of a run that has just ended, so that nobody waits for the next look.
@@ -95,9 +105,9 @@ pub trait Driver: Send + Sync + 'static {
     /// Whom to tell about ended runs. Called once, before anything is started.
     fn on_run_ended(&self, tell: RunEnded);
 
-    /// What a run under way has written to standard error by now, secrets taken out; none where there is no run, or where it
-    /// has ended and all of it was handed to the log.
-    fn written_so_far(&self, _job: Job) -> BoxFuture<'static, Option<String>> {
+    /// What a run under way has written to standard error from this byte on, secrets taken out; none where there is no run,
+    /// or where it has ended and all of it was handed to the log.
+    fn written_so_far(&self, _job: Job, _from: u64) -> BoxFuture<'static, Option<Written>> {
         Box::pin(std::future::ready(None))
     }
 

@@ -154,22 +154,29 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 pub(crate) fn lock_with_content(path: &Path, content: &[u8]) -> io::Result<Option<File>> {
     let mut writer = open_own(path, OpenOptions::new().write(true).create(true).truncate(false))?;
     let reader = open_own(path, OpenOptions::new().read(true))?;
+    if !try_lock(&reader)? {
+        return Ok(None);
+    }
+    writer.set_len(0)?;
+    writer.write_all(content)?;
+    Ok(Some(reader))
+}
+
+/// Takes the exclusive lock unless somebody holds it for longer than a probe does; whether it did.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     let mut tries = 0;
     loop {
-        match flock(&reader, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => break,
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
             Err(Errno::INTR) => {}
             Err(Errno::WOULDBLOCK) if tries < PROBE_PATIENCE => {
                 tries += 1;
                 std::thread::sleep(PROBE_PAUSE);
             }
-            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
     }
-    writer.set_len(0)?;
-    writer.write_all(content)?;
-    Ok(Some(reader))
 }
 
 /// Whether nobody holds the lock of this file; a missing file is free, one that cannot be looked at is held.

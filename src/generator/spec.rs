@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Job;
 use super::extract::Extractor;
+use super::patience::{CALL_MARGIN, RUN_START};
 use super::rules::Rule;
 use super::template::{CommandTemplate, KnownNames, RenderError, Rendered, Template, Values};
 use crate::task::outcome::{JobState, Verb};
@@ -27,10 +28,6 @@ pub const TASK_NAMES: [&str; 10] =
 pub const PAGE_NAMES: [&str; 2] = ["batch_limit", "batch_offset"];
 /// The variable of the generator's own reference.
 pub const REF_NAME: &str = "ref";
-/// How much longer than its time limit and its grace a call may take until it is reaped and told.
-const CALL_MARGIN: Duration = Duration::from_secs(5);
-/// The longest start of a blocking run.
-const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// How much at once, a minute, a day.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -275,7 +272,7 @@ impl GeneratorSpec {
             Yields::Reference(RefSource::Extract(_)) | Yields::Piece(_) => false,
         };
         let is_batch = self.batch_poll().is_some();
-        let submit_limit = if self.is_blocking() { START_LIMIT } else { self.submit.call.timeout };
+        let submit_limit = if self.is_blocking() { RUN_START } else { self.submit.call.timeout };
         Policy {
             is_idempotent: self.is_idempotent,
             is_ref_our_key,

@@ -188,6 +188,8 @@ fn weight(write: &Write) -> usize {
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }
+        | Write::HoldPool
+        | Write::ReleasePool { .. }
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. } => 1,
     }

@@ -249,6 +249,26 @@ impl Rows for Tables {
         Ok(())
     }
 
+    fn unpublished_pool_entries(&mut self) -> Result<Vec<PoolId>, DbError> {
+        let is_in = |entry: &&PoolEntry| !matches!(entry.status, PoolState::Published | PoolState::Removed);
+        Ok(self.pool.iter().filter(is_in).map(|entry| entry.id).collect())
+    }
+
+    fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError> {
+        Ok(self.pool.iter().filter(|entry| entry.held_reason.is_some()).cloned().collect())
+    }
+
+    fn hold_pool_entry(&mut self, id: PoolId, reason: Option<&str>) -> Result<(), DbError> {
+        for entry in self.pool.iter_mut().filter(|entry| entry.id == id) {
+            entry.held_reason = reason.map(str::to_owned);
+        }
+        Ok(())
+    }
+
+    fn setting(&mut self, name: &str) -> Result<Option<String>, DbError> {
+        Ok(self.settings.get(name).cloned())
+    }
+
     fn put_setting(&mut self, name: &str, value: Option<&str>) -> Result<(), DbError> {
         match value {
             Some(value) => self.settings.insert(name.to_owned(), value.to_owned()),

@@ -4,6 +4,7 @@
 //!   [`write::Rows`] of any backend. Backends hold no rules.
 //! - [`query`]: what can be asked.
 //! - [`sqlite`]: the database that a daemon runs on; [`group_commit`] drives its writing side.
+//! - [`restored`]: the mark that a restore from a backup leaves in the database
 //! - [`memory`]: the in-memory twin, for tests and simulations; it passes the same conformance suite.
 //! - [`Store`]: the handle that actors hold. It answers a write only after its commit, and tells every change to
 //!   whoever watches.
@@ -15,6 +16,7 @@
 pub mod group_commit;
 pub mod memory;
 pub mod query;
+pub mod restored;
 pub mod sqlite;
 pub mod write;
 
@@ -138,7 +140,11 @@ impl Store {
                 }
             }
             Written::Changed(changed) => self.tell_changed(changed.from, &changed.change),
-            Written::Account(_) | Written::Reviewed(_) | Written::Stored | Written::Cleaned { .. } => {}
+            Written::Account(_)
+            | Written::Reviewed(_)
+            | Written::Stored
+            | Written::PoolReleased(_)
+            | Written::Cleaned { .. } => {}
         }
         Ok(written)
     }

@@ -155,6 +155,8 @@ pub struct PoolEntry {
     pub published_at: Option<Timestamp>,
     /// When it was pooled.
     pub created_at: Timestamp,
+    /// Why it must not go out before a person releases it; none where it may.
+    pub held_reason: Option<String>,
 }
 
 /// A piece with its renderings: what the result handler hands to the store.

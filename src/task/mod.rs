@@ -34,4 +34,4 @@ pub use policy::Policy;
 pub use record::{Attempt, AuditRow, Task, limits};
 pub use seams::{Clock, Entropy};
 pub use state::{AttemptState, TaskMove, TaskState};
-pub use time::{BootId, Deadline, Now, Timestamp};
+pub use time::{BootId, Deadline, Now, Timestamp, in_words};

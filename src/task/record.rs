@@ -74,6 +74,9 @@ pub struct Task {
     pub wake_at: Option<Timestamp>,
     /// When anything last changed.
     pub updated_at: Timestamp,
+    /// When a restored database took it over: a job may have been made of it since the backup, under a key that nobody here
+    /// knows. As long as this is set, no job is made of it and it is never pending.
+    pub restored_at: Option<Timestamp>,
 }
 
 impl Task {
@@ -110,6 +113,7 @@ impl Task {
             completed_at: None,
             wake_at: None,
             updated_at: now,
+            restored_at: None,
         }
     }
 }
@@ -139,7 +143,8 @@ pub struct Attempt {
     pub ended_at: Option<Timestamp>,
     /// The end of its time limit.
     pub deadline: Option<Deadline>,
-    /// How often the submit was called with this key.
+    /// How often the submit was called with this key. 0 where a person has named the job: then no key of ours is known to be
+    /// its own, and none is sent again for it.
     pub sends: u32,
     /// Since when nobody has been left of a submit whose outcome is in doubt.
     pub quiet_since: Option<Timestamp>,

@@ -127,8 +127,10 @@ named! {
         Queued = "queued",
         /// The generator works on it.
         Started = "started",
-        /// The attempt ended badly and another will follow.
+        /// The attempt ended badly, another will follow, and a retry is spent.
         RetryScheduled = "retry_scheduled",
+        /// The attempt ended through no fault of the task: it waits again, and nothing is spent.
+        GivenBack = "given_back",
         /// The attempt ended badly and none will follow.
         Failed = "failed",
         /// Past the time limit, the same job gets a fresh one, because it may be alive.
@@ -149,8 +151,10 @@ named! {
         LatePieceKept = "late_piece_kept",
         /// A job that outlived its task, or that a person was to decide about, has ended.
         LateJobEnded = "late_job_ended",
-        /// A person started a final task again.
+        /// A person started a final task again, and a retry is spent.
         RetryRequested = "retry_requested",
+        /// A person started a final task again, and its retries are counted from 0.
+        RetriesReset = "retries_reset",
         /// A person named the job of a held task.
         SettledAdopted = "settled_adopted",
         /// A person said that a held task has no job.
@@ -169,6 +173,8 @@ named! {
         CorrectedCancelled = "corrected_cancelled",
         /// A person set the priority or another field of a waiting task.
         Changed = "changed",
+        /// The database was restored from a backup: what came of the task since is not known.
+        Restored = "restored",
     }
 }
 
@@ -235,6 +241,10 @@ impl TaskState {
                 Submitting | Submitted | Processing => Some(Pending),
                 Pending | Cancelling | Held | Completed | Failed | Timeout | Cancelled => None,
             },
+            TaskMove::GivenBack => match self {
+                Submitted | Processing => Some(Pending),
+                Pending | Submitting | Cancelling | Held | Completed | Failed | Timeout | Cancelled => None,
+            },
             TaskMove::Failed => match self {
                 Submitting | Submitted | Processing => Some(Failed),
                 Pending | Cancelling | Held | Completed | Failed | Timeout | Cancelled => None,
@@ -282,7 +292,7 @@ impl TaskState {
                 Cancelled => Some(Cancelled),
                 Pending | Submitting | Submitted | Processing | Cancelling | Completed => None,
             },
-            TaskMove::RetryRequested => match self {
+            TaskMove::RetryRequested | TaskMove::RetriesReset => match self {
                 Failed | Timeout | Cancelled => Some(Pending),
                 Pending | Submitting | Submitted | Processing | Cancelling | Held | Completed => None,
             },
@@ -326,6 +336,15 @@ impl TaskState {
                 Pending => Some(Pending),
                 Held => Some(Held),
                 Submitting | Submitted | Processing | Cancelling | Completed | Failed | Timeout | Cancelled => None,
+            },
+            TaskMove::Restored => match self {
+                // Another daemon may have handed it over since the backup.
+                Pending | Held => Some(Held),
+                Submitting => Some(Submitting),
+                Submitted => Some(Submitted),
+                Processing => Some(Processing),
+                Cancelling => Some(Cancelling),
+                Completed | Failed | Timeout | Cancelled => None,
             },
         }
     }

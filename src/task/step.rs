@@ -56,7 +56,8 @@ fn intended_step(policy: &Policy) -> Step {
 }
 
 fn doubt_step(task: &Task, attempt: &Attempt, policy: &Policy, now: &Now) -> Step {
-    if policy.is_idempotent {
+    // A restored task may have got another job since the backup: sending its old key could make a second one.
+    if policy.is_idempotent && task.restored_at.is_none() {
         resend_step(task, attempt, now)
     } else if policy.can_find {
         Step::Find

@@ -293,6 +293,7 @@ impl Rig {
             completed_at: None,
             wake_at: ask.delay.map(|delay| now.plus(delay)),
             updated_at: now,
+            restored_at: None,
         };
         NewTask { task, digest: String::new(), claim: None, limits: PendingLimits::default() }
     }

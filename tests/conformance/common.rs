@@ -188,6 +188,7 @@ pub fn task(n: usize, account: AccountId) -> Task {
         completed_at: None,
         wake_at: None,
         updated_at: Timestamp(START + n as i64),
+        restored_at: None,
     }
 }
 

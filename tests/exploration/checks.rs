@@ -1,67 +1,60 @@
-//! What contentd promises, as questions to its disk and to the universe.
+//! What contentd promises, as questions to its disk and to the universe when a life begins and when everything is at rest.
+//! What holds after each commit is asked by the witness.
 
 use std::collections::BTreeMap;
 
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
-use contentd::task::state::is_consistent;
+use contentd::task::content::ReviewState;
 use contentd::task::{AttemptState, AuditRow, Task, TaskId, TaskState};
 
-use super::universe::{Kind, Universe};
+use super::universe::{ExternalJob, Kind, Universe};
+
+/// Every submit that the client was told of: its key, and the task that it got.
+pub type Acknowledged = BTreeMap<String, TaskId>;
+
+/// Outages and retries of a schedule never make more, because each outage costs one attempt and its probes.
+const MOST_ATTEMPTS: usize = 150;
 
 /// Whether nothing more will happen by itself.
 pub fn is_at_rest(db: &MemoryDb) -> bool {
-    db.all_tasks().iter().all(|task| match task.state {
-        TaskState::Held => true,
-        state => state.is_final() && task.wake_at.is_none(),
-    }) && !db.all_tasks().is_empty()
+    let tasks = db.all_tasks();
+    let rests = |task: &Task| task.state == TaskState::Held || task.state.is_final() && task.wake_at.is_none();
+    !tasks.is_empty() && tasks.iter().all(rests)
 }
 
 /// Before any worker starts, no submit is without an owner and every run has been looked at.
 pub fn after_recovery(db: &MemoryDb, universe: &Universe, kind: Kind) -> Vec<String> {
     let looked_at = universe.take_looked_at();
-    let is_blocking = matches!(kind, Kind::Detached | Kind::Child);
     let mut failures = Vec::new();
     for (task, attempt) in db.active().unwrap() {
-        if !is_blocking && attempt.state == AttemptState::Intended {
+        if !kind.is_blocking() && attempt.state == AttemptState::Intended {
             failures.push(format!("{} was submitting when the daemon died and was not recovered", task.id));
         }
-        if is_blocking && !looked_at.contains(&attempt.key) {
+        if kind.is_blocking() && attempt.state.may_be_alive() && !looked_at.contains(&attempt.key) {
             failures.push(format!("the run of {} was not looked at by the recovery", task.id));
         }
     }
     failures
 }
 
-/// At every moment.
-pub fn always(db: &MemoryDb, universe: &Universe) -> Vec<String> {
-    let mut failures = universe.violations();
-    for task in db.all_tasks() {
-        let attempt = db.task(&task.id).unwrap().and_then(|(_, attempt)| attempt);
-        if !is_consistent(task.state, attempt.as_ref().map(|attempt| attempt.state)) {
-            failures.push(format!("{} is {} with attempt {:?}", task.id, task.state, attempt.map(|found| found.state)));
-        }
-        if task.state.is_active() && task.wake_at.is_none() {
-            failures.push(format!("{} is {} and nobody will wake it", task.id, task.state));
-        }
-        if task.retry_count > task.max_retries {
-            failures.push(format!("{} has spent {} of {} retries", task.id, task.retry_count, task.max_retries));
-        }
-    }
-    let mut live: BTreeMap<TaskId, u32> = BTreeMap::new();
-    for attempt in db.all_attempts().into_iter().filter(|attempt| attempt.state.may_be_alive()) {
-        *live.entry(attempt.task_id).or_default() += 1;
-    }
-    failures.extend(live.iter().filter(|(_, count)| **count > 1).map(|(id, _)| format!("{id} has two live attempts")));
-    failures
+/// Whatever was acknowledged is there, under its name.
+pub fn acknowledged(db: &MemoryDb, acknowledged: &Acknowledged) -> Vec<String> {
+    let is_lost = |(_, id): &(&String, &TaskId)| db.task(id).unwrap().is_none();
+    acknowledged
+        .iter()
+        .filter(is_lost)
+        .map(|(key, id)| format!("{key} was acknowledged as {id}, which is gone"))
+        .collect()
 }
 
 /// At the end.
-pub fn at_rest(db: &MemoryDb, universe: &Universe, kind: Kind) -> Vec<String> {
-    let mut failures = always(db, universe);
+pub fn at_rest(db: &MemoryDb, universe: &Universe, kind: Kind, told: &Acknowledged) -> Vec<String> {
+    let mut failures = acknowledged(db, told);
     let tasks = db.all_tasks();
-    if tasks.len() != super::life::task_count() {
-        failures.push(format!("{} tasks were submitted and {} are there", super::life::task_count(), tasks.len()));
+    if tasks.len() != super::life::TASKS || told.len() != super::life::TASKS {
+        let count = super::life::TASKS;
+        failures.push(format!("{count} tasks were submitted, {} acknowledged, {} are there", told.len(), tasks.len()));
     }
     if !is_at_rest(db) {
         let stuck: Vec<String> = tasks.iter().map(|task| format!("{} {}", task.id, task.state)).collect();
@@ -70,52 +63,130 @@ pub fn at_rest(db: &MemoryDb, universe: &Universe, kind: Kind) -> Vec<String> {
     for task in &tasks {
         failures.extend(content_faults(db, task));
         failures.extend(audit_faults(db, task));
-        // A piece that was paid for is kept, or a person was told to look.
-        let is_kept = matches!(task.state, TaskState::Completed | TaskState::Held) || task.content_id.is_some();
-        let is_watched_out = matches!(task.state, TaskState::Cancelled) && !is_known_job(db, task);
-        if universe.is_any_piece(&task.id) && !is_kept && !is_watched_out && kind != Kind::Child {
-            failures.push(format!("{} is {} and its piece was not taken", task.id, task.state));
-        }
+    }
+    let attempts = db.all_attempts().len();
+    if attempts > MOST_ATTEMPTS {
+        failures.push(format!("{attempts} attempts were made: an outage does not hold up the next submit"));
+    }
+    for job in universe.paid_jobs() {
+        failures.extend(piece_fault(db, kind, &job));
     }
     failures
 }
 
-/// Whether the daemon ever knew the job of a cancelled task. Where it could not, it has said so.
-fn is_known_job(db: &MemoryDb, task: &Task) -> bool {
-    db.attempts(&task.id).unwrap().iter().any(|attempt| attempt.external_ref.is_some() && attempt.accepted_at.is_some())
+/// A piece that was paid for is kept once, or a person was told to look.
+fn piece_fault(db: &MemoryDb, kind: Kind, job: &ExternalJob) -> Option<String> {
+    let mark = job.mark();
+    let kept = db.all_contents().iter().filter(|content| content.record.content.contains(&mark)).count();
+    if kept > 1 {
+        return Some(format!("the piece of job {} is kept {kept} times", job.id));
+    }
+    // A plain child's piece dies with its daemon, and is written again.
+    if kept == 1 || kind == Kind::Child {
+        return None;
+    }
+    let (task, _) = db.task(&job.task).unwrap()?;
+    let is_told = match task.state {
+        TaskState::Held => true,
+        // Where the daemon could not know the job, it has said so.
+        TaskState::Cancelled => !is_known_job(db, job),
+        _ => false,
+    };
+    (!is_told).then(|| format!("{} is {} and the piece of job {} was not taken", task.id, task.state, job.id))
 }
 
+/// Whether the daemon ever knew this job as the one of its attempt.
+fn is_known_job(db: &MemoryDb, job: &ExternalJob) -> bool {
+    let attempts = db.attempts(&job.task).unwrap();
+    attempts.iter().any(|attempt| attempt.key == job.key && attempt.accepted_at.is_some())
+}
+
+/// Exactly one current record of a completed task, and one pool entry of an approved one.
 fn content_faults(db: &MemoryDb, task: &Task) -> Vec<String> {
     let mut failures = Vec::new();
     let contents: Vec<_> = db.all_contents().into_iter().filter(|content| content.record.task_id == task.id).collect();
-    let expected = usize::from(task.state == TaskState::Completed);
-    let is_late = task.state == TaskState::Cancelled && contents.len() == 1;
-    if contents.len() != expected && !is_late {
-        failures.push(format!("{} is {} with {} content records", task.id, task.state, contents.len()));
+    let current = contents.iter().filter(|content| Some(content.id) == task.content_id).count();
+    let expected = match task.state {
+        TaskState::Completed => 1,
+        _ => usize::from(task.content_id.is_some()),
+    };
+    if current != expected {
+        failures.push(format!("{} is {} with {current} current content records", task.id, task.state));
+    }
+    let ended = db.attempts(&task.id).unwrap();
+    let paid = ended.iter().filter(|attempt| attempt.state == AttemptState::EndedCompleted).count();
+    if contents.len() > paid {
+        failures.push(format!("{} has {} content records of {paid} completed jobs", task.id, contents.len()));
     }
     for content in contents {
-        let pooled = db.all_pool_entries().iter().filter(|entry| entry.content_id == content.id).count();
-        let is_approved = task.auto_approve && task.state == TaskState::Completed;
+        let entries = db.all_pool_entries();
+        let pooled = entries.iter().filter(|entry| entry.content_id == content.id).count();
+        let is_approved = content.record.review_status == ReviewState::Approved;
         if pooled != usize::from(is_approved) {
             failures.push(format!("content {} of {} has {pooled} pool entries", content.id, task.id));
+        }
+        let is_wanted = task.state == TaskState::Completed && task.content_id == Some(content.id) && task.auto_approve;
+        if is_approved != is_wanted {
+            failures.push(format!(
+                "content {} of {} {} is {}",
+                content.id, task.state, task.id, content.record.review_status
+            ));
         }
     }
     failures
 }
 
-/// The audit rows follow from each other and end at the task's state.
-fn audit_faults(db: &MemoryDb, task: &Task) -> Vec<String> {
-    let history: Vec<AuditRow> = db.history(&task.id).unwrap();
-    let mut failures = Vec::new();
-    let mut state = None;
-    for row in &history {
-        if row.from_state != state {
-            failures.push(format!("{}: {} begins at {:?} after {state:?}", task.id, row.event, row.from_state));
+/// What the audit rows alone say of a task.
+#[derive(PartialEq, Eq, Debug, Default)]
+struct Rebuilt {
+    state: Option<TaskState>,
+    attempts: BTreeMap<u32, AttemptState>,
+    retry_count: u32,
+    is_created: bool,
+}
+
+impl Rebuilt {
+    fn take(&mut self, row: &AuditRow) -> Result<(), String> {
+        let misfit = || format!("{}: {} does not follow from the rows before it: {row:?}", row.task_id, row.event);
+        if row.from_state != self.state || self.is_created != row.from_state.is_some() {
+            return Err(misfit());
         }
-        state = Some(row.to_state);
+        self.is_created = true;
+        self.state = Some(row.to_state);
+        let known = self.attempts.get(&row.attempt).copied();
+        if row.attempt_from != known {
+            return Err(misfit());
+        }
+        if let Some(state) = row.attempt_to {
+            self.attempts.insert(row.attempt, state);
+        }
+        match row.event.as_str() {
+            "retry_scheduled" | "extended" | "retry_requested" => self.retry_count += 1,
+            "retries_reset" => self.retry_count = 0,
+            _ => {}
+        }
+        Ok(())
     }
-    if state != Some(task.state) {
-        failures.push(format!("{} is {} and its history ends at {state:?}", task.id, task.state));
+}
+
+/// The audit rows follow from each other and rebuild the task as it stands.
+fn audit_faults(db: &MemoryDb, task: &Task) -> Vec<String> {
+    let mut rebuilt = Rebuilt::default();
+    for row in db.history(&task.id).unwrap() {
+        if let Err(failure) = rebuilt.take(&row) {
+            return vec![failure];
+        }
     }
-    failures
+    let attempts = db.attempts(&task.id).unwrap();
+    let stands = Rebuilt {
+        state: Some(task.state),
+        attempts: attempts.iter().map(|attempt| (attempt.number, attempt.state)).collect(),
+        retry_count: task.retry_count,
+        is_created: true,
+    };
+    let last = attempts.last().map_or(0, |attempt| attempt.number);
+    if rebuilt == stands && last == task.attempt {
+        return Vec::new();
+    }
+    vec![format!("{}: its audit rows tell {rebuilt:?}, and the rows are {stands:?}, attempt {}", task.id, task.attempt)]
 }

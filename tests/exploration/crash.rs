@@ -2,20 +2,24 @@
 //!
 //! A crash point that fires never returns, and neither does any later one of the same life: what the dying life would
 //! still have done does not happen. The driver of the exploration sees [`Crash::is_dead`] and drops the whole system.
+//! A life that never comes to an end is cut too, and is told apart: that is a fault and no crash.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use contentd::store::write::{Write, WriteError, Written};
-use contentd::store::{InlineWriter, Writer};
-use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
+
+/// No life that goes well passes so many points, or reads the clock so often.
+const MOST_POINTS: u64 = 20_000;
+const MOST_READINGS: u64 = 400_000;
 
 /// One life of the daemon, as far as its death is concerned.
 pub struct Crash {
     passed: AtomicU64,
+    readings: AtomicU64,
     cut_at: u64,
     dead: AtomicBool,
+    ran_away: AtomicBool,
     died: Notify,
     label: Mutex<&'static str>,
 }
@@ -25,8 +29,10 @@ impl Crash {
     pub fn at(cut_at: u64) -> Arc<Self> {
         Arc::new(Self {
             passed: AtomicU64::new(0),
+            readings: AtomicU64::new(0),
             cut_at,
             dead: AtomicBool::new(false),
+            ran_away: AtomicBool::new(false),
             died: Notify::new(),
             label: Mutex::new(""),
         })
@@ -46,10 +52,34 @@ impl Crash {
         self.dead.load(Ordering::Relaxed)
     }
 
+    /// Whether it was cut because it would not have ended.
+    pub fn ran_away(&self) -> bool {
+        self.ran_away.load(Ordering::Relaxed)
+    }
+
     /// Resolves at death.
     pub async fn died(&self) {
         while !self.is_dead() {
             self.died.notified().await;
+        }
+    }
+
+    fn die(&self, label: &'static str) {
+        *self.label.lock().unwrap() = label;
+        self.dead.store(true, Ordering::Relaxed);
+        self.died.notify_waiters();
+        self.died.notify_one();
+    }
+
+    fn run_away(&self) {
+        self.ran_away.store(true, Ordering::Relaxed);
+        self.die("it ran away");
+    }
+
+    /// The clock was read.
+    pub fn count_reading(&self) {
+        if self.readings.fetch_add(1, Ordering::Relaxed) == MOST_READINGS {
+            self.run_away();
         }
     }
 
@@ -60,29 +90,12 @@ impl Crash {
         }
         let number = self.passed.fetch_add(1, Ordering::Relaxed) + 1;
         if number == self.cut_at {
-            *self.label.lock().unwrap() = label;
-            self.dead.store(true, Ordering::Relaxed);
-            self.died.notify_waiters();
-            self.died.notify_one();
-            std::future::pending::<()>().await;
+            self.die(label);
+        } else if number == MOST_POINTS {
+            self.run_away();
+        } else {
+            return;
         }
-    }
-}
-
-/// A writer with a crash point on both sides of each commit.
-pub struct CrashingWriter {
-    pub inner: Arc<InlineWriter>,
-    pub crash: Arc<Crash>,
-}
-
-impl Writer for CrashingWriter {
-    fn write(&self, write: Write) -> BoxFuture<'static, Result<Written, WriteError>> {
-        let (inner, crash) = (Arc::clone(&self.inner), Arc::clone(&self.crash));
-        Box::pin(async move {
-            crash.point("before a commit").await;
-            let written = inner.write(write).await;
-            crash.point("after a commit").await;
-            written
-        })
+        std::future::pending::<()>().await;
     }
 }

@@ -1,27 +1,31 @@
 //! One schedule: lives of the daemon on one disk in one universe, until everything is at rest.
 
-use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
 use contentd::actors::failing::FailingJobs;
-use contentd::actors::queue::{PersonDecided, SubmitTasks};
 use contentd::actors::recovery::recover;
 use contentd::actors::supervisor::{SupervisorActor, WorldChannels};
-use contentd::actors::{Happened, Peers, World};
+use contentd::actors::{Peers, World};
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
-use contentd::store::write::{NewTask, PendingLimits, Write};
+use contentd::store::write::Write;
 use contentd::store::{InlineWriter, ReadMode, Store};
-use contentd::task::retry::{Backoff, PollSchedule};
-use contentd::task::{AccountId, Clock, Entropy, Event, GeneratorName, Policy, Task, TaskState, Timestamp};
+use contentd::task::{Clock, Entropy, GeneratorName, Task, TaskState};
 use tokio::sync::watch;
 
-use super::checks;
-use super::crash::{Crash, CrashingWriter};
-use super::universe::{Kind, Scripted, Universe};
+use super::checks::{self, Acknowledged};
+use super::crash::Crash;
+use super::manners::{Habits, policy};
+use super::people::People;
+use super::rows::Seen;
+use super::scripted::Scripted;
+use super::universe::{Kind, Universe};
+use super::witness::{Report, Witness};
 use super::world::{SimClock, SimEntropy};
 
 /// What to run.
@@ -34,167 +38,201 @@ pub struct Schedule {
 }
 
 /// What came of it.
+#[derive(Default)]
 pub struct Outcome {
     /// Crash points that the first life passed.
     pub points: u64,
+    /// Crash points at which a life of it ended.
+    pub deaths: u64,
     /// Broken promises, each with the words to replay it.
     pub failures: Vec<String>,
+    /// The lines of the table that it has driven.
+    pub seen: Seen,
     /// The audit trail in order.
     pub story: Vec<String>,
 }
 
 /// Tasks of a schedule.
-const TASKS: usize = 3;
+pub const TASKS: usize = 3;
 /// Every schedule is at rest after so much virtual time; a task that is not is stuck.
 const REST: Duration = Duration::from_secs(4 * 24 * 3600);
-const LOOK: Duration = Duration::from_secs(600);
-const LIVES: usize = 3;
+const LOOK: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_secs(200);
+const DEATHS: usize = 2;
+/// How often at most the daemon is off for hours, while there is nothing left but jobs that may bring a late piece: so long a
+/// watch passes quickly, and the daemon must go on with it.
+const NIGHTS: u32 = 16;
+const HOUR_MS: u32 = 3_600_000;
 
 pub fn generator_name() -> GeneratorName {
     GeneratorName("scripted".into())
 }
 
-fn policy(kind: Kind) -> Policy {
-    let is_blocking = matches!(kind, Kind::Detached | Kind::Child);
-    Policy {
-        is_idempotent: kind == Kind::Idempotent,
-        is_ref_our_key: kind == Kind::Idempotent,
-        is_blocking,
-        is_free_to_repeat: kind == Kind::Child,
-        can_find: kind == Kind::Findable,
-        can_cancel: true,
-        can_poll_one: kind == Kind::Findable,
-        retry: Backoff { initial: Duration::from_secs(5), factor: 2.0, max: Duration::from_secs(60), jitter: 0.2 },
-        polls: PollSchedule { interval: Duration::from_secs(10), first: None, is_batch: kind == Kind::Findable },
-        settle: Duration::from_secs(60),
-        find_limit: Duration::from_secs(900),
-        submit_limit: Duration::from_secs(45),
-        dead_when: None,
-    }
-}
-
-fn generators(kind: Kind, universe: &Universe, crash: &Arc<Crash>) -> Arc<Generators> {
-    let driver = Arc::new(Scripted { kind, universe: universe.clone(), crash: Arc::clone(crash) });
-    let limits = Limits {
-        max_in_flight: 2,
-        max_in_flight_per_account: None,
-        calls_per_minute: None,
-        submits_per_day: None,
-        submits_per_day_per_account: None,
-        max_pending: None,
-        max_pending_per_account: None,
-    };
-    Arc::new(Generators::new([Generator::new(generator_name(), driver, policy(kind), limits)]))
-}
-
-fn new_task(entropy: &SimEntropy, now: Timestamp, number: usize) -> NewTask {
-    let task = Task {
-        id: entropy.task_id(),
-        seq: 0,
-        account_id: AccountId(1),
-        topic: format!("Topic {number}"),
-        keywords: Vec::new(),
-        category: None,
-        requirements: None,
-        tone: None,
-        priority: 5,
-        auto_approve: number.is_multiple_of(2),
-        generator: generator_name(),
-        state: TaskState::Pending,
-        attempt: 0,
-        retry_count: 0,
-        max_retries: 2,
-        time_limit_s: 120,
-        progress: None,
-        reason: None,
-        error: None,
-        content_id: None,
-        key: Some(format!("submit-{number}")),
-        submitted_by: "0:explorer".into(),
-        rewrites: None,
-        created_at: now,
-        queued_at: now,
-        submitted_at: None,
-        started_at: None,
-        completed_at: None,
-        wake_at: None,
-        updated_at: now,
-    };
-    NewTask { task, digest: number.to_string(), claim: None, limits: PendingLimits::default() }
-}
-
-/// Runs a schedule to its rest.
+/// Runs a schedule to its rest. A panic of contentd, or of its tests, is a failure of this schedule and of no other.
 pub fn run(schedule: Schedule) -> Outcome {
-    let db = MemoryDb::new();
-    let clock = SimClock::new();
-    // The first seeds behave, so that each kind is also explored without noise.
-    let universe = Universe::new(clock.clone(), schedule.seed, schedule.seed % 4 != 1);
-    let entropy = Arc::new(SimEntropy::new(schedule.seed ^ 0xABCD));
-    let mut failures = Vec::new();
-    let mut points = 0;
-    let mut deaths = Vec::new();
-    let mut cut = schedule.cut;
-    for life in 0..LIVES {
-        let crash = Crash::at(cut);
-        let one =
-            Life { schedule, life, db: &db, clock: &clock, universe: &universe, entropy: &entropy, crash: &crash };
-        one.live(&mut failures);
-        if life == 0 {
-            points = crash.passed();
+    let outcome = catch_unwind(AssertUnwindSafe(|| Disk::new(schedule).live_and_rest()));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let words = format!("{}: a panic: {}", replay_of(schedule), text.unwrap_or_default());
+        Outcome { failures: vec![words], ..Outcome::default() }
+    })
+}
+
+fn replay_of(schedule: Schedule) -> String {
+    format!("EXPLORE={}:{:?}:{}", schedule.seed, schedule.kind, schedule.cut)
+}
+
+/// Everything that survives a life.
+struct Disk {
+    schedule: Schedule,
+    db: MemoryDb,
+    clock: SimClock,
+    universe: Universe,
+    entropy: Arc<SimEntropy>,
+    report: Arc<Mutex<Report>>,
+    told: Mutex<Acknowledged>,
+    failures: Mutex<Vec<String>>,
+    habits: Habits,
+    decisions_left: AtomicU32,
+}
+
+impl Disk {
+    fn new(schedule: Schedule) -> Self {
+        let clock = SimClock::new();
+        let habits = Habits::of(schedule.seed);
+        Self {
+            schedule,
+            db: MemoryDb::new(),
+            universe: Universe::new(clock.clone(), schedule.seed),
+            clock,
+            entropy: Arc::new(SimEntropy::new(schedule.seed ^ 0xABCD)),
+            report: Arc::default(),
+            told: Mutex::default(),
+            failures: Mutex::default(),
+            habits,
+            decisions_left: AtomicU32::new(habits.decisions),
         }
-        clock.pass_dead(i64::from(entropy.below(120_000)));
-        if !crash.is_dead() {
-            break;
-        }
-        deaths.push(crash.label());
-        // The second life dies too, somewhere; the last one does not.
-        cut = if life + 2 < LIVES { u64::from(entropy.below(60)) + 1 } else { 0 };
     }
-    failures.extend(checks::at_rest(&db, &universe, schedule.kind));
-    let died = deaths.join(", ");
-    let replay = format!("EXPLORE={}:{:?}:{} (died {died})", schedule.seed, schedule.kind, schedule.cut);
-    let failures = failures.into_iter().map(|failure| format!("{replay}: {failure}")).collect();
-    let story = db.all_events().iter().map(|event| format!("{event:?}")).collect();
-    Outcome { points, failures, story }
+
+    fn live_and_rest(self) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut deaths = Vec::new();
+        let mut cut = self.schedule.cut;
+        let mut nights = 0;
+        for life in 0.. {
+            let crash = Crash::at(cut);
+            Life { disk: &self, crash: &crash, is_first: life == 0 }.live();
+            if life == 0 {
+                outcome.points = crash.passed();
+            }
+            if crash.ran_away() {
+                self.fail("not at rest: it runs and runs");
+                break;
+            }
+            if crash.is_dead() {
+                self.clock.pass_dead(i64::from(self.entropy.below(120_000)));
+                deaths.push(crash.label());
+                // The second life dies too, somewhere; the ones after it do not.
+                cut = if deaths.len() < DEATHS { u64::from(self.entropy.below(60)) + 1 } else { 0 };
+            } else if self.is_only_watching() && nights < NIGHTS {
+                nights += 1;
+                self.clock.pass_dead(i64::from(self.entropy.below(6 * HOUR_MS) + 2 * HOUR_MS));
+                cut = 0;
+            } else {
+                break;
+            }
+        }
+        let kind = self.schedule.kind;
+        let told = self.told.lock().unwrap();
+        let at_rest = checks::at_rest(&self.db, &self.universe, kind, &told);
+        let mut report = self.report.lock().unwrap();
+        let words = format!("{} (died {})", replay_of(self.schedule), deaths.join(", "));
+        let failures = self.failures.lock().unwrap().drain(..).chain(report.failures.drain(..)).collect::<Vec<_>>();
+        outcome.failures = failures.into_iter().chain(at_rest).map(|failure| format!("{words}: {failure}")).collect();
+        outcome.deaths = deaths.len() as u64;
+        outcome.seen = std::mem::take(&mut report.seen);
+        outcome.story = self.db.all_events().iter().map(|event| format!("{event:?}")).collect();
+        outcome
+    }
+
+    /// Whether nothing is left to do but to look, for an hour already, after jobs that outlived their tasks.
+    fn is_only_watching(&self) -> bool {
+        let hour_ago = self.clock.now().utc.minus(Duration::from_secs(3600));
+        let tasks = self.db.all_tasks();
+        let is_past = |task: &Task| task.state.is_final() && task.completed_at.is_some_and(|at| at < hour_ago);
+        !checks::is_at_rest(&self.db) && tasks.iter().all(|task| task.state == TaskState::Held || is_past(task))
+    }
+
+    fn fail(&self, failure: &str) {
+        self.failures.lock().unwrap().push(failure.to_owned());
+    }
+
+    fn fail_all(&self, failures: Vec<String>) {
+        self.failures.lock().unwrap().extend(failures);
+    }
 }
 
 struct Life<'a> {
-    schedule: Schedule,
-    life: usize,
-    db: &'a MemoryDb,
-    clock: &'a SimClock,
-    universe: &'a Universe,
-    entropy: &'a Arc<SimEntropy>,
+    disk: &'a Disk,
     crash: &'a Arc<Crash>,
+    is_first: bool,
 }
 
 impl Life<'_> {
-    fn live(&self, failures: &mut Vec<String>) {
-        let collected = Arc::new(Mutex::new(Vec::new()));
+    fn live(&self) {
         System::new().block_on(async {
             tokio::time::pause();
-            self.clock.begin_life();
+            self.disk.clock.begin_life(self.crash);
             tokio::select! {
                 biased;
                 () = self.crash.died() => {}
-                () = self.work(&collected) => {}
+                () = self.work() => {}
             }
-            self.clock.end_life();
+            self.disk.clock.end_life();
         });
-        failures.append(&mut collected.lock().unwrap());
+    }
+
+    fn generators(&self) -> Arc<Generators> {
+        let Schedule { seed, kind, .. } = self.disk.schedule;
+        let driver = Arc::new(Scripted {
+            kind,
+            policy: policy(kind, seed),
+            universe: self.disk.universe.clone(),
+            db: self.disk.db.clone(),
+            crash: Arc::clone(self.crash),
+        });
+        let limits = Limits {
+            max_in_flight: 2,
+            max_in_flight_per_account: None,
+            calls_per_minute: None,
+            submits_per_day: None,
+            submits_per_day_per_account: None,
+            max_pending: None,
+            max_pending_per_account: None,
+        };
+        Arc::new(Generators::new([Generator::new(generator_name(), driver, policy(kind, seed), limits)]))
     }
 
     fn world(&self) -> (World, WorldChannels) {
-        let inner = Arc::new(InlineWriter::new(Arc::new(Mutex::new(self.db.clone()))));
-        let writer = Arc::new(CrashingWriter { inner, crash: Arc::clone(self.crash) });
-        let store = Store::new(writer, Arc::new(self.db.clone()), ReadMode::Inline);
+        let disk = self.disk;
+        disk.report.lock().unwrap().is_disk_trusted = false;
+        let writer = Arc::new(Witness {
+            inner: Arc::new(InlineWriter::new(Arc::new(Mutex::new(disk.db.clone())))),
+            db: disk.db.clone(),
+            crash: Arc::clone(self.crash),
+            universe: disk.universe.clone(),
+            policy: policy(disk.schedule.kind, disk.schedule.seed),
+            entropy: Arc::clone(&disk.entropy),
+            report: Arc::clone(&disk.report),
+        });
+        let store = Store::new(writer, Arc::new(disk.db.clone()), ReadMode::Inline);
         let (peers, peers_rx) = watch::channel(Peers::default());
-        let generators = generators(self.schedule.kind, self.universe, self.crash);
-        let (generators, generators_rx) = watch::channel(generators);
+        let (generators, generators_rx) = watch::channel(self.generators());
         let world = World {
             store,
-            clock: Arc::new(self.clock.clone()),
-            entropy: Arc::clone(self.entropy) as Arc<dyn Entropy>,
+            clock: Arc::new(disk.clock.clone()),
+            entropy: Arc::clone(&disk.entropy) as Arc<dyn Entropy>,
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
@@ -202,57 +240,83 @@ impl Life<'_> {
         (world, WorldChannels { peers, generators })
     }
 
-    async fn work(&self, failures: &Mutex<Vec<String>>) {
+    /// What a start does before the actors do anything.
+    async fn start(&self, world: &World) {
+        let disk = self.disk;
+        disk.fail_all(checks::acknowledged(&disk.db, &disk.told.lock().unwrap()));
+        disk.universe.take_looked_at();
+        recover(world).await.unwrap();
+        disk.fail_all(checks::after_recovery(&disk.db, &disk.universe, disk.schedule.kind));
+        if disk.db.accounts().unwrap().is_empty() {
+            let account = Write::AddAccount { name: "a".into(), external_id: None, now: disk.clock.now().utc };
+            world.store.write(account).await.unwrap();
+        }
+        disk.report.lock().unwrap().is_disk_trusted = true;
+    }
+
+    async fn work(&self) {
         let (world, channels) = self.world();
-        self.universe.take_looked_at();
-        recover(&world).await.unwrap();
-        failures.lock().unwrap().extend(checks::after_recovery(self.db, self.universe, self.schedule.kind));
+        self.start(&world).await;
         let supervisor = SupervisorActor::new(world.clone(), channels, 2, Box::new(|| panic!("the budget is spent")));
         let _supervisor = supervisor.start();
         while world.peers.borrow().queue.is_none() {
             tokio::task::yield_now().await;
         }
-        self.submit(&world).await;
-        self.cancel_one(&world).await;
-        let rest = tokio::time::Instant::now() + REST;
-        while tokio::time::Instant::now() < rest && !checks::is_at_rest(self.db) {
+        let disk = self.disk;
+        let people = People {
+            world,
+            db: &disk.db,
+            universe: &disk.universe,
+            kind: disk.schedule.kind,
+            clock: &disk.clock,
+            entropy: &disk.entropy,
+            told: &disk.told,
+            failures: &disk.failures,
+        };
+        if disk.habits.pauses && self.is_first {
+            people.pause().await;
+        }
+        people.submit().await;
+        if disk.habits.pauses {
+            if self.is_first {
+                tokio::time::sleep(PAUSE).await;
+                disk.fail_all(self.what_a_pause_started());
+            }
+            people.resume().await;
+        }
+        if disk.habits.cancels && self.is_first {
+            people.cancel_first().await;
+        }
+        self.rest(&people).await;
+    }
+
+    /// While everything is paused, no submit starts. A pause that a full disk refused does not stand.
+    fn what_a_pause_started(&self) -> Vec<String> {
+        let disk = self.disk;
+        if disk.universe.manners.disk_full > 0 {
+            return Vec::new();
+        }
+        disk.db.all_attempts().iter().map(|attempt| format!("{} was started in a pause", attempt.task_id)).collect()
+    }
+
+    async fn rest(&self, people: &People<'_>) {
+        let disk = self.disk;
+        let end = tokio::time::Instant::now() + REST;
+        while tokio::time::Instant::now() < end {
             tokio::time::sleep(LOOK).await;
-            failures.lock().unwrap().extend(checks::always(self.db, self.universe));
+            let is_at_rest = checks::is_at_rest(&disk.db);
+            let left = disk.decisions_left.load(Ordering::Relaxed);
+            if left > 0 {
+                let is_decided = people.decide_one().await;
+                disk.decisions_left.fetch_sub(u32::from(is_decided), Ordering::Relaxed);
+                if is_decided {
+                    continue;
+                }
+            }
+            // Some seeds watch the whole day through.
+            if is_at_rest || !disk.schedule.seed.is_multiple_of(7) && disk.is_only_watching() {
+                return;
+            }
         }
     }
-
-    /// The client submits with keys of its own, again after each crash, until it has its answer.
-    async fn submit(&self, world: &World) {
-        let store = &world.store;
-        if self.db.accounts().unwrap().is_empty() {
-            let account = Write::AddAccount { name: "a".into(), external_id: None, now: self.clock.now().utc };
-            store.write(account).await.unwrap();
-        }
-        for number in 0..TASKS {
-            let queue = world.peers.borrow().queue.clone().unwrap();
-            let tasks = vec![new_task(self.entropy, self.clock.now().utc, number)];
-            let submitted = queue.send(SubmitTasks { tasks, max_pending: 1_000 }).await.unwrap().unwrap();
-            assert_eq!(submitted.len(), 1);
-        }
-    }
-
-    /// In some schedules a person cancels the first task somewhere on its way.
-    async fn cancel_one(&self, world: &World) {
-        if !self.schedule.seed.is_multiple_of(3) || self.life > 0 {
-            return;
-        }
-        let wait = self.entropy.below(40_000);
-        tokio::time::sleep(Duration::from_millis(u64::from(wait))).await;
-        let mut tasks: BTreeMap<i64, Task> = self.db.all_tasks().into_iter().map(|task| (task.seq, task)).collect();
-        let Some((_, task)) = tasks.pop_first() else { return };
-        let queue = world.peers.borrow().queue.clone().unwrap();
-        let happened = Happened::by(&task, Event::CancelRequested, "0:explorer");
-        // A task that has ended meanwhile refuses, which is an answer.
-        let _ = queue.send(PersonDecided { happened }).await.unwrap();
-    }
-}
-
-/// How many tasks a schedule has.
-pub const fn task_count() -> usize {
-    TASKS
 }

@@ -6,21 +6,28 @@ use std::sync::{Arc, Mutex};
 use contentd::task::{BootId, Clock, Entropy, Now, Timestamp};
 use tokio::time::Instant;
 
+use super::crash::Crash;
+
+const FIRST_MS: i64 = 1_800_000_000_000;
+
+/// When it began, and how it dies; none between lives.
+type Life = Option<(Instant, Arc<Crash>)>;
+
 /// A clock that runs on the paused time of one life and goes on in the next.
 #[derive(Clone)]
 pub struct SimClock {
     base: Arc<AtomicI64>,
-    life: Arc<Mutex<Option<Instant>>>,
+    life: Arc<Mutex<Life>>,
 }
 
 impl SimClock {
     pub fn new() -> Self {
-        Self { base: Arc::new(AtomicI64::new(1_800_000_000_000)), life: Arc::default() }
+        Self { base: Arc::new(AtomicI64::new(FIRST_MS)), life: Arc::default() }
     }
 
     /// A life begins: its paused time counts from here.
-    pub fn begin_life(&self) {
-        *self.life.lock().unwrap() = Some(Instant::now());
+    pub fn begin_life(&self, crash: &Arc<Crash>) {
+        *self.life.lock().unwrap() = Some((Instant::now(), Arc::clone(crash)));
     }
 
     /// It ends, while its paused time can still be read.
@@ -35,6 +42,11 @@ impl SimClock {
         self.base.fetch_add(ms, Ordering::Relaxed);
     }
 
+    /// When the first life began.
+    pub fn first_began_at(&self) -> i64 {
+        FIRST_MS
+    }
+
     pub fn life_began_at(&self) -> i64 {
         self.base.load(Ordering::Relaxed)
     }
@@ -42,7 +54,10 @@ impl SimClock {
 
 impl Clock for SimClock {
     fn now(&self) -> Now {
-        let elapsed = self.life.lock().unwrap().map_or(0, |began| began.elapsed().as_millis());
+        let elapsed = self.life.lock().unwrap().as_ref().map_or(0, |(began, crash)| {
+            crash.count_reading();
+            began.elapsed().as_millis()
+        });
         let ms = self.base.load(Ordering::Relaxed) + i64::try_from(elapsed).unwrap();
         Now { utc: Timestamp(ms), boot_id: BootId("simulated".into()), boot_ms: ms }
     }
@@ -61,6 +76,11 @@ impl SimEntropy {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+
+    /// True in `percent` of the cases.
+    pub fn chance(&self, percent: u32) -> bool {
+        percent > 0 && self.below(100) < percent
     }
 
     pub fn below(&self, bound: u32) -> u32 {

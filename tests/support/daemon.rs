@@ -450,7 +450,7 @@ impl Daemon {
 
 impl Daemon {
     /// Ends what calls of the daemon are left: processes whose command line or environment names our directory.
-    fn end_leftovers(&self) {
+    pub fn end_leftovers(&self) {
         let ours = self.dir().to_str().expect("the temporary directory's path is UTF-8").as_bytes();
         let says = |place: PathBuf| fs::read(place).is_ok_and(|text| text.windows(ours.len()).any(|part| part == ours));
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use contentd::control::api::*;
 use contentd::control::feed::{Feed, FeedReader, feed};
-use contentd::control::server::{Limits, Server, ServerHandle};
+use contentd::control::server::{Access, Limits, Server, ServerHandle};
 use contentd::control::socket::{Place, bind};
 use contentd::control::values::WireTime;
-use contentd::task::{ContentId, CorrectedState, Timestamp};
+use contentd::roles::{Grants, Unnamed};
+use contentd::task::{ContentId, CorrectedState, PoolId, Timestamp};
 use futures_util::FutureExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What it remembers.
 #[derive(Default)]
@@ -304,6 +305,11 @@ impl Backend for FakeBackend {
         self.bulk(which, dry_run)
     }
 
+    fn release(&self, _: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
+        self.called(format!("release {which:?} {dry_run}"));
+        self.bulk(which, dry_run)
+    }
+
     fn retry(&self, _: Peer, which: Bulk, mode: RetryMode, dry_run: bool) -> Answer<BulkReply> {
         self.called(format!("retry {which:?} {mode:?} {dry_run}"));
         self.bulk(which, dry_run)
@@ -407,6 +413,11 @@ impl Backend for FakeBackend {
         done(Ok(PoolReply { entries: vec![] }))
     }
 
+    fn pool_release(&self, _: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply> {
+        self.called(format!("release of the pool {ids:?}"));
+        done(Ok(PoolReleaseReply { released: ids.unwrap_or_default().into_iter().map(|id| id.0).collect() }))
+    }
+
     fn account_add(&self, _: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply> {
         let created_at = WireTime(Timestamp(0));
         done(Ok(AccountReply {
@@ -498,6 +509,13 @@ impl TestServer {
 
     /// With these limits.
     pub fn with(limits: Limits) -> Self {
+        // We are the daemon's own user.
+        let grants = Grants::closed(rustix::process::geteuid().as_raw(), Unnamed::default());
+        Self::for_callers(limits, Access::by_kernel(watch::channel(Arc::new(grants)).1))
+    }
+
+    /// For callers as they are given.
+    pub fn for_callers(limits: Limits, access: Access) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("c.sock");
         let backend = Arc::new(FakeBackend::default());
@@ -508,7 +526,7 @@ impl TestServer {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
                 let listener = socket.listener.try_clone().expect("a second descriptor");
-                let handle: ServerHandle = Server::start(listener, served, limits).expect("it starts");
+                let handle: ServerHandle = Server::start(listener, served, limits, access).expect("it starts");
                 asked.notified().await;
                 let is_complete = handle.drain(Duration::from_secs(5)).await;
                 socket.remove().expect("it is ours");

@@ -53,6 +53,8 @@ generator = "sample"
 retry = { initial = "200ms", factor = 1.0, max = "200ms", jitter = 0.0 }
 [polling]
 interval = "1s"
+[roles]
+submitter = ["@contentd"]
 TOML
   sed 's|{creator}|/usr/bin/sample-generator|' /root/sample.toml
   printf '%s\n' "${1:-}"

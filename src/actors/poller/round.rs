@@ -77,6 +77,15 @@ pub fn is_shared(step: Step) -> bool {
     }
 }
 
+/// Why nothing more can be done about a submit without an answer, for whoever decides about it.
+fn doubt_that_stands(generator: &Generator, attempt: &Attempt) -> String {
+    if generator.policy().is_idempotent {
+        format!("the submit was sent {} times under one key and its answer never came", attempt.sends)
+    } else {
+        "nobody knows whether the generator took the job, and it has no find verb to ask".to_owned()
+    }
+}
+
 /// Whether an event counts as an answer that did not come or cannot be used.
 pub fn is_bad_answer(event: &Event) -> bool {
     match event {
@@ -242,8 +251,8 @@ impl Round {
             Step::Resend => self.resend(generator, job, done).await,
             Step::GiveUpDoubt => {
                 if self.see_lock(generator, job, done).await {
-                    let why = "nobody knows whether the generator took the job, and it has no find verb to ask";
-                    self.report(job, Event::DoubtStands(why.to_owned()), done).await;
+                    let why = doubt_that_stands(generator, &job.attempt);
+                    self.report(job, Event::DoubtStands(why), done).await;
                 }
             }
             Step::PollOne => {
@@ -252,7 +261,7 @@ impl Round {
             Step::Fetch => {
                 self.fetch(job, done).await;
             }
-            Step::Cancel if job.attempt.state == AttemptState::Unknown => {
+            Step::Cancel if job.attempt.state == AttemptState::Unknown || job.attempt.is_resend_due => {
                 self.cancel_in_doubt(generator, job, done).await;
             }
             Step::Cancel => self.cancel(generator, job, done).await,
@@ -360,6 +369,9 @@ impl Round {
         let policy = generator.policy();
         let mut is_end_proved = false;
         if policy.can_cancel && !job.attempt.is_cancel_refused {
+            if job.attempt.is_resend_due && job.attempt.quiet_since.is_none() {
+                self.see_lock(generator, job, done).await;
+            }
             done.calls += 1;
             is_end_proved = generator.driver.cancel(job.clone()).await == CancelAnswer::Ok;
             if !is_end_proved && self.has_ended(generator, job, done).await {
@@ -430,6 +442,10 @@ pub async fn poll_now(world: World, poll: PollNow) -> Result<Task, PollError> {
     let asked = report(&world, Happened::by(&poll.task, Event::PollRequested, &poll.who)).await?;
     let task = asked.change.task;
     let Some(attempt) = asked.change.attempt else { return Ok(task) };
+    // A call in flight keeps its owner. Should that be gone, the task wakes by itself when no call can be alive any more.
+    if attempt.state == AttemptState::Intended && !generator.policy().is_blocking {
+        return Ok(task);
+    }
     let job = Job { task: task.clone(), attempt };
     let is_ready = job.task.state == TaskState::Held || job.attempt.is_ready;
     let fetch_of = |task: Task, attempt: Attempt| FetchPiece {

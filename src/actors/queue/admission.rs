@@ -6,7 +6,7 @@ use crate::generator::registry::Limits;
 use crate::store::write::Write;
 use crate::task::breaker::{Admission, FIVE_IN_A_ROW, Notice};
 use crate::task::lanes::LaneKey;
-use crate::task::{GeneratorName, Timestamp};
+use crate::task::{GeneratorName, Timestamp, in_words};
 use crate::tell;
 use actix::prelude::*;
 use log::Level;
@@ -74,7 +74,7 @@ impl QueueActor {
             Admission::Open | Admission::Probe => None,
             Admission::NotBefore(at) => {
                 let wait = at.since(now).as_secs();
-                Some(format!("generator {name}: {trip} ({why}); the next probe starts in {wait} s"))
+                Some(format!("generator {name}: {trip} ({why}); the next probe starts in {}", in_words(wait)))
             }
             Admission::ProbeUnderWay => Some(format!("generator {name}: {trip} ({why}); a probe is under way")),
         }

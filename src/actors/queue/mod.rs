@@ -24,7 +24,7 @@ use crate::store::DbError;
 use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
 use crate::task::breaker::{Admission, Breaker};
 use crate::task::lanes::{Bounds, LaneKey, Lanes, Waiting};
-use crate::task::{AccountId, Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
+use crate::task::{AccountId, Event, GeneratorName, Task, TaskId, TaskState, Timestamp, in_words};
 use crate::tell;
 use messages::PAUSE_SETTING;
 pub use messages::{
@@ -457,7 +457,7 @@ impl Handler<ExplainWait> for QueueActor {
         if let Some(at) = task.wake_at.filter(|at| *at > now) {
             let wait = at.since(now).as_secs();
             let why = task.reason.unwrap_or_else(|| "it is delayed".to_owned());
-            return Some(format!("{why}; starts in {wait} s at the earliest"));
+            return Some(format!("{why}; starts in {} at the earliest", in_words(wait)));
         }
         if self.is_draining {
             return Some("the daemon is stopping; it starts after the next start".to_owned());

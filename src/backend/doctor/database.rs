@@ -128,7 +128,9 @@ pub fn disk(path: &Path, subject: &str) -> Finding {
 fn room(path: &Path, subject: &str, free: u64) -> Finding {
     let shown = path.display();
     let found = format!("{} free at {shown}", size(free));
-    let cure = format!("make room: `df -h {shown}`; `contentctl cleanup` deletes old tasks, `ls -l` old backups");
+    let cure = format!(
+        "make room: `df -h {shown}`; `contentctl cleanup` deletes old tasks; old backups may go, `contentctl config` names the state directory that has them"
+    );
     match free {
         0..TOO_LITTLE => Finding::error(subject, format!("{found}: submits are refused when it is full"), cure),
         TOO_LITTLE..LITTLE => Finding::warning(subject, found, cure),

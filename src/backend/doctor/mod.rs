@@ -43,6 +43,8 @@ pub struct Installation {
     pub run_socket: Option<PathBuf>,
     /// By how many milliseconds the wall clock was set since the start.
     pub clock_jump: Arc<dyn Fn() -> Option<i64> + Send + Sync>,
+    /// Why the last reload was refused, until one is taken.
+    pub refused_reload: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// A check of the whole database goes on.
     pub is_checking: Arc<AtomicBool>,
     /// One trial and one backup at a time.
@@ -64,6 +66,7 @@ impl Installation {
         state_dir: PathBuf,
         run_socket: Option<PathBuf>,
         clock_jump: Arc<dyn Fn() -> Option<i64> + Send + Sync>,
+        refused_reload: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     ) -> Self {
         let slots = Slots { trial: tokio::sync::Semaphore::new(1), backup: tokio::sync::Semaphore::new(1) };
         Self {
@@ -72,6 +75,7 @@ impl Installation {
             database,
             state_dir,
             clock_jump,
+            refused_reload,
             is_checking: Arc::default(),
             slots: Arc::new(slots),
         }
@@ -98,7 +102,7 @@ async fn bounded(subject: &str, look: impl Future<Output = Vec<Finding>>) -> Vec
         Ok(findings) => findings,
         Err(_) => {
             let found = format!("did not answer within {} s", LOOK_LIMIT.as_secs());
-            let cure = "look at the load and the disks of the machine; `journalctl -u contentd -n 50` has more";
+            let cure = "look at the load and the disks of the machine; `sudo journalctl -u contentd -n 50` has more";
             vec![Finding::error(subject, found, cure)]
         }
     }

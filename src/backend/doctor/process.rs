@@ -11,7 +11,7 @@ use crate::host::machine::{self, Supervision};
 const ACTORS_LIMIT: Duration = Duration::from_secs(6);
 /// Each call and each connection takes some.
 const FEW_FILES: u64 = 1024;
-const JOURNAL: &str = "`journalctl -u contentd -p warning -n 50` says what went before";
+const JOURNAL: &str = "`sudo journalctl -u contentd -p warning -n 50` says what went before";
 
 impl DaemonBackend {
     pub(super) async fn look_at_process(&self) -> Vec<Finding> {
@@ -25,6 +25,7 @@ impl DaemonBackend {
             )],
         };
         findings.extend(machine::open_files().map(|(open, limit)| files(open, limit)));
+        findings.extend((self.installation.refused_reload)().map(|why| refused(&why)));
         findings.push(clock((self.installation.clock_jump)()));
         findings.push(supervised(machine::supervision(&|name| std::env::var(name).ok())));
         findings
@@ -66,6 +67,11 @@ fn files(open: u64, limit: u64) -> Finding {
         return Finding::warning("limits", found, cure);
     }
     Finding::ok("limits", found)
+}
+
+/// Whoever only looks at the file may see nothing: the daemon reads it as its own user, and read it at another time.
+fn refused(why: &str) -> Finding {
+    Finding::error("configuration", why, "mend it, then `contentctl reload`, which names all that is wrong")
 }
 
 fn clock(jump_ms: Option<i64>) -> Finding {

@@ -11,9 +11,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use contentd::generator::access::Access;
-use contentd::generator::run::Stopped;
 use contentd::generator::run::handover::{self, Handover, Order};
 use contentd::generator::run::runner::{self, Host};
+use contentd::generator::run::{STARTED, Stopped};
 use rustix::net::{SendFlags, send, sockopt};
 use sd_notify::NotifyState;
 use signal_hook::consts::SIGTERM;
@@ -52,7 +52,7 @@ pub fn run() -> ExitCode {
         is_init: std::process::id() == 1,
     };
     let ran = runner::run(&order.directory, &environment, &lock, host, &mut |started| match started {
-        Ok(()) => answer(connection, "started"),
+        Ok(()) => answer(connection, STARTED),
         Err(why) => answer(connection, why),
     });
     // Before the answer: who reads it must find the lock free.

@@ -18,9 +18,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use contentd::generator::exec::Environment;
+use contentd::generator::run::STARTED;
 use contentd::generator::run::runner::{self, Host};
 
 fn main() -> ExitCode {
+    // Before anything secret has come. Where it fails the unit's own limit is left, and a run is worth more.
+    let _ = contentd::host::core_files::forbid();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [option] if option == "--accepted" => accepted::run(),
@@ -49,7 +52,7 @@ fn run(directory: &Path) -> ExitCode {
     };
     let env = Environment(std::env::vars_os().collect());
     let ran = runner::run(directory, &env, &lock, Host::default(), &mut |started| match started {
-        Ok(()) => say("started"),
+        Ok(()) => say(STARTED),
         Err(why) => say(why),
     });
     match ran {

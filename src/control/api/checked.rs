@@ -4,11 +4,11 @@
 //! are told at once. Nothing here needs the database: whether an account exists is the backend's business. The surprise:
 //! texts are taken as they are, but for control characters, which are refused where they could not be meant.
 
-use super::content::{ContentListParams, PoolListParams};
+use super::content::{ContentListParams, PoolListParams, PoolReleaseParams};
 use super::error::{ApiError, FieldFault, shown};
 use super::tasks::{
-    CancelParams, ListParams, RetryParams, SettleParams, StatisticsParams, Submission, TaskFilterParams, WaitParams,
-    WatchParams,
+    CancelParams, ListParams, ReleaseParams, RetryParams, SettleParams, StatisticsParams, Submission, TaskFilterParams,
+    WaitParams, WatchParams,
 };
 use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s, parse_time};
 use crate::task::content::{PoolState, ReviewState};
@@ -507,6 +507,25 @@ impl CancelParams {
     /// Judges the form: which tasks.
     pub fn check(self) -> Result<Bulk, ApiError> {
         bulk(self.tasks, self.filter)
+    }
+}
+
+impl ReleaseParams {
+    /// Judges the form: which tasks.
+    pub fn check(self) -> Result<Bulk, ApiError> {
+        bulk(self.tasks, self.filter)
+    }
+}
+
+impl PoolReleaseParams {
+    /// Judges the form: which entries; none means all.
+    pub fn check(self) -> Result<Option<Vec<PoolId>>, ApiError> {
+        match (self.pool_ids, self.all == Some(true)) {
+            (None, true) => Ok(None),
+            (Some(ids), false) if !ids.is_empty() => Ok(Some(ids.into_iter().map(PoolId).collect())),
+            (Some(_), true) => Err(ApiError::invalid("all", "true", "either entries by number or all of them")),
+            _ => Err(ApiError::invalid("pool_ids", "", "entries by number, or all")),
+        }
     }
 }
 

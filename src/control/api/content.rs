@@ -127,6 +127,8 @@ pub struct PoolView {
     pub last_error: Option<String>,
     /// When it went out.
     pub published_at: Option<WireTime>,
+    /// Why it does not go out before a person releases it.
+    pub held_reason: Option<String>,
 }
 
 /// `List` of the pool, in the order of going out.
@@ -155,6 +157,25 @@ pub struct PoolListParams {
 pub struct PoolReply {
     /// The entries.
     pub entries: Vec<PoolView>,
+}
+
+/// `Release`: lets pool entries go that a restore from a backup holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolReleaseParams {
+    /// Which.
+    #[serde(default)]
+    pub pool_ids: Option<Vec<i64>>,
+    /// Or every one that waits.
+    #[serde(default)]
+    pub all: Option<bool>,
+}
+
+/// What `Release` of the pool came to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PoolReleaseReply {
+    /// Those that may go out now. Others that were named waited for nothing.
+    pub released: Vec<i64>,
 }
 
 /// An account on the wire.

@@ -17,10 +17,16 @@ pub struct NoParams {}
 pub struct EmptyReply {}
 
 /// `Ping`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PingReply {
     /// The daemon's process.
     pub pid: u32,
+    /// Who asks, as `uid:name`.
+    #[serde(default)]
+    pub caller: String,
+    /// What they are.
+    #[serde(default)]
+    pub roles: Vec<String>,
 }
 
 /// `GetVersion`.

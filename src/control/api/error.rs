@@ -187,6 +187,14 @@ pub enum ApiError {
         /// Which.
         content_id: i64,
     },
+    /// The piece must be approved by somebody else than who submitted it.
+    #[serde(rename = "io.contentd.Content.OwnSubmission")]
+    OwnSubmission {
+        /// Which.
+        content_id: i64,
+        /// Who submitted it, as `uid:name`; null where its task, which said so, is deleted.
+        submitted_by: Option<String>,
+    },
     /// The review's state does not allow it.
     #[serde(rename = "io.contentd.Content.WrongReviewState")]
     WrongReviewState {
@@ -198,6 +206,20 @@ pub enum ApiError {
         action: String,
     },
 
+    /// The caller's roles do not let them call this method.
+    #[serde(rename = "io.contentd.Daemon.PermissionDenied")]
+    PermissionDenied {
+        /// Which method.
+        method: String,
+        /// Who called, as `uid:name`.
+        caller: String,
+        /// What they are.
+        roles: Vec<String>,
+        /// Any one of these would do.
+        needed: Vec<String>,
+        /// What would help.
+        cure: String,
+    },
     /// The daemon is stopping; the next one takes the call.
     #[serde(rename = "io.contentd.Daemon.Draining")]
     Draining,
@@ -268,9 +290,9 @@ pub enum ApiError {
         /// Which.
         parameter: String,
     },
-    /// The peer may not do this.
+    /// Varlink's own word for it, which says nothing more; ours is [`ApiError::PermissionDenied`].
     #[serde(rename = "org.varlink.service.PermissionDenied")]
-    PermissionDenied,
+    ServicePermissionDenied,
     /// The method streams and must be called with `more`.
     #[serde(rename = "org.varlink.service.ExpectedMore")]
     ExpectedMore,
@@ -351,9 +373,15 @@ impl ApiError {
 
     fn message_on_submits(&self) -> Option<String> {
         Some(match self {
+            Self::GeneratorNotFound { known, .. } if known.is_empty() => {
+                "no generator is configured: write [generators.NAME] into the configuration (contentd.toml(5) says how), \
+                 then `contentctl reload`"
+                    .into()
+            }
             Self::GeneratorNotFound { generator, known } if generator.is_empty() => {
                 format!(
-                    "name a generator with --generator: there is no default, and these are configured: {}",
+                    "name a generator with --generator, or set tasks.generator: there is no default, and these are \
+                     configured: {}",
                     list(known)
                 )
             }
@@ -369,7 +397,11 @@ impl ApiError {
                     let entry = fault.index.map(|index| format!("entry {}: ", index + 1)).unwrap_or_default();
                     format!("\n  {entry}{}: {:?} cannot be taken: {}", fault.field, fault.value, fault.cure)
                 });
-                format!("nothing was submitted; {count} faults:{}", first.collect::<String>())
+                format!(
+                    "nothing was submitted; {count} {}:{}",
+                    if *count == 1 { "fault" } else { "faults" },
+                    first.collect::<String>()
+                )
             }
             Self::BatchIncomplete { batch, missing_part } => {
                 format!(
@@ -402,6 +434,14 @@ impl ApiError {
             Self::AlreadyPublished { content_id } => {
                 format!("content {content_id} is published already and cannot be called back")
             }
+            Self::OwnSubmission { content_id, submitted_by: Some(who) } => format!(
+                "content {content_id} was submitted by {who}, who cannot approve it: review.four_eyes is set, and another \
+                 reviewer must"
+            ),
+            Self::OwnSubmission { content_id, submitted_by: None } => format!(
+                "nobody knows any more who submitted content {content_id}, because its task is deleted, and \
+                 review.four_eyes is set; submit the topic again, or turn four_eyes off to decide it"
+            ),
             Self::WrongReviewState { content_id, review_status, action } => {
                 format!("cannot {action} content {content_id}: it is {review_status}")
             }
@@ -411,6 +451,13 @@ impl ApiError {
 
     fn message_on_service(&self) -> String {
         match self {
+            Self::PermissionDenied { method, caller, roles, needed, cure } => {
+                let has = if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") };
+                format!(
+                    "{caller} may not call {method}: it takes {}, and {caller} has {has}; {cure}",
+                    needed.join(" or ")
+                )
+            }
             Self::Draining => "the daemon is stopping; try again when it is back".into(),
             Self::StorageFull { reason } => {
                 format!("the database's disk is full ({reason}); make room, running jobs go on meanwhile")
@@ -426,13 +473,15 @@ impl ApiError {
                 format!("the answer has {bytes} bytes and {limit} fit into a message; ask for less, or with `more`")
             }
             Self::Internal { reason } => format!("the daemon failed: {reason}"),
-            Self::InterfaceNotFound { interface } => format!("there is no interface {interface:?}"),
+            Self::InterfaceNotFound { interface } => format!(
+                "there is no interface {interface:?}; a method is named in full, for instance io.contentd.Daemon.GetStatus"
+            ),
             Self::MethodNotFound { method } => format!("there is no method {method:?}; the daemon may be older"),
             Self::MethodNotImplemented { method } => format!("method {method:?} is not offered here"),
             Self::InvalidParameter { parameter } => {
                 format!("parameter {parameter:?} is unknown, missing or of the wrong type")
             }
-            Self::PermissionDenied => "you may not do this".into(),
+            Self::ServicePermissionDenied => "you may not do this".into(),
             Self::ExpectedMore => "this method streams; call it with `more`".into(),
             // Every other variant has its sentence above.
             other => other.name(),

@@ -15,7 +15,7 @@ pub mod tasks;
 use futures_util::future::BoxFuture;
 
 use super::feed::FeedReader;
-use crate::task::{ContentId, CorrectedState};
+use crate::task::{ContentId, CorrectedState, PoolId};
 
 pub use checked::{
     Bulk, CheckedSubmission, ContentQuery, ListQuery, PoolQuery, RetryMode, SettleDecision, StatisticsQuery, TaskQuery,
@@ -23,7 +23,8 @@ pub use checked::{
 };
 pub use content::{
     AccountAddParams, AccountParams, AccountReply, AccountView, AccountsReply, ContentListParams, ContentParams,
-    ContentReply, ContentView, ContentsReply, PoolListParams, PoolReply, PoolView, ReviewParams,
+    ContentReply, ContentView, ContentsReply, PoolListParams, PoolReleaseParams, PoolReleaseReply, PoolReply, PoolView,
+    ReviewParams,
 };
 pub use daemon::{
     ConfigReply, DrainReply, EmptyReply, GeneratorView, NoParams, PauseParams, PauseView, PausesReply, PingReply,
@@ -33,10 +34,10 @@ pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, Tr
 pub use error::{ApiError, FieldFault};
 pub use tasks::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryEntry, HistoryReply,
-    ImageValue, ListParams, LogEntryView, LogReply, PollAllReply, QueueParams, QueueReply, RetryParams, SetParams,
-    SettleParams, ShowReply, SkippedTask, StageParams, StageReply, StatisticsParams, StatisticsReply, Submission,
-    SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskFilterParams, TaskParams,
-    TaskRef, TaskReply, TaskView, TasksReply, WaitParams, WaitReply, WatchParams, WatchReply,
+    ImageValue, ListParams, LogEntryView, LogReply, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams,
+    SetParams, SettleParams, ShowReply, SkippedTask, StageParams, StageReply, StatisticsParams, StatisticsReply,
+    Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskFilterParams,
+    TaskParams, TaskRef, TaskReply, TaskView, TasksReply, WaitParams, WaitReply, WatchParams, WatchReply,
 };
 
 /// Who calls, as the kernel says it.
@@ -95,6 +96,8 @@ pub trait Backend: Send + Sync + 'static {
     fn result(&self, peer: Peer, task: String) -> Answer<ContentReply>;
     /// Cancels. One task by id is refused with its error; of several, those are skipped that cannot be.
     fn cancel(&self, peer: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply>;
+    /// Lets tasks go that a restore holds; as [`Backend::cancel`] for one and several.
+    fn release(&self, peer: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply>;
     /// Starts final tasks again; as [`Backend::cancel`] for one and several.
     fn retry(&self, peer: Peer, which: Bulk, mode: RetryMode, dry_run: bool) -> Answer<BulkReply>;
     /// Corrects a state.
@@ -127,6 +130,8 @@ pub trait Backend: Send + Sync + 'static {
     fn content_review(&self, peer: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply>;
     /// The publish pool in the order of going out.
     fn pool_list(&self, peer: Peer, query: PoolQuery) -> Answer<PoolReply>;
+    /// Lets pool entries go that wait for a release: these, or all.
+    fn pool_release(&self, peer: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply>;
     /// Adds an account.
     fn account_add(&self, peer: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply>;
     /// Accounts by number.

@@ -391,6 +391,21 @@ pub struct CancelParams {
     pub dry_run: Option<bool>,
 }
 
+/// `Release`: tasks that a restore from a backup holds, by id, or by a filter.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseParams {
+    /// By id or prefix.
+    #[serde(default)]
+    pub tasks: Option<Vec<String>>,
+    /// Or all that fit.
+    #[serde(default)]
+    pub filter: Option<TaskFilterParams>,
+    /// Say what would be done only.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
+}
+
 /// `Retry`: final tasks by id, or by a filter.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 use super::Session;
 use super::args::DoctorArgs;
 use super::failure::Failure;
-use super::text::safe;
-use crate::control::api::{Finding, FindingsReply, NoParams, Severity, TryGeneratorParams};
+use super::text::{counted, safe};
+use crate::control::api::{ApiError, Finding, FindingsReply, NoParams, Severity, TryGeneratorParams};
 use crate::control::client::{Client, ClientError};
 
 const FIELDS: &[&str] = &["severity", "subject", "found", "cure"];
@@ -50,7 +50,7 @@ pub fn doctor(session: &Session, args: &DoctorArgs) -> Result<(), Failure> {
 /// Both sides, ours first.
 fn examine(session: &Session) -> Vec<Finding> {
     let units = units::Told::ask();
-    let (mut findings, found) = socket::look(&session.places);
+    let (mut findings, found) = socket::look(&session.places, units.socket());
     let is_reachable = found.is_some();
     findings.extend(units.findings(is_reachable));
     let Some(path) = found else {
@@ -70,6 +70,9 @@ fn examine(session: &Session) -> Vec<Finding> {
     }
     match ask::<FindingsReply>(&places, "io.contentd.Daemon.Doctor", EXAMINE_LIMIT) {
         Ok(reply) => findings.extend(reply.findings),
+        Err(ClientError::Refused(ApiError::PermissionDenied { caller, roles, .. })) => {
+            findings.push(not_for_you(&caller, &roles));
+        }
         Err(error) => findings.push(silent(&error)),
     }
     findings
@@ -79,8 +82,16 @@ fn ask<R: DeserializeOwned>(places: &[std::path::PathBuf], method: &str, limit: 
     Client::connect(places)?.call_until(method, &NoParams {}, Instant::now() + limit)
 }
 
+/// The daemon's own look is for operators; this side's is worth something without it.
+fn not_for_you(caller: &str, roles: &[String]) -> Finding {
+    let has = if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") };
+    let found = format!("what contentd sees of itself is for operators, and {caller} has {has}");
+    Finding::warning("roles", found, "`sudo contentctl doctor`, or ask an operator for the role")
+}
+
 fn silent(error: &ClientError) -> Finding {
-    let cure = "`journalctl -u contentd -n 50` says what it is at; `sudo systemctl restart contentd` loses nothing";
+    let cure =
+        "`sudo journalctl -u contentd -n 50` says what it is at; `sudo systemctl restart contentd` loses nothing";
     match error {
         ClientError::TimedOut => Finding::error("daemon", "takes the connection and does not answer", cure),
         other => Finding::error("daemon", other.to_string(), cure),
@@ -119,8 +130,13 @@ fn for_people(findings: &[Finding], is_all: bool) -> String {
         let subjects: Vec<String> = well.into_keys().map(safe).collect();
         text.push_str(&format!("ok       {} (`--all` shows each)\n", subjects.join(", ")));
     }
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    text.push_str(&format!("{errors} errors, {warnings} warnings, {} ok\n", count(Severity::Ok)));
+    let (errors, warnings) = (count(Severity::Error) as u64, count(Severity::Warning) as u64);
+    text.push_str(&format!(
+        "{}, {}, {} ok\n",
+        counted(errors, "error"),
+        counted(warnings, "warning"),
+        count(Severity::Ok)
+    ));
     text
 }
 
@@ -139,7 +155,7 @@ mod tests {
         let text = for_people(&findings, false);
         let expected = "error    socket: is not there\n         cure: start it\n\
                         warning  clock: was set\\u{1b}[2J\n         cure: `timedatectl`\n\
-                        ok       disk (`--all` shows each)\n1 errors, 1 warnings, 2 ok\n";
+                        ok       disk (`--all` shows each)\n1 error, 1 warning, 2 ok\n";
         assert_eq!(text, expected);
         assert!(for_people(&findings, true).contains("ok       disk: 5.0 GiB free\n"));
     }

@@ -6,13 +6,14 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::groups::{self, Names};
-use crate::control::client::{Client, ClientError, cause};
+use super::units::{START_ANEW, SocketUnit};
+use crate::control::client::{Client, ClientError, SYSTEM_SOCKET, cause};
 use crate::finding::Finding;
 
 const SUBJECT: &str = "socket";
 
-/// Tries every place; the one where somebody answers, if there is one.
-pub fn look(places: &[PathBuf]) -> (Vec<Finding>, Option<PathBuf>) {
+/// Tries every place; the one where somebody answers, if there is one. `unit` is the one of the system's socket.
+pub fn look(places: &[PathBuf], unit: SocketUnit) -> (Vec<Finding>, Option<PathBuf>) {
     let mut findings = Vec::new();
     let mut failed = Vec::new();
     for path in places {
@@ -26,13 +27,26 @@ pub fn look(places: &[PathBuf]) -> (Vec<Finding>, Option<PathBuf>) {
             Err(error) => failed.push((path.clone(), io::Error::other(error.to_string()))),
         }
     }
-    findings.extend(failed.iter().map(|(path, error)| unreachable(path, error)));
+    // Where contentd is installed, nobody misses a daemon of one's own.
+    let is_installed = |path: &PathBuf, error: &io::Error| {
+        path == Path::new(SYSTEM_SOCKET) && (unit != SocketUnit::NotThere || error.kind() != io::ErrorKind::NotFound)
+    };
+    if failed.iter().any(|(path, error)| is_installed(path, error)) {
+        failed.retain(|(path, error)| path == Path::new(SYSTEM_SOCKET) || error.kind() != io::ErrorKind::NotFound);
+    }
+    findings.extend(failed.iter().map(|(path, error)| unreachable(path, error, unit)));
     (findings, None)
 }
 
-fn unreachable(path: &Path, error: &io::Error) -> Finding {
+fn unreachable(path: &Path, error: &io::Error, unit: SocketUnit) -> Finding {
+    let unit = if path == Path::new(SYSTEM_SOCKET) { unit } else { SocketUnit::NotThere };
     let found = format!("{}: {}", path.display(), cause(path, error));
     let cure = match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if unit == SocketUnit::Failed => {
+            format!("what contentd.service says below comes first; then {START_ANEW}")
+        }
+        // The unit holds a socket that no path leads to any more.
+        io::ErrorKind::NotFound if unit == SocketUnit::Active => "`sudo systemctl restart contentd.socket`".to_owned(),
         io::ErrorKind::NotFound => {
             "`sudo systemctl enable --now contentd.socket contentd.service`; another place is named with --socket"
                 .to_owned()
@@ -42,7 +56,7 @@ fn unreachable(path: &Path, error: &io::Error) -> Finding {
             Some(gid) => return groups::refused(path, gid, &Names::of_this_machine()),
             None => "ask the machine's administrator which group may use it".to_owned(),
         },
-        _ => "`journalctl -u contentd -n 50` has more".to_owned(),
+        _ => "`sudo journalctl -u contentd -n 50` has more".to_owned(),
     };
     Finding::error(SUBJECT, found, cure)
 }
@@ -97,18 +111,31 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (none, stale, live) = (dir.path().join("none"), dir.path().join("stale"), dir.path().join("live"));
         drop(UnixListener::bind(&stale).expect("it binds"));
-        let (findings, found) = look(&[none.clone(), stale.clone()]);
+        let (findings, found) = look(&[none.clone(), stale.clone()], SocketUnit::NotThere);
         assert_eq!(found, None);
         assert_eq!(findings.iter().filter(|finding| finding.severity == Severity::Error).count(), 2);
         assert!(findings[0].found.contains("no socket") && findings[1].found.contains("nobody listens"));
         let _listener = UnixListener::bind(&live).expect("it binds");
         fs::set_permissions(&live, fs::Permissions::from_mode(0o660)).expect("it is ours");
-        let (findings, found) = look(&[none, stale, live.clone()]);
+        let (findings, found) = look(&[none, stale, live.clone()], SocketUnit::NotThere);
         assert_eq!(found.as_deref(), Some(live.as_path()));
         assert!(findings.iter().all(|finding| finding.severity == Severity::Ok), "{findings:?}");
         fs::set_permissions(&live, fs::Permissions::from_mode(0o666)).expect("it is ours");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).expect("it is ours");
-        let told = look(&[live]).0.iter().filter(|finding| finding.severity == Severity::Warning).count();
+        let told = look(&[live], SocketUnit::NotThere)
+            .0
+            .iter()
+            .filter(|finding| finding.severity == Severity::Warning)
+            .count();
         assert_eq!(told, 2);
+    }
+
+    #[test]
+    fn the_cure_of_a_missing_socket_is_what_its_unit_needs() {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let cure = |unit| unreachable(Path::new(SYSTEM_SOCKET), &missing, unit).cure.unwrap_or_default();
+        assert_eq!(cure(SocketUnit::Active), "`sudo systemctl restart contentd.socket`");
+        assert!(cure(SocketUnit::Failed).contains("reset-failed contentd.service contentd.socket"));
+        assert!(cure(SocketUnit::Inactive).contains("enable --now"));
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::ctl::text::counted;
 use crate::finding::Finding;
 use crate::generator::call::{CallEnd, CallResult};
 use crate::generator::exec::{Environment, ExecSpec, GRACE, execute_blocking};
@@ -36,6 +37,22 @@ pub fn question(argv: &[&str]) -> CallResult {
     execute_blocking(spec, None)
 }
 
+/// A unit that failed by its limit of starts is not started before this is typed, and a socket fails with its service.
+pub const START_ANEW: &str = "`sudo systemctl reset-failed contentd.service contentd.socket`, then `sudo systemctl start contentd.socket contentd.service`";
+
+/// The unit of the control socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SocketUnit {
+    /// No such unit, or no systemd.
+    NotThere,
+    /// It listens, as far as systemd knows.
+    Active,
+    /// It gave up, with its service.
+    Failed,
+    /// Nobody started it.
+    Inactive,
+}
+
 /// What systemd says of the units, asked before anything connects: a call may start the daemon, and its failure of a
 /// moment ago would not be seen any more.
 pub struct Told(Result<Vec<Unit>, Finding>);
@@ -54,6 +71,19 @@ impl Told {
             return Self(Err(Finding::warning("systemd", found, "`systemctl is-system-running`")));
         }
         Self(Ok(parse(&String::from_utf8_lossy(&result.stdout))))
+    }
+
+    /// What it says of the unit of the control socket.
+    pub fn socket(&self) -> SocketUnit {
+        let units = self.0.as_deref().unwrap_or_default();
+        let socket = units.iter().find(|unit| unit.get("Id").is_some_and(|id| id == "contentd.socket"));
+        let get = |name: &str| socket.and_then(|unit| unit.get(name)).map_or("", String::as_str);
+        match (get("LoadState"), get("ActiveState")) {
+            ("" | "not-found", _) => SocketUnit::NotThere,
+            (_, "active") => SocketUnit::Active,
+            (_, "failed") => SocketUnit::Failed,
+            _ => SocketUnit::Inactive,
+        }
     }
 
     /// What that means, once it is known whether a daemon answers.
@@ -96,6 +126,10 @@ fn judge(units: &[Unit], is_reachable: bool) -> Vec<Finding> {
             ("not-found" | "", _) => Finding::ok(id, "not installed"),
             ("masked", _) => Finding::warning(id, format!("masked: {what}"), format!("`sudo systemctl unmask {id}`")),
             (_, "active") => Finding::ok(id, "active"),
+            ("loaded", "failed") if id == "contentd.socket" && !is_reachable => {
+                let found = format!("failed ({}): calls are not taken", get(id, "Result"));
+                Finding::error(id, found, format!("mend the service first; then {START_ANEW}"))
+            }
             (_, state) => {
                 Finding::warning(id, format!("{state}: {what}"), format!("`sudo systemctl enable --now {id}`"))
             }
@@ -109,16 +143,26 @@ fn service<'a>(get: &dyn Fn(&str) -> &'a str, socket: &str, is_reachable: bool) 
     let mut findings = Vec::new();
     let (state, sub, result) = (get("ActiveState"), get("SubState"), get("Result"));
     match state {
-        "active" | "reloading" | "activating" | "deactivating" => findings.push(Finding::ok(ID, format!("{state} ({sub})"))),
+        "activating" if sub == "auto-restart" => findings.push(Finding::error(
+            ID,
+            format!(
+                "does not come up: it ended ({result}, exit status {}) and is started again and again",
+                get("ExecMainStatus")
+            ),
+            "`sudo journalctl -u contentd -p err -n 5` says why",
+        )),
+        "active" | "reloading" | "activating" | "deactivating" => {
+            findings.push(Finding::ok(ID, format!("{state} ({sub})")))
+        }
         "failed" if get("ExecMainStatus") == EXIT_CONFIG => findings.push(Finding::error(
             ID,
             "failed: the configuration was refused",
-            "`contentd --check-config` names each line; mend them, then `sudo systemctl restart contentd`",
+            format!("`contentd --check-config` names each line; mend them, then {START_ANEW}"),
         )),
         "failed" => findings.push(Finding::error(
             ID,
             format!("failed ({result}, exit status {})", get("ExecMainStatus")),
-            "`journalctl -u contentd -n 50` says why; then `sudo systemctl reset-failed contentd` and `sudo systemctl start contentd`",
+            format!("`sudo journalctl -u contentd -n 50` says why; then {START_ANEW}"),
         )),
         _ if socket == "active" => findings.push(Finding::ok(ID, format!("{state}; the first call starts it"))),
         // Another daemon, of a user or in a test, may answer.
@@ -131,8 +175,8 @@ fn service<'a>(get: &dyn Fn(&str) -> &'a str, socket: &str, is_reachable: bool) 
     }
     let restarts: u64 = get("NRestarts").parse().unwrap_or(0);
     if restarts > 0 {
-        let found = format!("systemd has restarted it {restarts} times (last result: {result})");
-        let cure = "`journalctl -u contentd -p warning` says what it died of; `sudo systemctl reset-failed contentd` clears the count";
+        let found = format!("systemd has restarted it {} (last result: {result})", counted(restarts, "time"));
+        let cure = "`sudo journalctl -u contentd -p warning` says what it died of; `sudo systemctl reset-failed contentd` clears the count";
         findings.push(Finding::warning(ID, found, cure));
     }
     if get("NeedDaemonReload") == "yes" {
@@ -177,6 +221,13 @@ mod tests {
         assert!(findings[0].cure.as_deref().is_some_and(|cure| cure.contains("--check-config")));
         let findings = judge(&show(&failed.replace("78", "1"), "active"), false);
         assert!(findings[0].cure.as_deref().is_some_and(|cure| cure.contains("journalctl")));
+        let findings = judge(&show(failed, "failed"), false);
+        let has_reset = |finding: &Finding| finding.cure.as_deref().is_some_and(|cure| cure.contains("reset-failed"));
+        assert_eq!(findings.iter().filter(|finding| has_reset(finding)).count(), 2, "service and socket: {findings:?}");
+        let looping = "ActiveState=activating\nSubState=auto-restart\nResult=exit-code\nExecMainStatus=1\nNRestarts=4";
+        let findings = judge(&show(looping, "active"), true);
+        assert_eq!(findings[0].severity, Severity::Error);
+        assert!(findings[0].found.contains("does not come up"), "{findings:?}");
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -15,6 +14,7 @@ use super::super::access::Purpose;
 use super::super::call::CallResult;
 use super::super::exec::{Environment, ExecSpec, MAX_OUTPUT, STOPPING, execute_blocking, supervise};
 use super::super::interpret::{self, FindSweep, PollSweep};
+use super::super::patience::{AskedAt, CALL_AGE};
 use super::super::runfile::{RunFileError, key_as_name};
 use super::super::spec::{CallSpec, Page};
 use super::super::template::{RenderError, Rendered};
@@ -24,13 +24,11 @@ use super::{Inner, notes, run_access};
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, SubmitAnswer, Verb};
 use crate::task::{AttemptKey, AttemptState};
 
-/// How old the wish to submit may be when the call starts.
-const START_PATIENCE: Duration = Duration::from_secs(4);
 /// Whose private files those of a call about all jobs are.
 const SWEEP: &str = "sweep";
 
 impl Inner {
-    pub(super) fn submit(&self, job: &Job, asked_at: Instant, hang_up: BorrowedFd<'_>) -> SubmitAnswer {
+    pub(super) fn submit(&self, job: &Job, asked_at: AskedAt, hang_up: BorrowedFd<'_>) -> SubmitAnswer {
         let key = &job.attempt.key;
         let call = &self.spec.submit.call;
         let rendered = match self.render(call, job) {
@@ -49,7 +47,7 @@ impl Inner {
         };
         // A call that starts late would outlast the time after which its outcome counts as unknown, and could make a
         // job after its absence was proved.
-        if asked_at.elapsed() > START_PATIENCE {
+        if asked_at.is_older_than(CALL_AGE) {
             return SubmitAnswer::NeverCalled("the machine was too busy to start the call in time".to_owned());
         }
         let result = self.call_with(call, &rendered, key, Some(stdin), hang_up);

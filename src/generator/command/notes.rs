@@ -2,7 +2,7 @@
 //!
 //! It must not be given standard output, which holds pieces, nor anything before its secrets were taken out. A call about many
 //! tasks is nobody's: it goes to the journal alone, for debugging. The surprise: secrets that cannot be read cannot be taken out
-//! either, so what was written without them is kept back.
+//! either, so what was written without them is kept back. A run may have been given others than those of today.
 
 use std::collections::HashSet;
 use std::sync::{MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use log::Level;
 
 use super::super::Job;
 use super::super::call::{CallEnd, CallResult};
-use super::super::exec::MAX_OUTPUT;
 use super::super::log::{LogEntry, bounded};
-use super::super::run::directory::Sight;
+use super::super::run::directory::SECRETS;
 use super::Inner;
+use super::secrets::{Given, Secrets};
 use crate::events::{About, Kind};
 use crate::task::AttemptKey;
 use crate::task::outcome::{CancelAnswer, FetchAnswer, PollAnswer, RunReport, SubmitAnswer, Verb};
@@ -142,52 +142,45 @@ impl Inner {
         tell!(Level::Debug, about, "generator {name}: {verb} ({}) wrote:\n{}", end_of(&result.end), for_journal(&text));
     }
 
-    /// Tells what a run wrote that has ended, once, whichever daemon finds it.
-    pub(super) fn note_run(&self, job: &Job, result: &CallResult, end: &str, judged: Judged) {
+    /// Tells what a run wrote that has ended, once, whichever daemon finds it. With a `doubt` about its secrets that alone is
+    /// told.
+    pub(super) fn note_run(&self, job: &Job, result: &CallResult, end: &str, judged: Judged, doubt: Option<&str>) {
         let key = &job.attempt.key;
         if !self.told().insert(key.clone()) || self.runs.is_told(key) {
             return;
         }
-        match self.secrets.read() {
-            Ok(_) => self.note_as(job, Verb::Run, end, &result.stderr, judged),
-            Err(why) if !result.stderr.trim_ascii().is_empty() => {
-                self.note_as(job, Verb::Run, end, kept_back(&why).as_bytes(), judged);
+        match doubt {
+            None => self.note_as(job, Verb::Run, end, &result.stderr, judged),
+            Some(doubt) if !result.stderr.trim_ascii().is_empty() => {
+                self.note_as(job, Verb::Run, end, kept_back(doubt).as_bytes(), judged);
             }
-            Err(_) => {}
+            Some(_) => {}
         }
         if let Err(error) = self.runs.mark_told(key) {
             log::debug!("run {key} could not be marked as told: {error}");
         }
     }
 
-    /// See [`super::super::Driver::written_so_far`].
-    pub(super) fn written_so_far(&self, job: &Job) -> Option<String> {
-        let key = &job.attempt.key;
-        if !self.spec.is_blocking() || self.runs.is_told(key) || self.told().contains(key) {
-            return None;
-        }
-        if !matches!(self.runs.look(key), Sight::Running | Sight::Ended(..) | Sight::Lost { .. }) {
-            return None;
-        }
-        let stderr = self.runs.written(key, "stderr", MAX_OUTPUT as u64);
-        // Cut where it stands now: what is being written may end in the middle of a secret or of a character.
-        let mut result = CallResult { stderr, is_truncated: true, ..CallResult::not_started("") };
-        match self.secrets.read() {
-            Ok(secrets) => secrets.redact(&mut result),
-            Err(why) if !result.stderr.is_empty() => return Some(kept_back(&why)),
-            Err(_) => {}
-        }
-        let mut text = String::new();
-        for chunk in result.stderr.utf8_chunks() {
-            text.push_str(chunk.valid());
-            if !chunk.invalid().is_empty() {
-                text.push(char::REPLACEMENT_CHARACTER);
-            }
-        }
-        if std::str::from_utf8(&result.stderr).is_err_and(|error| error.error_len().is_none()) {
-            text.pop();
-        }
-        Some(text)
+    /// The secrets that can be read now, and why they may not be those that the run was given, if so.
+    pub(super) fn secrets_of_run(&self, key: &AttemptKey) -> (Secrets, Option<String>) {
+        let secrets = self.secrets.read_available();
+        let given = self.runs.read_note(key, SECRETS).map(|note| serde_json::from_slice::<Given>(&note));
+        let is_known = match given {
+            Some(Ok(given)) => secrets.cover(&given),
+            Some(Err(_)) => false,
+            // It was given none, or by a contentd that kept no such note.
+            None => self.secrets.names.is_empty(),
+        };
+        let doubt = (!is_known).then(|| match self.secrets.read() {
+            Err(why) => format!("a secret that could stand in it cannot be read: {why}"),
+            Ok(_) => "a secret that could stand in it was changed since the run began".to_owned(),
+        });
+        (secrets, doubt)
+    }
+
+    /// Whether the log has what this run wrote.
+    pub(super) fn is_told(&self, key: &AttemptKey) -> bool {
+        self.told().contains(key) || self.runs.is_told(key)
     }
 
     pub(super) fn forget_told(&self, key: &AttemptKey) {
@@ -199,8 +192,32 @@ impl Inner {
     }
 }
 
-fn kept_back(why: &str) -> String {
-    format!("(kept back, because a secret that could stand in it cannot be read: {why})")
+/// Stands where the words of a run would.
+pub(super) fn kept_back(doubt: &str) -> String {
+    format!("(kept back, because {doubt})")
+}
+
+/// The same report without the run's own words, where a secret could stand in them. What it wrote to standard output is
+/// the piece: it is paid for, and kept as it is.
+pub(super) fn without_words(report: RunReport, end: &CallEnd, doubt: &str) -> RunReport {
+    let fixed = format!("{}; what it wrote is kept back, because {doubt}", end_of(end));
+    match report {
+        RunReport::Rejected(_) => RunReport::Rejected(fixed),
+        RunReport::Failed(_) => RunReport::Failed(fixed),
+        RunReport::Unavailable(_) => RunReport::Unavailable(fixed),
+        RunReport::NoPiece { raw, .. } => RunReport::NoPiece { why: fixed, raw },
+        RunReport::Ambiguous { raw, .. } => RunReport::Ambiguous { why: fixed, raw },
+        // Their words are ours, or there are none.
+        RunReport::Starting
+        | RunReport::Started { .. }
+        | RunReport::NeverStarted(_)
+        | RunReport::Running
+        | RunReport::Piece(_)
+        | RunReport::Lost { .. }
+        | RunReport::Interrupted(_)
+        | RunReport::Killed
+        | RunReport::Terminated(_) => report,
+    }
 }
 
 /// Harmless on a terminal and readable in the journal.

@@ -66,7 +66,7 @@ impl PlainChildren {
         let work = move || {
             let PlainRun { key, dir, lock, env } = run;
             let host = Host { ends: Some((hang_up.as_fd(), Stopped::Interrupted)), ..Host::default() };
-            let ran = runner::run(&dir, &env, &lock, host, &mut |_| drop(say.send(Ok(()))));
+            let ran = runner::run(&dir, &env, &lock, host, &mut |word| drop(say.send(word.map_err(str::to_owned))));
             drop(lock);
             if let Err(error) = ran {
                 let _ = say.send(Err(error.to_string()));

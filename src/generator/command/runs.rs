@@ -10,27 +10,25 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::Job;
-use super::super::call::{CallEnd, CallResult};
+use super::super::call::CallResult;
 use super::super::exec::{Environment, Launch, MAX_OUTPUT};
 use super::super::interpret;
-use super::super::run::directory::{RunDirError, Sight};
+use super::super::patience::{self, AskedAt};
+use super::super::run::directory::{RunDirError, SECRETS, Sight};
 use super::super::run::handover::Order;
 use super::super::run::launch::launch;
 use super::super::run::socket::{self, Answer};
-use super::super::run::{Request, Stopped};
+use super::super::run::{Request, STARTED, Stopped};
+use super::meaning::{self, Left, Meaning};
 use super::plain::PlainRun;
 use super::secrets::Secrets;
 use super::{Inner, notes};
 use crate::task::outcome::{CancelAnswer, RunReport};
-use crate::task::{AttemptState, TaskId};
+use crate::task::{AttemptKey, AttemptState, TaskId};
 
 /// How much longer than the grace the end of a cancelled run is waited for.
 const CANCEL_MARGIN: Duration = Duration::from_secs(5);
-/// How old a wish to start may be when the runner is started.
-const START_PATIENCE: Duration = Duration::from_secs(20);
 const CANCEL_LOOK: Duration = Duration::from_millis(20);
-/// How long the lock of a refused message may take to come free.
-const CLOSED_PATIENCE: Duration = Duration::from_secs(2);
 /// How much of a lost run's output is kept for the person who is asked.
 const MAX_LEFT_BEHIND: u64 = 1 << 20;
 const NOBODY_IS_LEFT: &str = "no process of the run is left, and nobody wrote how it ended (its runner was killed, or the \
@@ -39,19 +37,39 @@ const TERMINATED: &str = "the run was stopped from outside: somebody stopped its
                           the machine went down";
 const NOTHING_WAS_STARTED: &str = "the runner ended before it started the command; nothing was started";
 
+/// What became of a start, as far as it is known without a look.
+enum Begun {
+    /// Nothing runs, and nothing will.
+    Not(String),
+    /// The runner says so, or nobody said anything, or it was made before: a look says more.
+    Perhaps,
+    /// The runner, or whoever was to start it, says why not.
+    Refused(String),
+}
+
+impl Begun {
+    fn by_word(word: String) -> Self {
+        if word.is_empty() || word == STARTED { Self::Perhaps } else { Self::Refused(word) }
+    }
+}
+
 impl Inner {
-    pub(super) fn start_run(&self, job: &Job, asked_at: Instant) -> RunReport {
-        match self.begin_run(job, asked_at) {
-            Err(why) => RunReport::NeverStarted(why),
-            Ok(said) => match self.look_at_run(job) {
-                RunReport::NeverStarted(_) if !said.is_empty() => RunReport::NeverStarted(said),
-                report => report,
-            },
+    pub(super) fn start_run(&self, job: &Job, asked_at: AskedAt) -> RunReport {
+        match self.begin_run(job, asked_at).unwrap_or_else(Begun::Not) {
+            Begun::Not(why) => RunReport::NeverStarted(why),
+            Begun::Perhaps => self.look_at_run(job),
+            Begun::Refused(why) => {
+                self.await_quiet(&job.attempt.key, patience::REFUSED);
+                match self.look_at_run(job) {
+                    RunReport::NeverStarted(_) => RunReport::NeverStarted(why),
+                    report => report,
+                }
+            }
         }
     }
 
-    /// Starts it, unless it was started before. Returns what the runner said; an error means that nothing runs.
-    fn begin_run(&self, job: &Job, asked_at: Instant) -> Result<String, String> {
+    /// Starts it, unless it was started before. An error says why nothing runs.
+    fn begin_run(&self, job: &Job, asked_at: AskedAt) -> Result<Begun, String> {
         let key = &job.attempt.key;
         let private = self.runs.private_dir(key).map_err(|error| error.to_string())?;
         let rendered = self.spec.render(&self.spec.submit.call, job, &private);
@@ -62,18 +80,20 @@ impl Inner {
         // Looked for here too, so that a missing program costs no attempt.
         Launch { argv: &rendered.argv, env: &env, cwd: &cwd }.resolve()?;
         let grace_ms = u64::try_from(self.spec.grace.as_millis()).unwrap_or(u64::MAX);
-        let request = Request { argv: rendered.argv, cwd, grace_ms, max_output: MAX_OUTPUT };
+        let request =
+            Request { argv: rendered.argv, cwd, grace_ms, max_output: MAX_OUTPUT, task: Some(job.task.id.0.clone()) };
         let stdin = rendered.stdin.unwrap_or_default();
         let (dir, lock) = match self.runs.create(key, &request, stdin.as_bytes()) {
             Ok(made) => made,
-            Err(RunDirError::Exists(_)) => return Ok(String::new()),
+            Err(RunDirError::Exists(_)) => return Ok(Begun::Perhaps),
             Err(error) => return Err(error.to_string()),
         };
+        self.remember_secrets(key, &secrets)?;
         for file in &rendered.files {
             self.runs.write_private(key, &file.path, &file.contents).map_err(|error| error.to_string())?;
         }
         // Past this, whoever asked may have given up; the lock goes with this return, and nothing was started.
-        if asked_at.elapsed() > START_PATIENCE {
+        if asked_at.is_older_than(patience::RUN_AGE) {
             return Err("the machine was too busy to start the run in time; nothing was started".to_owned());
         }
         let task = job.task.id.clone();
@@ -83,12 +103,21 @@ impl Inner {
         if self.spec.is_detached {
             let (runner, said) = launch(&self.places.runner, &dir, &env, lock)?;
             self.watchers.arm(key, &task, &dir, Some(runner));
-            return Ok(said);
+            return Ok(Begun::by_word(said));
         }
         let (watchers, watched) = (self.watchers.clone(), key.clone());
         let run = PlainRun { key: key.clone(), dir, lock, env };
         self.plain.start(run, move || watchers.ended(&watched, task))?;
-        Ok(String::new())
+        Ok(Begun::Perhaps)
+    }
+
+    /// So that a later look knows whether the secrets that it can read are those of the run.
+    fn remember_secrets(&self, key: &AttemptKey, secrets: &Secrets) -> Result<(), String> {
+        if self.secrets.names.is_empty() {
+            return Ok(());
+        }
+        let note = serde_json::to_vec(&secrets.given()?).map_err(|error| error.to_string())?;
+        self.runs.write_note(key, SECRETS, &note).map_err(|error| error.to_string())
     }
 
     /// Has the service manager start it.
@@ -99,26 +128,32 @@ impl Inner {
         directory: PathBuf,
         env: &Environment,
         lock: File,
-    ) -> Result<String, String> {
+    ) -> Result<Begun, String> {
         let generator = self.spec.name.0.clone();
         let order = Order { directory, task: job.task.id.0.clone(), generator };
         match socket::hand_over(path, &order, env, lock).map_err(|error| error.to_string())? {
-            Answer::Said(said) => Ok(said),
-            Answer::Silence => Ok(String::new()),
-            Answer::Closed => {
-                // The message is thrown away with the connection, and the lock with it, but by the kernel's leave.
-                let until = Instant::now() + CLOSED_PATIENCE;
-                while !self.runs.is_quiet(&job.attempt.key) && Instant::now() < until {
-                    thread::sleep(CANCEL_LOOK);
-                }
-                Ok(format!(
-                    "the connection to the run socket {} was closed before the run started: as many runs go on as \
-                     MaxConnections= of contentd-run.socket allows, or the unit does not start; journalctl -u \
-                     contentd-run.socket -u 'contentd-run@*' says which",
-                    path.display()
-                ))
-            }
+            Answer::Said(said) => Ok(Begun::by_word(said)),
+            Answer::Silence => Ok(Begun::Perhaps),
+            // The message is thrown away with the connection, and the lock with it, but by the kernel's leave.
+            Answer::Closed => Ok(Begun::Refused(format!(
+                "the connection to the run socket {} was closed before the run started: as many runs go on as \
+                 MaxConnections= of contentd-run.socket allows, or the unit does not start; journalctl -u \
+                 contentd-run.socket -u 'contentd-run@*' says which",
+                path.display()
+            ))),
         }
+    }
+
+    /// Waits until nobody is left of a run; whether that is so.
+    fn await_quiet(&self, key: &AttemptKey, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while !self.runs.is_quiet(key) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(CANCEL_LOOK);
+        }
+        true
     }
 
     /// What the command gets. A runner of another user cannot use our home: there the working directory takes its place.
@@ -132,60 +167,60 @@ impl Inner {
 
     pub(super) fn look_at_run(&self, job: &Job) -> RunReport {
         let key = &job.attempt.key;
-        let sight = self.runs.look(key);
         let is_new = job.attempt.state == AttemptState::Intended;
         let reference = key.0.clone();
-        match sight {
-            Sight::Starting => {
+        match meaning::of(self.runs.look(key), is_new, self.spec.is_detached) {
+            Meaning::Starting => {
                 self.watch(job, &job.task.id);
                 RunReport::Starting
             }
-            Sight::Running => {
-                self.watch(job, &job.task.id);
-                if is_new { RunReport::Started { reference } } else { RunReport::Running }
+            Meaning::Began { is_over } => {
+                if !is_over {
+                    self.watch(job, &job.task.id);
+                }
+                RunReport::Started { reference }
             }
-            Sight::NeverStarted if !is_new && !self.spec.is_detached => {
+            Meaning::Running => {
+                self.watch(job, &job.task.id);
+                RunReport::Running
+            }
+            Meaning::NeverBegan if !self.runs.seal(key) => RunReport::Starting,
+            Meaning::NeverBegan | Meaning::Vanished => RunReport::NeverStarted(NOTHING_WAS_STARTED.to_owned()),
+            Meaning::CouldNotBegin(why) => RunReport::NeverStarted(self.secrets.read_available().redact_text(why)),
+            Meaning::Denied(why) => {
+                let why = self.secrets.read_available().redact_text(why);
+                RunReport::Failed(format!("the run had begun, and then said that it could not: {why}"))
+            }
+            Meaning::VanishedWithDaemon => {
                 RunReport::Interrupted("nothing is left of the run, which was not detached from the daemon".to_owned())
             }
-            // This answer lets another attempt begin, so it must stay true.
-            Sight::NeverStarted if is_new && !self.runs.seal(key) => RunReport::Starting,
-            Sight::NeverStarted => RunReport::NeverStarted(NOTHING_WAS_STARTED.to_owned()),
-            Sight::Ended(CallResult { end: CallEnd::NotStarted(why), .. }, _) => {
-                if is_new {
-                    RunReport::NeverStarted(why)
-                } else {
-                    RunReport::Unavailable(why)
+            Meaning::Ended(result, stopped) => self.ended(job, result, stopped),
+            Meaning::Left(left) => {
+                let raw = self.left_behind(job);
+                match left {
+                    Left::WithDaemon => RunReport::Interrupted("the daemon stopped while the run went on".to_owned()),
+                    Left::Killed => RunReport::Killed,
+                    Left::Lost => RunReport::Lost { why: NOBODY_IS_LEFT.to_owned(), raw },
                 }
-            }
-            Sight::Ended(..) | Sight::Lost { .. } if is_new => RunReport::Started { reference },
-            Sight::Ended(result, stopped) => self.ended(job, result, stopped),
-            Sight::Lost { .. } if !self.spec.is_detached => {
-                self.left_behind(job);
-                RunReport::Interrupted("the daemon stopped while the run went on".to_owned())
-            }
-            Sight::Lost { is_cancel_asked: true } => {
-                self.left_behind(job);
-                RunReport::Killed
-            }
-            Sight::Lost { is_cancel_asked: false } => {
-                RunReport::Lost { why: NOBODY_IS_LEFT.to_owned(), raw: self.left_behind(job) }
             }
         }
     }
 
-    /// The beginning of what a lost run wrote, as far as its secrets are known without them.
+    /// The beginning of what a lost run wrote. As with a piece, a secret that was changed since may stand in it.
     fn left_behind(&self, job: &Job) -> String {
         let key = &job.attempt.key;
         let stdout = self.runs.written(key, "stdout", MAX_LEFT_BEHIND);
         let stderr = self.runs.written(key, "stderr", MAX_OUTPUT as u64);
         let mut result = CallResult { stdout, stderr, is_truncated: true, ..CallResult::not_started("") };
-        self.secrets.read_available().redact(&mut result);
-        self.note_run(job, &result, "lost", notes::LOST);
+        let (secrets, doubt) = self.secrets_of_run(key);
+        secrets.redact(&mut result);
+        self.note_run(job, &result, "lost", notes::LOST, doubt.as_deref());
         String::from_utf8_lossy(&result.stdout).into_owned()
     }
 
     fn ended(&self, job: &Job, mut result: CallResult, stopped: Option<Stopped>) -> RunReport {
-        self.secrets.read_available().redact(&mut result);
+        let (secrets, doubt) = self.secrets_of_run(&job.attempt.key);
+        secrets.redact(&mut result);
         let report = match (interpret::run_report(&self.spec, &result), stopped) {
             (report @ RunReport::Piece(_), _) | (report, None) => report,
             (_, Some(Stopped::Cancelled)) => RunReport::Killed,
@@ -194,7 +229,11 @@ impl Inner {
                 RunReport::Interrupted("the daemon stopped and ended the run, which was not detached".to_owned())
             }
         };
-        self.note_run(job, &result, &notes::end_of(&result.end), notes::of_run(&report));
+        let report = match &doubt {
+            Some(doubt) => notes::without_words(report, &result.end, doubt),
+            None => report,
+        };
+        self.note_run(job, &result, &notes::end_of(&result.end), notes::of_run(&report), doubt.as_deref());
         report
     }
 
@@ -214,15 +253,9 @@ impl Inner {
             return CancelAnswer::Unclear(format!("the run's `cancel` file cannot be made: {error}"));
         }
         let patience = self.spec.grace + CANCEL_MARGIN;
-        let deadline = Instant::now() + patience;
-        while !self.runs.is_quiet(key) {
-            if Instant::now() >= deadline {
-                return CancelAnswer::Unclear(format!(
-                    "a process of the run still holds its lock after {} s",
-                    patience.as_secs()
-                ));
-            }
-            thread::sleep(CANCEL_LOOK);
+        if !self.await_quiet(key, patience) {
+            let why = format!("a process of the run still holds its lock after {} s", patience.as_secs());
+            return CancelAnswer::Unclear(why);
         }
         match self.runs.look(key) {
             Sight::Ended(result, stopped) => match self.ended(job, result, stopped) {

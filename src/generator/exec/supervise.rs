@@ -139,8 +139,11 @@ impl Watch<'_> {
             Phase::Running => match self.exited_at {
                 Some(at) => self.are_pipes_ended() || now >= at + LINGER,
                 None => {
-                    if let Some(cause) = self.due_stop(now) {
-                        self.begin_end(cause, now);
+                    match self.due_stop(now) {
+                        // We may have been stopped ourselves, or had no processor, while it ended in good time.
+                        Some(_) if self.has_exited() => self.exited_at = Some(now),
+                        Some(cause) => self.begin_end(cause, now),
+                        None => {}
                     }
                     false
                 }

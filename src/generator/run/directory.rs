@@ -1,7 +1,8 @@
 //! Run directories as the daemon sees them: made, looked at, asked to end, removed.
 //!
-//! It must not start anything. The surprise: `exit.json` is read before the lock is tried and once more after it was
-//! found free, because a run can end between the two looks.
+//! It must not start anything. The surprise: `exit.json` is read before the locks are tried and once more after they were
+//! found free, because a run can end between the two looks. And it counts for nothing while the runner lives, who alone
+//! may write it: the command can write one too.
 //!
 //! Where the runner has a user of its own, that user and the generator's command can write anything into the directory at
 //! any time: links, pipes, endless files, directories without end. So nothing here waits for anything in it, follows
@@ -11,17 +12,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use log::Level;
 use thiserror::Error;
 
 use super::super::access::{Access, Purpose};
 use super::super::call::CallResult;
-use super::super::runfile::{is_lock_free, key_as_name, lock_with_content, make_private_dir, open_own, sync_dir};
+use super::super::runfile::{
+    is_lock_free, key_as_name, lock_with_content, make_private_dir, open_own, sync_dir, try_lock,
+};
 use super::removal::remove_tree;
 use super::{Exit, ExitEnd, Request, Stopped};
 use crate::events::Kind;
-use crate::task::AttemptKey;
+use crate::task::{AttemptKey, TaskId};
 use crate::tell;
 
 /// Bytes of `request.json` that are read: arguments are bounded by the system.
@@ -29,8 +33,15 @@ const MAX_REQUEST: u64 = 4 << 20;
 /// Bytes of `exit.json` that are read, and characters of the text in it that are believed.
 const MAX_EXIT: u64 = 64 << 10;
 const MAX_WHY: usize = 4096;
+const MAX_NOTE: u64 = 64 << 10;
+/// Whose lock the runner holds for itself: a file of the daemon's, which the command cannot take away.
+const RUNNER_LOCK: &str = "request.json";
+/// What the daemon knows of the secrets that a run was given.
+pub const SECRETS: &str = "secrets";
 /// The directory of private files in a run directory.
 const PRIVATE: &str = "files";
+/// How long a sealed directory stays: longer than a start can hang that was asked for before the seal.
+const SEALED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a run directory could not be made.
 #[derive(Debug, Error)]
@@ -54,9 +65,9 @@ pub enum RunDirError {
 /// What a look at a run directory shows.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Sight {
-    /// The lock is held, and the runner has not yet written that it started.
+    /// Somebody is left, and the runner has not yet written that it started.
     Starting,
-    /// The lock is free and nothing was started.
+    /// Nobody is left and nothing was started.
     NeverStarted,
     /// It runs.
     Running,
@@ -135,32 +146,54 @@ impl RunDirs {
         written.and_then(|()| self.access.open_dir(&dir, Purpose::Reading)).map_err(failed)
     }
 
+    /// Writes a file that only our own user may read into the directory of a run that was made. It need not outlive a loss
+    /// of power.
+    pub fn write_note(&self, key: &AttemptKey, name: &str, contents: &[u8]) -> Result<(), RunDirError> {
+        let path = self.path_of(key).ok_or_else(|| RunDirError::BadKey(key.0.clone()))?.join(name);
+        let file = open_own(&path, OpenOptions::new().write(true).create(true).truncate(true));
+        let written = file.and_then(|mut file| file.write_all(contents));
+        written.map_err(|source| RunDirError::Io { path, source })
+    }
+
+    /// Reads it again; none where that is not possible.
+    pub fn read_note(&self, key: &AttemptKey, name: &str) -> Option<Vec<u8>> {
+        read_bounded(&self.path_of(key)?.join(name), MAX_NOTE).ok().map(|(bytes, _)| bytes)
+    }
+
     /// Looks at a run.
     pub fn look(&self, key: &AttemptKey) -> Sight {
         let Some(path) = self.path_of(key) else { return Sight::NeverStarted };
-        if let Some(exit) = read_exit(&path) {
+        if let Some(exit) = read_ending(&path) {
             return ended(&path, exit);
         }
-        let is_free = is_lock_free(&path.join("lock"));
-        let has_started = path.join("started").symlink_metadata().is_ok();
-        match (is_free, has_started) {
-            (false, true) => Sight::Running,
-            (false, false) => Sight::Starting,
-            (true, _) => match read_exit(&path) {
-                Some(exit) => ended(&path, exit),
-                // Asked anew: the runner may have written it just before it went.
-                None if path.join("started").symlink_metadata().is_ok() => {
-                    Sight::Lost { is_cancel_asked: is_cancel_asked(&path) }
-                }
-                None => Sight::NeverStarted,
-            },
+        let has_started = || path.join("started").symlink_metadata().is_ok();
+        if !is_quiet(&path) {
+            return if has_started() { Sight::Running } else { Sight::Starting };
         }
+        match read_exit(&path) {
+            Some(exit) => ended(&path, exit),
+            // Asked now: the runner may have written it just before it went.
+            None if has_started() => Sight::Lost { is_cancel_asked: is_cancel_asked(&path) },
+            None => Sight::NeverStarted,
+        }
+    }
+
+    /// Whose run it is, as its request says; none where that cannot be read, or where an older contentd wrote it.
+    pub fn task_of(&self, key: &AttemptKey) -> Option<TaskId> {
+        read_request(&self.path_of(key)?).ok()?.task.map(TaskId)
     }
 
     /// The beginning of what the command wrote to `stdout` or `stderr`; nothing where that cannot be read.
     pub fn written(&self, key: &AttemptKey, stream: &str, max: u64) -> Vec<u8> {
         let read = self.path_of(key).map(|path| read_bounded(&path.join(stream), max));
         read.and_then(Result::ok).map_or_else(Vec::new, |(bytes, _)| bytes)
+    }
+
+    /// What the command has written to `stdout` or `stderr` by now, open, and how much of it there is.
+    pub fn open_written(&self, key: &AttemptKey, stream: &str) -> Option<(File, u64)> {
+        let file = open_sole(&self.path_of(key)?.join(stream)).ok()?;
+        let length = file.metadata().ok()?.len();
+        Some((file, length.min(super::super::exec::MAX_OUTPUT as u64)))
     }
 
     /// Whether the log was told what the command wrote to standard error.
@@ -199,27 +232,90 @@ impl RunDirs {
 
     /// Whether nobody is left of the run.
     pub fn is_quiet(&self, key: &AttemptKey) -> bool {
-        self.path_of(key).is_none_or(|path| is_lock_free(&path.join("lock")))
+        self.path_of(key).is_none_or(|path| is_quiet(&path))
     }
 
-    /// Removes the directory. What is not there is fine; what cannot go is only litter.
+    /// The run's end is committed: removes the directory. A sealed one stays, emptied, for [`RunDirs::sweep`]: a start that
+    /// hangs must still find it. What is not there is fine; what cannot go is only litter.
     pub fn forget(&self, key: &AttemptKey) {
         let Some(path) = self.path_of(key) else { return };
-        if let Err(error) = remove_tree(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tell!(
-                Level::Warn,
-                Kind::CleanupFailed,
-                "{} could not be removed ({error}): nobody needs it any more, root can remove it",
-                path.display()
-            );
+        if !Self::is_sealed(&path) {
+            return remove(&path);
         }
+        for name in ["lock", "request.json", PRIVATE, SECRETS, "stdout", "stderr"] {
+            remove(&path.join(name));
+        }
+    }
+
+    /// Removes a directory that nobody needs any more, unless it was sealed less than a day ago; whether it did.
+    pub fn sweep(&self, key: &AttemptKey) -> bool {
+        let Some(path) = self.path_of(key) else { return true };
+        if Self::is_sealed(&path) && !is_older(&path, SEALED_FOR) {
+            return false;
+        }
+        remove(&path);
+        true
+    }
+
+    /// Not asked: whether somebody holds its lock. A start that has come through by now is one more reason to leave it.
+    fn is_sealed(path: &Path) -> bool {
+        let is_there = |name: &str| path.join(name).symlink_metadata().is_ok();
+        is_there("cancel") && !is_there("started") && !is_there("exit.json")
     }
 
     /// The directory of a run; none if the key cannot name one.
     pub fn path_of(&self, key: &AttemptKey) -> Option<PathBuf> {
         key_as_name(key).map(|name| self.root.join(name))
+    }
+}
+
+/// Whether nobody is left of the run in this directory: neither the runner nor, as far as its own lock says, the command.
+fn is_quiet(path: &Path) -> bool {
+    is_runner_gone(path) && is_lock_free(&path.join("lock"))
+}
+
+/// The lock that only the runner has. The command has the other one as its standard input, and can free it.
+fn is_runner_gone(path: &Path) -> bool {
+    is_lock_free(&path.join(RUNNER_LOCK))
+}
+
+/// Takes the runner's lock on the file that was opened for it. A look may hold it for an instant.
+pub(super) fn lock_for_runner(file: &File) -> io::Result<()> {
+    try_lock(file)?.then_some(()).ok_or_else(|| io::Error::other("somebody else holds its lock"))
+}
+
+/// The end of a run, once it counts. It was read before the lock was tried, and a runner holds its lock from before the
+/// command begins: so it is the runner's own, or of a runner that was killed.
+fn read_ending(path: &Path) -> Option<Exit> {
+    let exit = read_exit(path)?;
+    // Of what was not started nobody can be left. Whoever says so and goes on working is not believed.
+    let is_over = if matches!(exit.end, ExitEnd::NotStarted(_)) { is_quiet(path) } else { is_runner_gone(path) };
+    is_over.then_some(exit)
+}
+
+/// Whether a look would find that the run is over.
+pub(super) fn is_over(path: &Path) -> bool {
+    read_ending(path).is_some() || is_quiet(path)
+}
+
+/// A time in the future is not old, whatever the clock says now.
+fn is_older(path: &Path, than: Duration) -> bool {
+    let changed = path.symlink_metadata().and_then(|meta| meta.modified());
+    changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).is_ok_and(|age| age > than))
+}
+
+fn remove(path: &Path) {
+    let is_dir = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    let removed = if is_dir { remove_tree(path) } else { fs::remove_file(path) };
+    if let Err(error) = removed
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tell!(
+            Level::Warn,
+            Kind::CleanupFailed,
+            "{} could not be removed ({error}): nobody needs it any more, root can remove it",
+            path.display()
+        );
     }
 }
 
@@ -230,42 +326,30 @@ pub(super) fn is_cancel_asked(path: &Path) -> bool {
 
 /// Writes a file so that it is there whole or not at all, even after a loss of power.
 pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8], access: Access) -> io::Result<()> {
-    write_draft(dir, name, bytes, access)?;
-    publish(dir, name)
-}
-
-/// The first half: the file is written and synced, under a name that nobody looks for.
-pub(super) fn write_draft(dir: &Path, name: &str, bytes: &[u8], access: Access) -> io::Result<File> {
-    let mut file = open_own(&draft_of(dir, name), OpenOptions::new().write(true).create(true).truncate(true))?;
+    let draft = dir.join(format!(".{name}.new"));
+    let mut file = open_own(&draft, OpenOptions::new().write(true).create(true).truncate(true))?;
     access.open_file(&file)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    Ok(file)
-}
-
-/// The second half: it gets its name.
-pub(super) fn publish(dir: &Path, name: &str) -> io::Result<()> {
-    fs::rename(draft_of(dir, name), dir.join(name))?;
+    fs::rename(draft, dir.join(name))?;
     sync_dir(dir)
-}
-
-fn draft_of(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!(".{name}.new"))
 }
 
 /// Reads a file up to a bound; `true` if there was more.
 pub(super) fn read_bounded(path: &Path, max: u64) -> io::Result<(Vec<u8>, bool)> {
-    let file = open_own(path, OpenOptions::new().read(true))?;
-    if file.metadata()?.nlink() > 1 {
-        // By a second name a file of somebody else's could be shown to us as the run's.
-        return Err(io::Error::other("has a second name"));
-    }
+    let file = open_sole(path)?;
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes)?;
     let limit = usize::try_from(max).unwrap_or(usize::MAX);
     let is_more = bytes.len() > limit;
     bytes.truncate(limit);
     Ok((bytes, is_more))
+}
+
+/// Opens a file that has one name only: by a second one a file of somebody else's could be shown to us as the run's.
+fn open_sole(path: &Path) -> io::Result<File> {
+    let file = open_own(path, OpenOptions::new().read(true))?;
+    if file.metadata()?.nlink() > 1 { Err(io::Error::other("has a second name")) } else { Ok(file) }
 }
 
 /// Reads what the daemon asked the runner to do.

@@ -8,14 +8,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::super::exec::Environment;
-
-/// How long the runner's word is waited for. Without it the run is still starting, and the next look says more.
-const START_PATIENCE: Duration = Duration::from_secs(10);
+use super::super::patience::WORD;
 
 /// Starts `runner` for the run in `dir`, whose `lock` it takes over, and waits until it has said how that went (or has
 /// died, or ten seconds have passed). What it said is for people: a look at the directory is the truth.
@@ -31,7 +28,7 @@ pub fn launch(runner: &Path, dir: &Path, env: &Environment, lock: File) -> Resul
     })?;
     let mut said = String::new();
     if let Some(mut word) = child.stdout.take() {
-        let patience = Timespec::try_from(START_PATIENCE).ok();
+        let patience = Timespec::try_from(WORD).ok();
         let mut fds = [PollFd::new(&word, PollFlags::IN)];
         if poll(&mut fds, patience.as_ref()).is_ok_and(|ready| ready > 0) {
             let mut buffer = [0; 512];

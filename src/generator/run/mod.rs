@@ -11,24 +11,28 @@
 //! | file | written by | what it is |
 //! | --- | --- | --- |
 //! | `lock` | daemon | The text for the command's standard input. Locked with `flock` before the runner starts and given to it, from it to the command as standard input. The lock is free when the last of them is gone. |
-//! | `request.json` | daemon | [`Request`]: what to run. No environment: that travels on another way. |
+//! | `request.json` | daemon | [`Request`]: what to run. No environment: that travels on another way. The runner holds a lock of its own on it from its beginning to its end, which the command does not have. |
+//! | `secrets` | daemon | Digests of the secrets that the run is given, under a salt of its own, for the daemon's user alone: whether today's secrets are those that could stand in what it wrote. |
 //! | `files/` | daemon | The private files that the arguments name. |
-//! | `started` | runner | [`Started`]. Synced and renamed into place **before** the command starts; the runner holds a lock of its own on it as long as it lives. |
+//! | `started` | runner | [`Started`]. Synced and renamed into place **before** the command starts. |
 //! | `stdout`, `stderr` | runner | The command's output, each bounded; the rest is drained and thrown away. |
 //! | `cancel` | daemon | Empty. The runner sees it within [`CANCEL_LOOK`] and ends the command's group: SIGTERM, grace, SIGKILL. |
 //! | `told` | daemon | Empty. What the command wrote to standard error was handed to the log; a later daemon need not. |
-//! | `exit.json` | runner | [`Exit`]. Synced and renamed into place as the last thing, while the runner holds the lock. |
+//! | `exit.json` | runner | [`Exit`]. Synced and renamed into place as the last thing, while the runner holds both locks. |
 //!
-//! | lock | `started` | `exit.json` | the run |
+//! | locks | `started` | `exit.json` | the run |
 //! | --- | --- | --- | --- |
-//! | held | – | – | is starting |
-//! | held | yes | – | runs |
-//! | any | any | yes | has ended |
-//! | free | – | – | never started: the command was not run, and will not be |
-//! | free | yes | – | is lost: nobody is left, and nobody wrote how it ended |
+//! | the runner's is free, `lock` any | any | yes | has ended; where it says that nothing was started, `lock` must be free too |
+//! | one of them is held | – | any other | is starting |
+//! | one of them is held | yes | any other | runs |
+//! | both free | – | – | never started: the command was not run, and will not be |
+//! | both free | yes | – | is lost: nobody is left, and nobody wrote how it ended |
+//!
+//! The command has `lock` as its standard input and can free it (`flock -u 0`), and it can write an `exit.json`. So neither
+//! counts while the runner lives.
 //!
 //! Once the daemon has believed that a run never started, it seals the directory with a `cancel`: a start that hung all
-//! the while cannot make that untrue.
+//! the while cannot make that untrue. A sealed directory stays for a day, emptied, also when its attempt is over.
 //!
 //! The daemon trusts names and sizes only: files are opened without following links, must be regular and are read up
 //! to a bound. The runner says one line, `started` or why not, so that the daemon need not look again and again; nobody
@@ -48,7 +52,10 @@
 //!
 //! # What a hostile generator can do in the second way
 //!
-//! It can lie about its own run: hold its lock, write its `exit.json`, kill its runner. It cannot harm the daemon by what
+//! It can lie about its own run: hold its lock, and, once its runner was killed, free the lock and write an `exit.json`. A
+//! command that frees its lock and whose runner gets a SIGKILL is lost to us while it goes on; under systemd the unit's
+//! cgroup ends with its runner, and where the runner is the first process of a namespace the command cannot kill it. A
+//! generator that is not trusted must have its runs in units of their own. It cannot harm the daemon by what
 //! it puts into its directory ([`directory`]), nor read the state. All runs have one user, so what keeps them apart is
 //! that a command cannot learn another run's key (128 random bits, in no list that it can read) and, where the service
 //! manager knows `PrivatePIDs=`, that it cannot see or signal the processes of others. Without that it can read their
@@ -73,6 +80,8 @@ use serde::{Deserialize, Serialize};
 
 use super::call::CallEnd;
 
+/// The runner's word when the command runs. Any other says why it does not.
+pub const STARTED: &str = "started";
 /// How often the runner looks whether it is to end the command.
 pub const CANCEL_LOOK: Duration = Duration::from_millis(150);
 
@@ -87,6 +96,9 @@ pub struct Request {
     pub grace_ms: u64,
     /// Bytes of each stream that are kept.
     pub max_output: usize,
+    /// Whose run it is: a database that was restored from an older backup does not know its key.
+    #[serde(default)]
+    pub task: Option<String>,
 }
 
 /// `started`: for people who look around; the daemon only asks whether it is there.

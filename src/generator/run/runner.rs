@@ -11,7 +11,6 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use thiserror::Error;
 
@@ -19,7 +18,7 @@ use super::super::access::Access;
 use super::super::exec::supervise::{self, Sink, StopCause, Stops, Watched};
 use super::super::exec::{Environment, Launch};
 use super::super::runfile::open_own;
-use super::directory::{is_cancel_asked, publish, read_request, write_draft, write_durably};
+use super::directory::{is_cancel_asked, lock_for_runner, read_request, write_durably};
 use super::{CANCEL_LOOK, Exit, ExitEnd, Request, Started, Stopped};
 
 /// How long the ending is tried to be written, and how often.
@@ -71,6 +70,7 @@ pub fn run(
     announce: &mut dyn FnMut(Result<(), &str>),
 ) -> Result<(), RunnerError> {
     let failed = |step| move |source| RunnerError::Io { path: dir.display().to_string(), step, source };
+    let _alive = lock_request(dir).map_err(failed("request.json cannot be locked"))?;
     let request = read_request(dir).map_err(failed("request.json cannot be read"))?;
     let stdin = lock.try_clone().map_err(failed("the lock cannot be shared"))?;
     let store = |name: &str| Stored::create(&dir.join(name), request.max_output, host.access);
@@ -82,7 +82,7 @@ pub fn run(
     if host.ends.is_some_and(|(fd, _)| supervise::has_hung_up(fd)) {
         return Err(RunnerError::Stopped);
     }
-    let _alive = write_started(dir, host.access).map_err(failed("started cannot be written"))?;
+    write_started(dir, host.access).map_err(failed("started cannot be written"))?;
     let launch = Launch { argv: &request.argv, env, cwd: &request.cwd };
     let exit = match launch.spawn(Some(stdin)) {
         Ok(child) => {
@@ -147,14 +147,16 @@ fn exit_of(watched: &Watched, host: Host<'_>, is_cut: bool) -> Exit {
     Exit { end, is_truncated: is_cut || !watched.is_output_whole, stopped, ended_at_ms: now_ms() }
 }
 
-/// The lock on the returned file says that the runner lives. It is not inherited by the command.
-fn write_started(dir: &Path, access: Access) -> io::Result<File> {
-    let started = Started { pid: std::process::id(), started_at_ms: now_ms() };
-    let file = write_draft(dir, "started", &serde_json::to_vec(&started)?, access)?;
-    // Before anybody can find it: a waiter's lock must not come first.
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    publish(dir, "started")?;
+/// The lock on the returned file says that the runner lives. The command does not inherit it, so it cannot free it.
+fn lock_request(dir: &Path) -> io::Result<File> {
+    let file = open_own(&dir.join("request.json"), OpenOptions::new().read(true))?;
+    lock_for_runner(&file)?;
     Ok(file)
+}
+
+fn write_started(dir: &Path, access: Access) -> io::Result<()> {
+    let started = Started { pid: std::process::id(), started_at_ms: now_ms() };
+    write_durably(dir, "started", &serde_json::to_vec(&started)?, access)
 }
 
 fn write_exit(dir: &Path, exit: &Exit, access: Access) {

@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -18,13 +18,9 @@ use rustix::net::{
 use thiserror::Error;
 
 use super::super::exec::Environment;
+use super::super::patience::{SEND, WORD};
 use super::handover::{self, Order};
 use std::fs::File;
-
-/// How long the service manager's queue and the message may take, each.
-const SEND_PATIENCE: Duration = Duration::from_secs(2);
-/// How long all of it may take. Without an answer the run is still starting, and the next look says more.
-const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why nothing was handed over.
 #[derive(Debug, Error)]
@@ -75,7 +71,7 @@ pub enum Answer {
 /// Hands a run over and waits for the runner's word. The lock is taken over: on every return our copy is closed. What
 /// was said is for people: a look at the directory is the truth.
 pub fn hand_over(path: &Path, order: &Order, environment: &Environment, lock: File) -> Result<Answer, HandOverError> {
-    let until = Instant::now() + START_PATIENCE;
+    let until = Instant::now() + WORD;
     let connection = connect_to(path)?;
     let unsent = |source| HandOverError::Unsent { path: path.to_owned(), source };
     let environment = handover::seal(environment).map_err(unsent)?;
@@ -119,7 +115,7 @@ fn connect_to(path: &Path) -> Result<OwnedFd, HandOverError> {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed)?;
     // A full queue of connections and a full connection are waited for, but not for ever.
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(SEND_PATIENCE)).map_err(failed)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(SEND)).map_err(failed)?;
     connect(&socket, &address).map_err(failed)?;
     let peer = sockopt::socket_peercred(&socket).map_err(failed)?.uid;
     if !peer.is_root() && peer != rustix::process::geteuid() {

@@ -2,23 +2,18 @@
 //!
 //! It must not decide what an ending means, and a notice that is lost must do no harm: the next look repairs it. The
 //! surprise: a run that is not our child (found again after a restart, or started by the service manager) is waited for by
-//! trying its lock again and again. Asking the kernel to wake us would be a lock that somebody in a shared directory could
+//! trying its locks again and again. Asking the kernel to wake us would be a lock that somebody in a shared directory could
 //! keep from us for ever, long after the run's end.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::process::Child;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-
 use super::super::RunEnded;
-use super::super::runfile::open_own;
-use super::directory::read_exit;
+use super::directory::is_over;
 use crate::task::{AttemptKey, TaskId};
 
 /// How many runs are waited for at once. The others are found by the regular looks.
@@ -87,16 +82,8 @@ fn wait_for_end(dir: &Path, runner: Option<Child>) {
         log::warn!("the runner of {} could not be waited for: {error}", dir.display());
     }
     // A runner that was killed wrote no ending, and its command may go on.
-    let Ok(lock) = open_own(&dir.join("lock"), OpenOptions::new().read(true)) else { return };
-    // Only an ending that a look takes for one: to tell of another would be told again at once, and so on.
-    while read_exit(dir).is_none() && is_held(&lock) && dir.is_dir() {
+    // Only what a look takes for the end: to tell of another would be told again at once, and so on.
+    while !is_over(dir) && dir.is_dir() {
         thread::sleep(LOOK);
-    }
-}
-
-fn is_held(lock: &File) -> bool {
-    match flock(lock, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => false,
-        Err(error) => matches!(error, Errno::WOULDBLOCK | Errno::INTR),
     }
 }

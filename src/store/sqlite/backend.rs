@@ -110,6 +110,8 @@ fn is_of_many_rows(write: &Write) -> bool {
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }
+        | Write::HoldPool
+        | Write::ReleasePool { .. }
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. } => false,
     }

@@ -24,9 +24,13 @@ pub fn db_error(error: Error) -> DbError {
     match text.as_str() {
         "database or disk is full" => DbError::StorageFull(text),
         // After a failed fsync nobody knows what the disk holds; a broken page stays broken.
-        "disk I/O error" | "database disk image is malformed" | "file is not a database" | "locking protocol" => {
-            DbError::Fatal(text)
-        }
+        "database disk image is malformed" => DbError::Fatal(format!(
+            "{text}; stop the daemon, then restore a backup, or copy what is readable with `sqlite3 FILE .recover`"
+        )),
+        "disk I/O error" | "file is not a database" | "locking protocol" => DbError::Fatal(text),
+        "database is locked" => DbError::Refused(
+            "it is locked by another program, a shell or a backup tool: end that, and try again".to_owned(),
+        ),
         _ => DbError::Refused(text),
     }
 }

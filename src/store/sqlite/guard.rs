@@ -35,6 +35,18 @@ pub fn install(connection: &mut SqliteConnection) -> QueryResult<()> {
     connection.batch_execute(&triggers())
 }
 
+/// Each trigger of the guard by its name, as SQLite keeps it.
+pub fn each() -> Vec<(String, String)> {
+    let whole = triggers();
+    let parts = whole.split_inclusive("\nEND;\n").filter(|part| part.starts_with("CREATE"));
+    parts
+        .filter_map(|part| {
+            let sql = part.trim_end().trim_end_matches(';');
+            Some((sql.split_whitespace().nth(2)?.to_owned(), sql.to_owned()))
+        })
+        .collect()
+}
+
 /// The whole guard as SQL.
 pub fn triggers() -> String {
     let mut sql = String::new();

@@ -3,11 +3,16 @@
 //! A database that is somebody else's, or of a newer contentd, is refused by a read-only look. The look does not use the
 //! header alone, because the newest pages may stand in the write-ahead log.
 
-use diesel::migration::MigrationSource;
+use std::cell::RefCell;
+
+use diesel::connection::BoxableConnection;
+use diesel::migration::{Migration, MigrationMetadata, MigrationName, MigrationSource};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::restore::Steps;
 
 /// Every migration, carried in the binary.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
@@ -80,7 +85,78 @@ pub fn look(connection: &mut SqliteConnection) -> QueryResult<Look> {
     })
 }
 
+/// The newest migration that a database of ours has.
+pub(super) fn version_of(connection: &mut SqliteConnection) -> QueryResult<Option<String>> {
+    let newest = diesel::sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version DESC LIMIT 1");
+    Ok(newest.get_result::<Version>(connection).optional()?.map(|row| row.version))
+}
+
+/// What a start reads, before it writes a byte: damage there is then met while the file is as it was. Damage in what only a
+/// request reads is told to that request; `upkeep` looks at all of it.
+const NEEDED: [&str; 5] = [
+    "SELECT count(value) AS number FROM settings",
+    "SELECT count(count) AS number FROM state_counts",
+    "SELECT count(pending) AS number FROM lanes",
+    "SELECT count(name) AS number FROM accounts",
+    "SELECT count(length(tasks.topic) + length(attempts.key)) AS number FROM tasks \
+     JOIN attempts ON attempts.task_id = tasks.id AND attempts.number = tasks.attempt \
+     WHERE tasks.state IN ('submitting', 'submitted', 'processing', 'cancelling')",
+];
+
+/// Reads what a start needs of a database of ours, and throws it away.
+pub fn read_what_a_start_needs(connection: &mut SqliteConnection) -> QueryResult<()> {
+    for sql in NEEDED {
+        match number(connection, sql) {
+            Ok(_) => {}
+            // An older version may not have it yet.
+            Err(error) if error.to_string().starts_with("no such") => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Brings the database up to date; each migration is one transaction.
 pub fn migrate(connection: &mut SqliteConnection) -> Result<(), String> {
-    connection.run_pending_migrations(MIGRATIONS).map(|_| ()).map_err(|error| error.to_string())
+    migrate_in_steps(connection, &mut |_| {})
+}
+
+/// The same, told before and after each migration and inside its transaction.
+pub(super) fn migrate_in_steps(connection: &mut SqliteConnection, steps: Steps<'_>) -> Result<(), String> {
+    let pending = connection.pending_migrations(MIGRATIONS).map_err(|error| error.to_string())?;
+    let steps = RefCell::new(steps);
+    for migration in &pending {
+        steps.borrow_mut()("migrating");
+        let watched = Watched { migration: migration.as_ref(), steps: &steps };
+        connection.run_migration(&watched).map_err(|error| format!("{}: {error}", migration.name()))?;
+        steps.borrow_mut()("migrated");
+    }
+    Ok(())
+}
+
+/// A migration that tells where it stands inside its transaction.
+struct Watched<'a, 'b> {
+    migration: &'a dyn Migration<Sqlite>,
+    steps: &'a RefCell<Steps<'b>>,
+}
+
+impl Migration<Sqlite> for Watched<'_, '_> {
+    fn run(&self, connection: &mut dyn BoxableConnection<Sqlite>) -> diesel::migration::Result<()> {
+        self.steps.borrow_mut()("in the transaction of a migration");
+        self.migration.run(connection)?;
+        self.steps.borrow_mut()("before the commit of a migration");
+        Ok(())
+    }
+
+    fn revert(&self, connection: &mut dyn BoxableConnection<Sqlite>) -> diesel::migration::Result<()> {
+        self.migration.revert(connection)
+    }
+
+    fn metadata(&self) -> &dyn MigrationMetadata {
+        self.migration.metadata()
+    }
+
+    fn name(&self) -> &dyn MigrationName {
+        self.migration.name()
+    }
 }

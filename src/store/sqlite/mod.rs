@@ -7,11 +7,14 @@
 //! - `guard`: triggers made of the program's own transition tables
 //! - `models`, `schema`: rows and columns
 //! - [`upkeep`]: how the file stands, whether it is whole, a copy of it
+//! - [`check`]: whether a database holds what contentd promises
+//! - [`restore`]: a backup in the place of the database
 //!
 //! Nothing outside this folder writes SQL. The surprise: the database guards itself, so that a person with a
 //! shell, or a bug here, cannot make a row that the state machines do not know.
 
 mod backend;
+pub mod check;
 mod connection;
 mod fixed;
 pub mod guard;
@@ -19,6 +22,7 @@ mod lock;
 pub mod migrate;
 mod models;
 pub mod queries;
+pub mod restore;
 mod rows;
 mod schema;
 pub mod upkeep;
@@ -38,6 +42,7 @@ pub use queries::SqliteQueries;
 
 use lock::{LockError, OwnerLock};
 use migrate::Look;
+use restore::Steps;
 
 /// A database that is ours, up to date and guarded.
 pub struct Opened {
@@ -59,7 +64,7 @@ pub enum OpenError {
         problem: &'static str,
     },
     /// The directory or the file cannot be made or used.
-    #[error("database {}: {action}: {source}; give the daemon's user the right to it, or name another path", .path.display())]
+    #[error("database {}: {action} failed; give the daemon's user the right to it, or name another path", .path.display())]
     Unusable {
         /// Which.
         path: PathBuf,
@@ -87,6 +92,32 @@ pub enum OpenError {
     /// The file is broken.
     #[error("database {} is damaged ({problem}); it was left as it is: restore a backup, or copy what is readable with `sqlite3 FILE .recover`", .path.display())]
     Corrupt {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite said.
+        problem: String,
+    },
+    /// Another program holds a transaction open.
+    #[error("database {} is locked by another program, a shell or a backup tool: end it, then start again", .path.display())]
+    Locked {
+        /// Which.
+        path: PathBuf,
+    },
+    /// There is no room for what a start writes.
+    #[error("database {}: its file system is full: make room, then start again; nothing of it is lost", .path.display())]
+    Full {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Its file system takes no writes at all.
+    #[error("database {}: its file system is mounted read-only: mount it for writing, or name another path", .path.display())]
+    ReadOnly {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The disk fails.
+    #[error("database {}: the disk failed ({problem}): look at the disk, the kernel's log says more, then start again", .path.display())]
+    DiskFailed {
         /// Which.
         path: PathBuf,
         /// What SQLite said.
@@ -130,16 +161,34 @@ pub enum OpenError {
 
 /// Opens the database at `path`, which is made where it is not there, with up to `readers` reading connections.
 pub fn open(path: &Path, readers: u32) -> Result<Opened, OpenError> {
+    open_in_steps(path, readers, &mut |step| log::debug!("opening the database: {step}"))
+}
+
+/// The same, told before each step that changes something.
+pub fn open_in_steps(path: &Path, readers: u32, steps: Steps<'_>) -> Result<Opened, OpenError> {
     let path = ready_path(path)?;
     let lock = OwnerLock::take(&path).map_err(|error| match error {
         LockError::Held(owner) => OpenError::InUse { path: path.clone(), owner },
-        LockError::Io(source) => OpenError::Unusable { path: path.clone(), action: "locking it", source },
+        LockError::Io(source) => unusable(&path, "locking it", source),
     })?;
+    restore::finish(&path, steps).map_err(|source| unusable(&path, "completing a restore", source))?;
     create_file(&path)?;
-    refuse_what_is_not_ours(&path)?;
-    let connection = writing_connection(&path)?;
+    if refuse_what_is_not_ours(&path)? == Look::Ours {
+        keep_before_migration(&path, steps)?;
+    }
+    let connection = writing_connection(&path, steps)?;
     let pool = reading_pool(&path, readers)?;
     Ok(Opened { backend: SqliteBackend::new(connection, lock), queries: SqliteQueries::new(pool) })
+}
+
+/// Sorts what the system says by what a person can do about it.
+fn unusable(path: &Path, action: &'static str, source: io::Error) -> OpenError {
+    let path = path.to_path_buf();
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::Full { path },
+        io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly { path },
+        _ => OpenError::Unusable { path, action, source },
+    }
 }
 
 /// The path without links, so that two names of one file meet at one lock; its directory is made.
@@ -151,7 +200,7 @@ fn ready_path(path: &Path) -> Result<PathBuf, OpenError> {
     if path.is_dir() {
         return Err(bad("it is a directory"));
     }
-    let unusable = |action| move |source| OpenError::Unusable { path: path.to_path_buf(), action, source };
+    let unusable = |action| move |source| unusable(path, action, source);
     let absolute = std::path::absolute(path).map_err(unusable("finding it"))?;
     if absolute.exists() {
         return absolute.canonicalize().map_err(unusable("finding it"));
@@ -168,8 +217,14 @@ fn ready_path(path: &Path) -> Result<PathBuf, OpenError> {
 fn create_file(path: &Path) -> Result<(), OpenError> {
     let mut options = OpenOptions::new();
     let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let unusable = |source| OpenError::Unusable { path: path.to_path_buf(), action: "opening it for writing", source };
-    opened.map(|_| ()).map_err(unusable)
+    opened.map(|_| ()).map_err(|source| unusable(path, "opening it for writing", source))
+}
+
+/// A file that belongs to the database, by what its name adds: `-wal`.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// A URI, because only a URI can ask for a read-only connection; what has a meaning there is escaped.
@@ -178,24 +233,62 @@ fn read_only_uri(path: &Path) -> String {
     format!("file:{escaped}?mode=ro")
 }
 
-fn refuse_what_is_not_ours(path: &Path) -> Result<(), OpenError> {
+fn refuse_what_is_not_ours(path: &Path) -> Result<Look, OpenError> {
     let mut connection = SqliteConnection::establish(&read_only_uri(path)).map_err(failed_as(path))?;
     // The last connection of an owner that ended just now may still fold its log into the file.
     connection::wait_for_locks(&mut connection).map_err(failed_as(path))?;
     let look = migrate::look(&mut connection).map_err(failed_as(path))?;
+    if look == Look::Ours {
+        migrate::read_what_a_start_needs(&mut connection).map_err(failed_as(path))?;
+    }
     let path = path.to_path_buf();
     match look {
-        Look::Empty | Look::Ours => Ok(()),
+        Look::Empty | Look::Ours => Ok(look),
         Look::Foreign(application_id) => Err(OpenError::Foreign { path, application_id }),
         Look::Newer { theirs, ours } => Err(OpenError::Newer { path, theirs, ours }),
     }
 }
 
-fn writing_connection(path: &Path) -> Result<SqliteConnection, OpenError> {
+/// A copy of the database as it is, before it gets a form that an older contentd refuses: the way back. It is made once, is
+/// never deleted by us, and without it nothing is changed.
+fn keep_before_migration(path: &Path, steps: Steps<'_>) -> Result<(), OpenError> {
+    let mut connection = SqliteConnection::establish(&read_only_uri(path)).map_err(failed_as(path))?;
+    connection::wait_for_locks(&mut connection).map_err(failed_as(path))?;
+    let version = migrate::version_of(&mut connection).map_err(failed_as(path))?;
+    let newest = migrate::known_versions().pop();
+    drop(connection);
+    let (Some(version), Some(newest)) = (version, newest) else { return Ok(()) };
+    let kept = beside(path, &format!(".before-{newest}"));
+    if version == newest || kept.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    steps("copying before a migration");
+    let migration = |problem: String| OpenError::Migration { path: path.to_path_buf(), problem };
+    // Of a start that died while it copied; the database is ours alone.
+    for stale in ["", "-journal"].map(|suffix| beside(&kept, &format!(".part{suffix}"))) {
+        match std::fs::remove_file(&stale) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(migration(error.to_string())),
+            _ => {}
+        }
+    }
+    upkeep::copy(path, &kept).map_err(|error| migration(format!("no copy of it could be kept: {error}")))?;
+    steps("copied before a migration");
+    log::info!("the database has form {version} and is brought to {newest}; a copy is kept: {}", kept.display());
+    Ok(())
+}
+
+fn writing_connection(path: &Path, steps: Steps<'_>) -> Result<SqliteConnection, OpenError> {
     let mut connection = SqliteConnection::establish(&path.to_string_lossy()).map_err(failed_as(path))?;
     connection::prepare_writer(&mut connection).map_err(failed_as(path))?;
-    migrate::migrate(&mut connection).map_err(|problem| OpenError::Migration { path: path.to_path_buf(), problem })?;
-    connection.immediate_transaction(guard::install).map_err(failed_as(path))?;
+    migrate::migrate_in_steps(&mut connection, steps)
+        .map_err(|problem| OpenError::Migration { path: path.to_path_buf(), problem })?;
+    let install = |connection: &mut SqliteConnection| {
+        guard::install(connection)?;
+        steps("before the commit of the guard");
+        QueryResult::Ok(())
+    };
+    connection.immediate_transaction(install).map_err(failed_as(path))?;
+    steps("opened");
     Ok(connection)
 }
 
@@ -218,6 +311,12 @@ fn failed_as<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> OpenError {
             OpenError::NotADatabase { path, problem }
         } else if problem.contains("malformed") {
             OpenError::Corrupt { path, problem }
+        } else if problem.contains("is locked") {
+            OpenError::Locked { path }
+        } else if problem.contains("disk is full") {
+            OpenError::Full { path }
+        } else if problem.contains("disk I/O error") {
+            OpenError::DiskFailed { path, problem }
         } else if problem.contains("readonly") || problem.contains("unable to open") {
             let source = io::Error::new(io::ErrorKind::PermissionDenied, problem);
             OpenError::Unusable { path, action: "writing beside it", source }

@@ -214,6 +214,30 @@ impl Rows for SqliteRows<'_> {
         Self::expect_one(changed, || format!("pool entry {id} is not there to be updated"))
     }
 
+    fn unpublished_pool_entries(&mut self) -> Result<Vec<PoolId>, DbError> {
+        let out = [PoolState::Published, PoolState::Removed].map(PoolState::as_str);
+        let found = publish_pool::table.filter(publish_pool::status.ne_all(out)).order(publish_pool::id);
+        let ids: Vec<i64> = found.select(publish_pool::id).load(self.connection).map_err(db_error)?;
+        Ok(ids.into_iter().map(PoolId).collect())
+    }
+
+    fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError> {
+        let found = publish_pool::table.filter(publish_pool::held_reason.is_not_null()).order(publish_pool::id);
+        let rows: Vec<PoolRow> = found.select(PoolRow::as_select()).load(self.connection).map_err(db_error)?;
+        rows.into_iter().map(PoolRow::into_record).collect()
+    }
+
+    fn hold_pool_entry(&mut self, id: PoolId, reason: Option<&str>) -> Result<(), DbError> {
+        let update = diesel::update(publish_pool::table.find(id.0)).set(publish_pool::held_reason.eq(reason));
+        let changed = update.execute(self.connection).map_err(db_error)?;
+        Self::expect_one(changed, || format!("pool entry {id} is not there to be updated"))
+    }
+
+    fn setting(&mut self, name: &str) -> Result<Option<String>, DbError> {
+        let found = settings::table.find(name).select(settings::value);
+        optional(found.first(self.connection))
+    }
+
     fn put_setting(&mut self, name: &str, value: Option<&str>) -> Result<(), DbError> {
         let changed = match value {
             Some(value) => diesel::replace_into(settings::table)

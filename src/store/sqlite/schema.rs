@@ -67,6 +67,7 @@ diesel::table! {
         keywords -> Text,
         topic -> Text,
         requirements -> Nullable<Text>,
+        restored_at -> Nullable<BigInt>,
     }
 }
 
@@ -131,6 +132,7 @@ diesel::table! {
         last_error -> Nullable<Text>,
         published_at -> Nullable<BigInt>,
         created_at -> BigInt,
+        held_reason -> Nullable<Text>,
     }
 }
 

@@ -14,7 +14,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 use thiserror::Error;
 
-use super::{connection, migrate, read_only_uri};
+use super::{beside, connection, migrate, read_only_uri};
 
 /// How the database stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,13 +107,6 @@ fn number(connection: &mut SqliteConnection, sql: &str) -> Result<u64, String> {
 fn text(connection: &mut SqliteConnection, sql: &str) -> Result<String, String> {
     let row: Line = diesel::sql_query(sql).get_result(connection).map_err(|error| error.to_string())?;
     Ok(row.line)
-}
-
-/// A file that belongs to the database: `-wal`.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// Looks at the file and its header. Quick.

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::review::{Review, new_pool_entry};
+use super::review::{Review, new_pool_entry, release_pool};
 use super::rows::Rows;
 use super::{Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
+use crate::store::restored;
 use crate::task::content::{NewContent, PublishState, ReviewState, summary_of, title_of, word_count};
 use crate::task::outcome::Piece;
 use crate::task::{
@@ -32,6 +33,13 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             rows.put_setting(name, value.as_deref())?;
             Ok(Written::Stored)
         }
+        Write::HoldPool => {
+            for id in rows.unpublished_pool_entries()? {
+                rows.hold_pool_entry(id, Some(restored::POOL_REASON))?;
+            }
+            Ok(Written::Stored)
+        }
+        Write::ReleasePool { ids, who, now } => release_pool(rows, ids.as_deref(), who, *now),
         Write::Cleanup { finished_before, limit } => {
             let ids = rows.finished_before(*finished_before, *limit)?;
             for id in &ids {
@@ -240,6 +248,9 @@ fn keep_piece(
     if !is_approved {
         return Ok((Some(content_id), None));
     }
-    let pool_id = rows.insert_pool_entry(&new_pool_entry(content_id, task.account_id, task.priority, now))?;
+    // The lost daemon may have made and published this piece already.
+    let held_reason = task.restored_at.map(|_| restored::POOL_REASON.to_owned());
+    let entry = new_pool_entry(content_id, task.account_id, task.priority, now, held_reason);
+    let pool_id = rows.insert_pool_entry(&entry)?;
     Ok((Some(content_id), Some(pool_id)))
 }

@@ -147,6 +147,17 @@ pub enum Write {
         /// JSON.
         value: Option<String>,
     },
+    /// After a restore: every pool entry that may have gone out since the backup waits for a release.
+    HoldPool,
+    /// Lets pool entries go that wait for a release; those that do not are passed over.
+    ReleasePool {
+        /// Which; none: all of them.
+        ids: Option<Vec<PoolId>>,
+        /// Who.
+        who: String,
+        /// When.
+        now: Timestamp,
+    },
     /// Deletes finished tasks with their attempts and audit rows, oldest first.
     Cleanup {
         /// Only what became final before this time.
@@ -196,8 +207,10 @@ pub enum Written {
     Changed(Box<Changed>),
     /// Of `Review`.
     Reviewed(Box<ContentRecord>),
-    /// Of `PutSetting` and `ShiftWakeTimes`.
+    /// Of `PutSetting`, `HoldPool` and `ShiftWakeTimes`.
     Stored,
+    /// Of `ReleasePool`: which were let go.
+    PoolReleased(Vec<PoolId>),
     /// Of `Cleanup`.
     Cleaned {
         /// The tasks that were deleted.

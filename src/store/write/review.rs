@@ -2,11 +2,18 @@
 
 use super::rows::Rows;
 use super::{WriteError, Written};
+use crate::store::restored;
 use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState};
 use crate::task::{AccountId, AuditRow, ContentId, PoolId, Timestamp};
 
-/// A fresh entry of the pool, due at once.
-pub(super) fn new_pool_entry(content_id: ContentId, account_id: AccountId, priority: u8, now: Timestamp) -> PoolEntry {
+/// A fresh entry of the pool, due at once unless it is held.
+pub(super) fn new_pool_entry(
+    content_id: ContentId,
+    account_id: AccountId,
+    priority: u8,
+    now: Timestamp,
+    held_reason: Option<String>,
+) -> PoolEntry {
     PoolEntry {
         id: PoolId(0),
         content_id,
@@ -18,6 +25,7 @@ pub(super) fn new_pool_entry(content_id: ContentId, account_id: AccountId, prior
         last_error: None,
         published_at: None,
         created_at: now,
+        held_reason,
     }
 }
 
@@ -57,7 +65,11 @@ impl Review<'_> {
 
     fn pool(&self, rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
         let priority = rows.task(&content.record.task_id)?.map_or(5, |task| task.priority);
-        let entry = new_pool_entry(content.id, content.record.account_id, priority, self.now);
+        // A piece that is older than a restore may have been approved and gone out since the backup.
+        let mark = restored::RestoreMark::parse(rows.setting(restored::SETTING)?.as_deref());
+        let is_old = mark.is_some_and(|mark| !mark.is_nothing_since && content.record.created_at <= mark.at);
+        let held_reason = is_old.then(|| restored::POOL_REASON.to_owned());
+        let entry = new_pool_entry(content.id, content.record.account_id, priority, self.now, held_reason);
         rows.insert_pool_entry(&entry)?;
         content.record.publish_status = PublishState::Pooled;
         Ok(())
@@ -96,4 +108,36 @@ impl Review<'_> {
         })?;
         Ok(())
     }
+}
+
+/// Lets pool entries go that a restore held back, each with a row in the audit trail of its task. Names none: all of them.
+pub(super) fn release_pool(
+    rows: &mut dyn Rows,
+    ids: Option<&[PoolId]>,
+    who: &str,
+    now: Timestamp,
+) -> Result<Written, WriteError> {
+    let held = rows.held_pool_entries()?;
+    let is_meant = |entry: &&PoolEntry| ids.is_none_or(|ids| ids.contains(&entry.id));
+    let mut released = Vec::new();
+    for entry in held.iter().filter(is_meant) {
+        rows.hold_pool_entry(entry.id, None)?;
+        released.push(entry.id);
+        let Some(content) = rows.content(entry.content_id)? else { continue };
+        // A piece outlives its task, and the trail goes with the task.
+        let Some(task) = rows.task(&content.record.task_id)? else { continue };
+        rows.insert_audit(&AuditRow {
+            task_id: task.id,
+            at: now,
+            event: restored::POOL_RELEASED_EVENT.to_owned(),
+            from_state: Some(task.state),
+            to_state: task.state,
+            attempt: task.attempt,
+            attempt_from: None,
+            attempt_to: None,
+            why: Some(format!("pool entry {} may go out", entry.id)),
+            who: who.to_owned(),
+        })?;
+    }
+    Ok(Written::PoolReleased(released))
 }

@@ -54,6 +54,14 @@ pub trait Rows {
     fn insert_pool_entry(&mut self, entry: &PoolEntry) -> Result<PoolId, DbError>;
     /// Writes a pool entry's status.
     fn set_pool_status(&mut self, id: PoolId, status: PoolState) -> Result<(), DbError>;
+    /// Entries that are in the pool and not known to be published.
+    fn unpublished_pool_entries(&mut self) -> Result<Vec<PoolId>, DbError>;
+    /// Entries that wait for a release, by number.
+    fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError>;
+    /// Holds an entry back for a reason, or lets it go.
+    fn hold_pool_entry(&mut self, id: PoolId, reason: Option<&str>) -> Result<(), DbError>;
+    /// A setting.
+    fn setting(&mut self, name: &str) -> Result<Option<String>, DbError>;
     /// Stores or removes a setting.
     fn put_setting(&mut self, name: &str, value: Option<&str>) -> Result<(), DbError>;
     /// Final tasks that became so before a time and are not watched any more, oldest first.

@@ -8,8 +8,10 @@
 //! - `run`: what a blocking run came to
 //! - `watch`: polls, fetches, cancels, deadlines
 //! - `people`: what persons decide
+//! - `restored`: what a restore from a backup makes of a task
 
 mod people;
+mod restored;
 mod run;
 mod submit;
 mod watch;
@@ -104,6 +106,16 @@ pub enum Event {
         /// The new priority.
         priority: u8,
     },
+    /// The database was restored from a backup, and what came of the task since is not known.
+    Restored {
+        /// When the restore was made; the same for every task of it.
+        at: Timestamp,
+    },
+    /// After a restore, a run of the task was found under a key that the backup does not know.
+    RunFound {
+        /// The run's key.
+        key: AttemptKey,
+    },
 }
 
 /// What a person says of a held task.
@@ -118,6 +130,8 @@ pub enum Settlement {
     },
     /// There is no job.
     Absent,
+    /// Nothing was made of it between a backup and its restore. Refused where a job that is known may be alive.
+    Released,
     /// It is given up.
     Fail {
         /// Why.
@@ -231,6 +245,8 @@ pub fn apply(task: &Task, attempt: Option<&Attempt>, event: Event, context: &Con
         Event::Corrected { to, reason, abandon } => draft.corrected(to, reason, abandon),
         Event::PollRequested => draft.poll_requested(),
         Event::Changed { priority } => draft.changed(priority),
+        Event::Restored { at } => draft.restored(at),
+        Event::RunFound { key } => draft.run_found(key),
     }
 }
 
@@ -303,6 +319,8 @@ impl<'a> Draft<'a> {
                 self.task.completed_at = None;
                 self.task.progress = None;
                 self.task.wake_at = None;
+                // Only a person's decision comes here from a restored task: see `back_in_line`.
+                self.task.restored_at = None;
             }
             TaskState::Processing => {
                 self.task.started_at.get_or_insert(now);
@@ -428,6 +446,9 @@ impl<'a> Draft<'a> {
         if self.task.retry_count >= self.task.max_retries {
             self.task.reason = None;
             return self.moved(last, Some(why));
+        }
+        if self.is_restored() {
+            return self.hold_restored(why);
         }
         let wait = self.context.policy.retry.delay(self.task.retry_count, self.context.draw);
         self.task.retry_count += 1;

@@ -10,7 +10,7 @@ impl Draft<'_> {
         self.attempt_state().is_some_and(AttemptState::may_be_alive)
     }
 
-    fn refuse_live_job(&self) -> Result<(), Refusal> {
+    pub(super) fn refuse_live_job(&self) -> Result<(), Refusal> {
         match (&self.attempt, self.is_job_maybe_alive()) {
             (Some(attempt), true) => Err(Refusal::JobMayBeAlive { attempt: attempt.number }),
             _ => Ok(()),
@@ -54,6 +54,7 @@ impl Draft<'_> {
             }
             Some(_) | None => self.refuse_live_job()?,
         }
+        let event = if reset_count { TaskMove::RetriesReset } else { TaskMove::RetryRequested };
         if reset_count {
             self.task.retry_count = 0;
         } else if self.task.retry_count >= self.task.max_retries {
@@ -66,7 +67,7 @@ impl Draft<'_> {
         }
         self.task.reason = None;
         self.task.error = None;
-        self.moved(TaskMove::RetryRequested, abandon)
+        self.moved(event, abandon)
     }
 
     pub(super) fn settled(mut self, settlement: Settlement) -> Result<Change, Refusal> {
@@ -82,6 +83,7 @@ impl Draft<'_> {
                 self.task.error = None;
                 self.moved(TaskMove::SettledAbsent, Some(why.into()))
             }
+            Settlement::Released => self.released(),
             Settlement::Fail { reason } => {
                 self.move_task(TaskMove::SettledFailed)?;
                 self.task.error = Some(reason.clone());
@@ -105,6 +107,8 @@ impl Draft<'_> {
         let deadline = self.context.now.deadline_in(std::time::Duration::from_secs(self.task.time_limit_s.into()));
         let attempt = self.attempt_mut("settled_adopted")?;
         attempt.deadline = Some(deadline);
+        // Nobody says that the job was made under this key: sent again, the key could make a second job.
+        attempt.sends = 0;
         attempt.is_ready = false;
         attempt.bad_fetches = 0;
         attempt.watch_until = None;

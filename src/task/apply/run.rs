@@ -151,7 +151,7 @@ impl Draft<'_> {
     pub(super) fn back_in_line(mut self, why: String) -> Result<Change, Refusal> {
         self.task.error = Some(why.clone());
         self.task.reason = None;
-        self.moved(TaskMove::RetryScheduled, Some(why))
+        self.wait_again(TaskMove::GivenBack, why)
     }
 
     pub(super) fn is_past_deadline(&self) -> bool {

@@ -26,6 +26,9 @@ impl Draft<'_> {
         if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.state.may_be_alive()) {
             return Err(Refusal::JobMayBeAlive { attempt: attempt.number });
         }
+        if self.is_restored() {
+            return Err(self.illegal("claimed"));
+        }
         self.move_task(TaskMove::Claimed)?;
         let now = self.now();
         self.task.attempt = self.task.attempt.saturating_add(1);
@@ -155,7 +158,7 @@ impl Draft<'_> {
     pub(super) fn give_back(mut self, why: String) -> Result<Change, Refusal> {
         self.task.error = Some(why.clone());
         self.task.reason = None;
-        self.moved(TaskMove::Withdrawn, Some(why))
+        self.wait_again(TaskMove::Withdrawn, why)
     }
 
     /// The same key went out again (idempotent generators only) and was not accepted.
@@ -202,7 +205,8 @@ impl Draft<'_> {
             Some(AttemptState::Accepted) => self.is_resend_due(),
             Some(_) | None => false,
         };
-        if !is_meant || !self.context.policy.is_idempotent || self.is_resent_enough() {
+        let is_allowed = self.context.policy.is_idempotent && !self.is_restored();
+        if !is_meant || !is_allowed || self.is_resent_enough() {
             return Err(self.illegal("resent"));
         }
         let attempt = self.attempt_mut("resent")?;
@@ -250,7 +254,9 @@ impl Draft<'_> {
 
     pub(super) fn is_past_find_limit(&self) -> bool {
         let limit = self.context.policy.find_limit;
-        self.attempt.as_ref().is_some_and(|attempt| self.now().since(attempt.intended_at) >= limit)
+        // The search begins with the restore, however old the backup is.
+        let began = |intended_at: Timestamp| self.task.restored_at.map_or(intended_at, |at| at.max(intended_at));
+        self.attempt.as_ref().is_some_and(|attempt| self.now().since(began(attempt.intended_at)) >= limit)
     }
 
     pub(super) fn find_answered(mut self, answer: FindAnswer, began_at: Timestamp) -> Result<Change, Refusal> {
@@ -317,7 +323,7 @@ impl Draft<'_> {
         self.job_ended(AttemptState::EndedAbandoned, why.to_owned(), |mut draft, why| {
             draft.task.error = None;
             draft.task.reason = None;
-            draft.moved(TaskMove::ProvedAbsent, Some(why))
+            draft.wait_again(TaskMove::ProvedAbsent, why)
         })
     }
 

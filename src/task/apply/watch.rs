@@ -145,11 +145,13 @@ impl Draft<'_> {
     fn job_missing(mut self, is_complete: bool, by_name: bool) -> Result<Change, Refusal> {
         self.signal = Some(Signal::GoodAnswer);
         let must_be_named = self.context.policy.can_poll_one;
-        let is_idempotent = self.context.policy.is_idempotent;
+        // Of a restored task another attempt may have been made since: the old key must not make a job again.
+        let is_idempotent = self.context.policy.is_idempotent && !self.is_restored();
         let is_unknown = self.attempt_state() == Some(AttemptState::Unknown);
         // Of a submit in doubt an absence counts only once nobody is left of it and it has settled.
         let is_settled = self.has_settled();
         let attempt = self.attempt_mut("poll_answered")?;
+        let is_key_its_own = attempt.sends > 0;
         let counts = is_complete && (is_settled || !is_unknown);
         attempt.missing = attempt.missing.saturating_add(u32::from(counts));
         let is_gone = attempt.missing >= K_IN_A_ROW && (by_name || !must_be_named);
@@ -162,7 +164,8 @@ impl Draft<'_> {
             // Only of a task that wants no job any more, with a reference known beforehand: the key was never taken.
             return self.job_ended(AttemptState::EndedAbandoned, why, |draft, _| Err(draft.illegal("poll_answered")));
         }
-        if is_idempotent && matches!(self.task.state, TaskState::Submitted | TaskState::Processing) {
+        let is_wanted = matches!(self.task.state, TaskState::Submitted | TaskState::Processing);
+        if is_idempotent && is_key_its_own && is_wanted {
             self.attempt_mut("poll_answered")?.is_resend_due = true;
             self.task.error = Some(why);
             self.wake_now();
@@ -320,10 +323,18 @@ impl Draft<'_> {
         quiet_since.is_some_and(|since| self.now() >= since.plus(settle))
     }
 
+    /// Whether a submit of this key may still be on its way: the first, or a missing job's key that went out again.
+    fn is_submit_in_doubt(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| match attempt.state {
+            AttemptState::Unknown => true,
+            _ => attempt.is_resend_due && attempt.sends > 1,
+        })
+    }
+
     /// A generator may also cancel a key that it has never seen, and then take the submit that is still on its way. Of a
     /// run, the free lock itself is the answer.
     fn is_cancel_a_proof(&self) -> bool {
-        self.attempt_state() != Some(AttemptState::Unknown) || self.context.policy.is_blocking || self.has_settled()
+        !self.is_submit_in_doubt() || self.context.policy.is_blocking || self.has_settled()
     }
 
     /// A run in doubt has no deadline, so that its cancel has a bound here.
@@ -363,6 +374,7 @@ impl Draft<'_> {
         if !is_active || !self.is_past_deadline() || self.attempt_state() != Some(AttemptState::Accepted) {
             return Err(self.illegal("deadline_reached"));
         }
+        let is_end_proved = is_end_proved && self.is_cancel_a_proof();
         let limit = Duration::from_secs(u64::from(self.task.time_limit_s));
         let why = format!("the time limit of {} s has passed", self.task.time_limit_s);
         if self.task.state == TaskState::Cancelling {

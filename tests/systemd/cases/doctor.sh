@@ -32,7 +32,9 @@ ok "the versions are one" '! has ".subject == \"versions\" and .severity != \"ok
 ok "a table for people" 'contentctl doctor | grep -q "^0 errors"'
 examine as alice
 ok "a member of the group: no error" '[ $code = 0 ]'
-ok "each verb of the sample" 'as alice contentctl doctor sample | tee /dev/stderr | grep -q "^0 errors, 0 warnings"'
+ok "and what is only for operators is told" 'has ".subject == \"roles\" and (.found | test(\"submitter\"))"'
+ok "a trial of a generator is an operator'\''s" '! as alice contentctl doctor sample 2>/root/said && grep -q TryGenerator /root/said'
+ok "each verb of the sample" 'contentctl doctor sample | tee /dev/stderr | grep -q "^0 errors, 0 warnings"'
 
 h "who may not"
 examine as mallory
@@ -111,6 +113,56 @@ ok "and knows that this is why it failed" 'has ".subject == \"contentd.service\"
 cp /root/good.toml /etc/contentd/contentd.toml
 systemctl reset-failed contentd.service contentd.socket 2>/dev/null
 systemctl start contentd.socket contentd.service
+
+h "one call while the configuration is refused"
+rm /etc/systemd/system/contentd.service.d/on-failure.conf && systemctl daemon-reload
+systemctl stop contentd.service
+echo 'nonsense = 1' >>/etc/contentd/contentd.toml
+said=$(timeout 60 contentctl status 2>&1)
+ok "the caller is told where to look" 'grep -q "systemctl status contentd" <<<"$said"'
+ok "the socket fails with the service" 'until_ "systemctl is-failed -q contentd.socket" 60'
+ok "the status has the cause" 'p StatusText | grep -q "cannot run.*nonsense"'
+examine env
+show
+ok "the cures of service and socket begin with the count" 'has ".subject == \"contentd.service\" and (.cure | test(\"reset-failed contentd.service contentd.socket\"))" && has ".subject == \"contentd.socket\" and .severity == \"error\" and (.cure | test(\"reset-failed\"))"'
+ok "a daemon of one'\''s own is not missed" '! has ".found | test(\"/tmp/contentd-\")"'
+cp /root/good.toml /etc/contentd/contentd.toml
+systemctl reset-failed contentd.service contentd.socket
+ok "that is what helps" 'systemctl start contentd.socket contentd.service && is_active'
+
+h "a configuration that only root can read"
+chmod 600 /etc/contentd/contentd.toml && chown root: /etc/contentd/contentd.toml
+contentctl reload >/dev/null 2>&1
+examine env
+ok "the refused reload is an error, with whom to let in" '[ $code = 1 ] && has ".subject == \"configuration\" and .severity == \"error\" and (.found | test(\"user .contentd. must be able to read it\"))"'
+chmod 644 /etc/contentd/contentd.toml
+contentctl reload >/dev/null 2>&1
+examine env
+ok "until one is taken" '[ $code = 0 ]'
+ok "a check by root leaves the keys to the service" 'contentd --check-config 2>&1 | grep -q "only the service has it"'
+
+h "the socket's file is gone"
+rm /run/contentd/contentd.sock
+examine env
+ok "its unit must make it again" '[ $code = 1 ] && has ".subject == \"socket\" and .cure == \"\`sudo systemctl restart contentd.socket\`\""'
+systemctl restart contentd.socket && systemctl start contentd.service
+examine env
+ok "and that is what helps" '[ $code = 0 ]'
+
+h "a start that fails again and again"
+systemctl stop contentd.service
+chown root: /var/lib/contentd/contentd.db && chmod 600 /var/lib/contentd/contentd.db
+systemctl start --no-block contentd.service
+ok "systemd tries again" 'until_ "[ \$(p SubState) = auto-restart ]" 60'
+examine env
+show
+ok "it does not come up, and where to read why" 'has ".subject == \"contentd.service\" and .severity == \"error\" and (.found | test(\"does not come up\")) and (.cure | test(\"journalctl\"))"'
+ok "the status has the cause" 'p StatusText | grep -q "cannot run.*contentd.db"'
+systemctl stop contentd.service
+chown contentd:contentd-run /var/lib/contentd/contentd.db
+systemctl reset-failed contentd.service contentd.socket 2>/dev/null
+systemctl start contentd.socket contentd.service
+ok "mended, it comes up" 'until_ is_active 60'
 
 h "a generator's drop-in"
 mkdir -p /srv/mine /etc/contentd/keys && chown contentd /srv/mine && (umask 077 && echo key >/etc/contentd/keys/mine-key)

@@ -25,7 +25,7 @@ for unit in contentd.service contentd.socket contentd-run.socket; do
 done
 ok "it runs as its own user" '[ "$(ps -o user= -p "$(p MainPID)")" = contentd ]'
 ok "its status says what is missing" 'until_ "p StatusText | grep -q \"no generator configured yet\""'
-ok "its configuration is good" '[ "$(contentd --check-config)" = "the configuration is good" ]'
+ok "its configuration is good" '[ "$(contentd --check-config)" = "/etc/contentd/contentd.toml: the configuration is good" ]'
 ok "every installed file is as it was packed" '[ -z "$(dpkg -V contentd)" ]'
 ok "no unit failed" '[ -z "$(systemctl --failed --plain --no-legend | grep contentd)" ]'
 
@@ -45,7 +45,7 @@ echo "$said"
 ok "without a generator a task is refused, and it says why" '[ $code = 1 ] && grep -q generator <<<"$said"'
 # As the installed file says.
 cat /usr/share/doc/contentd/examples/sample.toml >>$conffile
-ok "the sample's configuration is good where it is" '[ "$(contentd --check-config)" = "the configuration is good" ]'
+ok "the sample's configuration is good where it is" '[ "$(contentd --check-config)" = "/etc/contentd/contentd.toml: the configuration is good" ]'
 ok "reload" 'systemctl reload contentd'
 task=$(ctl submit --account blog --topic "Why bread rises" | field .task_id)
 ok "the piece comes" 'contentctl wait $task --timeout 60 && contentctl result $task | grep -qi bread'

@@ -144,6 +144,7 @@ pub struct PoolRow {
     last_error: Option<String>,
     published_at: Option<i64>,
     created_at: i64,
+    held_reason: Option<String>,
 }
 
 impl PoolRow {
@@ -161,6 +162,7 @@ impl PoolRow {
             last_error: self.last_error,
             published_at: time(self.published_at),
             created_at: Timestamp(self.created_at),
+            held_reason: self.held_reason,
         })
     }
 }
@@ -178,6 +180,7 @@ pub struct NewPoolRow<'a> {
     last_error: Option<&'a str>,
     published_at: Option<i64>,
     created_at: i64,
+    held_reason: Option<&'a str>,
 }
 
 impl<'a> From<&'a PoolEntry> for NewPoolRow<'a> {
@@ -192,6 +195,7 @@ impl<'a> From<&'a PoolEntry> for NewPoolRow<'a> {
             last_error: entry.last_error.as_deref(),
             published_at: millis(entry.published_at),
             created_at: entry.created_at.0,
+            held_reason: entry.held_reason.as_deref(),
         }
     }
 }

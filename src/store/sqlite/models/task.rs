@@ -42,6 +42,7 @@ pub struct TaskRow {
     keywords: String,
     topic: String,
     requirements: Option<String>,
+    restored_at: Option<i64>,
 }
 
 impl TaskRow {
@@ -79,6 +80,7 @@ impl TaskRow {
             completed_at: time(self.completed_at),
             wake_at: time(self.wake_at),
             updated_at: Timestamp(self.updated_at),
+            restored_at: time(self.restored_at),
             id: TaskId(self.id),
         })
     }
@@ -117,6 +119,7 @@ pub struct NewTaskRow<'a> {
     keywords: String,
     topic: &'a str,
     requirements: Option<&'a str>,
+    restored_at: Option<i64>,
 }
 
 impl<'a> NewTaskRow<'a> {
@@ -152,6 +155,7 @@ impl<'a> NewTaskRow<'a> {
             keywords: json("keywords", &task.keywords)?,
             topic: &task.topic,
             requirements: task.requirements.as_deref(),
+            restored_at: millis(task.restored_at),
         })
     }
 }
@@ -177,6 +181,7 @@ pub struct TaskChanges<'a> {
     progress: Option<&'a str>,
     reason: Option<&'a str>,
     error: Option<&'a str>,
+    restored_at: Option<i64>,
 }
 
 impl<'a> From<&'a Task> for TaskChanges<'a> {
@@ -199,6 +204,7 @@ impl<'a> From<&'a Task> for TaskChanges<'a> {
             progress: task.progress.as_deref(),
             reason: task.reason.as_deref(),
             error: task.error.as_deref(),
+            restored_at: millis(task.restored_at),
         }
     }
 }
@@ -220,6 +226,7 @@ pub struct TaskNotes<'a> {
     progress: Option<&'a str>,
     reason: Option<&'a str>,
     error: Option<&'a str>,
+    restored_at: Option<i64>,
 }
 
 impl<'a> From<&'a Task> for TaskNotes<'a> {
@@ -237,6 +244,7 @@ impl<'a> From<&'a Task> for TaskNotes<'a> {
             progress: task.progress.as_deref(),
             reason: task.reason.as_deref(),
             error: task.error.as_deref(),
+            restored_at: millis(task.restored_at),
         }
     }
 }

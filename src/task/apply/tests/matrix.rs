@@ -25,6 +25,9 @@ pub(in super::super) fn every_event() -> Vec<Event> {
         Event::Settled(Settlement::Adopt { reference: reference(), key: key(98) }),
         Event::Settled(Settlement::Absent),
         Event::Settled(Settlement::Fail { reason: text() }),
+        Event::Settled(Settlement::Released),
+        Event::Restored { at: Timestamp(START) },
+        Event::RunFound { key: key(97) },
     ];
     for reset_count in [false, true] {
         for abandon in [None, Some(text())] {
@@ -113,12 +116,14 @@ pub(in super::super) fn is_by_person(event: &Event) -> bool {
         | Event::PieceNotStored(_)
         | Event::CancelAnswered(_)
         | Event::DeadlineReached { .. }
-        | Event::WatchEnded => false,
+        | Event::WatchEnded
+        | Event::Restored { .. }
+        | Event::RunFound { .. } => false,
     }
 }
 
 /// The kinds of generators: the three of the documentation, none and all of the flags, and each flag alone.
-fn every_policy() -> Vec<Policy> {
+pub(super) fn every_policy() -> Vec<Policy> {
     let flags = |bits: u8| {
         let flag = |n: u8| bits & (1 << n) != 0;
         Policy {

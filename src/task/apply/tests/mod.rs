@@ -12,6 +12,7 @@
 mod liveness;
 mod matrix;
 mod random;
+mod restored;
 mod rows;
 mod steps;
 
@@ -97,6 +98,7 @@ pub(super) fn fresh_task() -> Task {
         completed_at: None,
         wake_at: None,
         updated_at: Timestamp(START),
+        restored_at: None,
     }
 }
 

@@ -1,0 +1,157 @@
+//! Which role may call which method: the one table.
+//!
+//! [`super::routes`] asks it before it looks at a call's parameters, so that no handler judges who calls. The surprise: a
+//! method that is not in the table is not found, whatever the router could do with it: a method that somebody forgot here
+//! is closed, not open.
+
+use super::api::{ApiError, Peer};
+use super::idl::interface;
+use crate::roles::{Role, RoleSet};
+
+/// Who may call a method.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Needs {
+    /// Whoever could connect: what it tells is public, or about the caller.
+    Nothing,
+    /// Whoever has any one of these; an operator always.
+    AnyOf(RoleSet),
+}
+
+use Role::{Observer, Publisher, Reviewer, Submitter};
+
+/// Tasks and states, no pieces.
+const SEE: Needs = Needs::AnyOf(RoleSet::of(&[Observer, Submitter, Reviewer, Publisher]));
+/// Pieces, their beginnings, and what generators wrote.
+const READ: Needs = Needs::AnyOf(RoleSet::of(&[Submitter, Reviewer, Publisher]));
+/// What costs money, or ends what did.
+const SUBMIT: Needs = Needs::AnyOf(RoleSet::of(&[Submitter]));
+/// What becomes of a piece.
+const REVIEW: Needs = Needs::AnyOf(RoleSet::of(&[Reviewer]));
+/// What decides about doubt, about everybody's tasks at once, or about the daemon itself.
+const OPERATE: Needs = Needs::AnyOf(RoleSet::NONE);
+
+/// Every method and who may call it.
+pub const METHODS: &[(&str, Needs)] = &[
+    ("org.varlink.service.GetInfo", Needs::Nothing),
+    ("org.varlink.service.GetInterfaceDescription", Needs::Nothing),
+    ("io.contentd.Daemon.Ping", Needs::Nothing),
+    ("io.contentd.Daemon.GetVersion", Needs::Nothing),
+    ("io.contentd.Daemon.GetStatus", SEE),
+    ("io.contentd.Daemon.Workers", SEE),
+    // Its environment of generators may hold what should not be there.
+    ("io.contentd.Daemon.GetConfig", OPERATE),
+    // Reads every page of the database.
+    ("io.contentd.Daemon.Doctor", OPERATE),
+    // Runs the generator's commands.
+    ("io.contentd.Daemon.TryGenerator", OPERATE),
+    // Writes a file, and deletes others.
+    ("io.contentd.Daemon.Backup", OPERATE),
+    ("io.contentd.Daemon.Pause", OPERATE),
+    ("io.contentd.Daemon.Resume", OPERATE),
+    ("io.contentd.Daemon.Drain", OPERATE),
+    ("io.contentd.Daemon.Reload", OPERATE),
+    ("io.contentd.Accounts.List", SEE),
+    ("io.contentd.Accounts.Get", SEE),
+    ("io.contentd.Accounts.Add", OPERATE),
+    ("io.contentd.Pool.List", SEE),
+    // With the first words of each piece.
+    ("io.contentd.Content.List", READ),
+    ("io.contentd.Content.Get", READ),
+    ("io.contentd.Content.Approve", REVIEW),
+    ("io.contentd.Content.Reject", REVIEW),
+    ("io.contentd.Tasks.Status", SEE),
+    ("io.contentd.Tasks.List", SEE),
+    ("io.contentd.Tasks.Queue", SEE),
+    ("io.contentd.Tasks.History", SEE),
+    ("io.contentd.Tasks.Statistics", SEE),
+    ("io.contentd.Tasks.Wait", SEE),
+    ("io.contentd.Tasks.Watch", SEE),
+    // With the generator's answer as it came.
+    ("io.contentd.Tasks.Show", READ),
+    ("io.contentd.Tasks.Log", READ),
+    ("io.contentd.Tasks.Result", READ),
+    ("io.contentd.Tasks.Submit", SUBMIT),
+    ("io.contentd.Tasks.SubmitBatch", SUBMIT),
+    ("io.contentd.Tasks.Stage", SUBMIT),
+    ("io.contentd.Tasks.SubmitStaged", SUBMIT),
+    ("io.contentd.Tasks.Cancel", SUBMIT),
+    ("io.contentd.Tasks.Retry", SUBMIT),
+    ("io.contentd.Tasks.Set", SUBMIT),
+    ("io.contentd.Tasks.Poll", SUBMIT),
+    ("io.contentd.Tasks.PollAll", OPERATE),
+    ("io.contentd.Tasks.Correct", OPERATE),
+    ("io.contentd.Tasks.Settle", OPERATE),
+    ("io.contentd.Tasks.Release", OPERATE),
+    // What it lets go may be published a second time.
+    ("io.contentd.Pool.Release", OPERATE),
+    ("io.contentd.Tasks.Cleanup", OPERATE),
+];
+
+/// Who calls, and what they are to us at this moment.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who.
+    pub peer: Peer,
+    /// Their roles.
+    pub roles: RoleSet,
+    /// Why they can have none, where that is so.
+    pub is_nobody: Option<&'static str>,
+}
+
+/// Whether the caller may call a method; the error says what they lack, or that there is no such method.
+pub fn check(caller: &Caller, method: &str) -> Result<(), ApiError> {
+    let Some((_, needs)) = METHODS.iter().find(|(name, _)| *name == method) else { return Err(not_found(method)) };
+    match needs {
+        Needs::Nothing => Ok(()),
+        Needs::AnyOf(roles) if caller.roles.suffices_for(*roles) => Ok(()),
+        Needs::AnyOf(roles) => Err(denied(caller, method, *roles)),
+    }
+}
+
+fn not_found(method: &str) -> ApiError {
+    match method.rsplit_once('.') {
+        Some((name, _)) if interface(name).is_some() => ApiError::MethodNotFound { method: method.to_owned() },
+        Some((name, _)) => ApiError::InterfaceNotFound { interface: name.to_owned() },
+        None => ApiError::InterfaceNotFound { interface: method.to_owned() },
+    }
+}
+
+fn denied(caller: &Caller, method: &str, needed: RoleSet) -> ApiError {
+    let needed = needed.and(RoleSet::of(&[Role::Operator])).names();
+    let cure = match caller.is_nobody {
+        Some(why) => why.to_owned(),
+        None => format!(
+            "an operator adds {:?}, or a group of yours as \"@GROUP\", to roles.{} in contentd.toml, and reloads contentd",
+            caller.peer.name, needed[0]
+        ),
+    };
+    ApiError::PermissionDenied {
+        method: method.to_owned(),
+        caller: caller.peer.label(),
+        roles: caller.roles.names(),
+        needed,
+        cure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::control::idl::INTERFACES;
+
+    #[test]
+    fn the_table_has_every_method_of_the_idl_once() {
+        let declared: Vec<String> = INTERFACES
+            .iter()
+            .flat_map(|interface| {
+                let methods = interface.description.lines().filter_map(|line| line.strip_prefix("method "));
+                methods.map(|rest| format!("{}.{}", interface.name, rest.split('(').next().unwrap_or_default()))
+            })
+            .collect();
+        let listed: BTreeSet<&str> = METHODS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(listed.len(), METHODS.len(), "none stands there twice");
+        assert_eq!(listed, declared.iter().map(String::as_str).collect());
+    }
+}

@@ -1,0 +1,80 @@
+//! What a restore from a backup makes of a task.
+//!
+//! Between the backup and the restore another daemon may have handed the task over, under keys that are drawn at random and
+//! that the backup does not have. So no search of ours can prove that no job of it lives: what is known of an attempt is
+//! followed to its end, and where a fresh attempt would come next, a person decides. The surprise: that holds for every way
+//! back into line, also after a job whose end is proved, because its retry may have been made already.
+
+use super::super::ids::AttemptKey;
+use super::super::record::Attempt;
+use super::super::state::{TaskMove, TaskState};
+use super::super::time::Timestamp;
+use super::{Change, Draft, Refusal};
+
+/// Why a restored task waits for a person, and what that person does.
+const UNKNOWN_SINCE: &str = "the database was restored from a backup, and nobody here knows whether a job was made of it since: \
+                             look at the generator, then `contentctl release` it (no job), or settle it with --adopt";
+
+impl Draft<'_> {
+    pub(super) fn is_restored(&self) -> bool {
+        self.task.restored_at.is_some()
+    }
+
+    pub(super) fn restored(mut self, at: Timestamp) -> Result<Change, Refusal> {
+        let from = self.task.state;
+        self.move_task(TaskMove::Restored)?;
+        self.task.restored_at = Some(at);
+        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.state.may_be_alive()) {
+            // What was counted up to the backup proves nothing about today.
+            attempt.quiet_since = None;
+            attempt.empty_sweeps = 0;
+            attempt.missing = 0;
+            attempt.bad_answers = 0;
+            attempt.is_resend_due = false;
+        }
+        match from {
+            TaskState::Pending => self.task.reason = Some(UNKNOWN_SINCE.to_owned()),
+            TaskState::Held => {
+                let before = self.task.reason.take();
+                self.task.reason = Some(before.map_or_else(
+                    || UNKNOWN_SINCE.to_owned(),
+                    |before| format!("{before}; since then {UNKNOWN_SINCE}"),
+                ));
+            }
+            _ => {}
+        }
+        Ok(self.finish(TaskMove::Restored, Some("the database was restored from a backup".to_owned())))
+    }
+
+    /// Back in line with nothing spent; a restored task waits for a person instead.
+    pub(super) fn wait_again(self, event: TaskMove, why: String) -> Result<Change, Refusal> {
+        if self.is_restored() { self.hold_restored(why) } else { self.moved(event, Some(why)) }
+    }
+
+    pub(super) fn hold_restored(self, why: String) -> Result<Change, Refusal> {
+        self.hold(format!("{why}; {UNKNOWN_SINCE}"))
+    }
+
+    /// A run that was started after the backup: its directory names the task, its lock and files say how it stands.
+    pub(super) fn run_found(mut self, key: AttemptKey) -> Result<Change, Refusal> {
+        if self.task.state != TaskState::Held || !self.is_restored() || !self.context.policy.is_blocking {
+            return Err(self.illegal("run_found"));
+        }
+        self.refuse_live_job()?;
+        self.task.attempt = self.task.attempt.saturating_add(1);
+        self.attempt = Some(Attempt::intended(self.task.id.clone(), self.task.attempt, key.clone(), self.now()));
+        self.adopted(key.0)
+    }
+
+    /// A person says that nothing was made of it since the backup.
+    pub(super) fn released(mut self) -> Result<Change, Refusal> {
+        self.task.state.after(TaskMove::SettledAbsent)?;
+        if !self.is_restored() {
+            return Err(self.illegal("released"));
+        }
+        self.refuse_live_job()?;
+        self.task.reason = None;
+        self.task.error = None;
+        self.moved(TaskMove::SettledAbsent, Some("a person says that nothing was made of it since the backup".into()))
+    }
+}

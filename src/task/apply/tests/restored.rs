@@ -1,0 +1,140 @@
+//! A restored task: whatever happens to it, no job is made of it before a person says so.
+
+use super::matrix::{every_event, every_policy, is_by_person};
+use super::*;
+use crate::task::step::{Step, next_step};
+
+use AttemptState as A;
+use TaskState as T;
+
+const AT: Timestamp = Timestamp(START + 5_000);
+
+fn every_pair() -> Vec<(T, Option<A>)> {
+    let attempts: Vec<Option<A>> = A::ALL.iter().copied().map(Some).chain([None]).collect();
+    T::ALL.iter().flat_map(|state| attempts.iter().map(|attempt| (*state, *attempt))).collect()
+}
+
+fn judged(task: &Task, attempt: Option<&Attempt>, event: Event, policy: &Policy, ms: i64) -> Option<Change> {
+    let now = now_at(ms);
+    let context =
+        Context { now: &now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false, is_outage: false };
+    apply(task, attempt, event, &context).ok()
+}
+
+fn restored(state: T, attempt: Option<A>) -> Option<(Task, Option<Attempt>)> {
+    let (task, attempt) = rows_in(state, attempt)?;
+    let change = judged(&task, attempt.as_ref(), Event::Restored { at: AT }, &policy(), 6_000)?;
+    Some((change.task, change.attempt))
+}
+
+#[test]
+fn every_unfinished_task_is_marked_and_a_waiting_one_is_held() {
+    for (state, attempt) in every_pair() {
+        let Some((task, before)) = rows_in(state, attempt) else { continue };
+        let change = judged(&task, before.as_ref(), Event::Restored { at: AT }, &policy(), 6_000);
+        assert_eq!(change.is_some(), !state.is_final(), "{state}");
+        let Some(change) = change else { continue };
+        let expected = if state == T::Pending { T::Held } else { state };
+        assert_eq!((change.task.state, change.task.restored_at), (expected, Some(AT)));
+        assert_eq!(change.attempt.map(|attempt| attempt.state), before.map(|attempt| attempt.state));
+        assert_eq!(change.audit.expect("it stands in the trail").event, "restored");
+        if expected == T::Held {
+            assert!(change.task.reason.expect("a reason").contains("contentctl release"));
+        }
+    }
+}
+
+#[test]
+fn no_job_is_made_of_a_restored_task_by_itself_whatever_happens_next() {
+    let (events, policies) = (every_event(), every_policy());
+    let mut judged_so_far = 0;
+    for (state, attempt) in every_pair() {
+        let Some((task, attempt)) = restored(state, attempt) else { continue };
+        for policy in &policies {
+            for ms in [7_000, 7_200_000, 90_000_000] {
+                let step = next_step(&task, attempt.as_ref(), policy, &now_at(ms));
+                assert_ne!(step, Step::Resend, "{state}");
+                for event in events.iter().filter(|event| !is_by_person(event)) {
+                    let Some(change) = judged(&task, attempt.as_ref(), event.clone(), policy, ms) else { continue };
+                    judged_so_far += 1;
+                    assert_ne!(change.task.state, T::Pending, "{state} {event:?}");
+                    assert!(change.task.restored_at.is_some(), "{state} {event:?}");
+                    let sends = |attempt: Option<&Attempt>| attempt.map_or(0, |attempt| attempt.sends);
+                    let is_found = matches!(event, Event::RunFound { .. });
+                    if !is_found {
+                        assert_eq!(change.task.attempt, task.attempt, "{state} {event:?}");
+                        assert!(sends(change.attempt.as_ref()) <= sends(attempt.as_ref()), "{state} {event:?}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(judged_so_far > 1_000, "only {judged_so_far}");
+}
+
+#[test]
+fn a_person_who_lets_it_go_ends_the_restore_and_a_known_job_is_not_given_up_by_the_way() {
+    let release = || Event::Settled(Settlement::Released);
+    for (state, attempt) in every_pair() {
+        let Some((mut task, attempt)) = restored(state, attempt) else { continue };
+        let is_alive = attempt.as_ref().is_some_and(|attempt| attempt.state.may_be_alive());
+        let change = judged(&task, attempt.as_ref(), release(), &policy(), 7_000);
+        assert_eq!(change.is_some(), task.state == T::Held && !is_alive, "{state} {attempt:?}");
+        if let Some(change) = change {
+            assert_eq!((change.task.state, change.task.restored_at), (T::Pending, None));
+            assert!(
+                judged(&change.task, change.attempt.as_ref(), Event::Claimed { key: key(9) }, &policy(), 8_000)
+                    .is_some()
+            );
+        }
+        // One that is held for another reason is not let go by this.
+        task.restored_at = None;
+        assert!(judged(&task, attempt.as_ref(), release(), &policy(), 7_000).is_none());
+    }
+}
+
+#[test]
+fn an_end_of_the_known_job_leaves_the_rest_to_a_person_and_a_piece_completes() {
+    let (task, attempt) = restored(T::Processing, Some(A::Accepted)).expect("a job under way");
+    let failed = judged(&task, attempt.as_ref(), Event::PollAnswered(poll_state(JobState::Failed)), &policy(), 7_000);
+    let failed = failed.expect("the poll is taken");
+    assert_eq!((failed.task.state, failed.task.retry_count), (T::Held, task.retry_count));
+    assert_eq!(failed.attempt.expect("an attempt").state, A::EndedFailed);
+    let piece = Event::FetchAnswered(FetchAnswer::Piece(piece()));
+    let completed = judged(&task, attempt.as_ref(), piece, &policy(), 7_000).expect("the piece is taken");
+    assert_eq!(completed.task.state, T::Completed);
+
+    // The search has its whole time again, however old the backup is, and an absence of the key proves nothing more.
+    let (mut task, mut attempt) = restored(T::Submitting, Some(A::Unknown)).expect("a doubt");
+    task.restored_at = Some(Timestamp(START + 80_000_000));
+    let unavailable = || Event::FindAnswered {
+        answer: FindAnswer::Unavailable("down".into()),
+        began_at: Timestamp(START + 80_000_000),
+    };
+    let goes_on = judged(&task, attempt.as_ref(), unavailable(), &policy(), 80_001_000).expect("taken");
+    assert_eq!(goes_on.task.state, T::Submitting);
+    for ms in [80_100_000, 80_200_000] {
+        if ms == 80_100_000 {
+            let quiet = judged(&task, attempt.as_ref(), Event::LockSeen { is_free: true }, &policy(), 80_000_000);
+            (task, attempt) = quiet.map(|change| (change.task, change.attempt)).expect("taken");
+        }
+        let none =
+            Event::FindAnswered { answer: FindAnswer::None { is_complete: true }, began_at: Timestamp(START + ms) };
+        let change = judged(&task, attempt.as_ref(), none, &policy(), ms).expect("taken");
+        (task, attempt) = (change.task, change.attempt);
+    }
+    assert_eq!((task.state, attempt.map(|attempt| attempt.state)), (T::Held, Some(A::EndedAbandoned)));
+}
+
+#[test]
+fn a_run_that_is_found_is_the_job() {
+    let (task, attempt) = restored(T::Pending, None).expect("a waiting task");
+    let found = Event::RunFound { key: key(7) };
+    assert!(judged(&task, attempt.as_ref(), found.clone(), &policy(), 7_000).is_none(), "only of blocking runs");
+    let change = judged(&task, attempt.as_ref(), found.clone(), &blocking(), 7_000).expect("it is adopted");
+    let adopted = change.attempt.expect("an attempt");
+    assert_eq!((change.task.state, adopted.state, adopted.number), (T::Submitted, A::Accepted, 1));
+    assert_eq!((adopted.key, adopted.external_ref), (key(7), Some(key(7).0)));
+    let (task, attempt) = restored(T::Processing, Some(A::Accepted)).expect("a job under way");
+    assert!(judged(&task, attempt.as_ref(), found, &blocking(), 7_000).is_none(), "it has a job");
+}

@@ -1,0 +1,164 @@
+//! A disk that fails under a running daemon: no room, fsyncs that fail, writes that stop in their middle.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::live::{Daemon, Home, Killed, Refusal, call, eventually};
+use crate::shim::Shimmed;
+use crate::{counting, promises, tally};
+
+fn task(generator: &str, topic: &str) -> Value {
+    json!({ "task": { "account": "blog", "topic": topic, "generator": generator, "key": topic } })
+}
+
+/// What came of a submit: an id, a refusal, or nothing.
+fn try_submit(home: &Home, generator: &str, topic: &str) -> Option<Result<String, Refusal>> {
+    let answer = call(&home.socket(), "io.contentd.Tasks.Submit", task(generator, topic)).ok()?;
+    Some(answer.map(|reply| reply["task_id"].as_str().unwrap().to_owned()))
+}
+
+fn submit(daemon: &Daemon<'_>, generator: &str, topic: &str) -> String {
+    daemon.ask("io.contentd.Tasks.Submit", task(generator, topic))["task_id"].as_str().unwrap().to_owned()
+}
+
+fn at_the_gate(daemon: &Daemon<'_>, home: &Home, generator: &str, topic: &str) -> String {
+    let id = submit(daemon, generator, topic);
+    let name = format!("waiting-{}", topic.split(' ').next().unwrap());
+    eventually(&name, || home.path(&name).exists().then_some(()));
+    id
+}
+
+#[test]
+fn a_full_disk_refuses_submits_and_what_runs_goes_on_and_is_kept() {
+    let home = counting::home();
+    let shim = Shimmed::of(&home);
+    let daemon = shim.start();
+    daemon.add_account("blog");
+    // A call and a run in the middle: what they cost is being spent.
+    let called = at_the_gate(&daemon, &home, "patient", "called [gate]");
+    let run = at_the_gate(&daemon, &home, "runs", "run [gate]");
+    shim.break_by("full", "");
+    let refusal = try_submit(&home, "counted", "refused").unwrap().unwrap_err();
+    assert_eq!(refusal.name(), "StorageFull", "{refusal:?}");
+    assert!(refusal.text("reason").contains("full"), "{refusal:?}");
+    assert!(shim.has_bitten("full"));
+    fs::write(home.path("gate"), "").unwrap();
+    eventually("the call's outcome is kept in hand", || {
+        home.log().contains("the outcome of a submit (accepted as").then_some(())
+    });
+    assert!(home.log().contains("submits are refused until a write succeeds"), "{}", home.log());
+    assert_eq!(daemon.state(&called), "submitting", "nothing is told that is not written");
+    assert_eq!(try_submit(&home, "counted", "refused").unwrap().unwrap_err().name(), "StorageFull");
+    shim.mend("full");
+    let later = submit(&daemon, "counted", "refused");
+    for (id, topic) in [(&called, "called [gate]"), (&run, "run [gate]"), (&later, "refused")] {
+        daemon.until_state(id, "completed");
+        assert_eq!(counting::made(&home, topic), 1);
+        assert_eq!(daemon.task(id)["attempt"], 1);
+    }
+    eventually("it is told", || home.log().contains("the database can be written again").then_some(()));
+    assert_eq!(promises::broken(&home.database()), [""; 0]);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_start_on_a_full_disk_says_so_and_the_next_one_goes_on() {
+    let home = counting::home();
+    let shim = Shimmed::of(&home);
+    let daemon = shim.start();
+    daemon.add_account("blog");
+    let id = at_the_gate(&daemon, &home, "runs", "run [gate]");
+    daemon.kill();
+    shim.break_by("full", "");
+    let (code, words) = home.refused(shim.command());
+    assert!(shim.has_bitten("full"));
+    assert_ne!(code, Some(0));
+    assert!(words.contains(home.database().to_str().unwrap()) && words.contains("make room"), "{words}");
+    fs::write(home.path("gate"), "").unwrap();
+    shim.mend("full");
+    let daemon = shim.start();
+    daemon.until_state(&id, "completed");
+    assert_eq!(counting::made(&home, "run [gate]"), 1);
+}
+
+#[test]
+fn an_fsync_that_fails_stops_the_daemon_and_the_next_start_goes_on() {
+    let home = counting::home();
+    let shim = Shimmed::of(&home);
+    let mut daemon = shim.start();
+    daemon.add_account("blog");
+    let before = submit(&daemon, "counted", "before");
+    daemon.until_state(&before, "completed");
+    let run = at_the_gate(&daemon, &home, "runs", "run [gate]");
+    shim.break_by("fsync", "");
+    let answer = try_submit(&home, "counted", "after");
+    assert!(!matches!(answer, Some(Ok(_))), "nothing is acknowledged that is not on the disk: {answer:?}");
+    let status = daemon.ended();
+    assert!(shim.has_bitten("fsync"));
+    assert_eq!(status.code(), Some(70), "so that the service manager starts a new one");
+    assert!(home.log().contains("disk I/O error; the daemon stops"), "{}", home.log());
+    assert_eq!(promises::broken_on_disk(&home.database()), [""; 0]);
+    // A disk that still fails: refused, with the cure.
+    let (code, words) = home.refused(shim.command());
+    assert_ne!(code, Some(0));
+    assert!(words.contains("disk I/O error") && words.contains("look at the disk"), "{words}");
+    shim.mend("fsync");
+    fs::write(home.path("gate"), "").unwrap();
+    let next = shim.start();
+    let after = submit(&next, "counted", "after");
+    for (id, topic) in [(&before, "before"), (&run, "run [gate]"), (&after, "after")] {
+        next.until_state(id, "completed");
+        assert_eq!(counting::made(&home, topic), 1, "{topic}");
+    }
+    assert_eq!(next.list().len(), 3);
+    assert_eq!(promises::broken(&home.database()), [""; 0]);
+}
+
+#[test]
+fn a_write_that_is_torn_loses_nothing_that_was_acknowledged() {
+    const TEARS: usize = 12;
+    let home = counting::home();
+    let shim = Shimmed::of(&home);
+    let daemon = shim.start();
+    daemon.add_account("blog");
+    daemon.kill();
+    let mut told = Vec::new();
+    for tear in 0..TEARS {
+        let fault = ["torn", "zeros"][tear % 2];
+        let mut child = Killed(shim.spawn());
+        eventually("it answers", || crate::live::is_answered_by(&home.socket(), child.0.id()).then_some(()));
+        // Torn at another place of the log each time.
+        for number in 0..=tear % 4 {
+            let topic = format!("t{tear}-{number}");
+            let id = try_submit(&home, "counted", &topic).unwrap().unwrap();
+            told.push((topic, id));
+        }
+        shim.break_by(fault, "");
+        let torn = format!("t{tear}-torn");
+        let answer = try_submit(&home, "counted", &torn);
+        // The write that tears may be one of the tasks before, and then this submit comes too late.
+        assert!(answer.is_none(), "{answer:?}");
+        child.0.wait().unwrap();
+        assert!(shim.has_bitten(fault));
+        shim.mend(fault);
+        assert_eq!(promises::broken_on_disk(&home.database()), [""; 0], "tear {tear}");
+        let daemon = shim.start();
+        for (topic, id) in &told {
+            assert_eq!(daemon.task(id)["topic"], topic.as_str(), "acknowledged, and there");
+        }
+        told.push((torn.clone(), submit(&daemon, "counted", &torn)));
+        daemon.kill();
+    }
+    let daemon = home.start();
+    for (topic, id) in &told {
+        daemon.until_state(id, "completed");
+        assert_eq!(counting::made(&home, topic), 1, "{topic}");
+    }
+    assert_eq!(daemon.list().len(), told.len());
+    assert_eq!(promises::broken(&home.database()), [""; 0]);
+    tally::tell(
+        "faults: torn writes",
+        &format!("{TEARS} torn writes to the log of the database, {} tasks acknowledged", told.len()),
+    );
+}
