@@ -8,11 +8,12 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use contentd::generator::call::CallEnd;
 use contentd::generator::exec::Environment;
 use contentd::generator::log::GeneratorLogs;
 use contentd::generator::run::directory::{RunDirs, Sight};
 use contentd::generator::run::handover::{receive, seal};
-use contentd::generator::run::{ExitEnd, Request};
+use contentd::generator::run::{Exit, ExitEnd, Request};
 use contentd::task::{AttemptKey, TaskId};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
@@ -34,7 +35,7 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let state = tempfile::tempdir().expect("a temporary directory");
-        let request = Request { argv: vec!["true".into()], cwd: "/".into(), grace_ms: 1, max_output: 1 };
+        let request = Request { argv: vec!["true".into()], cwd: "/".into(), grace_ms: 1, max_output: 1, task: None };
         let dirs = RunDirs::new(state.path());
         let key = AttemptKey("0a".repeat(16));
         let (path, lock) = dirs.create(&key, &request, b"in").expect("a run directory");
@@ -48,7 +49,7 @@ fn run() -> &'static Run {
     RUN.get_or_init(Run::new)
 }
 
-/// A run directory: a byte of which files are there, then `exit.json`, 0xff, standard output.
+/// A run directory: a byte of which files are there and which locks are held, then `exit.json`, 0xff, standard output.
 pub fn runs(data: &[u8]) {
     let Some((&there, rest)) = data.split_first() else { return };
     let run = run();
@@ -65,23 +66,38 @@ pub fn runs(data: &[u8]) {
     put(2, "started", b"");
     put(4, "stdout", stdout);
     put(8, "cancel", b"");
+    let is_runner_gone = there & 16 == 0;
+    let is_lock_free = there & 32 != 0;
+    let runner = File::open(run.path.join("request.json")).expect("the request of a run");
+    if !is_runner_gone {
+        runner.lock().expect("locked");
+    }
+    if is_lock_free {
+        run.lock.unlock().expect("unlocked");
+    }
     let sight = run.dirs.look(&run.key);
-    // The lock is held by us, so only a readable exit.json can say that it has ended.
-    let told = (there & 1 != 0).then(|| serde_json::from_slice::<contentd::generator::run::Exit>(exit).ok()).flatten();
-    match (told, sight) {
+    run.lock.lock().expect("locked again");
+    drop(runner);
+    let told = (there & 1 != 0).then(|| serde_json::from_slice::<Exit>(exit).ok()).flatten();
+    // What was not started leaves nobody behind, so that its lock must be free too.
+    let is_believed = |exit: &Exit| is_runner_gone && (is_lock_free || !matches!(exit.end, ExitEnd::NotStarted(_)));
+    let has_started = there & 2 != 0;
+    match (told.filter(is_believed), sight) {
         (Some(exit), Sight::Ended(result, stopped)) => {
             assert_eq!(stopped, exit.stopped);
             assert_eq!(result.stdout, if there & 4 == 0 { &[][..] } else { stdout });
             assert!(result.is_truncated || !exit.is_truncated);
             if let ExitEnd::NotStarted(why) = exit.end {
-                let contentd::generator::call::CallEnd::NotStarted(shown) = result.end else {
-                    panic!("it was started")
-                };
+                let CallEnd::NotStarted(shown) = result.end else { panic!("it was started") };
                 assert!(why.starts_with(&shown) && shown.len() <= 4096);
             }
         }
-        (None, Sight::Running) => assert!(there & 2 != 0),
-        (None, Sight::Starting) => assert!(there & 2 == 0),
+        (None, Sight::Lost { is_cancel_asked }) => {
+            assert!(is_runner_gone && is_lock_free && has_started && is_cancel_asked == (there & 8 != 0));
+        }
+        (None, Sight::NeverStarted) => assert!(is_runner_gone && is_lock_free && !has_started),
+        (None, Sight::Running) => assert!(has_started && !(is_runner_gone && is_lock_free)),
+        (None, Sight::Starting) => assert!(!has_started && !(is_runner_gone && is_lock_free)),
         (told, sight) => panic!("{told:?} was taken for {sight:?}"),
     }
 }
