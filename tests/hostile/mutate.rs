@@ -96,6 +96,8 @@ const WORDS: [&str; 48] = [
     "\0",
     "\u{200e}",
 ];
+/// What nobody sees beside a word, or hardly.
+const DECOYS: [&str; 8] = ["\u{200e}", "\u{202e}", "\0", "\u{1}", "\u{7f}", " ", "s", "-"];
 const BYTES: [&[u8]; 4] = [b"\xff", b"\xc3", b"\xe2\x80", b"\xf0\x9f\x92"];
 
 fn word(draws: &mut Draws, key: &str) -> Vec<u8> {
@@ -235,7 +237,7 @@ fn nth_mut<'v>(value: &'v mut Value, left: &mut usize) -> Option<&'v mut Value> 
 }
 
 fn mutate_node(node: &mut Value, donor: Value, key: &str, draws: &mut Draws) {
-    match (draws.below(6), &mut *node) {
+    match (draws.below(7), &mut *node) {
         (0, Value::Object(fields)) if !fields.is_empty() => {
             // A field goes, or goes under another name.
             let name = fields.keys().nth(draws.below(fields.len())).cloned().unwrap_or_default();
@@ -258,6 +260,12 @@ fn mutate_node(node: &mut Value, donor: Value, key: &str, draws: &mut Draws) {
             let mut changed = bytes.clone();
             mutate_bytes(&mut changed, &bytes, key, draws);
             *text = String::from_utf8_lossy(&changed).into_owned();
+        }
+        // Almost the same word: what is shown of it may well be the word itself.
+        (6, Value::String(text)) => {
+            let at = if draws.is_one_in(2) { 0 } else { text.len() };
+            let decoy: &&str = draws.pick(&DECOYS);
+            text.insert_str(at, decoy);
         }
         (3, node) => *node = Value::Array(vec![node.take()]),
         (4, node) => *node = donor,
