@@ -6,9 +6,9 @@
 
 use std::sync::OnceLock;
 
-use contentd_fuzz::TARGETS;
+use contentd_fuzz::{TARGETS, Target};
 
-static CHOSEN: OnceLock<fn(&[u8])> = OnceLock::new();
+static CHOSEN: OnceLock<Target> = OnceLock::new();
 
 fn choose() {
     let wanted = std::env::var("FUZZ_TARGET").unwrap_or_default();

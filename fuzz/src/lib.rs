@@ -1,5 +1,5 @@
-//! What is fuzzed: everything that reads bytes of somebody else's. A target takes any bytes and panics where a promise does
-//! not hold. The corpora lie in `corpus/TARGET`; an input that once found a flaw stays there.
+//! What is fuzzed: everything that reads bytes of somebody else's. The corpora lie in `corpus/TARGET`; an input that once
+//! found a flaw stays there.
 
 mod files;
 mod messages;
@@ -16,8 +16,11 @@ mod fake_backend;
 #[allow(dead_code)]
 mod oracle;
 
+/// Takes any bytes, and panics where a promise does not hold.
+pub type Target = fn(&[u8]);
+
 /// Each target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 10] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("frames", messages::frames),
     ("calls", messages::calls),
     ("handover", files::handover),
