@@ -1,13 +1,14 @@
 //! Every crash point: submit, die anywhere, recover, run to rest, and check what contentd promises.
 //!
 //! The real actors on the in-memory store, scripted generators of each kind, virtual time. One run without a crash counts
-//! the crash points of a seed; then the same seed is cut at each of them, restarted from what was committed, and run to rest.
+//! the crash points of a seed; then the same seed is cut at them, restarted from what was committed, and run to rest.
 //! A seed says how badly the generator behaves, which verbs it has and what people do (`manners`); the promises are checked
 //! after each commit (`witness`), at each start and at rest (`checks`). Together the schedules must drive every line of the
 //! table verb × outcome (`rows`).
 //!
 //! - `EXPLORE=SEED:KIND:CUT` replays exactly one schedule, as a failing one names it, and prints its audit rows.
-//! - `EXPLORE_SEEDS=N` runs N seeds a kind instead of those of CI: a night's run is `EXPLORE_SEEDS=2000`.
+//! - `EXPLORE_SEEDS=N` runs N seeds a kind, cut at every one of their crash points, where a run without it takes a spread of
+//!   them: all of the usual seeds are `EXPLORE_SEEDS=30`, a night's run is `EXPLORE_SEEDS=2000`.
 //! - `EXPLORE_AT_MOST=N` runs at most N schedules, drawn from all seeds and kinds, and ends at the first failure: this is how
 //!   `scripts/test-mutations` asks whether a mutation is noticed.
 
@@ -35,6 +36,8 @@ use life::{Outcome, Schedule, run};
 use rows::Seen;
 use universe::Kind;
 
+/// How many of all crash points a run tries that asks for nothing else: a spread over every seed and kind.
+const CUTS: usize = 5_000;
 /// Seeds a kind.
 const SEEDS: u64 = 2 * manners::TURNS;
 /// So many failures say enough.
@@ -120,7 +123,11 @@ fn every_crash_point_of_every_kind_of_generator() {
     let enough = if at_most.is_some() { 1 } else { ENOUGH_FAILURES };
     run_all(&whole_lives(seeds.unwrap_or(SEEDS)), enough, &total);
     let all = cuts(&total.lock().unwrap().points);
-    let chosen = at_most.map_or_else(|| all.clone(), |most| spread(&all, usize::try_from(most).unwrap()));
+    let chosen = match (at_most, seeds) {
+        (Some(most), _) => spread(&all, usize::try_from(most).unwrap()),
+        (None, Some(_)) => all,
+        (None, None) => spread(&all, CUTS),
+    };
     if total.lock().unwrap().failures.len() < enough {
         run_all(&chosen, enough, &total);
     }
@@ -135,7 +142,7 @@ fn every_crash_point_of_every_kind_of_generator() {
     let missing = rows::missing(&total.seen);
     assert!(missing.is_empty(), "of the table verb × outcome:\n{}", missing.join("\n"));
     if seeds.is_none() {
-        assert!(schedules > 10_000, "the exploration has shrunk to {schedules} schedules");
+        assert!(schedules > 5_000, "the exploration has shrunk to {schedules} schedules");
     }
     let rows = contentd::task::outcome::OUTCOMES.len();
     let deaths = total.deaths;
