@@ -152,7 +152,7 @@ impl Manners {
             Vice::Noise => self,
             Vice::Silence => Self { silent_without_job: 30, silent_with_job: 60, process_stays: 25, ..self },
             Vice::Outages => Self { has_outages: true, ..self },
-            Vice::Denial => Self { poll_denies: 70, job_is_slow: 60, ..self },
+            Vice::Denial => Self { poll_denies: 75, job_is_slow: 80, cancel_refused: 100, ..self },
             Vice::BadSearches => {
                 let silent = Self { silent_without_job: 30, silent_with_job: 60, ..self };
                 Self { find_incomplete: 75, find_several: 35, find_blinks: 40, ..silent }
@@ -176,8 +176,8 @@ impl Manners {
 /// What the persons of a seed do.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
-    /// Cancels the first task on its way.
-    pub cancels: bool,
+    /// Cancels so many of the first tasks on their way.
+    pub cancels: usize,
     /// Pauses everything for a while.
     pub pauses: bool,
     /// Decides so many tasks that wait for a person or have ended.
@@ -187,13 +187,19 @@ pub struct Habits {
 impl Habits {
     pub fn of(seed: u64) -> Self {
         let vice = vice_of(seed);
-        // Whoever is denied a job that is there has a person who names it; a generator that cancels nothing is asked to.
+        // A generator that cancels nothing is asked to, and nobody then gives its jobs up.
         let is_refused = matches!(vice, Some(Vice::Stubborn));
         Self {
-            cancels: is_refused || seed.is_multiple_of(3),
+            cancels: match seed.is_multiple_of(3) {
+                _ if is_refused => 3,
+                true => 1,
+                false => 0,
+            },
             pauses: seed.is_multiple_of(5) && !is_refused,
             decisions: match vice {
+                // Whoever is denied a job that is there has a person who names it.
                 Some(Vice::Denial) => 8,
+                Some(Vice::Stubborn) => 0,
                 _ if seed.is_multiple_of(2) => 4,
                 _ => 0,
             },
