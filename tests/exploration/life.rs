@@ -284,8 +284,8 @@ impl Life<'_> {
             }
             people.resume().await;
         }
-        if disk.habits.cancels && self.is_first {
-            people.cancel_first().await;
+        if self.is_first {
+            people.cancel_first(disk.habits.cancels).await;
         }
         self.rest(&people).await;
     }

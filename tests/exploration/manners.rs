@@ -152,7 +152,7 @@ impl Manners {
             Vice::Noise => self,
             Vice::Silence => Self { silent_without_job: 30, silent_with_job: 60, process_stays: 25, ..self },
             Vice::Outages => Self { has_outages: true, ..self },
-            Vice::Denial => Self { poll_denies: 55, job_is_slow: 50, ..self },
+            Vice::Denial => Self { poll_denies: 75, job_is_slow: 80, cancel_refused: 100, ..self },
             Vice::BadSearches => {
                 let silent = Self { silent_without_job: 30, silent_with_job: 60, ..self };
                 Self { find_incomplete: 75, find_several: 35, find_blinks: 40, ..silent }
@@ -161,7 +161,7 @@ impl Manners {
             Vice::FailingJobs => Self { job_fails: 75, ..self },
             Vice::StoppedJobs => Self { job_is_stopped: 70, ..self },
             Vice::BadPieces => Self { job_brings_nothing: 45, fetch_missing: 30, fetch_not_ready: 20, ..self },
-            Vice::Stubborn => Self { cancel_refused: 80, cancel_unclear: 80, job_is_slow: 50, ..self },
+            Vice::Stubborn => Self { cancel_refused: 80, cancel_unclear: 80, job_is_slow: 80, ..self },
             Vice::Slow => Self { job_is_slow: 60, job_hangs: 20, cancel_refused: 0, cancel_unclear: 25, ..self },
             Vice::VanishingJobs => Self { job_vanishes: 60, ..self },
             Vice::FullDisk => Self { disk_full: 18, ..self },
@@ -176,8 +176,8 @@ impl Manners {
 /// What the persons of a seed do.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
-    /// Cancels the first task on its way.
-    pub cancels: bool,
+    /// Cancels so many of the first tasks on their way.
+    pub cancels: usize,
     /// Pauses everything for a while.
     pub pauses: bool,
     /// Decides so many tasks that wait for a person or have ended.
@@ -186,12 +186,23 @@ pub struct Habits {
 
 impl Habits {
     pub fn of(seed: u64) -> Self {
-        let is_denied = matches!(vice_of(seed), Some(Vice::Denial));
+        let vice = vice_of(seed);
+        // A generator that cancels nothing is asked to, and nobody then gives its jobs up.
+        let is_refused = matches!(vice, Some(Vice::Stubborn));
         Self {
-            cancels: seed.is_multiple_of(3),
-            pauses: seed.is_multiple_of(5),
-            // Whoever is denied a job that is there has a person who names it.
-            decisions: if is_denied || seed.is_multiple_of(2) { 4 } else { 0 },
+            cancels: match seed.is_multiple_of(3) {
+                _ if is_refused => 3,
+                true => 1,
+                false => 0,
+            },
+            pauses: seed.is_multiple_of(5) && !is_refused,
+            decisions: match vice {
+                // Whoever is denied a job that is there has a person who names it.
+                Some(Vice::Denial) => 8,
+                Some(Vice::Stubborn) => 0,
+                _ if seed.is_multiple_of(2) => 4,
+                _ => 0,
+            },
         }
     }
 }

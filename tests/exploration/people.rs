@@ -70,12 +70,18 @@ impl People<'_> {
         self.failures.lock().unwrap().push(failure);
     }
 
-    /// Cancels the first task somewhere on its way.
-    pub async fn cancel_first(&self) {
+    /// Cancels the first tasks somewhere on their way.
+    pub async fn cancel_first(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
         let wait = self.entropy.below(40_000);
         tokio::time::sleep(Duration::from_millis(u64::from(wait))).await;
-        let Some(task) = self.db.all_tasks().into_iter().min_by_key(|task| task.seq) else { return };
-        self.decide(&task, Event::CancelRequested).await;
+        let mut tasks = self.db.all_tasks();
+        tasks.sort_by_key(|task| task.seq);
+        for task in tasks.iter().take(count) {
+            self.decide(task, Event::CancelRequested).await;
+        }
     }
 
     /// A task that has moved on meanwhile refuses, which is an answer.

@@ -154,7 +154,7 @@ impl Draft<'_> {
         let is_key_its_own = attempt.sends > 0;
         let counts = is_complete && (is_settled || !is_unknown);
         attempt.missing = attempt.missing.saturating_add(u32::from(counts));
-        let is_gone = attempt.missing >= K_IN_A_ROW && (by_name || !must_be_named);
+        let is_gone = counts && attempt.missing >= K_IN_A_ROW && (by_name || !must_be_named);
         if !is_gone {
             self.wake_after_bad_answer();
             return Ok(self.note());

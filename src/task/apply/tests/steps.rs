@@ -137,3 +137,66 @@ fn nothing_is_claimed_beside_a_job_that_may_be_alive() {
     let refusal = apply(&task, attempt.as_ref(), Event::Claimed { key: key(2) }, &context);
     assert_eq!(refusal, Err(Refusal::JobMayBeAlive { attempt: 1 }));
 }
+
+fn missing_by_list() -> Event {
+    Event::PollAnswered(PollAnswer::Missing { is_complete: true, by_name: false })
+}
+
+/// Found by the exploration: the key of the attempt's row says nothing of a job that a person has named.
+#[test]
+fn the_key_is_not_sent_again_for_a_job_that_a_person_has_named() {
+    let named = Settlement::Adopt { reference: "theirs".into(), key: key(9) };
+    for attempt in [A::Unknown, A::EndedLost] {
+        let mut story = Story::at(idempotent(), T::Held, attempt).so(Event::Settled(named.clone()));
+        for _ in 0..3 {
+            assert_eq!(story.state(), (T::Submitted, Some(A::Accepted)), "{attempt}");
+            story = story.so(missing_by_list());
+        }
+        assert_eq!(story.state(), (T::Held, Some(A::EndedLost)), "{attempt}");
+    }
+}
+
+/// Found by the exploration: a generator may cancel a key that it does not know, and then take the submit on its way.
+#[test]
+fn a_cancel_proves_nothing_while_a_key_that_went_out_again_is_on_its_way() {
+    let mut story = Story::at(idempotent(), T::Processing, A::Accepted);
+    for _ in 0..3 {
+        story = story.so(missing_by_list());
+    }
+    story = story.so(Event::ResendBegun).so(Event::SubmitAnswered(SubmitAnswer::Ambiguous("silence".into())));
+    let limit = Duration::from_secs(u64::from(story.task.time_limit_s));
+    let in_doubt = story.later(limit);
+    let expired = in_doubt.clone().so(Event::DeadlineReached { is_end_proved: true });
+    assert_eq!(expired.state().1, Some(A::Accepted), "the same job gets a fresh limit");
+    let cancelled = in_doubt.clone().so(Event::CancelRequested).so(Event::CancelAnswered(CancelAnswer::Ok));
+    assert_eq!(cancelled.state(), (T::Cancelling, Some(A::Accepted)));
+    let settled = in_doubt.so(Event::LockSeen { is_free: true }).later(policy().settle);
+    let ended = settled.so(Event::DeadlineReached { is_end_proved: true });
+    assert_eq!(ended.state(), (T::Pending, Some(A::EndedCancelled)));
+}
+
+/// Found by the exploration.
+#[test]
+fn an_answer_that_is_not_complete_is_not_the_last_sign_of_a_missing_job() {
+    let mut story = Story::at(policy(), T::Processing, A::Accepted);
+    for _ in 0..3 {
+        story = story.so(missing_by_list());
+    }
+    let by_name = |is_complete| Event::PollAnswered(PollAnswer::Missing { is_complete, by_name: true });
+    let story = story.so(by_name(false));
+    assert_eq!(story.state(), (T::Processing, Some(A::Accepted)));
+    assert_eq!(story.so(by_name(true)).state(), (T::Held, Some(A::EndedLost)));
+}
+
+/// The audit row tells what was spent.
+#[test]
+fn a_run_that_is_given_back_is_told_apart_from_one_that_is_tried_again() {
+    let told = |report| {
+        let story = Story::at(blocking(), T::Processing, A::Accepted).so(Event::RunReported(report));
+        (story.audit.last().map(|row| row.event.clone()), story.task.retry_count)
+    };
+    let given_back = Some("given_back".to_owned());
+    assert_eq!(told(RunReport::Interrupted("ours".into())), (given_back.clone(), 0));
+    assert_eq!(told(RunReport::Unavailable("nobody".into())), (given_back, 0));
+    assert_eq!(told(RunReport::Failed("theirs".into())), (Some("retry_scheduled".to_owned()), 1));
+}
