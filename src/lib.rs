@@ -39,6 +39,7 @@ pub mod generator;
 pub mod host;
 pub mod render;
 pub mod roles;
+pub mod schedule;
 pub mod store;
 pub mod task;
 pub mod text;

@@ -12,6 +12,7 @@ use contentd::control::idl::INTERFACES;
 use contentd::control::values::WireTime;
 use contentd::ctl::batch;
 use contentd::task::Timestamp;
+use fake_backend::schedules::{fire, schedule};
 use fake_backend::{TestServer, change, content, log_entry, task};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -158,6 +159,12 @@ fn types_have_the_fields_of_the_structs() {
     assert_fits("Worker", fits("io.contentd.Daemon.Worker"), &worker);
     let finding = Finding::ok("disk", "there is room");
     assert_fits("Finding", fits("io.contentd.Daemon.Finding"), &finding);
+    let of = |name: &str| format!("io.contentd.Schedules.{name}");
+    assert_fits("Topic", fits(&of("Topic")), &TopicParams::default());
+    assert_fits("NewSchedule", fits(&of("NewSchedule")), &NewScheduleParams::default());
+    assert_fits("Time", fits(&of("Time")), &ScheduleTime { at: AT, local: "l".into() });
+    assert_fits("Schedule", fits(&of("Schedule")), &schedule(None));
+    assert_fits("Fire", fits(&of("Fire")), &fire());
     let mut expected: Vec<&str> = batch::FIELDS.to_vec();
     expected.sort_unstable();
     assert_eq!(names(fits("io.contentd.Tasks.Submission")), expected, "batch files have the same fields");
@@ -211,6 +218,14 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Daemon.Doctor", json!({})),
         ("Daemon.TryGenerator", json!(TryGeneratorParams::default())),
         ("Daemon.Backup", json!(BackupParams::default())),
+        ("Schedules.Add", json!(ScheduleAddParams::default())),
+        ("Schedules.List", json!({})),
+        ("Schedules.Get", json!(ScheduleParams::default())),
+        ("Schedules.Run", json!(ScheduleParams::default())),
+        ("Schedules.Pause", json!(SchedulePauseParams::default())),
+        ("Schedules.Resume", json!(ScheduleParams::default())),
+        ("Schedules.Remove", json!(ScheduleParams::default())),
+        ("Schedules.History", json!(ScheduleHistoryParams::default())),
     ];
     for (method, example) in &cases {
         let (parameters, _) = idl.methods.get(&format!("io.contentd.{method}")).unwrap_or_else(|| panic!("{method}"));
@@ -239,6 +254,11 @@ fn good_parameters(method: &str) -> Value {
         "Pool.Release" => json!({"pool_ids": [1]}),
         "Accounts.Add" => json!({"name": "n"}),
         "Daemon.TryGenerator" => json!({"generator": "g"}),
+        "Schedules.Add" => {
+            json!({"schedule": {"name": "s", "every": "1h", "accounts": ["1"], "list": [{"topic": "t"}]}})
+        }
+        "Schedules.List" => json!({}),
+        name if name.starts_with("Schedules.") => json!({"schedule": "s"}),
         _ => json!({}),
     }
 }
@@ -269,7 +289,7 @@ fn every_method_answers_with_the_fields_of_its_reply() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 44);
+    assert_eq!(seen, 52);
     assert_fits("Watch", &idl.methods["io.contentd.Tasks.Watch"].1, &change("task-a"));
     let reload = ReloadReply { changed: vec![], needs_restart: vec![], warnings: vec![] };
     assert_fits("Reload", &idl.methods["io.contentd.Daemon.Reload"].1, &reload);
@@ -315,6 +335,9 @@ fn every_error() -> Vec<ApiError> {
         ApiError::BackupRefused { file: text(), reason: text(), cure: text() },
         ApiError::TooManyConnections { limit: 1 },
         ApiError::ReplyTooLarge { bytes: 1, limit: 1 },
+        ApiError::ScheduleNotFound { schedule: text() },
+        ApiError::ScheduleExists { name: text() },
+        ApiError::FireUnderWay { schedule: text(), fire_id: 1 },
         ApiError::Internal { reason: text() },
         ApiError::InterfaceNotFound { interface: text() },
         ApiError::MethodNotFound { method: text() },

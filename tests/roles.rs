@@ -72,6 +72,18 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("io.contentd.Tasks.Release", "-", r#"{"tasks": ["task-a"]}"#),
     ("io.contentd.Pool.Release", "-", r#"{"pool_ids": [1]}"#),
     ("io.contentd.Tasks.Cleanup", "-", "{}"),
+    ("io.contentd.Schedules.List", "osrp", "{}"),
+    ("io.contentd.Schedules.Get", "osrp", r#"{"schedule": "s"}"#),
+    ("io.contentd.Schedules.History", "osrp", r#"{"schedule": "s"}"#),
+    (
+        "io.contentd.Schedules.Add",
+        "-",
+        r#"{"schedule": {"name": "s", "every": "1h", "accounts": ["1"], "list": [{"topic": "t"}]}}"#,
+    ),
+    ("io.contentd.Schedules.Run", "-", r#"{"schedule": "s"}"#),
+    ("io.contentd.Schedules.Pause", "-", r#"{"schedule": "s"}"#),
+    ("io.contentd.Schedules.Resume", "-", r#"{"schedule": "s"}"#),
+    ("io.contentd.Schedules.Remove", "-", r#"{"schedule": "s"}"#),
 ];
 
 /// The daemon's own user in these tests: nobody who runs them.

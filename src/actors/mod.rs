@@ -17,6 +17,7 @@ pub mod poller;
 pub mod queue;
 pub mod recovery;
 pub mod result_handler;
+pub mod schedule;
 pub mod supervisor;
 pub mod worker;
 
@@ -40,6 +41,7 @@ use failing::{FailingJobs, is_failure};
 use poller::PollerActor;
 use queue::QueueActor;
 use result_handler::ResultHandlerActor;
+use schedule::ScheduleActor;
 use worker::WorkerActor;
 
 /// Where the actors are now. The supervisor alone writes it.
@@ -51,6 +53,8 @@ pub struct Peers {
     pub poller: Option<Addr<PollerActor>>,
     /// The result handler.
     pub results: Option<Addr<ResultHandlerActor>>,
+    /// The schedules, once they are open.
+    pub schedules: Option<Addr<ScheduleActor>>,
     /// The workers, by number.
     pub workers: Vec<Option<Addr<WorkerActor>>>,
 }
@@ -153,6 +157,7 @@ impl World {
             Written::Account(_)
             | Written::Submitted(_)
             | Written::Reviewed(_)
+            | Written::Schedule(_)
             | Written::Stored
             | Written::PoolReleased(_)
             | Written::Cleaned { .. } => {

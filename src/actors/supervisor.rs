@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::poller::{DrainPoller, GetPollerStatus, PollerActor, PollerStatus, RunEnded};
 use super::queue::{DrainQueue, GetQueueStatus, QueueActor, QueueStatus};
 use super::result_handler::{GetResultStatus, ResultHandlerActor, ResultStatus};
+use super::schedule::{DrainSchedules, GetScheduleStatus, ScheduleActor, ScheduleStatus, Seams};
 use super::worker::{AnnounceIdle, DrainWorker, GetWorkerStatus, WorkerActor, WorkerStatus};
 use super::{Happened, Peers, World};
 use crate::events::{About, Kind};
@@ -42,6 +43,8 @@ pub enum Child {
     Poller,
     /// The result handler.
     ResultHandler,
+    /// The schedules.
+    Schedules,
     /// A worker, by number.
     Worker(usize),
 }
@@ -84,6 +87,11 @@ pub struct Reload {
     pub generators: Arc<Generators>,
 }
 
+/// From the daemon, when it can take tasks: schedules begin, made into tasks through these.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct OpenSchedules(pub Arc<dyn Seams>);
+
 /// How is everybody? Children that do not answer within 2 s are missing from the answer.
 #[derive(Message)]
 #[rtype(result = "DaemonStatus")]
@@ -108,6 +116,10 @@ pub struct DaemonStatus {
     pub poller: Option<PollerStatus>,
     /// The result handler.
     pub results: Option<ResultStatus>,
+    /// The schedules.
+    pub schedules: Option<ScheduleStatus>,
+    /// Whether schedules were opened, so that they are to answer.
+    pub has_schedules: bool,
     /// The workers, by number.
     pub workers: Vec<Option<WorkerStatus>>,
     /// Restarts of children since the start.
@@ -125,6 +137,7 @@ impl DaemonStatus {
             (Child::Queue, self.queue.is_none()),
             (Child::Poller, self.poller.is_none()),
             (Child::ResultHandler, self.results.is_none()),
+            (Child::Schedules, self.has_schedules && self.schedules.is_none()),
         ];
         let workers =
             self.workers.iter().enumerate().map(|(index, worker)| (Child::Worker(index + 1), worker.is_none()));
@@ -142,6 +155,7 @@ pub struct SupervisorActor {
     peers: watch::Sender<Peers>,
     generators: watch::Sender<Arc<Generators>>,
     budget_spent: BudgetSpent,
+    schedules: Option<Arc<dyn Seams>>,
     restarts: VecDeque<tokio::time::Instant>,
     restart_count: u64,
     worker_restarts: Vec<u32>,
@@ -167,6 +181,7 @@ impl SupervisorActor {
             peers: channels.peers,
             generators: channels.generators,
             budget_spent,
+            schedules: None,
             restarts: VecDeque::new(),
             restart_count: 0,
             worker_restarts: vec![0; workers.max(1)],
@@ -190,6 +205,12 @@ impl SupervisorActor {
             Child::ResultHandler => {
                 let address = ResultHandlerActor::new(world, parent).start();
                 self.peers.send_modify(|peers| peers.results = Some(address));
+            }
+            Child::Schedules => {
+                if let Some(seams) = self.schedules.clone() {
+                    let address = ScheduleActor::new(world, seams, parent).start();
+                    self.peers.send_modify(|peers| peers.schedules = Some(address));
+                }
             }
             Child::Worker(number) => {
                 let address = WorkerActor::new(number, world, parent).start();
@@ -217,7 +238,7 @@ impl SupervisorActor {
                 }
             }
             Child::ResultHandler => self.world.tell_poller(),
-            Child::Poller | Child::Worker(_) => {}
+            Child::Poller | Child::Schedules | Child::Worker(_) => {}
         }
     }
 
@@ -341,6 +362,17 @@ impl Handler<Reload> for SupervisorActor {
     }
 }
 
+impl Handler<OpenSchedules> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, open: OpenSchedules, ctx: &mut Self::Context) {
+        let is_first = self.schedules.replace(open.0).is_none();
+        if is_first && !self.is_draining {
+            self.build(Child::Schedules, ctx);
+        }
+    }
+}
+
 impl Handler<Drain> for SupervisorActor {
     type Result = ResponseFuture<()>;
 
@@ -360,7 +392,12 @@ impl Handler<Drain> for SupervisorActor {
                     let _ = poller.send(DrainPoller).await;
                 }
             };
-            futures_util::future::join(futures_util::future::join_all(workers), poller).await;
+            let schedules = async {
+                if let Some(schedules) = &peers.schedules {
+                    let _ = schedules.send(DrainSchedules).await;
+                }
+            };
+            futures_util::join!(futures_util::future::join_all(workers), poller, schedules);
             futures_util::future::join_all(drivers.iter().map(|driver| driver.interrupt())).await;
         })
     }
@@ -373,16 +410,28 @@ impl Handler<GetStatus> for SupervisorActor {
         let peers = self.peers.borrow().clone();
         let (restarts, is_draining) = (self.restart_count, self.is_draining);
         let worker_restarts = self.worker_restarts.clone();
+        let has_schedules = self.schedules.is_some();
         Box::pin(async move {
             // All at once: one that is wedged must not take the time of the others.
             let asked = peers.workers.iter().map(|worker| ask(worker.as_ref(), GetWorkerStatus));
-            let (queue, poller, results, workers) = futures_util::join!(
+            let (queue, poller, results, schedules, workers) = futures_util::join!(
                 ask(peers.queue.as_ref(), GetQueueStatus),
                 ask(peers.poller.as_ref(), GetPollerStatus),
                 ask(peers.results.as_ref(), GetResultStatus),
+                ask(peers.schedules.as_ref(), GetScheduleStatus),
                 futures_util::future::join_all(asked),
             );
-            DaemonStatus { queue, poller, results, workers, restarts, worker_restarts, is_draining }
+            DaemonStatus {
+                queue,
+                poller,
+                results,
+                schedules,
+                has_schedules,
+                workers,
+                restarts,
+                worker_restarts,
+                is_draining,
+            }
         })
     }
 }
@@ -417,7 +466,7 @@ macro_rules! crashes {
         }
     )+};
 }
-crashes!(QueueActor, PollerActor, ResultHandlerActor, WorkerActor);
+crashes!(QueueActor, PollerActor, ResultHandlerActor, ScheduleActor, WorkerActor);
 
 impl Handler<Wedge> for SupervisorActor {
     type Result = ();

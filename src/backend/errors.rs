@@ -50,6 +50,7 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
         }
         WriteError::KeyReused { key, task_id } => ApiError::KeyReused { key, task: task_id.0 },
         WriteError::Busy { unfinished, limit } => ApiError::Busy { unfinished, limit },
+        WriteError::Schedule(error) => super::schedules::of_schedule(error),
         WriteError::Db(error) => of_db(error),
     }
 }

@@ -10,6 +10,7 @@ mod content;
 mod daemon;
 pub mod doctor;
 mod errors;
+mod schedules;
 mod streams;
 mod submit;
 mod task_log;
@@ -65,9 +66,13 @@ pub struct Settings {
     pub defaults: SubmitDefaults,
     /// Nobody approves what they submitted, and nothing is approved by itself.
     pub is_four_eyes: bool,
+    /// Where topics of schedules may come from.
+    pub schedules: Arc<ScheduleSettings>,
     /// The effective configuration, for `config`.
     pub effective: ConfigReply,
 }
+
+pub use schedules::ScheduleSettings;
 
 /// What a call asks of the process itself.
 pub enum DaemonCommand {

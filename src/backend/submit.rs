@@ -11,8 +11,8 @@ use crate::store::write::{Account, NewTask, PendingLimits, SubmittedTask};
 use crate::task::{GeneratorName, Task, TaskState, Timestamp};
 
 /// A fault of one entry: the error it is alone, and the same as a line of a batch's answer.
-struct Fault {
-    error: ApiError,
+pub(super) struct Fault {
+    pub(super) error: ApiError,
     field: &'static str,
     value: String,
 }
@@ -70,7 +70,7 @@ impl DaemonBackend {
         .await
     }
 
-    fn new_task(
+    pub(super) fn new_task(
         &self,
         peer: &Peer,
         submission: CheckedSubmission,

@@ -12,12 +12,14 @@ mod places;
 mod reader;
 mod roles;
 mod rules;
+mod schedules;
 mod verbs;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrors};
 pub use places::{Env, config_candidates, parse_database_url, socket_path};
 pub use roles::{ReviewConfig, RolesConfig};
+pub use schedules::SchedulesConfig;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -52,6 +54,8 @@ pub struct Config {
     pub roles: RolesConfig,
     /// `[review]`
     pub review: ReviewConfig,
+    /// `[schedules]` and `[topic_sources.NAME]`
+    pub schedules: SchedulesConfig,
     /// `[generators.NAME]`
     pub generators: BTreeMap<GeneratorName, GeneratorSpec>,
 }
@@ -197,6 +201,10 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
     let (mut tasks, named) = read_tasks(root.section("tasks", faults), review, faults);
     let polling = read_polling(root.section("polling", faults), faults);
     let retention = read_retention(root.section("retention", faults), faults);
+    let schedules = SchedulesConfig {
+        topic_directories: schedules::read(root.section("schedules", faults), faults),
+        topic_sources: schedules::read_sources(root.section("topic_sources", faults), faults),
+    };
     let surroundings = Surroundings {
         creator: places::variable(env, "CREATOR_CLI_PATH").unwrap_or_else(|| DEFAULT_CREATOR.to_owned()),
         retry: tasks.retry,
@@ -218,7 +226,7 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
         Some(named) => tasks.generator = Some(GeneratorName(named.value)),
         None => tasks.generator = generators.keys().next().filter(|_| generators.len() == 1).cloned(),
     }
-    Some(Config { daemon: daemon?, tasks, polling, retention, roles, review, generators })
+    Some(Config { daemon: daemon?, tasks, polling, retention, roles, review, schedules, generators })
 }
 
 fn read_daemon(section: Option<Section<'_, '_>>, env: Env<'_>, faults: &mut Faults<'_>) -> Option<DaemonConfig> {

@@ -27,6 +27,7 @@ interfaces!(
     "io.contentd.Pool",
     "io.contentd.Accounts",
     "io.contentd.Daemon",
+    "io.contentd.Schedules",
 );
 
 /// An interface by name.

@@ -10,6 +10,8 @@
 //! | [`idl`] | what do we say of ourselves? |
 //! | [`permissions`] | which role may call which method? |
 //! | [`routes`] | which method is which? |
+//! | [`topics`] | what do files and commands say of topics for schedules? |
+//! | [`batch`] | what does a batch file hold, and what is wrong with it? |
 //! | [`staging`] | where is a batch that is larger than a message? |
 //! | [`server`] | who is connected, and what may they cost us? |
 //! | [`socket`] | where is it, and is it ours? |
@@ -20,6 +22,7 @@
 //! end of the connection.
 
 pub mod api;
+pub mod batch;
 pub mod client;
 pub mod feed;
 pub mod idl;
@@ -29,5 +32,6 @@ pub mod routes;
 pub mod server;
 pub mod socket;
 pub mod staging;
+pub mod topics;
 pub mod values;
 pub mod views;

@@ -85,6 +85,16 @@ pub const METHODS: &[(&str, Needs)] = &[
     // What it lets go may be published a second time.
     ("io.contentd.Pool.Release", OPERATE),
     ("io.contentd.Tasks.Cleanup", OPERATE),
+    ("io.contentd.Schedules.List", SEE),
+    ("io.contentd.Schedules.Get", SEE),
+    ("io.contentd.Schedules.History", SEE),
+    // Each of them spends money for as long as nobody looks.
+    ("io.contentd.Schedules.Add", OPERATE),
+    ("io.contentd.Schedules.Pause", OPERATE),
+    ("io.contentd.Schedules.Resume", OPERATE),
+    ("io.contentd.Schedules.Remove", OPERATE),
+    // Uses up topics of somebody's plan, and may call a command of the configuration.
+    ("io.contentd.Schedules.Run", OPERATE),
 ];
 
 /// Who calls, and what they are to us at this moment.

@@ -3,6 +3,8 @@
 //! Nothing is decided here but form. The surprise: a reply is serialised at once, in parts where the caller takes
 //! several and it is long, so that the connection handles nothing but bytes.
 
+mod schedules;
+
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -148,6 +150,7 @@ impl Router {
             "io.contentd.Content" => self.content(peer, method, frame)?,
             "io.contentd.Pool" | "io.contentd.Accounts" => self.pool_and_accounts(peer, &head.method, frame)?,
             "io.contentd.Daemon" => self.daemon(caller, method, frame)?,
+            "io.contentd.Schedules" => self.schedules(peer, method, frame)?,
             _ => return Err(ApiError::InterfaceNotFound { interface: interface_name.to_owned() }),
         };
         routed.ok_or_else(|| ApiError::MethodNotFound { method: head.method.clone() })

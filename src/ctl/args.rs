@@ -1,8 +1,12 @@
 //! What may be typed. Plain declarations; what the values mean is judged where the daemon judges it too.
 
+mod schedule;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+pub use schedule::{ScheduleAddArgs, ScheduleVerb};
 
 /// How answers are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -93,6 +97,9 @@ pub enum Verb {
     /// The publish pool
     #[command(subcommand)]
     Pool(PoolVerb),
+    /// Schedules: tasks that are submitted by themselves
+    #[command(subcommand)]
+    Schedule(ScheduleVerb),
     /// Look at the whole installation, or try each verb of a generator; each finding with its cure.
     /// Exit status 1 where there is an error
     Doctor(DoctorArgs),

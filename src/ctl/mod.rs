@@ -7,15 +7,13 @@
 //! | [`output`] | how is an answer printed? (table, JSON, CSV) |
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
-//! | [`batch`] | what does a batch file hold, and what is wrong with it? |
-//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`daemon`], [`doctor`] | the verbs |
+//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`daemon`], [`doctor`], [`schedule`] | the verbs |
 //!
 //! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon. JSON and CSV stand alone on standard output; everything said to
 //! people goes to standard error. The surprise: texts of generators and submitters are untrusted even here, because a
 //! terminal obeys control characters.
 
 pub mod args;
-pub mod batch;
 pub mod content;
 pub mod daemon;
 pub mod doctor;
@@ -23,10 +21,13 @@ pub mod failure;
 pub mod follow;
 pub mod log;
 pub mod output;
+pub mod schedule;
 pub mod submit;
 pub mod tasks;
 pub mod text;
 pub mod when;
+
+pub use crate::control::batch;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -126,6 +127,7 @@ fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Account(verb) => daemon::account(session, verb),
         Verb::Content(verb) => content::content(session, verb),
         Verb::Pool(verb) => content::pool(session, verb),
+        Verb::Schedule(verb) => schedule::schedule(session, verb),
         Verb::Doctor(args) => doctor::doctor(session, &args),
         Verb::Backup(args) => daemon::backup(session, args),
         Verb::Config => daemon::config(session),

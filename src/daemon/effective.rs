@@ -42,8 +42,29 @@ fn sections(config: &Config) -> Value {
         },
         "roles": roles(config),
         "review": { "four_eyes": config.review.four_eyes },
+        "schedules": { "topic_directories": config.schedules.topic_directories },
+        "topic_sources": topic_sources(config),
         "generators": generators,
     })
+}
+
+/// Commands that print topics, without their arguments.
+fn topic_sources(config: &Config) -> Value {
+    let sources = config.schedules.topic_sources.iter().map(|(name, source)| {
+        let shown = json!({
+            "timeout_s": source.timeout.as_secs(), "cwd": source.cwd, "env": masked(&source.env),
+            "secrets": source.secrets, "idempotent": source.is_idempotent,
+        });
+        (name.clone(), shown)
+    });
+    Value::Object(sources.collect())
+}
+
+fn masked(env: &std::collections::BTreeMap<String, String>) -> serde_json::Map<String, Value> {
+    let shown = |(name, value): (&String, &String)| {
+        (name.clone(), Value::from(if sounds_secret(name) { "[masked]" } else { value.as_str() }))
+    };
+    env.iter().map(shown).collect()
 }
 
 /// Every role, also those that nobody was given.
@@ -61,11 +82,7 @@ fn backoff(retry: &crate::task::retry::Backoff) -> Value {
 
 /// A generator without its templates and expressions, which stand in the file.
 fn generator(spec: &GeneratorSpec) -> Value {
-    let env: serde_json::Map<String, Value> = spec
-        .env
-        .iter()
-        .map(|(name, value)| (name.clone(), Value::from(if sounds_secret(name) { "[masked]" } else { value.as_str() })))
-        .collect();
+    let env = masked(&spec.env);
     let policy = spec.policy(None);
     json!({
         "kind": if policy.is_blocking { "blocking" } else { "submit, poll, fetch" },
@@ -102,7 +119,7 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
         ["daemon.socket", "daemon.database", "daemon.state_dir", "daemon.workers", "daemon.queue"];
     let (before, after) = (sections(old), sections(new));
     let mut changed = Vec::new();
-    for section in ["daemon", "tasks", "polling", "retention", "roles", "review"] {
+    for section in ["daemon", "tasks", "polling", "retention", "roles", "review", "schedules", "topic_sources"] {
         let names = after[section].as_object().into_iter().flat_map(|fields| fields.keys());
         changed.extend(
             names

@@ -31,10 +31,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::actors::failing::FailingJobs;
 use crate::actors::recovery::recover;
-use crate::actors::supervisor::{Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
+use crate::actors::supervisor::{Drain, GetStatus, OpenSchedules, Reload, SupervisorActor, WorldChannels};
 use crate::actors::{Peers, World};
 use crate::backend::doctor::Installation;
-use crate::backend::{DaemonBackend, DaemonCommand, Settings, SubmitDefaults};
+use crate::backend::{DaemonBackend, DaemonCommand, ScheduleSettings, Settings, SubmitDefaults};
 use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
 use crate::control::socket::{self, BoundSocket, Place};
@@ -296,7 +296,7 @@ impl Daemon {
         let supervisor = SupervisorActor::new(world.clone(), channels, workers, budget_spent).start();
         // Its first answer comes after every child was built: who calls right after the bind must not find nobody there.
         supervisor.send(GetStatus).await.context("the actors did not start")?;
-        let (settings, settings_rx) = watch::channel(Arc::new(settings_of(&self.loaded)));
+        let (settings, settings_rx) = watch::channel(Arc::new(settings_of(&self.loaded, &self.logs)));
         let (stopping, stopping_rx) = watch::channel(false);
         let jump_clock = Arc::clone(&clock);
         let (notice, notice_rx) = watch::channel(Notice::default());
@@ -317,6 +317,8 @@ impl Daemon {
             installation,
             self.logs.clone(),
         );
+        // Nothing is begun before the recovery is done, and whoever watches hears of the first fire.
+        supervisor.do_send(OpenSchedules(Arc::new(backend.clone())));
         let (grants, grants_rx) = watch::channel(Arc::new(config.roles.grants.clone()));
         let server = ServerThread::start(&self.socket, backend, grants_rx)?;
         let whose = if self.socket.is_inherited() { ", the service manager's" } else { "" };
@@ -411,7 +413,7 @@ impl Daemon {
         let warnings = generators::faults(&generators).await;
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
-        running.settings.send_replace(Arc::new(settings_of(&fresh)));
+        running.settings.send_replace(Arc::new(settings_of(&fresh, &self.logs)));
         running.grants.send_replace(Arc::new(fresh.config.roles.grants.clone()));
         tell!(
             Level::Info,
@@ -450,9 +452,11 @@ fn prepare(
     Ok(Prepared { fresh, generators, changed, needs_restart })
 }
 
-fn settings_of(loaded: &Loaded) -> Settings {
+fn settings_of(loaded: &Loaded, logs: &GeneratorLogs) -> Settings {
     let tasks = &loaded.config.tasks;
+    let state_dir = &loaded.config.daemon.state_dir;
     Settings {
+        schedules: Arc::new(ScheduleSettings::new(&loaded.config.schedules, state_dir, logs)),
         defaults: SubmitDefaults {
             generator: loaded.config.default_generator().cloned(),
             priority: tasks.priority,

@@ -15,7 +15,7 @@ use crate::events::{About, Kind};
 use crate::generator::leftovers::Leftovers;
 use crate::store::query::{Page, TaskFilter};
 use crate::store::restored::{RestoreMark, SETTING};
-use crate::store::write::{Write, WriteError};
+use crate::store::write::{ScheduleWrite, Write, WriteError};
 use crate::store::{DbError, Store};
 use crate::task::{AttemptKey, Event, Task, TaskId, TaskState};
 use crate::tell;
@@ -47,6 +47,7 @@ pub async fn take_over(world: &World, state_dir: &Path) -> anyhow::Result<()> {
             held += u32::from(changed == Some(TaskState::Held));
         }
         world.store.write(Write::HoldPool).await?;
+        hold_schedules(world).await?;
         found = adopt_runs(world, state_dir).await?;
     }
     let done = RestoreMark { is_done: true, ..mark.clone() };
@@ -67,6 +68,16 @@ pub async fn take_over(world: &World, state_dir: &Path) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// What was due between the backup and the restore may have fired, and its tasks may have been paid for.
+async fn hold_schedules(world: &World) -> Result<(), WriteError> {
+    let why =
+        "the database was restored from a backup, and due times and topics after it may have fired already: look at \
+               `contentctl list` elsewhere or at the generator, then `contentctl schedule resume`"
+            .to_owned();
+    let now = world.clock.now().utc;
+    world.store.write(Write::Schedule(ScheduleWrite::HoldAll { why, now })).await.map(|_| ())
 }
 
 async fn unfinished(world: &World) -> Result<Vec<Task>, DbError> {

@@ -479,6 +479,49 @@ kinds! {
          written. No task is touched by it, and the journal has what was written, bounded.",
         cure: "Make room, or make the directory writable for the daemon's user.",
     }
+    /// A fire of a schedule submitted its tasks.
+    ScheduleFired {
+        id: "8c44aaef1eef447193812fe2c2c89abc",
+        subject: "A schedule has fired",
+        meaning: "A schedule was due, or somebody let it fire, and its tasks are submitted. The message names the schedule and how \
+         many tasks they are.",
+        cure: "Nothing is to be done. `contentctl schedule history NAME` shows its fires.",
+    }
+    /// A fire submitted nothing and is not tried again, or a schedule cannot be read any more.
+    ScheduleFailed {
+        id: "e7789a52f7b44299a9b08d349a1c817b",
+        subject: "A schedule could not fire",
+        meaning: "A fire of a schedule has submitted nothing and is not tried again by itself. The message says why: its topics \
+         could not be read, its accounts are disabled, or its generator is not configured.",
+        cure: "Mend what the message names. `contentctl schedule history NAME` shows the fire, and `contentctl schedule run NAME` \
+         makes up for it.",
+    }
+    /// A fire is tried again later.
+    SchedulePutOff {
+        id: "05f2782edac744fe8032adcb37a8ece7",
+        subject: "A fire of a schedule is tried again later",
+        meaning: "A schedule was due and its tasks could not be submitted yet: too many tasks are unfinished, or its topics could \
+         not be had at this moment. The message says which.",
+        cure: "Nothing is to be done at once: the fire is tried again by itself, and no other fire of its schedule begins before it \
+         has ended. `contentctl schedule history NAME` shows when.",
+    }
+    /// A source had no topic, or no more of them will come.
+    ScheduleEmpty {
+        id: "b10c9c393e2744099d5b40259f8d96a6",
+        subject: "A schedule has no topics left",
+        meaning: "A schedule was due and its source had no topic that was not taken, or its list is worked through. In the latter \
+         case the schedule is paused.",
+        cure: "Add topics to its file or its source; for a list, add a schedule with a new one. `contentctl schedule show NAME` \
+         shows the source.",
+    }
+    /// Due times passed that are not made up for.
+    ScheduleMissed {
+        id: "dd27792c0ddd405995c0252d5598a345",
+        subject: "Due times of a schedule have passed unseen",
+        meaning: "contentd was not running, the machine slept, or an earlier fire took too long, while a schedule was due. The \
+         message says how many due times are not made up for; the schedule's misfire policy decided that.",
+        cure: "Nothing is to be done if that is as wished. `contentctl schedule run NAME` makes up for one of them.",
+    }
 }
 
 impl Kind {

@@ -10,6 +10,7 @@ mod notes;
 mod plain;
 mod runs;
 pub mod secrets;
+pub mod topics;
 mod trial;
 mod written;
 

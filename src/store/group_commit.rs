@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use log::Level;
 use tokio::sync::oneshot;
 
-use super::write::{Write, WriteError, Written};
+use super::write::{ScheduleWrite, Write, WriteError, Written};
 use super::{Backend, DbError, Writer};
 use crate::events::Kind;
 use crate::tell;
@@ -183,13 +183,14 @@ impl<B: Backend> Committer<B> {
 
 fn weight(write: &Write) -> usize {
     match write {
-        Write::SubmitTasks { tasks, .. } => tasks.len().max(1),
+        Write::SubmitTasks { tasks, .. } | Write::Schedule(ScheduleWrite::Submit { tasks, .. }) => tasks.len().max(1),
         Write::AddAccount { .. }
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }
         | Write::HoldPool
         | Write::ReleasePool { .. }
+        | Write::Schedule(_)
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. } => 1,
     }

@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, broadcast};
 
 use crate::task::{Change, Task, TaskId, TaskState};
 use query::Queries;
-use write::{Write, WriteError, Written};
+use write::{ScheduleWritten, Write, WriteError, Written};
 
 /// A failure of the database itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -137,6 +137,12 @@ impl Store {
             Written::Submitted(tasks) => {
                 for submitted in tasks.iter().filter(|submitted| !submitted.was_known) {
                     self.tell_submitted(&submitted.task);
+                }
+            }
+            Written::Schedule(written) => {
+                if let ScheduleWritten::Submitted(_, tasks) = written.as_ref() {
+                    let fresh = tasks.iter().filter(|submitted| !submitted.was_known);
+                    fresh.for_each(|submitted| self.tell_submitted(&submitted.task));
                 }
             }
             Written::Changed(changed) => self.tell_changed(changed.from, &changed.change),

@@ -1,5 +1,7 @@
 //! What can be asked, by use case. Each question is bounded: it names a limit, or its answer is small by nature.
 
+mod schedules;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use crate::task::{
     AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, Now, Task, TaskId, TaskState,
     Timestamp,
 };
+
+pub use schedules::{ScheduleAgenda, ScheduleQueries};
 
 /// Which tasks. Conditions hold together; an empty filter is every task.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -139,7 +143,7 @@ pub struct Statistics {
 }
 
 /// The reading side of a backend. Called on threads that may block.
-pub trait Queries: Send + Sync + 'static {
+pub trait Queries: ScheduleQueries + Send + Sync + 'static {
     /// The task whose id is `name` or begins with it (with or without `task-`).
     fn find_task(&self, name: &str) -> Result<Result<TaskId, LookupError>, DbError>;
     /// A task and its current attempt.

@@ -13,4 +13,5 @@ mod opening;
 mod plans;
 mod random;
 mod readers;
+mod schedules;
 mod suite;

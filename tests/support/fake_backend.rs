@@ -2,6 +2,9 @@
 //!
 //! Its answers are scripted by task id: `slow` waits until released, `gone` is not found, and so on.
 
+#[path = "fake_schedules.rs"]
+pub mod schedules;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -113,6 +113,8 @@ mod tests {
             queue: None,
             poller: None,
             results: None,
+            schedules: None,
+            has_schedules: false,
             workers: vec![None],
             restarts: 2,
             worker_restarts: vec![2],

@@ -11,6 +11,7 @@ use super::tasks::{
     WaitParams, WatchParams,
 };
 use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s, parse_time};
+use crate::schedule::fire::KEY_PREFIX;
 use crate::task::content::{PoolState, ReviewState};
 use crate::task::{ContentId, CorrectedState, GeneratorName, PoolId, TaskState, Timestamp, limits};
 
@@ -305,7 +306,11 @@ impl Submission {
         if self.key.as_deref().is_some_and(|key| key.trim().is_empty()) {
             faults.add("key", "", "a key that is not empty, or none");
         }
-        faults.short("key", self.key.as_deref())
+        let key = faults.short("key", self.key.as_deref());
+        if let Some(key) = key.as_deref().filter(|key| key.starts_with(KEY_PREFIX)) {
+            faults.add("key", key, format!("a key that does not begin with {KEY_PREFIX:?}: those are the schedules'"));
+        }
+        key
     }
 
     fn check_delay(&self, faults: &mut Faults) -> u64 {

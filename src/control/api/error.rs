@@ -206,6 +206,27 @@ pub enum ApiError {
         action: String,
     },
 
+    /// No schedule has this number or name.
+    #[serde(rename = "io.contentd.Schedules.ScheduleNotFound")]
+    ScheduleNotFound {
+        /// What was asked for.
+        schedule: String,
+    },
+    /// The name is taken.
+    #[serde(rename = "io.contentd.Schedules.ScheduleExists")]
+    ScheduleExists {
+        /// The name.
+        name: String,
+    },
+    /// A fire of the schedule has not ended, and there is one at a time.
+    #[serde(rename = "io.contentd.Schedules.FireUnderWay")]
+    FireUnderWay {
+        /// Of which schedule.
+        schedule: String,
+        /// Which fire.
+        fire_id: i64,
+    },
+
     /// The caller's roles do not let them call this method.
     #[serde(rename = "io.contentd.Daemon.PermissionDenied")]
     PermissionDenied {
@@ -339,6 +360,7 @@ impl ApiError {
         self.message_on_tasks()
             .or_else(|| self.message_on_submits())
             .or_else(|| self.message_on_content())
+            .or_else(|| self.message_on_schedules())
             .unwrap_or_else(|| self.message_on_service())
     }
 
@@ -445,6 +467,22 @@ impl ApiError {
             Self::WrongReviewState { content_id, review_status, action } => {
                 format!("cannot {action} content {content_id}: it is {review_status}")
             }
+            _ => return None,
+        })
+    }
+
+    fn message_on_schedules(&self) -> Option<String> {
+        Some(match self {
+            Self::ScheduleNotFound { schedule } => {
+                format!("there is no schedule {schedule:?}; `contentctl schedule list` shows them")
+            }
+            Self::ScheduleExists { name } => format!(
+                "there is a schedule named {name:?} already; take another name, or `contentctl schedule remove` the old one"
+            ),
+            Self::FireUnderWay { schedule, fire_id } => format!(
+                "fire {fire_id} of schedule {schedule} has not ended; `contentctl schedule history {schedule}` says what it \
+                 waits for"
+            ),
             _ => return None,
         })
     }

@@ -12,7 +12,7 @@ use diesel::sqlite::SqliteConnection;
 use super::connection::db_error;
 use super::lock::OwnerLock;
 use super::rows::SqliteRows;
-use crate::store::write::{Write, WriteError, Written, execute};
+use crate::store::write::{ScheduleWrite, Write, WriteError, Written, execute};
 use crate::store::{Backend, DbError};
 
 type Answer = Result<Written, WriteError>;
@@ -106,12 +106,14 @@ impl SqliteBackend {
 fn is_of_many_rows(write: &Write) -> bool {
     match write {
         Write::SubmitTasks { tasks, .. } => tasks.len() > 1,
+        Write::Schedule(ScheduleWrite::Submit { .. } | ScheduleWrite::HoldAll { .. }) => true,
         Write::AddAccount { .. }
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }
         | Write::HoldPool
         | Write::ReleasePool { .. }
+        | Write::Schedule(_)
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. } => false,
     }

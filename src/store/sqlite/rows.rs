@@ -1,6 +1,8 @@
 //! The row operations of a write, on the one writing connection. SQL only: what may follow what is judged by
 //! [`crate::store::write::execute`], and once more by the guard in the database.
 
+mod schedules;
+
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};

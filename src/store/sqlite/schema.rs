@@ -167,4 +167,50 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    schedules (id) {
+        id -> BigInt,
+        name -> Text,
+        timing -> Text,
+        accounts -> Text,
+        topics_each -> BigInt,
+        params -> Text,
+        misfire -> Text,
+        cursor -> BigInt,
+        next_due_at -> Nullable<BigInt>,
+        paused_why -> Nullable<Text>,
+        created_by -> Text,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+        source -> Text,
+    }
+}
+
+diesel::table! {
+    schedule_fires (id) {
+        id -> BigInt,
+        schedule_id -> BigInt,
+        key -> Text,
+        due_at -> BigInt,
+        kind -> Text,
+        state -> Text,
+        missed -> BigInt,
+        tries -> BigInt,
+        wake_at -> Nullable<BigInt>,
+        began_at -> BigInt,
+        ended_at -> Nullable<BigInt>,
+        why -> Nullable<Text>,
+        who -> Text,
+        tasks -> Text,
+        topics -> Text,
+    }
+}
+
+diesel::table! {
+    schedule_taken (schedule_id, digest) {
+        schedule_id -> BigInt,
+        digest -> Text,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(tasks, attempts, contents);

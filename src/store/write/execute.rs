@@ -23,7 +23,9 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             }
             Ok(Written::Account(rows.insert_account(name, external_id.as_deref(), *now)?))
         }
-        Write::SubmitTasks { tasks, max_pending, now } => submit_tasks(rows, tasks, *max_pending, now),
+        Write::SubmitTasks { tasks, max_pending, now } => {
+            submit_tasks(rows, tasks, *max_pending, now).map(Written::Submitted)
+        }
         Write::Transition(transition) => transit(rows, transition),
         Write::Review { content_id, decision, reason, expected_hash, who, now } => {
             let review = Review { decision: *decision, reason, expected_hash, who, now: *now };
@@ -49,12 +51,20 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
         }
         Write::ShiftWakeTimes { by_ms } => {
             rows.shift_wake_times(*by_ms)?;
+            rows.shift_fires(*by_ms)?;
             Ok(Written::Stored)
         }
+        Write::Schedule(write) => super::schedule::execute(rows, write),
     }
 }
 
-fn submit_tasks(rows: &mut dyn Rows, tasks: &[NewTask], max_pending: u64, now: &Now) -> Result<Written, WriteError> {
+/// Inserts tasks, all or none; whatever submits goes through here.
+pub(super) fn submit_tasks(
+    rows: &mut dyn Rows,
+    tasks: &[NewTask],
+    max_pending: u64,
+    now: &Now,
+) -> Result<Vec<SubmittedTask>, WriteError> {
     let unfinished = rows.unfinished_tasks()?;
     let mut room = max_pending.saturating_sub(unfinished);
     let mut rooms = Rooms::default();
@@ -68,7 +78,7 @@ fn submit_tasks(rows: &mut dyn Rows, tasks: &[NewTask], max_pending: u64, now: &
         rooms.take(rows, new)?;
         submitted.push(insert_task(rows, new, now)?);
     }
-    Ok(Written::Submitted(submitted))
+    Ok(submitted)
 }
 
 /// What is left of the bounds of generators and of their accounts, each counted once in a write.

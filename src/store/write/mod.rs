@@ -5,6 +5,7 @@
 mod execute;
 mod review;
 mod rows;
+mod schedule;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::task::{
 };
 pub use execute::execute;
 pub use rows::Rows;
+pub use schedule::{ScheduleError, ScheduleRows, ScheduleWrite, ScheduleWritten, Taken};
 
 /// The event of a task's first audit row.
 pub const SUBMITTED_EVENT: &str = "submitted";
@@ -165,6 +167,8 @@ pub enum Write {
         /// At most so many, so that nobody waits long.
         limit: u32,
     },
+    /// Something about a schedule or one of its fires.
+    Schedule(ScheduleWrite),
     /// The wall clock was set: every time that something is still measured by moves with it.
     ShiftWakeTimes {
         /// By how many milliseconds.
@@ -207,6 +211,8 @@ pub enum Written {
     Changed(Box<Changed>),
     /// Of `Review`.
     Reviewed(Box<ContentRecord>),
+    /// Of `Schedule`.
+    Schedule(Box<ScheduleWritten>),
     /// Of `PutSetting`, `HoldPool` and `ShiftWakeTimes`.
     Stored,
     /// Of `ReleasePool`: which were let go.
@@ -293,6 +299,9 @@ pub enum WriteError {
         /// How many may be.
         limit: u64,
     },
+    /// A write about a schedule.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),

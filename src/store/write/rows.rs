@@ -1,12 +1,12 @@
 //! The row operations that a backend offers inside a transaction. No rules here.
 
-use super::{Account, DbError};
+use super::{Account, DbError, ScheduleRows};
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState};
 use crate::task::state::TaskState;
 use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, Timestamp};
 
 /// The row operations that a backend offers inside a transaction. No rules here.
-pub trait Rows {
+pub trait Rows: ScheduleRows {
     /// An account by number.
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, DbError>;
     /// An account by its unique name.

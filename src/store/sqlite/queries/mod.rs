@@ -5,6 +5,7 @@
 //! - `lanes`: the heads of the lanes
 //! - `contents`: pieces and the publish pool
 //! - `numbers`: counters, durations, statistics
+//! - `schedules`: schedules, their agenda and their fires
 //!
 //! Every question goes by an index; `tests/conformance/plans.rs` holds that against SQLite's own plans.
 
@@ -12,6 +13,7 @@ mod agenda;
 mod contents;
 mod lanes;
 mod numbers;
+mod schedules;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};

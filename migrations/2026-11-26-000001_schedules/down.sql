@@ -1,0 +1,3 @@
+DROP TABLE schedule_taken;
+DROP TABLE schedule_fires;
+DROP TABLE schedules;

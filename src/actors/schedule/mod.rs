@@ -1,0 +1,308 @@
+//! The ScheduleActor begins what is due, and goes on with fires until their tasks are submitted.
+//!
+//! Rows are its memory: a look reads which schedules are due and which fires have not ended, each is carried out by itself,
+//! and then it sleeps until the next time. What passed while nobody looked (a restart, a machine that slept) is planned by
+//! [`crate::schedule::plan()`] like everything else. It must not know how a task is made or where a topic lies: that comes
+//! in by [`Seams`]. The surprise: there is one fire of a schedule at a time, so a fire that waits (the queue is full) makes
+//! later due times wait too, and they are misfires when it ends.
+
+mod carry;
+mod messages;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::WeakRecipient;
+use actix::prelude::*;
+use futures_util::future::BoxFuture;
+use log::Level;
+
+use super::World;
+use super::supervisor::{Child, ChildExited};
+use crate::control::api::ApiError;
+use crate::control::api::schedules::zone_named;
+use crate::events::Kind;
+use crate::generator::command::topics::{Printed, Wanted};
+use crate::schedule::plan::realigned;
+use crate::schedule::{Beat, Schedule, ScheduleId, Topic, plan};
+use crate::store::DbError;
+use crate::store::query::ScheduleAgenda;
+use crate::store::write::{
+    Account, NewTask, ScheduleError, ScheduleWrite, ScheduleWritten, Write, WriteError, Written,
+};
+use crate::task::Timestamp;
+use crate::tell;
+pub use messages::{DrainSchedules, GetScheduleStatus, ScheduleStatus, SchedulesChanged};
+
+/// The longest sleep: what a machine that slept, or a lost message, costs.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// How long to leave a database alone that refused.
+const COOL_DOWN: Duration = Duration::from_secs(5);
+/// How many schedules and fires are looked at in one go.
+const LOOK: u32 = 64;
+/// How many are carried out at once: each may hold a thread for as long as its command takes.
+const AT_ONCE: usize = 4;
+
+/// A topic of a file, and the digest by which it is remembered.
+pub type Entry = (Topic, String);
+
+/// What the actor is given to turn topics into tasks.
+pub trait Seams: Send + Sync + 'static {
+    /// Judges tasks as those of any submit, one by one; what a topic leaves out is filled in.
+    fn make(&self, who: &str, wanted: Vec<(Account, Topic, String)>) -> Vec<Result<NewTask, ApiError>>;
+    /// How many unfinished tasks there may be.
+    fn max_pending(&self) -> u64;
+    /// The entries of a file.
+    fn read_file(&self, path: String) -> BoxFuture<'static, Result<Vec<Entry>, String>>;
+    /// Whether a command may be asked twice for one fire; none where there is no such command.
+    fn may_ask_again(&self, command: &str) -> Option<bool>;
+    /// Asks a command.
+    fn ask(&self, command: &str, wanted: Wanted) -> BoxFuture<'static, Printed>;
+}
+
+/// To itself.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ScheduleTick;
+
+/// See the module.
+pub struct ScheduleActor {
+    world: World,
+    seams: Arc<dyn Seams>,
+    supervisor: WeakRecipient<ChildExited>,
+    in_hand: BTreeSet<ScheduleId>,
+    /// Left alone until this time, because the database refused.
+    cooling_until: Option<Timestamp>,
+    is_aligned: bool,
+    is_looking: bool,
+    look_again: bool,
+    fires: u64,
+    next_wake: Option<Timestamp>,
+    timer: Option<SpawnHandle>,
+    is_draining: bool,
+    drained: Vec<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl ScheduleActor {
+    /// A fresh one. It looks at once.
+    pub fn new(world: World, seams: Arc<dyn Seams>, supervisor: WeakRecipient<ChildExited>) -> Self {
+        Self {
+            world,
+            seams,
+            supervisor,
+            in_hand: BTreeSet::new(),
+            cooling_until: None,
+            is_aligned: false,
+            is_looking: false,
+            look_again: false,
+            fires: 0,
+            next_wake: None,
+            timer: None,
+            is_draining: false,
+            drained: Vec::new(),
+        }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.is_draining {
+            return;
+        }
+        if self.is_looking {
+            self.look_again = true;
+            return;
+        }
+        (self.is_looking, self.look_again) = (true, false);
+        let (world, is_aligned) = (self.world.clone(), self.is_aligned);
+        let look = async move {
+            if !is_aligned {
+                align(&world).await?;
+            }
+            let now = world.clock.now().utc;
+            world.store.read(move |queries| queries.schedule_agenda(now, LOOK)).await.map_err(WriteError::Db)
+        };
+        ctx.spawn(look.into_actor(self).map(|agenda, actor, ctx| {
+            actor.is_looking = false;
+            match agenda {
+                Ok(agenda) => {
+                    actor.is_aligned = true;
+                    actor.take_up(agenda, ctx);
+                }
+                Err(error) => {
+                    tell!(Level::Error, Kind::StorageTrouble, "schedules cannot be read, trying again: {error}");
+                    actor.sleep_until(actor.world.clock.now().utc.plus(COOL_DOWN), ctx);
+                }
+            }
+            if actor.look_again {
+                actor.look(ctx);
+            }
+        }));
+    }
+
+    fn take_up(&mut self, agenda: ScheduleAgenda, ctx: &mut Context<Self>) {
+        if self.is_draining {
+            return;
+        }
+        let now = self.world.clock.now().utc;
+        let longest = now.plus(LONGEST_SLEEP);
+        let mut wake = agenda.next.map_or(longest, |next| next.min(longest));
+        if let Some(until) = self.cooling_until.filter(|until| *until > now) {
+            wake = wake.min(until);
+        } else {
+            self.cooling_until = None;
+            for fire in agenda.fires {
+                self.run(fire.schedule, carry::Work::GoOn(Box::new(fire)), ctx);
+            }
+            for schedule in agenda.due {
+                self.run(schedule.id, carry::Work::Begin(Box::new(schedule)), ctx);
+            }
+        }
+        self.sleep_until(wake, ctx);
+    }
+
+    fn run(&mut self, schedule: ScheduleId, work: carry::Work, ctx: &mut Context<Self>) {
+        // Whoever finds no room is found again by the look after the next end.
+        if self.in_hand.len() >= AT_ONCE || !self.in_hand.insert(schedule) {
+            return;
+        }
+        let carry = carry::Carry { world: self.world.clone(), seams: Arc::clone(&self.seams) };
+        let work = async move { carry.carry_out(work).await };
+        ctx.spawn(work.into_actor(self).map(move |done, actor, ctx| {
+            actor.in_hand.remove(&schedule);
+            match done {
+                Ok(has_fired) => actor.fires += u64::from(has_fired),
+                Err(error) => {
+                    tell!(
+                        Level::Error,
+                        Kind::StorageTrouble,
+                        "schedule {schedule}: nothing could be written, trying again: {error}"
+                    );
+                    actor.cooling_until = Some(actor.world.clock.now().utc.plus(COOL_DOWN));
+                }
+            }
+            actor.finish_drain();
+            actor.look(ctx);
+        }));
+    }
+
+    fn sleep_until(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.next_wake = Some(at);
+        let wait = at.since(self.world.clock.now().utc).max(Duration::from_millis(1));
+        self.timer = Some(ctx.notify_later(ScheduleTick, wait));
+    }
+
+    fn finish_drain(&mut self) {
+        if self.is_draining && self.in_hand.is_empty() {
+            for drained in self.drained.drain(..) {
+                // A supervisor that stopped waiting is no error.
+                let _ = drained.send(());
+            }
+        }
+    }
+}
+
+/// The first look of a life: a zone may have other rules than when the next due time was written, or the wall clock was set
+/// back, and then a due time in a far future would hold its schedule up.
+async fn align(world: &World) -> Result<(), WriteError> {
+    let now = world.clock.now().utc;
+    let schedules = world.store.read(|queries| queries.schedules()).await?;
+    for schedule in schedules {
+        let Some(due) = schedule.next_due else { continue };
+        let id = schedule.id;
+        let seen = on_thread(move || Some(realigned(&beat(&schedule).ok()?, due, now)?)).await;
+        let Some(next_due) = seen.flatten().filter(|next_due| *next_due != due) else { continue };
+        tell!(
+            Level::Info,
+            Kind::ClockSet,
+            "schedule {id} is due at another time than was written: zone or clock have changed"
+        );
+        match world.store.write(Write::Schedule(ScheduleWrite::Realign { schedule: id, due, next_due })).await {
+            Ok(_) | Err(WriteError::Schedule(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn beat(schedule: &Schedule) -> Result<Beat, crate::schedule::TimingError> {
+    Beat::of(&schedule.timing, zone_named)
+}
+
+/// Reckons where it may take its time: zones are files, and a long absence has many due times.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+/// Writes, and takes the answer apart; none where what was meant is gone or has moved on.
+async fn write(world: &World, write: ScheduleWrite) -> Result<Option<ScheduleWritten>, WriteError> {
+    match world.store.write(Write::Schedule(write)).await {
+        Ok(Written::Schedule(written)) => Ok(Some(*written)),
+        Ok(_) => Err(WriteError::Db(DbError::Fatal("the store gave the answer of another write".into()))),
+        Err(WriteError::Schedule(
+            ScheduleError::NotFound(_)
+            | ScheduleError::NoFire(_)
+            | ScheduleError::Stale(_)
+            | ScheduleError::Illegal { .. }
+            | ScheduleError::UnderWay { .. },
+        )) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Actor for ScheduleActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        ChildExited::report(&self.supervisor, Child::Schedules, None);
+    }
+}
+
+impl Handler<ScheduleTick> for ScheduleActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ScheduleTick, ctx: &mut Self::Context) {
+        self.timer = None;
+        self.look(ctx);
+    }
+}
+
+impl Handler<SchedulesChanged> for ScheduleActor {
+    type Result = ();
+
+    fn handle(&mut self, _: SchedulesChanged, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}
+
+impl Handler<DrainSchedules> for ScheduleActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: DrainSchedules, ctx: &mut Self::Context) -> Self::Result {
+        self.is_draining = true;
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        self.drained.push(tell);
+        self.finish_drain();
+        Box::pin(async move {
+            // An error means that the actor died; it has nothing in hand then either.
+            let _ = told.await;
+        })
+    }
+}
+
+impl Handler<GetScheduleStatus> for ScheduleActor {
+    type Result = ScheduleStatus;
+
+    fn handle(&mut self, _: GetScheduleStatus, _: &mut Self::Context) -> Self::Result {
+        ScheduleStatus { in_hand: self.in_hand.len(), fires: self.fires, next_wake_at: self.next_wake }
+    }
+}

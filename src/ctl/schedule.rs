@@ -1,0 +1,298 @@
+//! The verbs on schedules.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Session;
+use super::args::{Format, ScheduleAddArgs, ScheduleVerb};
+use super::batch::split_keywords;
+use super::failure::Failure;
+use super::output::{Column, fixed, flexible, write_out};
+use super::text::{safe, safe_lines};
+use crate::control::api::checked::MAX_LIMIT;
+use crate::control::api::schedules::TopicParams;
+use crate::control::api::{
+    EmptyReply, FireReply, FireView, FiresReply, NewScheduleParams, NoParams, ScheduleAddParams, ScheduleHistoryParams,
+    ScheduleParams, SchedulePauseParams, ScheduleReply, ScheduleView, SchedulesReply,
+};
+use crate::control::topics;
+use crate::control::values::TextOrNumber;
+use crate::schedule::{Topic, limits};
+
+const FIELDS: &[&str] = &[
+    "schedule_id",
+    "name",
+    "cron",
+    "every",
+    "zone",
+    "accounts",
+    "topics",
+    "source",
+    "file",
+    "command",
+    "at_end",
+    "list_size",
+    "list_taken",
+    "requirements",
+    "keywords",
+    "category",
+    "tone",
+    "priority",
+    "time_limit",
+    "max_retries",
+    "auto_approve",
+    "generator",
+    "misfire",
+    "misfire_most",
+    "is_paused",
+    "paused_why",
+    "next_due_at",
+    "created_by",
+    "created_at",
+    "updated_at",
+];
+const COLUMNS: &[Column] = &[
+    fixed("ID", "schedule_id"),
+    fixed("NAME", "name"),
+    fixed("WHEN", "when"),
+    fixed("ZONE", "zone"),
+    fixed("ACCOUNTS", "accounts"),
+    fixed("TOPICS", "topics"),
+    fixed("SOURCE", "source"),
+    fixed("NEXT IN ZONE", "next_local"),
+    fixed("NEXT IN UTC", "next_utc"),
+    flexible("PAUSED", "paused_why"),
+];
+const FIRE_FIELDS: &[&str] = &[
+    "fire_id",
+    "schedule_id",
+    "key",
+    "due_at",
+    "kind",
+    "state",
+    "missed",
+    "tries",
+    "next_try_at",
+    "began_at",
+    "ended_at",
+    "tasks",
+    "reason",
+    "who",
+];
+const FIRE_COLUMNS: &[Column] = &[
+    fixed("ID", "fire_id"),
+    fixed("DUE", "due_at"),
+    fixed("KIND", "kind"),
+    fixed("STATE", "state"),
+    fixed("TASKS", "count"),
+    fixed("MISSED", "missed"),
+    fixed("NEXT TRY", "next_try_at"),
+    fixed("WHO", "who"),
+    flexible("REASON", "reason"),
+];
+
+/// A schedule as a line of a table.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    schedule: &'a ScheduleView,
+    when: String,
+    next_local: Option<&'a str>,
+    next_utc: Option<String>,
+}
+
+impl<'a> From<&'a ScheduleView> for Line<'a> {
+    fn from(schedule: &'a ScheduleView) -> Self {
+        let next = schedule.next.first().filter(|_| !schedule.is_paused);
+        Self {
+            when: when(schedule),
+            next_local: next.map(|next| next.local.as_str()),
+            next_utc: next.map(|next| next.at.to_string()),
+            schedule,
+        }
+    }
+}
+
+fn when(schedule: &ScheduleView) -> String {
+    let every = schedule.every.map(|seconds| {
+        format!("every {}", crate::config::format_duration(std::time::Duration::from_secs(seconds.into())))
+    });
+    schedule.cron.clone().or(every).unwrap_or_default()
+}
+
+/// A fire as a line of a table.
+#[derive(Serialize)]
+struct FireLine<'a> {
+    #[serde(flatten)]
+    fire: &'a FireView,
+    count: usize,
+}
+
+/// `contentctl schedule`.
+pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
+    let named = |schedule: String| ScheduleParams { schedule: TextOrNumber(schedule) };
+    match verb {
+        ScheduleVerb::Add(args) => add(session, *args),
+        ScheduleVerb::List => list(session),
+        ScheduleVerb::Show { schedule } => {
+            let reply: ScheduleReply = session.call("io.contentd.Schedules.Get", &named(schedule))?;
+            print(session, &reply.schedule)
+        }
+        ScheduleVerb::Run { schedule } => run(session, &schedule),
+        ScheduleVerb::Pause { schedule, reason } => {
+            let params = SchedulePauseParams { schedule: TextOrNumber(schedule), reason };
+            let reply: ScheduleReply = session.call("io.contentd.Schedules.Pause", &params)?;
+            print(session, &reply.schedule)
+        }
+        ScheduleVerb::Resume { schedule } => {
+            let reply: ScheduleReply = session.call("io.contentd.Schedules.Resume", &named(schedule))?;
+            print(session, &reply.schedule)
+        }
+        ScheduleVerb::Remove { schedule } => {
+            let name = safe(&schedule);
+            let _: EmptyReply = session.call("io.contentd.Schedules.Remove", &named(schedule))?;
+            session.tell(format!("schedule {name} is removed; its tasks stay"));
+            if session.printer.is_for_people() { Ok(()) } else { session.printer.json(&EmptyReply {}) }
+        }
+        ScheduleVerb::History { schedule, page, before } => {
+            let params = ScheduleHistoryParams {
+                schedule: TextOrNumber(schedule),
+                limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
+                offset: Some(i64::from(page.offset)),
+                before,
+            };
+            let reply: FiresReply = session.call("io.contentd.Schedules.History", &params)?;
+            if session.printer.is_for_people() {
+                let line = |fire| FireLine { fire, count: fire.tasks.len() };
+                let lines: Vec<FireLine<'_>> = reply.fires.iter().map(line).collect();
+                return session.printer.rows(&lines, FIRE_COLUMNS, FIRE_FIELDS);
+            }
+            session.printer.rows(&reply.fires, FIRE_COLUMNS, FIRE_FIELDS)
+        }
+    }
+}
+
+fn list(session: &Session) -> Result<(), Failure> {
+    let reply: SchedulesReply = session.call("io.contentd.Schedules.List", &NoParams {})?;
+    if session.printer.is_for_people() {
+        let lines: Vec<Line<'_>> = reply.schedules.iter().map(Line::from).collect();
+        return session.printer.rows(&lines, COLUMNS, FIELDS);
+    }
+    session.printer.rows(&reply.schedules, COLUMNS, FIELDS)
+}
+
+/// A schedule and, for people, its next times as both clocks show them.
+fn print(session: &Session, schedule: &ScheduleView) -> Result<(), Failure> {
+    session.printer.record(schedule, FIELDS)?;
+    if session.printer.format() != Format::Table {
+        return Ok(());
+    }
+    let heading = if schedule.is_paused { "it is paused; it would be due at" } else { "next" };
+    let times = schedule.next.iter().map(|next| format!("  {}   {}\n", safe(&next.local), next.at));
+    write_out(format!("{heading}:\n{}", times.collect::<String>()).as_bytes())
+}
+
+fn run(session: &Session, schedule: &str) -> Result<(), Failure> {
+    let params = ScheduleParams { schedule: TextOrNumber(schedule.to_owned()) };
+    let reply: FireReply = session.call("io.contentd.Schedules.Run", &params)?;
+    session.printer.record(&reply.fire, FIRE_FIELDS)?;
+    session.tell(format!("`contentctl schedule history {}` tells what became of it", safe(schedule)));
+    Ok(())
+}
+
+fn add(session: &Session, args: ScheduleAddArgs) -> Result<(), Failure> {
+    let dry_run = args.dry_run;
+    let params = ScheduleAddParams { schedule: new_schedule(args)?, dry_run: dry_run.then_some(true) };
+    let reply: ScheduleReply = session.call("io.contentd.Schedules.Add", &params)?;
+    print(session, &reply.schedule)?;
+    if dry_run {
+        session.tell("everything is right; nothing was kept");
+    }
+    Ok(())
+}
+
+fn new_schedule(args: ScheduleAddArgs) -> Result<NewScheduleParams, Failure> {
+    let list = match (&args.list, args.topic.is_empty()) {
+        (Some(path), _) => Some(read_list(path)?),
+        (None, false) => {
+            Some(args.topic.iter().map(|topic| of_topic(Topic { topic: topic.clone(), ..Topic::default() })).collect())
+        }
+        (None, true) => None,
+    };
+    let (misfire, misfire_most) = match args.misfire.as_deref().map(|misfire| misfire.split_once(':')) {
+        Some(Some((word, most))) => {
+            let number =
+                most.parse().map_err(|_| Failure::usage("--misfire", most, "a number after `all:`, as in all:24"))?;
+            (Some(word.to_owned()), Some(number))
+        }
+        _ => (args.misfire, None),
+    };
+    let auto_approve = match (args.auto_approve, args.no_auto_approve) {
+        (true, _) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => None,
+    };
+    Ok(NewScheduleParams {
+        name: args.name,
+        cron: args.cron,
+        every: args.every.map(TextOrNumber),
+        zone: Some(args.zone.unwrap_or_else(own_zone)),
+        accounts: args.account.into_iter().map(TextOrNumber).collect(),
+        topics: args.topics,
+        list,
+        file: args.file,
+        command: args.command,
+        at_end: args.at_end,
+        misfire,
+        misfire_most,
+        paused: args.paused.then_some(true),
+        requirements: args.requirements,
+        keywords: args.keywords.as_deref().map(split_keywords),
+        category: args.category,
+        tone: args.tone,
+        priority: args.priority,
+        time_limit: args.time_limit.map(TextOrNumber),
+        max_retries: args.max_retries,
+        auto_approve,
+        generator: args.generator,
+    })
+}
+
+/// The zone that this machine's clock shows; UTC where it has no name.
+fn own_zone() -> String {
+    jiff::tz::TimeZone::system().iana_name().unwrap_or("UTC").to_owned()
+}
+
+fn read_list(path: &Path) -> Result<Vec<TopicParams>, Failure> {
+    use std::io::Read;
+    let failed = |error: std::io::Error| Failure::Refused(format!("{}: {error}", path.display()));
+    let source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(failed)?)
+    };
+    let mut contents = Vec::new();
+    source.take(limits::FILE_BYTES).read_to_end(&mut contents).map_err(failed)?;
+    let name = path.display().to_string();
+    let has_form = ["csv", "jsonl", "ndjson", "json"].iter().any(|ending| name.ends_with(&format!(".{ending}")));
+    let topics = if has_form { topics::entries(&name, &contents) } else { topics::printed(&contents) };
+    let topics = topics.map_err(|why| Failure::Refused(safe_lines(&why)))?;
+    Ok(topics.into_iter().map(of_topic).collect())
+}
+
+fn of_topic(topic: Topic) -> TopicParams {
+    let params = topic.params;
+    TopicParams {
+        topic: topic.topic,
+        requirements: params.requirements,
+        keywords: params.keywords,
+        category: params.category,
+        tone: params.tone,
+        priority: params.priority.map(i64::from),
+        time_limit: params.time_limit_s.map(|seconds| TextOrNumber(seconds.to_string())),
+        max_retries: params.max_retries.map(i64::from),
+        auto_approve: params.auto_approve,
+        generator: params.generator,
+    }
+}

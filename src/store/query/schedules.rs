@@ -1,0 +1,35 @@
+//! What can be asked about schedules.
+
+use std::collections::BTreeSet;
+
+use super::Page;
+use crate::schedule::{Fire, FireId, Schedule, ScheduleId};
+use crate::store::DbError;
+use crate::task::Timestamp;
+
+/// What the ScheduleActor has to do at a time.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ScheduleAgenda {
+    /// Schedules that are due, and have no fire that has not ended; earliest first.
+    pub due: Vec<Schedule>,
+    /// Fires to go on with: of each schedule the first that has not ended, if its time has come; earliest first.
+    pub fires: Vec<Fire>,
+    /// When the next schedule is due or the next fire is tried again, after the time asked about.
+    pub next: Option<Timestamp>,
+}
+
+/// The questions.
+pub trait ScheduleQueries {
+    /// Schedules by name. The topics of lists are left out.
+    fn schedules(&self) -> Result<Vec<Schedule>, DbError>;
+    /// A schedule by number or, if that finds none, by name.
+    fn find_schedule(&self, id_or_name: &str) -> Result<Option<Schedule>, DbError>;
+    /// What is to be done at `now`: at most `limit` of each.
+    fn schedule_agenda(&self, now: Timestamp, limit: u32) -> Result<ScheduleAgenda, DbError>;
+    /// A fire.
+    fn fire(&self, id: FireId) -> Result<Option<Fire>, DbError>;
+    /// Fires of a schedule, newest first.
+    fn fires(&self, schedule: ScheduleId, page: Page) -> Result<Vec<Fire>, DbError>;
+    /// What was taken of a schedule's file, by digest.
+    fn schedule_taken(&self, schedule: ScheduleId) -> Result<BTreeSet<String>, DbError>;
+}
