@@ -193,6 +193,9 @@ fn documented() -> BTreeMap<String, Vec<Entry>> {
 /// The name that the page has for a section: every generator is NAME, and rules are those of any verb.
 fn heading_of(section: &str) -> String {
     let mut parts: Vec<&str> = section.split('.').collect();
+    if parts[0] == "topic_sources" && parts.len() > 1 {
+        parts[1] = "NAME";
+    }
     if parts[0] == "generators" && parts.len() > 1 {
         parts[1] = "NAME";
         if parts.last() == Some(&"rules") {
@@ -232,12 +235,12 @@ fn the_page_of_the_configuration_has_every_key_and_no_other() {
 #[test]
 fn no_key_of_the_reader_is_out_of_the_probes_reach() {
     let of_section = r"node|section|text|truth|number|decimal|span_of_time|span|kept";
-    let helpers = r"extractor|integers|is_said|regex";
+    let helpers = r"extractor|integers|is_said|regex|texts";
     let asks = format!(r#"\b(?:{of_section}|{helpers})\(\s*(?:&mut )?(?:section, )?"([a-z_]+)""#);
     let asks = regex::Regex::new(&asks).expect("a pattern");
     let known: BTreeSet<String> = known().into_iter().map(|(_, key)| key).collect();
     let mut count = 0;
-    for file in ["mod.rs", "generators.rs", "roles.rs", "verbs.rs", "rules.rs"] {
+    for file in ["mod.rs", "generators.rs", "roles.rs", "schedules.rs", "verbs.rs", "rules.rs"] {
         for found in asks.captures_iter(&read(&format!("src/config/{file}"))) {
             count += 1;
             assert!(
@@ -268,6 +271,7 @@ fn the_defaults_in_the_page_are_the_readers() {
                              [generators.g.poll]\nrun = [\"p\", \"{ref}\"]\nstate = \"json:/s\"\n\
                              [generators.g.fetch]\nrun = [\"p\", \"{ref}\"]\ncontent = \"text\"\n\
                              [generators.g.states]\ndone = \"completed\"\n";
+    const TOPICS: &str = "[topic_sources.s]\nrun = [\"p\"]\n";
     const BLOCKING: &str = "[generators.g.submit]\nrun = [\"p\"]\ncontent = \"text\"\n";
     let config = |source: &str| {
         let config = Config::parse(None, source, &home).unwrap_or_else(|errors| panic!("{source}\n{errors}"));
@@ -285,6 +289,12 @@ fn the_defaults_in_the_page_are_the_readers() {
                         entry.key,
                         entry.default.as_ref().unwrap()
                     )
+                }
+                "topic_sources.NAME" => {
+                    seen += 1;
+                    let source = format!("{TOPICS}{} = {}\n", entry.key, entry.default.as_ref().unwrap());
+                    assert!(config(&source) == config(TOPICS), "the default of {}", entry.key);
+                    continue;
                 }
                 // The generator's back-off comes from [tasks.retry]; pages are for lists, which the example has.
                 "generators.NAME.retry"

@@ -151,6 +151,8 @@ mod tests {
         for (expression, name, told) in [
             ("0 8 * * *", "Europe/Atlantis", "\"Europe/Atlantis\" is no time zone"),
             ("0 8 * * *", "", "no time zone"),
+            ("0 8 * * *", "../../etc/passwd", "no time zone"),
+            ("0 8 * * *", "/etc/localtime", "no time zone"),
             ("0 8 * *", "UTC", "five fields"),
         ] {
             let error = cron(expression, name).expect_err(told).to_string();

@@ -12,6 +12,7 @@ mod order;
 mod panics;
 mod polls;
 mod rig;
+mod schedules;
 mod script;
 #[path = "../support/tally.rs"]
 mod tally;

@@ -363,11 +363,11 @@ fn the_history_is_bounded(mut side: Side) {
     let ada = side.account("ada").id;
     let id = side.schedule(new_schedule("daily", ada)).id;
     let count = i64::from(HISTORY) + 20;
-    for n in 1..=count {
-        let fire = side.begin(id, n * 1_000, (n + 1) * 1_000).unwrap().remove(0).id;
-        let (event, now) = (FireMove::GivenUp, Timestamp(START));
-        side.fire(ScheduleWrite::End { fire, event, why: "x".into(), pauses: None, now });
-    }
+    let at = |n: i64| Timestamp(START + n * 1_000);
+    let missed = |n: i64| Write::Schedule(begin_of(id, at(n), vec![], 1, Some(at(n + 1))));
+    let writes: Vec<Write> = (1..=count).map(missed).collect();
+    let answers = side.backend.as_backend().commit(&writes).unwrap();
+    assert!(answers.iter().all(Result::is_ok));
     let fires = side.queries.fires(id, Page::first(u32::MAX)).unwrap();
     assert_eq!(fires.len(), HISTORY as usize);
     assert_eq!(fires[0].due, Timestamp(START + count * 1_000));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use log::Level;
+use tokio::sync::Semaphore;
 
 use super::{Seams, World, beat, on_thread, plan, write};
 use crate::actors::queue::QueueChanged;
@@ -33,6 +34,8 @@ pub(super) enum Work {
 pub(super) struct Carry {
     pub(super) world: World,
     pub(super) seams: Arc<dyn Seams>,
+    /// Turns to call a command.
+    pub(super) commands: Arc<Semaphore>,
 }
 
 /// Topics of a fire, and what was taken for them.
@@ -197,9 +200,12 @@ impl Carry {
         name: &str,
         wanted: usize,
     ) -> Result<Result<Gathered, Instead>, WriteError> {
+        if fire.state == FireState::Gathered {
+            return Ok(Ok(Gathered { topics: fire.topics.clone(), taken: Taken::default(), notes: Vec::new() }));
+        }
         let Some(may_ask_again) = self.seams.may_ask_again(name) else {
             let why = format!("there is no command {name:?}: write [topic_sources.{name}] and reload");
-            return Ok(Err(if fire.state == FireState::Gathered { Instead::Later(why) } else { Instead::Never(why) }));
+            return Ok(Err(Instead::Never(why)));
         };
         if fire.state == FireState::Asking {
             // Whoever called it has died.
@@ -214,29 +220,38 @@ impl Carry {
             };
             *fire = back;
         }
+        // A drain closes it: what has not begun does not begin.
+        let Ok(_turn) = self.commands.acquire().await else { return Ok(Err(Instead::Done)) };
+        let now = self.world.clock.now().utc;
+        let Some(asking) = self.moved(ScheduleWrite::Ask { fire: fire.id, now }).await? else {
+            return Ok(Err(Instead::Done));
+        };
+        *fire = asking;
+        let asked = Wanted { fire: fire.key.clone(), schedule: schedule.name.clone(), topics: wanted };
+        let topics = match self.ask(name, asked, may_ask_again).await {
+            Ok(topics) => topics,
+            Err(instead) => return Ok(Err(instead)),
+        };
         let mut notes = Vec::new();
-        if fire.state == FireState::Intended {
-            let now = self.world.clock.now().utc;
-            let Some(asking) = self.moved(ScheduleWrite::Ask { fire: fire.id, now }).await? else {
-                return Ok(Err(Instead::Done));
-            };
-            *fire = asking;
-            let asked = Wanted { fire: fire.key.clone(), schedule: schedule.name.clone(), topics: wanted };
-            let topics = match self.ask(name, asked, may_ask_again).await {
-                Ok(topics) => topics,
-                Err(instead) => return Ok(Err(instead)),
-            };
-            if topics.len() > wanted {
-                notes.push(format!("command {name} printed {} topics, and {wanted} were taken", topics.len()));
-            }
-            let topics = topics.into_iter().take(wanted).collect();
-            let now = self.world.clock.now().utc;
-            let Some(kept) = self.moved(ScheduleWrite::Keep { fire: fire.id, topics, now }).await? else {
-                return Ok(Err(Instead::Done));
-            };
-            *fire = kept;
+        if topics.len() > wanted {
+            notes.push(format!("command {name} printed {} topics, and {wanted} were taken", topics.len()));
         }
+        let Some(kept) = self.keep(fire, topics.into_iter().take(wanted).collect()).await? else {
+            return Ok(Err(Instead::Done));
+        };
+        *fire = kept;
         Ok(Ok(Gathered { topics: fire.topics.clone(), taken: Taken::default(), notes }))
+    }
+
+    /// Keeps what a command printed. It may be printed once only, so a disk that is full is waited for.
+    async fn keep(&self, fire: &Fire, topics: Vec<Topic>) -> Result<Option<Fire>, WriteError> {
+        loop {
+            let (topics, now) = (topics.clone(), self.world.clock.now().utc);
+            match self.moved(ScheduleWrite::Keep { fire: fire.id, topics, now }).await {
+                Err(WriteError::Db(DbError::StorageFull(_))) => tokio::time::sleep(super::COOL_DOWN).await,
+                answer => return answer,
+            }
+        }
     }
 
     async fn ask(&self, name: &str, asked: Wanted, may_ask_again: bool) -> Result<Vec<Topic>, Instead> {

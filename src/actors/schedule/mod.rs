@@ -17,6 +17,7 @@ use actix::WeakRecipient;
 use actix::prelude::*;
 use futures_util::future::BoxFuture;
 use log::Level;
+use tokio::sync::Semaphore;
 
 use super::World;
 use super::supervisor::{Child, ChildExited};
@@ -41,8 +42,10 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 const COOL_DOWN: Duration = Duration::from_secs(5);
 /// How many schedules and fires are looked at in one go.
 const LOOK: u32 = 64;
-/// How many are carried out at once: each may hold a thread for as long as its command takes.
-const AT_ONCE: usize = 4;
+/// How many schedules are carried out at once.
+const AT_ONCE: usize = 64;
+/// How many of them may have a command under way, which holds a thread for as long as it takes.
+const COMMANDS_AT_ONCE: usize = 4;
 
 /// A topic of a file, and the digest by which it is remembered.
 pub type Entry = (Topic, String);
@@ -74,6 +77,9 @@ pub struct ScheduleActor {
     in_hand: BTreeSet<ScheduleId>,
     /// Left alone until this time, because the database refused.
     cooling_until: Option<Timestamp>,
+    /// The last write was refused by the database: told once.
+    is_refused: bool,
+    commands: Arc<Semaphore>,
     is_aligned: bool,
     is_looking: bool,
     look_again: bool,
@@ -93,6 +99,8 @@ impl ScheduleActor {
             supervisor,
             in_hand: BTreeSet::new(),
             cooling_until: None,
+            is_refused: false,
+            commands: Arc::new(Semaphore::new(COMMANDS_AT_ONCE)),
             is_aligned: false,
             is_looking: false,
             look_again: false,
@@ -165,15 +173,20 @@ impl ScheduleActor {
         if self.in_hand.len() >= AT_ONCE || !self.in_hand.insert(schedule) {
             return;
         }
-        let carry = carry::Carry { world: self.world.clone(), seams: Arc::clone(&self.seams) };
+        let (seams, commands) = (Arc::clone(&self.seams), Arc::clone(&self.commands));
+        let carry = carry::Carry { world: self.world.clone(), seams, commands };
         let work = async move { carry.carry_out(work).await };
         ctx.spawn(work.into_actor(self).map(move |done, actor, ctx| {
             actor.in_hand.remove(&schedule);
             match done {
-                Ok(has_fired) => actor.fires += u64::from(has_fired),
+                Ok(has_fired) => {
+                    actor.fires += u64::from(has_fired);
+                    actor.is_refused = false;
+                }
                 Err(error) => {
+                    let is_known = std::mem::replace(&mut actor.is_refused, true);
                     tell!(
-                        Level::Error,
+                        if is_known { Level::Debug } else { Level::Error },
                         Kind::StorageTrouble,
                         "schedule {schedule}: nothing could be written, trying again: {error}"
                     );
@@ -286,6 +299,7 @@ impl Handler<DrainSchedules> for ScheduleActor {
 
     fn handle(&mut self, _: DrainSchedules, ctx: &mut Self::Context) -> Self::Result {
         self.is_draining = true;
+        self.commands.close();
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }

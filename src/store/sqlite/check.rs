@@ -6,6 +6,8 @@
 //! one with a log beside it is read through that log, as any reader of a live database does, and SQLite may then make the
 //! log's index (`-shm`), which holds no data.
 
+mod schedules;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -215,6 +217,7 @@ pub fn promises(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> 
     }
     findings.extend(states(connection)?);
     findings.extend(steps(connection)?);
+    findings.extend(schedules::promises(connection)?);
     Ok(findings)
 }
 

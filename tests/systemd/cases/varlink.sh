@@ -25,7 +25,7 @@ more_by_python() { python more "$@"; }
 # What reads only: the method, its parameters, what must hold of the reply. $task, $content and $hash are filled in.
 reads() {
   sed -e "s/\$task/$task/g" -e "s/\$content/$content/g" -e "s/\$hash/$hash/g" <<'TABLE'
-org.varlink.service.GetInfo|{}|.product == "contentd" and (.interfaces | length == 6)
+org.varlink.service.GetInfo|{}|.product == "contentd" and (.interfaces | length == 7)
 org.varlink.service.GetInterfaceDescription|{"interface": "io.contentd.Pool"}|.description | contains("interface io.contentd.Pool")
 io.contentd.Daemon.Ping|{}|.pid > 0
 io.contentd.Daemon.GetVersion|{}|.version | test("^[0-9]+[.][0-9]+")
@@ -48,6 +48,9 @@ io.contentd.Tasks.Wait|{"tasks": ["$task"]}|.tasks[0].state == "completed"
 io.contentd.Content.List|{"account": "blog"}|.contents | map(.content_id) | contains([$content])
 io.contentd.Content.Get|{"content_id": $content}|.content.content_hash == "$hash"
 io.contentd.Pool.List|{}|.entries[0].status == "pending"
+io.contentd.Schedules.List|{}|.schedules[0].name == "daily"
+io.contentd.Schedules.Get|{"schedule": "daily"}|.schedule.next | length == 5
+io.contentd.Schedules.History|{"schedule": "daily"}|.fires == []
 TABLE
 }
 
@@ -57,7 +60,8 @@ io.contentd.Daemon.Backup io.contentd.Daemon.Pause io.contentd.Daemon.Resume io.
 io.contentd.Accounts.Add io.contentd.Content.Approve io.contentd.Content.Reject
 io.contentd.Tasks.Submit io.contentd.Tasks.SubmitBatch io.contentd.Tasks.Stage io.contentd.Tasks.SubmitStaged
 io.contentd.Tasks.Cancel io.contentd.Tasks.Release io.contentd.Pool.Release io.contentd.Tasks.Retry io.contentd.Tasks.Correct io.contentd.Tasks.Settle io.contentd.Tasks.Set
-io.contentd.Tasks.Cleanup io.contentd.Tasks.Poll io.contentd.Tasks.PollAll'
+io.contentd.Tasks.Cleanup io.contentd.Tasks.Poll io.contentd.Tasks.PollAll
+io.contentd.Schedules.Add io.contentd.Schedules.Run io.contentd.Schedules.Pause io.contentd.Schedules.Resume io.contentd.Schedules.Remove'
 
 # Errors: the method, its parameters, the error, what must hold of its parameters.
 errors() {
@@ -81,6 +85,7 @@ systemctl start contentd.socket
 ok 'varlinkctl info' 'varlinkctl info "$socket" | grep -q "Product: contentd"'
 ok 'the call started the daemon' is_active
 contentctl account add --name blog >/dev/null
+contentctl schedule add --name daily --cron '0 8 * * *' --zone UTC --account blog --topic Bread --paused >/dev/null
 task=$(ctl submit --account blog --topic "Seen by other clients" | field .task_id)
 ctl submit --account blog --topic "Later" --delay 1h >/dev/null
 ok 'there is a piece to read' 'timeout 60 contentctl wait "$task" >/dev/null 2>&1'
@@ -89,7 +94,7 @@ hash=$(ctl content show "$content" | field .content_hash)
 
 h 'Introspection'
 varlinkctl list-interfaces "$socket" >/tmp/interfaces
-ok 'varlinkctl list-interfaces' '[ "$(wc -l </tmp/interfaces)" = 6 ]'
+ok 'varlinkctl list-interfaces' '[ "$(wc -l </tmp/interfaces)" = 7 ]'
 while read -r interface; do
   varlinkctl introspect "$socket" "$interface" >/tmp/idl
   ok "varlinkctl introspect $interface" 'grep -q "^interface $interface$" /tmp/idl && varlinkctl validate-idl /tmp/idl >/dev/null'
