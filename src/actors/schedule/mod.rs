@@ -225,7 +225,7 @@ async fn align(world: &World) -> Result<(), WriteError> {
     for schedule in schedules {
         let Some(due) = schedule.next_due else { continue };
         let id = schedule.id;
-        let seen = on_thread(move || Some(realigned(&beat(&schedule).ok()?, due, now)?)).await;
+        let seen = on_thread(move || realigned(&beat(&schedule).ok()?, due, now)).await;
         let Some(next_due) = seen.flatten().filter(|next_due| *next_due != due) else { continue };
         tell!(
             Level::Info,
