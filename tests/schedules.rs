@@ -202,6 +202,22 @@ fn an_operator_adds_looks_runs_pauses_and_removes() {
 }
 
 #[test]
+fn what_is_configured_and_not_there_is_told_before_a_start() {
+    let home = Home::bare();
+    home.configure(
+        "[schedules]\ntopic_directories = [\"/none/topics\"]\n[topic_sources.news]\nrun = [\"/none/news\"]\n",
+        "",
+    );
+    let mut check = home.command();
+    let output = check.arg("--check-config").output().unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success(), "{told}");
+    for part in ["/none/topics is no directory", "topic_sources.news: program /none/news does not exist"] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
 fn a_submitter_cannot_take_the_keys_of_a_fire() {
     let home = home();
     let daemon = home.start();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::error::Faults;
 use super::generators::{check_environment, is_name, read_cwd, read_texts, values};
 use super::reader::{Section, text_of, wanted};
+use crate::generator::command::Places;
 use crate::generator::command::topics::TopicCommand;
 
 /// Where topics may come from.
@@ -20,6 +21,16 @@ pub struct SchedulesConfig {
     pub topic_directories: Vec<PathBuf>,
     /// Commands by name.
     pub topic_sources: BTreeMap<String, Arc<TopicCommand>>,
+}
+
+impl SchedulesConfig {
+    /// What is named and is not there, a line each; nothing is called. Blocks.
+    pub fn faults(&self, places: &Places) -> Vec<String> {
+        let missing = self.topic_directories.iter().filter(|directory| !directory.is_dir()).map(|directory| {
+            format!("schedules.topic_directories: {} is no directory that can be reached: make it", directory.display())
+        });
+        missing.chain(self.topic_sources.values().filter_map(|source| source.fault(places))).collect()
+    }
 }
 
 /// How long a command may take where nothing is said.

@@ -39,6 +39,7 @@ use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
 use crate::control::socket::{self, BoundSocket, Place};
 use crate::events::Kind;
+use crate::generator::command::Places;
 use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
@@ -99,8 +100,14 @@ pub fn check_config(options: &Options) -> anyhow::Result<Checked> {
     };
     let logs = GeneratorLogs::new(&loaded.config.daemon.state_dir);
     let generators = generators::build(&loaded.config, &logs, None);
-    let faults = System::new().block_on(generators::faults(&generators));
+    let mut faults = System::new().block_on(generators::faults(&generators));
+    faults.extend(schedule_faults(&loaded.config, &logs));
     Ok(Checked { file: loaded.file, faults, unread })
+}
+
+/// What schedules could not do now.
+fn schedule_faults(config: &Config, logs: &GeneratorLogs) -> Vec<String> {
+    config.schedules.faults(&Places::of_this_process(config.daemon.state_dir.clone(), logs.clone()))
 }
 
 /// What a look at the configuration found.
@@ -407,10 +414,12 @@ impl Daemon {
         let current = Arc::clone(&running.world.generators.borrow());
         // Files may lie on a slow disk, and the actors live on this thread.
         let prepared = tokio::task::spawn_blocking(move || prepare(&options, &before, &current, &logs)).await;
-        let Prepared { fresh, generators, changed, needs_restart } = prepared.unwrap_or_else(|error| {
-            Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
-        })?;
-        let warnings = generators::faults(&generators).await;
+        let Prepared { fresh, generators, changed, needs_restart, schedule_faults } =
+            prepared.unwrap_or_else(|error| {
+                Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
+            })?;
+        let mut warnings = generators::faults(&generators).await;
+        warnings.extend(schedule_faults);
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh, &self.logs)));
@@ -433,6 +442,7 @@ struct Prepared {
     generators: Arc<Generators>,
     changed: Vec<String>,
     needs_restart: Vec<String>,
+    schedule_faults: Vec<String>,
 }
 
 /// Reads the configuration and builds its generators. Blocks.
@@ -449,7 +459,8 @@ fn prepare(
     // It lies beside the database by default. A driver that looked for its runs elsewhere would find that none started.
     fresh.config.daemon.state_dir.clone_from(&before.config.daemon.state_dir);
     let generators = Arc::new(generators::build(&fresh.config, logs, Some((&before.config, current))));
-    Ok(Prepared { fresh, generators, changed, needs_restart })
+    let schedule_faults = schedule_faults(&fresh.config, logs);
+    Ok(Prepared { fresh, generators, changed, needs_restart, schedule_faults })
 }
 
 fn settings_of(loaded: &Loaded, logs: &GeneratorLogs) -> Settings {

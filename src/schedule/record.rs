@@ -196,6 +196,26 @@ pub struct Topic {
     pub params: Params,
 }
 
+impl Topic {
+    /// Whether it says something of its own in this field of a submit.
+    pub fn says(&self, field: &str) -> bool {
+        let own = &self.params;
+        match field {
+            "topic" => true,
+            "requirements" => own.requirements.is_some(),
+            "keywords" => own.keywords.is_some(),
+            "category" => own.category.is_some(),
+            "tone" => own.tone.is_some(),
+            "priority" => own.priority.is_some(),
+            "time_limit" => own.time_limit_s.is_some(),
+            "max_retries" => own.max_retries.is_some(),
+            "auto_approve" => own.auto_approve.is_some(),
+            "generator" => own.generator.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// A schedule as it is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewSchedule {

@@ -4,7 +4,7 @@
 //! the real supervisor with the daemon's own way of making tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -130,6 +130,7 @@ impl Disk {
 /// Sources and tasks as a test wants them.
 struct Script {
     max_pending: u64,
+    set_by: AtomicI64,
     file: Mutex<Result<Vec<String>, String>>,
     may_ask_again: bool,
     /// What the command does, call by call; the last goes on.
@@ -154,6 +155,7 @@ impl Script {
     fn plain(clock: &FastClock) -> Self {
         Self {
             max_pending: 1_000_000,
+            set_by: AtomicI64::new(0),
             file: Mutex::new(Ok((0..1_000).map(|n| format!("f{n}")).collect())),
             may_ask_again: false,
             answers: Mutex::new(vec![Answer::Topics(Duration::ZERO)]),
@@ -172,6 +174,10 @@ impl Seams for Script {
     fn make(&self, who: &str, wanted: Vec<(Account, Topic, String)>) -> Vec<Result<NewTask, ApiError>> {
         let now = self.clock.now().utc;
         let make = |(account, topic, key): (Account, Topic, String)| {
+            // What the schedule says and not its topic, as when the configuration has changed since.
+            if topic.params.tone.as_deref() == Some("forbidden") {
+                return Err(ApiError::invalid("tone", "forbidden", "another one"));
+            }
             if topic.topic.starts_with("refused") {
                 return Err(ApiError::invalid("topic", &topic.topic, "another one"));
             }
@@ -196,6 +202,10 @@ impl Seams for Script {
             (topic.clone(), digest(&topic))
         };
         std::future::ready(file.map(|lines| lines.into_iter().map(entry).collect())).boxed()
+    }
+
+    fn clock_was_set_by(&self) -> i64 {
+        self.set_by.load(Ordering::Relaxed)
     }
 
     fn may_ask_again(&self, command: &str) -> Option<bool> {
@@ -455,8 +465,8 @@ impl Writer for Cutting {
     }
 }
 
-/// Lives until the cut, then once more; whether the cut came, and what is on the disk.
-async fn cut_and_go_on(source: TopicSource, may_ask_again: bool, cut_at: u64) -> (bool, Disk, ScheduleId) {
+/// Lives until the cut, then once more; whether the cut came, what is on the disk, and for which fires the command was asked.
+async fn cut_and_go_on(source: TopicSource, may_ask_again: bool, cut_at: u64) -> (bool, Disk, ScheduleId, Vec<String>) {
     let (disk, clock) = (Disk::memory(), clock_at(0, 1));
     let accounts = vec![disk.account("a"), disk.account("b")];
     let id = disk.schedule(minutely("s", accounts, source));
@@ -478,18 +488,19 @@ async fn cut_and_go_on(source: TopicSource, may_ask_again: bool, cut_at: u64) ->
     let now = clock.now().utc.0;
     pass(6 * MINUTE + 30_000 - now).await;
     next.end().await;
-    (is_cut, disk, id)
+    let asked = seams.asked.lock().unwrap().iter().map(|asked| asked.fire.clone()).collect();
+    (is_cut, disk, id, asked)
 }
 
 #[actix::test]
 async fn a_death_at_each_commit_of_a_fire_fires_nothing_twice_and_loses_nothing() {
     paused();
-    let mut cuts = 0;
+    let (mut cuts, mut repeats, mut losses) = (0, 0, 0);
     for (source, may_ask_again) in
         [(list(100, AtEnd::Stop), false), (file(), false), (command(), true), (command(), false)]
     {
         for cut_at in 1.. {
-            let (is_cut, disk, id) = cut_and_go_on(source.clone(), may_ask_again, cut_at).await;
+            let (is_cut, disk, id, asked) = cut_and_go_on(source.clone(), may_ask_again, cut_at).await;
             let about = format!("{} {may_ask_again}, cut at {cut_at}", source.kind());
             let fires = disk.fires(id);
             let dues: Vec<i64> = fires.iter().map(|fire| fire.due.0 / MINUTE).collect();
@@ -498,6 +509,10 @@ async fn a_death_at_each_commit_of_a_fire_fires_nothing_twice_and_loses_nothing(
             // A command that may not be asked again, cut between its intent and what it printed.
             let is_lost = matches!(source, TopicSource::Command { .. }) && !may_ask_again;
             assert!(failed.len() <= usize::from(is_lost), "{about}: {failed:#?}");
+            let once: BTreeSet<&String> = asked.iter().collect();
+            assert!(may_ask_again || once.len() == asked.len(), "{about}: asked twice: {asked:?}");
+            repeats += asked.len() - once.len();
+            losses += failed.len();
             for fire in &failed {
                 assert_eq!(fire.state, FireState::Failed, "{about}");
                 assert!(fire.why.as_deref().unwrap().contains("is lost"), "{about}: {:?}", fire.why);
@@ -520,6 +535,7 @@ async fn a_death_at_each_commit_of_a_fire_fires_nothing_twice_and_loses_nothing(
         }
     }
     assert!(cuts > 40, "only {cuts} places");
+    assert!(repeats > 0 && losses > 0, "the places between a command's intent and its topics are among them");
     tally::tell("schedule-deaths", &format!("{cuts} deaths at commits of fires, each due time fired once"));
 }
 
@@ -560,6 +576,72 @@ async fn a_fire_that_finds_no_room_waits_for_it() {
     let fires = disk.fires(id);
     assert_eq!((fires[1].state, fires[1].due.0 / MINUTE), (FireState::Fired, 2));
     assert!(fires[2].missed > 30, "what passed while it waited is made up for once: {:?}", fires[2]);
+    life.end().await;
+}
+
+#[actix::test]
+async fn due_times_follow_a_clock_that_is_set() {
+    paused();
+    let (disk, clock) = (Disk::memory(), clock_at(0, 1));
+    let mut new = minutely("s", vec![disk.account("a")], list(100, AtEnd::Stop));
+    new.timing = Timing::Every { seconds: 3_600, anchor: Timestamp(0), zone: "UTC".into() };
+    let hour = 60 * MINUTE;
+    let id = disk.schedule(NewSchedule { misfire: Misfire::Once, next_due: Some(Timestamp(hour)), ..new });
+    let seams = Script::new(&clock);
+    let life = Life::begin(&disk, &seams, &clock);
+    let dues = || -> Vec<i64> { disk.fires(id).iter().map(|fire| fire.due.0 / hour).collect() };
+    pass(hour + MINUTE).await;
+    assert_eq!(dues(), [1]);
+    // Forward: from 1:01 to 4:31.
+    seams.set_by.store(3 * hour + hour / 2, Ordering::Relaxed);
+    pass(MINUTE).await;
+    assert_eq!(dues(), [1, 4], "what it jumped over is made up for once");
+    assert_eq!(disk.fires(id)[1].missed, 2);
+    // Back to 1:02, as if it had been wrong: nothing that has fired fires again, and what has not, does.
+    seams.set_by.store(0, Ordering::Relaxed);
+    pass(2 * hour).await;
+    assert_eq!(dues(), [1, 4, 2, 3]);
+    pass(2 * hour).await;
+    assert_eq!(dues(), [1, 4, 2, 3, 5]);
+    // Years ahead, and back within a minute.
+    seams.set_by.store(100_000 * hour, Ordering::Relaxed);
+    pass(MINUTE).await;
+    seams.set_by.store(0, Ordering::Relaxed);
+    pass(hour).await;
+    assert_eq!(dues()[5..], [100_005, 6], "a due time in a far future holds nothing up");
+    life.end().await;
+}
+
+#[actix::test]
+async fn a_fire_that_can_never_fit_is_given_up_after_a_day() {
+    paused();
+    let (disk, clock) = (Disk::memory(), clock_at(0, 1));
+    let accounts = vec![disk.account("a"), disk.account("b")];
+    let id = disk.schedule(NewSchedule { misfire: Misfire::Once, ..minutely("s", accounts, list(9, AtEnd::Stop)) });
+    let seams = Arc::new(Script { max_pending: 1, ..Script::plain(&clock) });
+    let life = Life::begin(&disk, &seams, &clock);
+    pass(23 * 60 * MINUTE).await;
+    assert_eq!(disk.fires(id).len(), 1);
+    pass(2 * 60 * MINUTE).await;
+    let fires = disk.fires(id);
+    assert_eq!((fires[0].state, fires[1].state), (FireState::Failed, FireState::Intended));
+    assert!(fires[0].why.as_deref().unwrap().ends_with("for a day"), "{:?}", fires[0].why);
+    assert_eq!(disk.named(id).cursor, 0, "no topic is lost");
+    life.end().await;
+}
+
+#[actix::test]
+async fn what_a_schedule_says_wrong_costs_no_topic() {
+    paused();
+    let (disk, clock) = (Disk::memory(), clock_at(0, 1));
+    let params = Params { tone: Some("forbidden".into()), ..Params::default() };
+    let id = disk.schedule(NewSchedule { params, ..minutely("s", vec![disk.account("a")], list(9, AtEnd::Stop)) });
+    let life = Life::begin(&disk, &Script::new(&clock), &clock);
+    pass(3 * MINUTE + 1_000).await;
+    let fires = disk.fires(id);
+    assert!(fires.len() == 3 && fires.iter().all(|fire| fire.state == FireState::Failed), "{fires:#?}");
+    assert!(fires[0].why.as_deref().unwrap().contains("tone: \"forbidden\""), "{:?}", fires[0].why);
+    assert_eq!(disk.named(id).cursor, 0);
     life.end().await;
 }
 

@@ -180,7 +180,9 @@ fn no_question_reads_the_history() {
         seen(queries.find_schedule("1").unwrap());
         seen(queries.find_schedule("daily").unwrap());
     });
-    check("schedule_agenda", &[], &|queries| seen(queries.schedule_agenda(Timestamp(START), 9).unwrap()));
+    check("schedule_agenda", &[], &|queries| {
+        seen(queries.schedule_agenda(Timestamp(START), Timestamp(START), 9).unwrap())
+    });
     check("fire", &[], &|queries| seen(queries.fire(FireId(1)).unwrap()));
     check("fires", &[], &|queries| seen(queries.fires(ScheduleId(1), page).unwrap()));
     check("schedule_taken", &[], &|queries| seen(queries.schedule_taken(ScheduleId(1)).unwrap()));

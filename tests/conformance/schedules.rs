@@ -4,7 +4,7 @@ use contentd::schedule::{
     AtEnd, Fire, FireId, FireKind, FireMove, FireState, Misfire, NewSchedule, Params, Schedule, ScheduleId, Timing,
     Topic, TopicSource,
 };
-use contentd::store::query::Page;
+use contentd::store::query::{Page, ScheduleAgenda};
 use contentd::store::write::{
     NewTask, ScheduleError, ScheduleWrite, ScheduleWritten, Taken, Write, WriteError, Written,
 };
@@ -104,6 +104,10 @@ pub fn submit_of(fire: FireId, tasks: Vec<NewTask>, taken: Taken, at: i64) -> Sc
     ScheduleWrite::Submit { fire, tasks, max_pending: 100, taken, why: Some("noted".into()), now: now(at) }
 }
 
+fn agenda(side: &Side, at: i64) -> ScheduleAgenda {
+    side.queries.schedule_agenda(Timestamp(at), Timestamp(at), 9).unwrap()
+}
+
 fn refusal(answer: Result<ScheduleWritten, WriteError>) -> ScheduleError {
     match answer {
         Err(WriteError::Schedule(error)) => error,
@@ -140,9 +144,11 @@ fn a_schedule_comes_back_as_it_was_asked(mut side: Side) {
 fn a_due_time_is_begun_once(mut side: Side) {
     let ada = side.account("ada").id;
     let id = side.schedule(new_schedule("daily", ada)).id;
-    let due = |side: &Side, at: i64| side.queries.schedule_agenda(Timestamp(START + at), 9).unwrap();
+    let due = |side: &Side, at: i64| agenda(side, START + at);
     assert!(due(&side, 999).due.is_empty());
-    assert_eq!(due(&side, 999).next, Some(Timestamp(START + 1_000)));
+    assert_eq!(due(&side, 999).next_due, Some(Timestamp(START + 1_000)));
+    let set = side.queries.schedule_agenda(Timestamp(0), Timestamp(START + 1_000), 9).unwrap();
+    assert_eq!(set.due.len(), 1, "a due time is what the wall clock shows");
     assert_eq!(due(&side, 1_000).due.len(), 1);
     let fires = side.begin(id, 1_000, 5_000).unwrap();
     assert_eq!((fires.len(), fires[0].state, fires[0].kind), (1, FireState::Intended, FireKind::Due));
@@ -178,9 +184,13 @@ fn fires_of_a_schedule_come_one_after_the_other(mut side: Side) {
         fires.iter().map(|fire| (fire.due, fire.missed)).collect::<Vec<_>>(),
         [(all[0], 4), (all[1], 0), (all[2], 0)]
     );
-    let agenda = side.queries.schedule_agenda(Timestamp(START + 20_000), 9).unwrap();
-    assert_eq!(agenda.fires, [fires[0].clone()], "the first alone");
-    assert_eq!(agenda.due.iter().map(|schedule| schedule.id).collect::<Vec<_>>(), [other], "nothing more of it is due");
+    let now_due = agenda(&side, START + 20_000);
+    assert_eq!(now_due.fires, [fires[0].clone()], "the first alone");
+    assert_eq!(
+        now_due.due.iter().map(|schedule| schedule.id).collect::<Vec<_>>(),
+        [other],
+        "nothing more of it is due"
+    );
     let busy = side.schedule_write(ScheduleWrite::FireNow {
         schedule: id,
         key: "k".into(),
@@ -191,13 +201,13 @@ fn fires_of_a_schedule_come_one_after_the_other(mut side: Side) {
     // It waits, and so do the others.
     let wake = Timestamp(START + 50_000);
     side.fire(ScheduleWrite::PutOff { fire: fires[0].id, why: "busy".into(), wake });
-    let agenda = side.queries.schedule_agenda(Timestamp(START + 20_000), 9).unwrap();
-    assert_eq!((agenda.fires, agenda.next), (vec![], Some(wake)));
+    let now_due = agenda(&side, START + 20_000);
+    assert_eq!((now_due.fires, now_due.next_wake), (vec![], Some(wake)));
     let put_off = side.queries.fire(fires[0].id).unwrap().unwrap();
     assert_eq!((put_off.tries, put_off.why.as_deref(), put_off.state), (1, Some("busy"), FireState::Intended));
     side.schedule_write(submit_of(fires[0].id, vec![new(task(1, ada))], Taken::default(), START + 60_000)).unwrap();
-    let agenda = side.queries.schedule_agenda(Timestamp(START + 60_000), 9).unwrap();
-    assert_eq!(agenda.fires, [fires[1].clone()]);
+    let now_due = agenda(&side, START + 60_000);
+    assert_eq!(now_due.fires, [fires[1].clone()]);
 }
 
 fn a_fire_moves_by_its_table(mut side: Side) {
@@ -309,7 +319,7 @@ fn what_is_missed_is_told(mut side: Side) {
     assert_eq!(missed.why.as_deref(), Some("7 missed"));
     let schedule = side.found("daily");
     assert!(schedule.is_paused(), "its expression names no later time");
-    assert_eq!(side.queries.schedule_agenda(Timestamp(i64::MAX - 1), 9).unwrap(), Default::default());
+    assert_eq!(agenda(&side, i64::MAX - 1), Default::default());
 }
 
 fn pause_resume_and_remove(mut side: Side) {
@@ -355,7 +365,7 @@ fn a_restore_pauses_every_schedule(mut side: Side) {
     }
     assert_eq!(side.found("running").paused_why.as_deref(), Some("restored"));
     assert_eq!(side.found("paused").paused_why.as_deref(), Some("it was added so"));
-    assert_eq!(side.queries.schedule_agenda(Timestamp(i64::MAX - 1), 9).unwrap(), Default::default());
+    assert_eq!(agenda(&side, i64::MAX - 1), Default::default());
 }
 
 fn the_history_is_bounded(mut side: Side) {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::Level;
 use tokio::sync::Semaphore;
@@ -22,6 +23,9 @@ use crate::store::DbError;
 use crate::store::write::{Account, NewTask, ScheduleWrite, ScheduleWritten, SubmittedTask, Taken, WriteError};
 use crate::task::AccountId;
 use crate::tell;
+
+/// How long a fire waits for room in the queue.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// What is to be done.
 pub(super) enum Work {
@@ -82,12 +86,15 @@ impl Carry {
 
     async fn begin(&self, schedule: Schedule) -> Result<(), WriteError> {
         let (Some(due), now) = (schedule.next_due, self.world.clock.now().utc) else { return Ok(()) };
+        let wall = super::moved_by(now, self.seams.clock_was_set_by());
         let (reckoned, misfire) = (schedule.clone(), schedule.misfire);
-        let planned = on_thread(move || beat(&reckoned).map(|beat| plan(&beat, misfire, due, now))).await;
+        let planned = on_thread(move || beat(&reckoned).map(|beat| plan(&beat, misfire, due, wall))).await;
         let planned = match planned {
             Some(Ok(Some(planned))) => planned,
-            // It is not due after all, or the daemon is going down.
-            Some(Ok(None)) | None => return Ok(()),
+            // It is not due after all.
+            Some(Ok(None)) => return Ok(()),
+            // The daemon is going down, or reckoning has a bug: not again at once.
+            None => return Err(WriteError::Db(DbError::Refused("its due times could not be reckoned".into()))),
             Some(Err(error)) => {
                 let why = format!("it cannot be reckoned with: {error}");
                 tell!(Level::Error, Kind::ScheduleFailed, "schedule {} is paused: {why}", schedule.name);
@@ -296,31 +303,37 @@ impl Carry {
         }
         let ids: Vec<AccountId> = enabled.iter().map(|account| account.id).collect();
         let by_id: BTreeMap<AccountId, Account> = enabled.into_iter().map(|account| (account.id, account)).collect();
+        let own = topics.clone();
         let asked = dealt(topics, &ids).into_iter().enumerate().filter_map(|(place, (id, topic))| {
             let topic = Topic { params: topic.params.or(&schedule.params), ..topic };
             Some((by_id.get(&id)?.clone(), topic, fire.task_key(place + 1)))
         });
         let made = self.seams.make(&schedule.created_by, asked.collect());
+        // What the topic itself is refused for stays so, and it must not be met again at every fire; anything else can be
+        // mended, and then the topic is still there.
+        let is_theirs = |(made, own): (&Result<NewTask, ApiError>, &Topic)| match made {
+            Err(ApiError::InvalidField { field, .. }) => own.says(field),
+            Ok(_) | Err(_) => false,
+        };
+        let is_all_theirs = made.iter().zip(&own).all(is_theirs);
         let refusals: Vec<ApiError> = made.iter().filter_map(|made| made.as_ref().err().cloned()).collect();
         let tasks: Vec<NewTask> = made.into_iter().flatten().collect();
         let why_refused = refusals.first().map(ApiError::message).unwrap_or_default();
-        // What the topic itself is refused for stays so, and it must not be met again at every fire; anything else can be
-        // mended, and then the topic is still there.
-        let is_theirs = |error: &ApiError| matches!(error, ApiError::InvalidField { .. });
-        if tasks.is_empty() && !refusals.iter().all(is_theirs) {
+        if tasks.is_empty() && !is_all_theirs {
             return self.give_up(schedule, fire, why_refused, None, FireMove::GivenUp).await;
         }
         if !refusals.is_empty() {
             notes.push(format!("{} topics were refused: {why_refused}", refusals.len()));
         }
         let why = (!notes.is_empty()).then(|| notes.join("; "));
+        let now = self.world.clock.now();
         let submit = ScheduleWrite::Submit {
             fire: fire.id,
             tasks,
             max_pending: self.seams.max_pending(),
             taken: taken.clone(),
             why: why.clone(),
-            now: self.world.clock.now(),
+            now: now.clone(),
         };
         match write(&self.world, submit).await {
             Ok(Some(ScheduleWritten::Submitted(fire, tasks))) => {
@@ -328,8 +341,14 @@ impl Carry {
                 Ok(fire.state == FireState::Fired)
             }
             Ok(_) => Ok(false),
-            // As long as it lasts: the row says so, and it ends by itself.
-            Err(error @ WriteError::Busy { .. }) => self.put_off(schedule, fire, error.to_string()).await,
+            // It mostly ends by itself; a fire that is larger than the queue would wait for ever.
+            Err(error @ WriteError::Busy { .. }) if now.utc.since(fire.began) < LONGEST_WAIT => {
+                self.put_off(schedule, fire, error.to_string()).await
+            }
+            Err(error @ WriteError::Busy { .. }) => {
+                let why = format!("{error}, for a day");
+                self.give_up(schedule, fire, why, None, FireMove::GivenUp).await
+            }
             Err(WriteError::Db(error @ (DbError::StorageFull(_) | DbError::Fatal(_)))) => Err(WriteError::Db(error)),
             // An account was disabled in this moment, or a key is used that is ours: the next try sees it.
             Err(error) if fire.tries < MOST_TRIES => self.put_off(schedule, fire, error.to_string()).await,

@@ -60,6 +60,8 @@ pub trait Seams: Send + Sync + 'static {
     fn read_file(&self, path: String) -> BoxFuture<'static, Result<Vec<Entry>, String>>;
     /// Whether a command may be asked twice for one fire; none where there is no such command.
     fn may_ask_again(&self, command: &str) -> Option<bool>;
+    /// By how many milliseconds the wall clock was set since the daemon measures time: due times are what it shows.
+    fn clock_was_set_by(&self) -> i64;
     /// Asks a command.
     fn ask(&self, command: &str, wanted: Wanted) -> BoxFuture<'static, Printed>;
 }
@@ -80,7 +82,8 @@ pub struct ScheduleActor {
     /// The last write was refused by the database: told once.
     is_refused: bool,
     commands: Arc<Semaphore>,
-    is_aligned: bool,
+    /// By how much the wall clock was set at the last look that went well; none before the first.
+    aligned_for: Option<i64>,
     is_looking: bool,
     look_again: bool,
     fires: u64,
@@ -101,7 +104,7 @@ impl ScheduleActor {
             cooling_until: None,
             is_refused: false,
             commands: Arc::new(Semaphore::new(COMMANDS_AT_ONCE)),
-            is_aligned: false,
+            aligned_for: None,
             is_looking: false,
             look_again: false,
             fires: 0,
@@ -121,20 +124,22 @@ impl ScheduleActor {
             return;
         }
         (self.is_looking, self.look_again) = (true, false);
-        let (world, is_aligned) = (self.world.clone(), self.is_aligned);
+        let (world, set_by) = (self.world.clone(), self.seams.clock_was_set_by());
+        let is_aligned = self.aligned_for == Some(set_by);
         let look = async move {
-            if !is_aligned {
-                align(&world).await?;
-            }
             let now = world.clock.now().utc;
-            world.store.read(move |queries| queries.schedule_agenda(now, LOOK)).await.map_err(WriteError::Db)
+            let wall = moved_by(now, set_by);
+            if !is_aligned {
+                align(&world, wall).await?;
+            }
+            world.store.read(move |queries| queries.schedule_agenda(now, wall, LOOK)).await.map_err(WriteError::Db)
         };
-        ctx.spawn(look.into_actor(self).map(|agenda, actor, ctx| {
+        ctx.spawn(look.into_actor(self).map(move |agenda, actor, ctx| {
             actor.is_looking = false;
             match agenda {
                 Ok(agenda) => {
-                    actor.is_aligned = true;
-                    actor.take_up(agenda, ctx);
+                    actor.aligned_for = Some(set_by);
+                    actor.take_up(agenda, set_by, ctx);
                 }
                 Err(error) => {
                     tell!(Level::Error, Kind::StorageTrouble, "schedules cannot be read, trying again: {error}");
@@ -147,13 +152,14 @@ impl ScheduleActor {
         }));
     }
 
-    fn take_up(&mut self, agenda: ScheduleAgenda, ctx: &mut Context<Self>) {
+    fn take_up(&mut self, agenda: ScheduleAgenda, set_by: i64, ctx: &mut Context<Self>) {
         if self.is_draining {
             return;
         }
         let now = self.world.clock.now().utc;
         let longest = now.plus(LONGEST_SLEEP);
-        let mut wake = agenda.next.map_or(longest, |next| next.min(longest));
+        let next_due = agenda.next_due.map(|due| moved_by(due, set_by.saturating_neg()));
+        let mut wake = next_due.into_iter().chain(agenda.next_wake).fold(longest, Timestamp::min);
         if let Some(until) = self.cooling_until.filter(|until| *until > now) {
             wake = wake.min(until);
         } else {
@@ -217,15 +223,19 @@ impl ScheduleActor {
     }
 }
 
-/// The first look of a life: a zone may have other rules than when the next due time was written, or the wall clock was set
-/// back, and then a due time in a far future would hold its schedule up.
-async fn align(world: &World) -> Result<(), WriteError> {
-    let now = world.clock.now().utc;
+/// A time so many milliseconds later.
+fn moved_by(at: Timestamp, ms: i64) -> Timestamp {
+    Timestamp(at.0.saturating_add(ms))
+}
+
+/// At the first look of a life, and when the wall clock was set: a zone may have other rules than when the next due time was
+/// written, and a due time in a far future would hold its schedule up.
+async fn align(world: &World, wall: Timestamp) -> Result<(), WriteError> {
     let schedules = world.store.read(|queries| queries.schedules()).await?;
     for schedule in schedules {
         let Some(due) = schedule.next_due else { continue };
         let id = schedule.id;
-        let seen = on_thread(move || realigned(&beat(&schedule).ok()?, due, now)).await;
+        let seen = on_thread(move || realigned(&beat(&schedule).ok()?, due, wall)).await;
         let Some(next_due) = seen.flatten().filter(|next_due| *next_due != due) else { continue };
         tell!(
             Level::Info,

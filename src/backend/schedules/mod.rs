@@ -110,6 +110,10 @@ impl Seams for DaemonBackend {
         self.settings.borrow().schedules.commands.get(command).map(|command| command.is_idempotent)
     }
 
+    fn clock_was_set_by(&self) -> i64 {
+        (self.installation.clock_jump)().unwrap_or(0)
+    }
+
     fn ask(&self, command: &str, wanted: Wanted) -> BoxFuture<'static, Printed> {
         let settings = Arc::clone(&self.settings.borrow().schedules);
         let Some(found) = settings.commands.get(command).cloned() else {
@@ -176,14 +180,19 @@ impl DaemonBackend {
     }
 
     fn shown(&self, schedule: &Schedule) -> ScheduleReply {
-        ScheduleReply { schedule: ScheduleView::of(schedule, TIMES_SHOWN, self.world.clock.now().utc) }
+        ScheduleReply { schedule: ScheduleView::of(schedule, TIMES_SHOWN, self.wall()) }
+    }
+
+    /// What the wall clock shows.
+    fn wall(&self) -> Timestamp {
+        Timestamp(self.world.clock.now().utc.0.saturating_add(self.clock_was_set_by()))
     }
 
     fn next_due(&self, timing: &Timing) -> Result<Timestamp, ApiError> {
         let beat = Beat::of(timing, zone_named);
         let beat = beat.map_err(|error| ApiError::invalid("zone", timing.zone(), error.to_string()))?;
         let never = || ApiError::invalid("cron", "", "an expression that names a time in the next nine years");
-        beat.next_after(self.world.clock.now().utc).ok_or_else(never)
+        beat.next_after(self.wall()).ok_or_else(never)
     }
 
     async fn add_schedule(
@@ -195,7 +204,7 @@ impl DaemonBackend {
         self.refuse_while_stopping()?;
         let now = self.world.clock.now().utc;
         let timing = match asked.timing {
-            Timing::Every { seconds, zone, .. } => Timing::Every { seconds, anchor: now, zone },
+            Timing::Every { seconds, zone, .. } => Timing::Every { seconds, anchor: self.wall(), zone },
             cron @ Timing::Cron { .. } => cron,
         };
         let mut accounts = Vec::with_capacity(asked.accounts.len());
@@ -321,7 +330,7 @@ impl ScheduleCalls for DaemonBackend {
     fn schedule_list(&self, _: Peer) -> Answer<SchedulesReply> {
         self.answer(|this| async move {
             let found = this.read(|queries| queries.schedules()).await?;
-            let now = this.world.clock.now().utc;
+            let now = this.wall();
             Ok(SchedulesReply { schedules: found.iter().map(|one| ScheduleView::of(one, 1, now)).collect() })
         })
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::call::{CallEnd, CallResult};
-use super::super::exec::{ExecSpec, GRACE, NoResult, execute_blocking, on_thread};
+use super::super::exec::{Environment, ExecSpec, GRACE, Launch, NoResult, execute_blocking, on_thread};
 use super::Places;
 use super::secrets::SecretSource;
 
@@ -74,16 +74,29 @@ impl TopicCommand {
         })
     }
 
+    /// Why it could not be called now, but for its secrets; nothing is called.
+    pub fn fault(&self, places: &Places) -> Option<String> {
+        let root = PathBuf::from("/");
+        let cwd = self.cwd.as_deref().unwrap_or(&root);
+        let found = Launch { argv: &self.argv, env: &self.base_environment(places), cwd }.resolve();
+        found.err().map(|why| format!("topic_sources.{}: {why}", self.name))
+    }
+
+    fn base_environment(&self, places: &Places) -> Environment {
+        let mut env = places.environment.clone();
+        for (name, value) in &self.env {
+            env.set(name, value);
+        }
+        env
+    }
+
     fn call(&self, places: &Places, wanted: &Wanted, hang_up: std::os::fd::BorrowedFd<'_>) -> Printed {
         let source = SecretSource { dir: places.credentials.clone(), names: self.secrets.clone() };
         let secrets = match source.read() {
             Ok(secrets) => secrets,
             Err(why) => return Printed::NotStarted(why),
         };
-        let mut env = places.environment.clone();
-        for (name, value) in &self.env {
-            env.set(name, value);
-        }
+        let mut env = self.base_environment(places);
         secrets.add_to(&mut env);
         env.set("CONTENTD_FIRE", &wanted.fire);
         env.set("CONTENTD_SCHEDULE", &wanted.schedule);
@@ -136,7 +149,6 @@ fn last_words(stderr: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::exec::Environment;
     use super::super::super::log::GeneratorLogs;
     use super::*;
 
@@ -190,7 +202,10 @@ mod tests {
         assert!(matches!(asked(&Arc::new(slow), dir.path()).await, Printed::Unknown(why) if why.contains("longer")));
         let much = asked(&script("head -c 5000000 /dev/zero"), dir.path()).await;
         assert!(matches!(much, Printed::Failed(why) if why.contains("printed more")));
+        assert_eq!(script("").fault(&places(dir.path())), None);
         let missing = TopicCommand { argv: vec!["/none/such".into()], ..(*script("")).clone() };
+        let fault = missing.fault(&places(dir.path())).unwrap_or_default();
+        assert!(fault.starts_with("topic_sources.news: program /none/such does not exist"), "{fault}");
         assert!(
             matches!(asked(&Arc::new(missing), dir.path()).await, Printed::NotStarted(why) if why.contains("/none/such"))
         );

@@ -171,9 +171,9 @@ impl ScheduleQueries for MemoryDb {
         Ok(by_number.or_else(|| all.iter().find(|schedule| schedule.name == id_or_name)).cloned())
     }
 
-    fn schedule_agenda(&self, now: Timestamp, limit: u32) -> Result<ScheduleAgenda, DbError> {
+    fn schedule_agenda(&self, now: Timestamp, wall: Timestamp, limit: u32) -> Result<ScheduleAgenda, DbError> {
         let tables = &self.tables().schedules;
-        let is_due = |schedule: &&Schedule| schedule.next_due.is_some_and(|due| due <= now);
+        let is_due = |schedule: &&Schedule| schedule.next_due.is_some_and(|due| due <= wall);
         let mut due: Vec<Schedule> = tables.schedules.iter().filter(is_due).cloned().collect();
         due.retain(|schedule| tables.unfinished(schedule.id).is_none());
         due.sort_by_key(|schedule| (schedule.next_due, schedule.id));
@@ -184,8 +184,9 @@ impl ScheduleQueries for MemoryDb {
         fires.sort_by_key(|fire| (fire.wake, fire.id));
         fires.truncate(limit as usize);
         let dues = tables.schedules.iter().filter_map(|schedule| schedule.next_due);
-        let next = dues.chain(tables.fires.iter().filter_map(|fire| fire.wake)).filter(|at| *at > now).min();
-        Ok(ScheduleAgenda { due, fires, next })
+        let next_due = dues.filter(|at| *at > wall).min();
+        let next_wake = tables.fires.iter().filter_map(|fire| fire.wake).filter(|at| *at > now).min();
+        Ok(ScheduleAgenda { due, fires, next_due, next_wake })
     }
 
     fn fire(&self, id: FireId) -> Result<Option<Fire>, DbError> {

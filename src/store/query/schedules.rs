@@ -14,8 +14,10 @@ pub struct ScheduleAgenda {
     pub due: Vec<Schedule>,
     /// Fires to go on with: of each schedule the first that has not ended, if its time has come; earliest first.
     pub fires: Vec<Fire>,
-    /// When the next schedule is due or the next fire is tried again, after the time asked about.
-    pub next: Option<Timestamp>,
+    /// When the next schedule is due, by the wall clock, after the time asked about.
+    pub next_due: Option<Timestamp>,
+    /// When the next fire is tried again, after the time asked about.
+    pub next_wake: Option<Timestamp>,
 }
 
 /// The questions.
@@ -24,8 +26,9 @@ pub trait ScheduleQueries {
     fn schedules(&self) -> Result<Vec<Schedule>, DbError>;
     /// A schedule by number or, if that finds none, by name.
     fn find_schedule(&self, id_or_name: &str) -> Result<Option<Schedule>, DbError>;
-    /// What is to be done at `now`: at most `limit` of each.
-    fn schedule_agenda(&self, now: Timestamp, limit: u32) -> Result<ScheduleAgenda, DbError>;
+    /// What is to be done at `now`, which the wall clock shows as `wall`: at most `limit` of each. Due times are dates, and
+    /// meant as the wall clock shows them; that a fire is tried again is measured.
+    fn schedule_agenda(&self, now: Timestamp, wall: Timestamp, limit: u32) -> Result<ScheduleAgenda, DbError>;
     /// A fire.
     fn fire(&self, id: FireId) -> Result<Option<Fire>, DbError>;
     /// Fires of a schedule, newest first.

@@ -38,10 +38,15 @@ fn fires(rows: Vec<FireRow>) -> Result<Vec<Fire>, DbError> {
     rows.into_iter().map(FireRow::into_record).collect()
 }
 
-fn agenda(connection: &mut SqliteConnection, now: Timestamp, limit: u32) -> Result<ScheduleAgenda, DbError> {
+fn agenda(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    wall: Timestamp,
+    limit: u32,
+) -> Result<ScheduleAgenda, DbError> {
     let due = schedules::table
         .filter(IS_RUNNING)
-        .filter(schedules::next_due_at.le(now.0))
+        .filter(schedules::next_due_at.le(wall.0))
         .filter(HAS_NO_FIRE_UNDER_WAY)
         .order((schedules::next_due_at, schedules::id))
         .limit(limit.into())
@@ -57,7 +62,7 @@ fn agenda(connection: &mut SqliteConnection, now: Timestamp, limit: u32) -> Resu
     let awake = fires(awake.load(connection).map_err(db_error)?)?;
     let next_due = schedules::table
         .filter(IS_RUNNING)
-        .filter(schedules::next_due_at.gt(now.0))
+        .filter(schedules::next_due_at.gt(wall.0))
         .order((schedules::next_due_at, schedules::id))
         .select(schedules::next_due_at);
     let next_due: Option<Option<i64>> = optional(next_due.first(connection))?;
@@ -67,8 +72,8 @@ fn agenda(connection: &mut SqliteConnection, now: Timestamp, limit: u32) -> Resu
         .order((schedule_fires::wake_at, schedule_fires::id))
         .select(schedule_fires::wake_at);
     let next_wake: Option<Option<i64>> = optional(next_wake.first(connection))?;
-    let next = next_due.into_iter().chain(next_wake).flatten().min().map(Timestamp);
-    Ok(ScheduleAgenda { due, fires: awake, next })
+    let (next_due, next_wake) = (next_due.flatten().map(Timestamp), next_wake.flatten().map(Timestamp));
+    Ok(ScheduleAgenda { due, fires: awake, next_due, next_wake })
 }
 
 impl ScheduleQueries for SqliteQueries {
@@ -105,8 +110,8 @@ impl ScheduleQueries for SqliteQueries {
         optional(named.first(&mut connection))?.map(ScheduleRow::into_record).transpose()
     }
 
-    fn schedule_agenda(&self, now: Timestamp, limit: u32) -> Result<ScheduleAgenda, DbError> {
-        self.snapshot(|connection| agenda(connection, now, limit))
+    fn schedule_agenda(&self, now: Timestamp, wall: Timestamp, limit: u32) -> Result<ScheduleAgenda, DbError> {
+        self.snapshot(|connection| agenda(connection, now, wall, limit))
     }
 
     fn fire(&self, id: FireId) -> Result<Option<Fire>, DbError> {
