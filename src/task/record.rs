@@ -164,6 +164,9 @@ pub struct Attempt {
     pub is_resend_due: bool,
     /// The generator refused to cancel it: polls go on, cancels do not.
     pub is_cancel_refused: bool,
+    /// How often, up to and with this attempt, the task's job ended without a piece, or was late, and cost no retry. Counted
+    /// anew when a person decides about the task.
+    pub free_ends: u32,
     /// How often it was polled; the step of the geometric schedule.
     pub polls: u32,
     /// Until when a job that outlived its task is looked at.
@@ -199,6 +202,7 @@ impl Attempt {
             is_ready: false,
             is_resend_due: false,
             is_cancel_refused: false,
+            free_ends: 0,
             polls: 0,
             watch_until: None,
             error: None,

@@ -54,6 +54,7 @@ impl Draft<'_> {
             }
             Some(_) | None => self.refuse_live_job()?,
         }
+        self.forget_free_ends();
         let event = if reset_count { TaskMove::RetriesReset } else { TaskMove::RetryRequested };
         if reset_count {
             self.task.retry_count = 0;
@@ -79,6 +80,7 @@ impl Draft<'_> {
                 if self.is_job_maybe_alive() {
                     self.move_attempt(AttemptState::EndedAbandoned, Some(why))?;
                 }
+                self.forget_free_ends();
                 self.task.reason = None;
                 self.task.error = None;
                 self.moved(TaskMove::SettledAbsent, Some(why.into()))
@@ -111,6 +113,7 @@ impl Draft<'_> {
         attempt.sends = 0;
         attempt.is_ready = false;
         attempt.bad_fetches = 0;
+        attempt.free_ends = 0;
         attempt.watch_until = None;
         self.task.reason = None;
         self.task.error = None;
@@ -134,6 +137,7 @@ impl Draft<'_> {
             self.move_attempt(AttemptState::EndedAbandoned, Some(&reason))?;
         }
         self.refuse_live_job()?;
+        self.forget_free_ends();
         self.task.error = (to != CorrectedState::Pending).then(|| reason.clone());
         self.task.reason = None;
         self.moved(event, Some(reason))

@@ -73,6 +73,7 @@ impl Draft<'_> {
             return Err(self.illegal("released"));
         }
         self.refuse_live_job()?;
+        self.forget_free_ends();
         self.task.reason = None;
         self.task.error = None;
         self.moved(TaskMove::SettledAbsent, Some("a person says that nothing was made of it since the backup".into()))

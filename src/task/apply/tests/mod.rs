@@ -192,6 +192,11 @@ impl Story {
         Self { task, attempt, ..Self::new(policy) }
     }
 
+    /// The jobs of other tasks have failed in a row.
+    pub(super) fn in_outage(self) -> Self {
+        Self { is_outage: true, ..self }
+    }
+
     pub(super) fn now(&self) -> Now {
         now_at(self.now_ms)
     }
