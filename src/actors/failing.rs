@@ -1,9 +1,9 @@
-//! Which jobs of a generator failed since one last brought its piece: asked before the next failure is committed.
+//! Which jobs of a generator ended badly since one last brought its piece: asked before the next such end is committed.
 //!
 //! The breaker of [`crate::task::breaker`] hears of a failure after it was committed. By then the failures of all other jobs
 //! of the same sweep may be on their way into the store, and each would spend a retry of its task. So the row of failures
-//! is kept here too, where asking and adding are one step. The surprise: a restart forgets it unless the breaker is open;
-//! then five more tasks may spend a retry, never the backlog.
+//! is kept here too, where asking and adding are one step; what turns out to be no bad end is taken back after its commit.
+//! The surprise: a restart forgets it unless the breaker is open; then five more tasks may spend a retry, never the backlog.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

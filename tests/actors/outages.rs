@@ -239,7 +239,7 @@ async fn a_restart_starts_no_probe_beside_the_one_that_lives() {
     let probes = jobs.iter().filter(|job| job.made_at > opened_at.0).map(|job| (job.made_at, job.done_at));
     let probes: Vec<(i64, i64)> = probes.collect();
     assert!(probes.len() >= 15, "{}", probes.len());
-    assert_one_probe_at_a_time(&probes);
+    assert_one_probe_at_a_time(&probes, calm().polls.interval);
     assert!(retries(&rig, &ids) <= 5);
     assert_all_still_wanted(&rig, &ids);
 }
