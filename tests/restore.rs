@@ -58,7 +58,8 @@ fn sound(path: &Path) -> Judgement {
 }
 
 fn mark(at: i64) -> RestoreMark {
-    RestoreMark { at: Timestamp(at), file: "b".into(), who: "0:root".into(), is_nothing_since: false, is_done: false }
+    let (file, who) = ("b".into(), "0:root".into());
+    RestoreMark { at: Timestamp(at), file, who, is_nothing_since: false, is_done: false, earlier_doubt: None }
 }
 
 /// What a child dies with, at the step of its number; the names of all steps are told to `seen`.
@@ -476,7 +477,7 @@ fn old_or_new(place: &Path, what: &str) -> bool {
     let is_new = which(&database) == "new";
     if is_new {
         let stored = texts(&database, &format!("SELECT value AS text FROM settings WHERE name = '{SETTING}'"));
-        assert_eq!(RestoreMark::parse(Some(&stored[0])).unwrap(), mark(7), "{what}: it is marked");
+        assert_eq!(RestoreMark::parse(Some(&stored[0])).unwrap().unwrap(), mark(7), "{what}: it is marked");
         assert_eq!(fs::metadata(&database).unwrap().mode() & 0o777, 0o600);
         let kept = place.join("contentd.db.before-restore-T1");
         sound(&kept);

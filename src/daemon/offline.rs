@@ -80,6 +80,7 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
         who: format!("{uid}:{}", user_name(uid)),
         is_nothing_since,
         is_done: false,
+        earlier_doubt: None,
     };
     let stamp = now.strftime("%Y%m%dT%H%M%S%3fZ").to_string();
     let mut steps = |step: &str| log::debug!("restore: {step}");

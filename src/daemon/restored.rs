@@ -26,10 +26,10 @@ const SLICE: u32 = 500;
 const KEYS: usize = 500;
 
 /// The mark that a restore left, whether it is done or not.
-pub async fn mark(store: &Store) -> Result<Option<RestoreMark>, DbError> {
+pub async fn mark(store: &Store) -> anyhow::Result<Option<RestoreMark>> {
     let stored = store.read(|queries| queries.settings(SETTING)).await?;
     let json = stored.into_iter().find(|(name, _)| name == SETTING).map(|(_, json)| json);
-    Ok(RestoreMark::parse(json.as_deref()))
+    Ok(RestoreMark::parse(json.as_deref())?)
 }
 
 /// Does what a mark asks for, once.
@@ -38,7 +38,7 @@ pub async fn take_over(world: &World, state_dir: &Path) -> anyhow::Result<()> {
     let (mut told, mut held, mut found) = (0, 0, 0);
     if !mark.is_nothing_since {
         for task in unfinished(world).await? {
-            // What costs nothing to repeat needs nobody.
+            // What costs nothing to repeat needs nobody, until its piece comes.
             if task.restored_at == Some(mark.at) || world.policy(&task.generator).is_free_to_repeat {
                 continue;
             }
@@ -46,6 +46,7 @@ pub async fn take_over(world: &World, state_dir: &Path) -> anyhow::Result<()> {
             told += u32::from(changed.is_some());
             held += u32::from(changed == Some(TaskState::Held));
         }
+        world.store.write(Write::MarkEnded { at: mark.at }).await?;
         world.store.write(Write::HoldPool).await?;
         found = adopt_runs(world, state_dir).await?;
     }

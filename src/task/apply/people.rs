@@ -48,6 +48,10 @@ impl Draft<'_> {
     pub(super) fn retry_requested(mut self, reset_count: bool, abandon: Option<String>) -> Result<Change, Refusal> {
         // The state is judged first: a running task is the wrong state, whatever its job does.
         self.task.state.after(TaskMove::RetryRequested)?;
+        // Whoever may start a task again need not be who may say that nothing was made of it: that is a release.
+        if self.is_restored() && !self.context.policy.is_free_to_repeat {
+            return Err(Refusal::RestoredSince);
+        }
         match &abandon {
             Some(reason) if self.is_job_maybe_alive() => {
                 self.move_attempt(AttemptState::EndedAbandoned, Some(reason))?;

@@ -68,13 +68,20 @@ impl Draft<'_> {
 
     /// A person says that nothing was made of it since the backup.
     pub(super) fn released(mut self) -> Result<Change, Refusal> {
-        self.task.state.after(TaskMove::SettledAbsent)?;
+        let why = Some("a person says that nothing was made of it since the backup".to_owned());
         if !self.is_restored() {
             return Err(self.illegal("released"));
         }
+        // One that had ended stays as it is, and may be started again; a job that is known is judged then.
+        if self.task.state.is_final() {
+            self.move_task(TaskMove::Released)?;
+            self.task.restored_at = None;
+            return Ok(self.finish(TaskMove::Released, why));
+        }
+        self.task.state.after(TaskMove::SettledAbsent)?;
         self.refuse_live_job()?;
         self.task.reason = None;
         self.task.error = None;
-        self.moved(TaskMove::SettledAbsent, Some("a person says that nothing was made of it since the backup".into()))
+        self.moved(TaskMove::SettledAbsent, why)
     }
 }
