@@ -287,7 +287,7 @@ impl Router {
             }
             "Stage" => {
                 let params = read_parameters::<StageParams>(frame)?;
-                let staged = self.staging.put(peer.uid, params, frame.len())?;
+                let staged = self.staging.put(peer.uid, params)?;
                 Ok(now(&staged))
             }
             _ => {

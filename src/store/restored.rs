@@ -39,8 +39,8 @@ pub struct RestoreMark {
 /// A mark that cannot be read: what it was to hold back is not known.
 #[derive(Debug, Error)]
 #[error(
-    "the mark of a restore (setting {SETTING:?}) cannot be read: {0}; nothing may go on without it: restore the backup again, \
-     without --nothing-ran-since"
+    "the mark of a restore (setting {SETTING:?}) cannot be read: {0}; nothing goes on without it: restore a backup, or a copy of \
+     this database, without --nothing-ran-since"
 )]
 pub struct BadMark(#[from] serde_json::Error);
 

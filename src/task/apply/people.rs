@@ -102,6 +102,15 @@ impl Draft<'_> {
     fn settle_adopted(mut self, reference: String, key: AttemptKey) -> Result<Change, Refusal> {
         self.task.state.after(TaskMove::SettledAdopted)?;
         let why = format!("a person names {reference} as its job");
+        // A blocking run is found by its key and by nothing else: who names a run names that.
+        let key = if self.context.policy.is_blocking { AttemptKey(reference.clone()) } else { key };
+        let is_known_run = self.attempt.as_ref().is_some_and(|attempt| attempt.key == key);
+        if self.context.policy.is_blocking && !is_known_run {
+            self.refuse_live_job()?;
+        }
+        if is_known_run && !self.is_job_maybe_alive() {
+            return Err(self.illegal("settled_adopted"));
+        }
         if !self.is_job_maybe_alive() {
             // The attempt has ended and is never reused: the job gets a row of its own.
             self.task.attempt = self.task.attempt.saturating_add(1);

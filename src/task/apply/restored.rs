@@ -57,12 +57,26 @@ impl Draft<'_> {
 
     /// A run that was started after the backup: its directory names the task, its lock and files say how it stands.
     pub(super) fn run_found(mut self, key: AttemptKey) -> Result<Change, Refusal> {
-        if self.task.state != TaskState::Held || !self.is_restored() || !self.context.policy.is_blocking {
+        let is_free = match self.task.state {
+            TaskState::Held | TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => true,
+            TaskState::Pending
+            | TaskState::Submitting
+            | TaskState::Submitted
+            | TaskState::Processing
+            | TaskState::Cancelling
+            | TaskState::Completed => false,
+        };
+        let is_known = self.attempt.as_ref().is_some_and(|attempt| attempt.key == key);
+        if !is_free || is_known || !self.is_restored() || !self.context.policy.is_blocking {
             return Err(self.illegal("run_found"));
         }
         self.refuse_live_job()?;
         self.task.attempt = self.task.attempt.saturating_add(1);
         self.attempt = Some(Attempt::intended(self.task.id.clone(), self.task.attempt, key.clone(), self.now()));
+        if self.task.state.is_final() {
+            // What had ended was started again since the backup: what it wrote is paid for.
+            self.watch_late();
+        }
         self.adopted(key.0)
     }
 

@@ -151,7 +151,39 @@ fn a_run_that_is_found_is_the_job() {
     assert_eq!((change.task.state, adopted.state, adopted.number), (T::Submitted, A::Accepted, 1));
     assert_eq!((adopted.key, adopted.external_ref), (key(7), Some(key(7).0)));
     let (task, attempt) = restored(T::Processing, Some(A::Accepted)).expect("a job under way");
-    assert!(judged(&task, attempt.as_ref(), found, &blocking(), 7_000).is_none(), "it has a job");
+    assert!(judged(&task, attempt.as_ref(), found.clone(), &blocking(), 7_000).is_none(), "it has a job");
+    // One that had ended was started again since: it stays as it is, is looked at, and its piece is taken.
+    for state in [T::Failed, T::Timeout, T::Cancelled] {
+        let (task, attempt) = restored(state, Some(A::EndedFailed)).expect("an ended task");
+        let change = judged(&task, attempt.as_ref(), found.clone(), &blocking(), 7_000).expect("it is adopted");
+        let adopted = change.attempt.as_ref().expect("an attempt");
+        assert_eq!((change.task.state, adopted.state, adopted.number), (state, A::Accepted, 2));
+        assert!(change.task.wake_at.is_some() && adopted.watch_until.is_some(), "{state}: it is looked at");
+        let step = next_step(&change.task, Some(adopted), &blocking(), &now_at(8_000));
+        assert_eq!(step, Step::LookAtRun, "{state}");
+        let came = Event::RunReported(RunReport::Piece(piece()));
+        let came = judged(&change.task, Some(adopted), came, &blocking(), 9_000).expect("taken");
+        assert!(came.piece.is_some() && (came.task.state == T::Completed) == (state != T::Cancelled), "{state}");
+    }
+}
+
+#[test]
+fn a_run_that_a_person_names_is_looked_at_by_that_name() {
+    let adopt = |n| Event::Settled(Settlement::Adopt { reference: key(n).0, key: key(98) });
+    let (task, attempt) = restored(T::Pending, None).expect("a waiting task");
+    let change = judged(&task, attempt.as_ref(), adopt(7), &blocking(), 7_000).expect("adopted");
+    assert_eq!(change.attempt.expect("an attempt").key, key(7), "a run is found by its key alone");
+    let change = judged(&task, attempt.as_ref(), adopt(7), &policy(), 7_000).expect("adopted");
+    assert_eq!(change.attempt.expect("an attempt").key, key(98), "a job of others is not");
+    // Another one has to wait until the known one is over, and one that is over is over.
+    let (task, attempt) = rows_in(T::Held, Some(A::Accepted)).expect("a held task");
+    assert!(judged(&task, attempt.as_ref(), adopt(7), &blocking(), 7_000).is_none(), "a second live job");
+    let (over, ended) = rows_in(T::Held, Some(A::EndedLost)).expect("a held task");
+    assert!(judged(&over, ended.as_ref(), adopt(1), &blocking(), 7_000).is_none(), "it is over");
+    let change = judged(&over, ended.as_ref(), adopt(7), &blocking(), 7_000).expect("adopted");
+    assert_eq!(change.attempt.map(|one| (one.key, one.number, one.state)), Some((key(7), 2, A::Accepted)));
+    let change = judged(&task, attempt.as_ref(), adopt(1), &blocking(), 7_000).expect("adopted");
+    assert_eq!(change.attempt.map(|one| (one.key, one.number, one.state)), Some((key(1), 1, A::Accepted)));
 }
 
 /// What a submitter may do: everything of a person's but settling, correcting and giving up a job.
