@@ -399,7 +399,7 @@ fn a_run_that_began_after_the_backup_is_found_by_its_directory() {
 
 /// What a task's content record is called.
 fn content_of(daemon: &Daemon, task: &str) -> i64 {
-    daemon.call("io.contentd.Tasks.Result", json!({ "task": task }))["content_id"].as_i64().unwrap()
+    daemon.call("io.contentd.Tasks.Result", json!({ "task": task }))["content"]["content_id"].as_i64().unwrap()
 }
 
 #[test]

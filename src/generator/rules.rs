@@ -99,16 +99,20 @@ impl Rule {
             && self.stderr.as_ref().is_none_or(|regex| regex.is_match(stderr.text()))
     }
 
-    /// The line that made the rule match, as the reason.
-    fn quoted<'t>(&self, stdout: Option<&'t Output>, stderr: &'t Output) -> Option<&'t str> {
-        let line = |regex: &Option<Regex>, output: &'t Output| {
+    /// The line that made the rule match, as the reason; of a piece only what the rule asked for.
+    fn quoted<'t>(&self, verb: Verb, stdout: &'t Output, stderr: &'t Output) -> Option<&'t str> {
+        let line = |regex: &Option<Regex>, output: &'t Output, is_whole: bool| {
             let text = output.text();
             let found = regex.as_ref()?.find(text)?;
+            if !is_whole {
+                return Some(found.as_str());
+            }
             let start = text[..found.start()].rfind('\n').map_or(0, |at| at + 1);
             let end = text[found.start()..].find('\n').map_or(text.len(), |at| found.start() + at);
             Some(&text[start..end.max(start)])
         };
-        line(&self.stderr, stderr).or_else(|| line(&self.stdout, stdout?)).filter(|line| !line.trim().is_empty())
+        let said = line(&self.stderr, stderr, true).or_else(|| line(&self.stdout, stdout, !verb.writes_a_piece()));
+        said.filter(|line| !line.trim().is_empty())
     }
 }
 
@@ -140,10 +144,11 @@ pub fn matching<'r>(rules: &'r [Rule], call: &CallResult, stdout: &Output, stder
 /// Classifies a call.
 pub fn classify(verb: Verb, rules: &[Rule], call: &CallResult, stdout: &Output, stderr: &Output) -> Verdict {
     let matched = matching(rules, call, stdout, stderr);
-    // A piece is for those who may read pieces, and a reason for everybody: what was written where a piece is written is not quoted.
+    // A piece is for those who may read pieces, and a reason for everybody: what was written where a piece is written is not
+    // quoted, but for what a rule of the configuration names.
     let shown = (!verb.writes_a_piece()).then_some(stdout);
     if let Some(rule) = matched {
-        let why = match rule.quoted(shown, stderr) {
+        let why = match rule.quoted(verb, stdout, stderr) {
             Some(line) => excerpt(line),
             None => describe(call, shown, stderr),
         };
