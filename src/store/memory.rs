@@ -265,6 +265,12 @@ impl Rows for Tables {
         Ok(())
     }
 
+    fn mark_ended(&mut self, at: Timestamp) -> Result<(), DbError> {
+        let has_ended = |task: &&mut Task| task.state.is_final() && task.state != TaskState::Completed;
+        self.tasks.values_mut().filter(has_ended).for_each(|task| task.restored_at = Some(at));
+        Ok(())
+    }
+
     fn setting(&mut self, name: &str) -> Result<Option<String>, DbError> {
         Ok(self.settings.get(name).cloned())
     }

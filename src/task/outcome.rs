@@ -65,6 +65,14 @@ impl Verb {
         }
     }
 
+    /// Whether what its command writes to standard output is a piece.
+    pub const fn writes_a_piece(self) -> bool {
+        match self {
+            Self::Run | Self::Fetch => true,
+            Self::Submit | Self::Find | Self::Poll | Self::PollOne | Self::Cancel => false,
+        }
+    }
+
     /// What the outcome is where no rule matches and the exit status is not 0.
     pub const fn default_failure(self) -> Option<RuleOutcome> {
         match self {

@@ -75,7 +75,7 @@ pub struct Task {
     /// When anything last changed.
     pub updated_at: Timestamp,
     /// When a restored database took it over: a job may have been made of it since the backup, under a key that nobody here
-    /// knows. As long as this is set, no job is made of it and it is never pending.
+    /// knows. As long as this is set, no job is made of it and it is never pending, and its piece waits in the pool.
     pub restored_at: Option<Timestamp>,
 }
 

@@ -114,7 +114,7 @@ pub fn judge(path: &Path) -> Result<Judgement, OpenError> {
 }
 
 /// Reads the database beside which nothing is to be made.
-fn open(path: &Path) -> Result<SqliteConnection, OpenError> {
+pub(super) fn open(path: &Path) -> Result<SqliteConnection, OpenError> {
     if !path.is_file() {
         let source = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(OpenError::Unusable { path: path.to_owned(), action: "reading it", source });

@@ -189,6 +189,9 @@ pub enum Refusal {
     /// A call is in flight; its outcome must be known first.
     #[error("a call to the generator is under way; its outcome must be known first")]
     CallInFlight,
+    /// It was restored from a backup, and may have been started again since.
+    #[error("the database was restored from a backup, and nobody here knows whether a job was made of this task since")]
+    RestoredSince,
     /// No retries are left.
     #[error("{retry_count} of {max_retries} retries are spent")]
     RetriesSpent {
@@ -322,7 +325,8 @@ impl<'a> Draft<'a> {
                 self.task.completed_at = None;
                 self.task.progress = None;
                 self.task.wake_at = None;
-                // Only a person's decision comes here from a restored task: see `back_in_line`.
+                // From a restored task only an operator's decision comes here, which ends the doubt: `wait_again`, `retry_or` and
+                // `retry_requested` see to that.
                 self.task.restored_at = None;
             }
             TaskState::Processing => {

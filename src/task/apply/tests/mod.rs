@@ -9,6 +9,7 @@
 //!
 //! [`check`] is the list of promises; all of them go through it.
 
+mod lies;
 mod liveness;
 mod matrix;
 mod random;
