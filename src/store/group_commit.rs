@@ -189,6 +189,7 @@ fn weight(write: &Write) -> usize {
         | Write::Review { .. }
         | Write::PutSetting { .. }
         | Write::HoldPool
+        | Write::MarkEnded { .. }
         | Write::ReleasePool { .. }
         | Write::Schedule(_)
         | Write::Cleanup { .. }

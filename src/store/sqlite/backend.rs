@@ -112,6 +112,7 @@ fn is_of_many_rows(write: &Write) -> bool {
         | Write::Review { .. }
         | Write::PutSetting { .. }
         | Write::HoldPool
+        | Write::MarkEnded { .. }
         | Write::ReleasePool { .. }
         | Write::Schedule(_)
         | Write::Cleanup { .. }
