@@ -239,8 +239,8 @@ mod tests {
     fn a_number_that_somebody_was_lent_is_nobody_whatever_groups_come_along() {
         let mut grants = grants();
         grants.grant_user(100_004, Role::Operator);
-        grants.set_lent(vec![100_000..165_536]);
-        for uid in [100_000, 100_004, 165_535] {
+        grants.set_lent(vec![100_000..165_536, 231_072..296_608]);
+        for uid in [100_000, 100_004, 165_535, 231_072] {
             assert_eq!(grants.roles_of(&peer(uid, 50, &[50, 51])), RoleSet::NONE, "{uid}");
         }
         assert_eq!(grants.roles_of(&peer(165_536, 50, &[])).names(), ["reviewer"]);
