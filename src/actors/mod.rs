@@ -13,10 +13,12 @@
 //! next look repairs whatever a message should have told.
 
 pub mod failing;
+pub mod images;
 pub mod poller;
 pub mod queue;
 pub mod recovery;
 pub mod result_handler;
+pub mod rules;
 pub mod supervisor;
 pub mod worker;
 
@@ -37,9 +39,11 @@ use crate::task::{Change, Clock, Entropy, Event, GeneratorName, Policy, Task, Ta
 use crate::tell;
 
 use failing::{FailingJobs, is_failure};
+use images::{ImageActor, SharedKeeper};
 use poller::PollerActor;
 use queue::QueueActor;
 use result_handler::ResultHandlerActor;
+use rules::SharedRules;
 use worker::WorkerActor;
 
 /// Where the actors are now. The supervisor alone writes it.
@@ -51,6 +55,8 @@ pub struct Peers {
     pub poller: Option<Addr<PollerActor>>,
     /// The result handler.
     pub results: Option<Addr<ResultHandlerActor>>,
+    /// Who has images fetched.
+    pub images: Option<Addr<ImageActor>>,
     /// The workers, by number.
     pub workers: Vec<Option<Addr<WorkerActor>>>,
 }
@@ -70,6 +76,10 @@ pub struct World {
     pub peers: watch::Receiver<Peers>,
     /// The generators whose jobs fail one after the other.
     pub failing: FailingJobs,
+    /// What is asked of a piece when it comes.
+    pub rules: SharedRules,
+    /// Who keeps images of pieces.
+    pub images: SharedKeeper,
 }
 
 /// An event on its way into the store.
@@ -141,6 +151,7 @@ impl World {
             event: happened.event,
             env,
             rendered: happened.rendered,
+            rules: self.rules.now(),
         };
         match self.store.write(Write::Transition(Box::new(transition))).await? {
             Written::Changed(changed) => {
@@ -151,6 +162,8 @@ impl World {
                 Ok(*changed)
             }
             Written::Account(_)
+            | Written::Accounts(_)
+            | Written::Rewritten(..)
             | Written::Submitted(_)
             | Written::Reviewed(_)
             | Written::Stored
@@ -175,6 +188,13 @@ impl World {
         }
         if task.state == TaskState::Pending || changed.from.is_active() && !task.state.is_active() {
             queue.do_send(queue::QueueChanged { task: Some(Box::new(task.clone())) });
+        }
+    }
+
+    /// Tells whoever has images fetched that some may wait.
+    pub fn tell_images(&self) {
+        if let Some(images) = self.peers.borrow().images.clone() {
+            images.do_send(images::ImagesChanged);
         }
     }
 

@@ -15,6 +15,7 @@ use log::Level;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::images::{DrainImages, GetImageStatus, ImageActor, ImageStatus};
 use super::poller::{DrainPoller, GetPollerStatus, PollerActor, PollerStatus, RunEnded};
 use super::queue::{DrainQueue, GetQueueStatus, QueueActor, QueueStatus};
 use super::result_handler::{GetResultStatus, ResultHandlerActor, ResultStatus};
@@ -42,6 +43,8 @@ pub enum Child {
     Poller,
     /// The result handler.
     ResultHandler,
+    /// Who has images fetched.
+    Images,
     /// A worker, by number.
     Worker(usize),
 }
@@ -108,6 +111,8 @@ pub struct DaemonStatus {
     pub poller: Option<PollerStatus>,
     /// The result handler.
     pub results: Option<ResultStatus>,
+    /// Who has images fetched.
+    pub images: Option<ImageStatus>,
     /// The workers, by number.
     pub workers: Vec<Option<WorkerStatus>>,
     /// Restarts of children since the start.
@@ -125,6 +130,7 @@ impl DaemonStatus {
             (Child::Queue, self.queue.is_none()),
             (Child::Poller, self.poller.is_none()),
             (Child::ResultHandler, self.results.is_none()),
+            (Child::Images, self.images.is_none()),
         ];
         let workers =
             self.workers.iter().enumerate().map(|(index, worker)| (Child::Worker(index + 1), worker.is_none()));
@@ -191,6 +197,10 @@ impl SupervisorActor {
                 let address = ResultHandlerActor::new(world, parent).start();
                 self.peers.send_modify(|peers| peers.results = Some(address));
             }
+            Child::Images => {
+                let address = ImageActor::new(world, parent).start();
+                self.peers.send_modify(|peers| peers.images = Some(address));
+            }
             Child::Worker(number) => {
                 let address = WorkerActor::new(number, world, parent).start();
                 self.peers.send_modify(|peers| {
@@ -217,7 +227,7 @@ impl SupervisorActor {
                 }
             }
             Child::ResultHandler => self.world.tell_poller(),
-            Child::Poller | Child::Worker(_) => {}
+            Child::Poller | Child::Images | Child::Worker(_) => {}
         }
     }
 
@@ -278,6 +288,7 @@ impl Actor for SupervisorActor {
         self.build(Child::ResultHandler, ctx);
         self.build(Child::Queue, ctx);
         self.build(Child::Poller, ctx);
+        self.build(Child::Images, ctx);
         for number in 1..=self.workers {
             self.build(Child::Worker(number), ctx);
         }
@@ -338,6 +349,7 @@ impl Handler<Reload> for SupervisorActor {
             queue.do_send(super::queue::QueueChanged { task: None });
         }
         self.world.tell_poller();
+        self.world.tell_images();
     }
 }
 
@@ -353,6 +365,9 @@ impl Handler<Drain> for SupervisorActor {
             // A child that is gone has nothing in hand, so an unanswered message is an answer here.
             if let Some(queue) = &peers.queue {
                 let _ = queue.send(DrainQueue).await;
+            }
+            if let Some(images) = &peers.images {
+                let _ = images.send(DrainImages).await;
             }
             let workers = peers.workers.iter().flatten().map(|worker| worker.send(DrainWorker));
             let poller = async {
@@ -376,13 +391,14 @@ impl Handler<GetStatus> for SupervisorActor {
         Box::pin(async move {
             // All at once: one that is wedged must not take the time of the others.
             let asked = peers.workers.iter().map(|worker| ask(worker.as_ref(), GetWorkerStatus));
-            let (queue, poller, results, workers) = futures_util::join!(
+            let (queue, poller, results, images, workers) = futures_util::join!(
                 ask(peers.queue.as_ref(), GetQueueStatus),
                 ask(peers.poller.as_ref(), GetPollerStatus),
                 ask(peers.results.as_ref(), GetResultStatus),
+                ask(peers.images.as_ref(), GetImageStatus),
                 futures_util::future::join_all(asked),
             );
-            DaemonStatus { queue, poller, results, workers, restarts, worker_restarts, is_draining }
+            DaemonStatus { queue, poller, results, images, workers, restarts, worker_restarts, is_draining }
         })
     }
 }
@@ -417,7 +433,7 @@ macro_rules! crashes {
         }
     )+};
 }
-crashes!(QueueActor, PollerActor, ResultHandlerActor, WorkerActor);
+crashes!(QueueActor, PollerActor, ResultHandlerActor, ImageActor, WorkerActor);
 
 impl Handler<Wedge> for SupervisorActor {
     type Result = ();

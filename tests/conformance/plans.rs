@@ -146,7 +146,7 @@ fn no_question_reads_the_history() {
         ("by task", None, None, Some(id(1))),
         ("by account and review", Some(AccountId(1)), Some(ReviewState::Approved), None),
     ] {
-        let filter = ContentFilter { account, review, task };
+        let filter = ContentFilter { account, review, task, is_oldest_first: false };
         // A task has as many pieces as it has versions.
         let few = if filter.task.is_some() { vec!["USE TEMP B-TREE FOR ORDER BY"] } else { Vec::new() };
         check(&format!("contents {name}"), &few, &|queries| {

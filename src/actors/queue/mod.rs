@@ -22,6 +22,7 @@ use super::{Happened, World};
 use crate::events::{About, Kind};
 use crate::store::DbError;
 use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
+use crate::task::account::AccountLimits;
 use crate::task::breaker::{Admission, Breaker};
 use crate::task::lanes::{Bounds, LaneKey, Lanes, Waiting};
 use crate::task::{AccountId, Event, GeneratorName, Task, TaskId, TaskState, Timestamp, in_words};
@@ -53,6 +54,7 @@ pub struct QueueActor {
     idle: VecDeque<(usize, Addr<WorkerActor>)>,
     in_flight: BTreeMap<(GeneratorName, AccountId), u32>,
     submits_today: BTreeMap<(GeneratorName, AccountId), u32>,
+    account_limits: BTreeMap<AccountId, AccountLimits>,
     pauses: Vec<Pause>,
     breakers: BTreeMap<GeneratorName, Breaker>,
     has_settings: bool,
@@ -79,6 +81,7 @@ impl QueueActor {
             idle: VecDeque::new(),
             in_flight: BTreeMap::new(),
             submits_today: BTreeMap::new(),
+            account_limits: BTreeMap::new(),
             pauses: Vec::new(),
             breakers: BTreeMap::new(),
             has_settings: false,

@@ -112,6 +112,7 @@ mod tests {
         let status = DaemonStatus {
             queue: None,
             poller: None,
+            images: None,
             results: None,
             workers: vec![None],
             restarts: 2,
