@@ -112,7 +112,7 @@ mod tests {
         let status = DaemonStatus {
             queue: None,
             poller: None,
-            images: None,
+            images: Some(Default::default()),
             results: None,
             workers: vec![None],
             restarts: 2,

@@ -6,6 +6,8 @@
 //! one with a log beside it is read through that log, as any reader of a live database does, and SQLite may then make the
 //! log's index (`-shm`), which holds no data.
 
+mod versions;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -213,6 +215,7 @@ pub fn promises(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> 
     for (sql, cure) in PIECES.iter().chain(COUNTERS).chain(TRAIL) {
         findings.extend(ask(connection, sql, cure)?);
     }
+    findings.extend(versions::promises(connection)?);
     findings.extend(states(connection)?);
     findings.extend(steps(connection)?);
     Ok(findings)
