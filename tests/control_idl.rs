@@ -139,7 +139,14 @@ fn types_have_the_fields_of_the_structs() {
         held_reason: None,
     };
     assert_fits("Entry", fits("io.contentd.Pool.Entry"), &pooled);
-    let account = AccountView { account_id: 1, name: "n".into(), external_id: None, is_enabled: true, created_at: AT, settings: Default::default() };
+    let account = AccountView {
+        account_id: 1,
+        name: "n".into(),
+        external_id: None,
+        is_enabled: true,
+        created_at: AT,
+        settings: Default::default(),
+    };
     assert_fits("Account", fits("io.contentd.Accounts.Account"), &account);
     assert_fits("Settings", fits("io.contentd.Accounts.Settings"), &account.settings);
     assert_fits("account Entry", fits("io.contentd.Accounts.Entry"), &AccountEntryValue::default());

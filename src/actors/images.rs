@@ -174,7 +174,8 @@ impl ImageActor {
         });
         let work = async move {
             store.write(write).await.map_err(|error| error.to_string())?;
-            let read = store.read(move |queries| Ok(queries.content(content_id)?.map(|content| content.record.task_id)));
+            let read =
+                store.read(move |queries| Ok(queries.content(content_id)?.map(|content| content.record.task_id)));
             Ok(read.await.ok().flatten())
         };
         ctx.spawn(work.into_actor(self).map(move |written: Result<Option<TaskId>, String>, actor, ctx| {

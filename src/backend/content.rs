@@ -4,8 +4,8 @@ use log::Level;
 
 use super::{DaemonBackend, errors};
 use crate::control::api::{
-    ApiError, ContentQuery, ContentReply, ContentView, ContentsReply, Peer, PoolQuery,
-    PoolReleaseReply, PoolReply, ReviewParams,
+    ApiError, ContentQuery, ContentReply, ContentView, ContentsReply, Peer, PoolQuery, PoolReleaseReply, PoolReply,
+    ReviewParams,
 };
 use crate::events::{About, Kind};
 use crate::store::query::{ContentFilter, Page, PoolFilter};

@@ -26,17 +26,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::actors::World;
 use crate::actors::queue::QueueActor;
 use crate::actors::supervisor::SupervisorActor;
+use crate::control::api::{AccountImportReply, AccountSetReply, EditParams, ImagesReply, VersionsReply};
 use crate::control::api::{
     AccountReply, AccountsReply, BackupReply, BulkReply, CleanupReply, ContentReply, ContentsReply, DrainReply,
     FindingsReply, HistoryReply, LogReply, PauseParams, PausesReply, PollAllReply, PoolReleaseReply, PoolReply,
     QueueReply, ShowReply, StatisticsReply, StatusReply, Submitted, TaskReply, TasksReply, WaitReply, WatchReply,
     WorkersReply,
 };
-use crate::control::api::{AccountImportReply, AccountSetReply, EditParams, ImagesReply, VersionsReply};
 use crate::control::api::{
     Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,
-    ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery,
-    WriteAgainParams, WriteAgainReply,
+    ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery, WriteAgainParams,
+    WriteAgainReply,
 };
 use crate::control::feed::FeedReader;
 use crate::generator::log::GeneratorLogs;

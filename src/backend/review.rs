@@ -49,7 +49,11 @@ impl DaemonBackend {
                 let record = &content.record;
                 let about = About::id(&record.task_id).attempt(0).account(record.account_id).is(Kind::Reviewed);
                 let (id, version, who) = (content.id, record.version, peer.label());
-                tell!(Level::Info, about, "content {content_id} was edited by {who}: content {id} is version {version}");
+                tell!(
+                    Level::Info,
+                    about,
+                    "content {content_id} was edited by {who}: content {id} is version {version}"
+                );
                 // Its images may wait.
                 self.world.tell_images();
                 Ok(content.as_ref().into())
@@ -82,7 +86,12 @@ impl DaemonBackend {
             content_id,
             expected_hash: again.content_hash,
             remark: again.remark,
-            task: Box::new(NewTask { limits: self.limits_of(&task.generator), task, digest: String::new(), claim: None }),
+            task: Box::new(NewTask {
+                limits: self.limits_of(&task.generator),
+                task,
+                digest: String::new(),
+                claim: None,
+            }),
             max_pending: self.settings.borrow().defaults.max_pending,
             who: peer.label(),
             now: self.world.clock.now(),

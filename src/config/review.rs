@@ -99,9 +99,8 @@ fn phrases(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults
 pub(super) fn read_images(section: Option<Section<'_, '_>>, faults: &mut Faults<'_>) -> ImagesConfig {
     let usual = ImagesConfig::default();
     let Some(mut section) = section else { return usual };
-    let mut is_said = |key: &'static str, faults: &mut Faults<'_>| {
-        section.truth(key, faults).is_some_and(|value| value.value)
-    };
+    let mut is_said =
+        |key: &'static str, faults: &mut Faults<'_>| section.truth(key, faults).is_some_and(|value| value.value);
     let (keep, allow_private) = (is_said("keep", faults), is_said("allow_private", faults));
     let images = ImagesConfig {
         keep,

@@ -12,11 +12,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::api::{
-    AccountAddParams, AccountImportParams, AccountParams, AccountSetParams, ApiError, Backend, BackupParams, CancelParams, CleanupParams, ContentListParams,
-    ContentParams, CorrectParams, EditParams, HistoryReply, ListParams, NoParams, PauseParams, Peer, PingReply, PoolListParams,
-    PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, RetryParams, ReviewParams, SetParams, SettleParams,
-    StageParams, StatisticsParams, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted,
-    TaskParams, TasksReply, TryGeneratorParams, VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
+    AccountAddParams, AccountImportParams, AccountParams, AccountSetParams, ApiError, Backend, BackupParams,
+    CancelParams, CleanupParams, ContentListParams, ContentParams, CorrectParams, EditParams, HistoryReply, ListParams,
+    NoParams, PauseParams, Peer, PingReply, PoolListParams, PoolReleaseParams, QueueParams, QueueReply, ReleaseParams,
+    RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams, SubmitBatchParams,
+    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply, TryGeneratorParams,
+    VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};

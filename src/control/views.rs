@@ -4,7 +4,9 @@
 
 use serde_json::Value;
 
-use super::api::{AccountSettingsValue, AccountView, AttemptView, ContentReply, ContentView, HistoryEntry, PoolView, TaskView};
+use super::api::{
+    AccountSettingsValue, AccountView, AttemptView, ContentReply, ContentView, HistoryEntry, PoolView, TaskView,
+};
 use crate::store::write::Account;
 use crate::task::content::{ContentRecord, PoolEntry};
 use crate::task::outcome::Image;

@@ -120,7 +120,9 @@ pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
         AccountVerb::Set(args) => set(session, params_of(*args)),
         AccountVerb::Disable { account } => {
             enable(session, account, false)?;
-            session.tell("no more tasks are accepted for it; those that wait run on (`contentctl pause --account` stops them)");
+            session.tell(
+                "no more tasks are accepted for it; those that wait run on (`contentctl pause --account` stops them)",
+            );
             Ok(())
         }
         AccountVerb::Enable { account } => enable(session, account, true),

@@ -118,7 +118,8 @@ impl Reader {
         };
         let unknown: Vec<&str> = heading.iter().filter(|field| !self.known.contains(field)).collect();
         if !unknown.is_empty() {
-            return self.fault(1, format!("{}: no such field; these are: {}", unknown.join(", "), self.known.join(", ")));
+            return self
+                .fault(1, format!("{}: no such field; these are: {}", unknown.join(", "), self.known.join(", ")));
         }
         for record in reader.records() {
             match record {

@@ -9,8 +9,8 @@ use super::output::{Column, fixed, flexible, write_out};
 use super::text::safe_lines;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, ImagesReply, PoolListParams, PoolReleaseParams,
-    PoolReleaseReply, PoolReply, ReviewParams, TaskParams, VersionsReply,
+    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, ImagesReply, PoolListParams,
+    PoolReleaseParams, PoolReleaseReply, PoolReply, ReviewParams, TaskParams, VersionsReply,
 };
 use crate::control::values::TextOrNumber;
 
@@ -44,8 +44,7 @@ const CONTENT_COLUMNS: &[Column] = &[
     flexible("TITLE", "title"),
 ];
 /// What a reply says of a record beside its fields.
-const REPLY_FIELDS: &[&str] =
-    &["version", "reviewed_by", "review_reason", "findings", "edited_by", "rewritten_by"];
+const REPLY_FIELDS: &[&str] = &["version", "reviewed_by", "review_reason", "findings", "edited_by", "rewritten_by"];
 const VERSION_FIELDS: &[&str] = &[
     "content_id",
     "version",
@@ -169,7 +168,9 @@ pub(super) fn print_piece(session: &Session, reply: ContentReply, how: &PieceArg
         return session.printer.text(&safe_lines(text));
     }
     let fields: Vec<&str> = CONTENT_FIELDS.iter().copied().chain(REPLY_FIELDS.iter().copied()).collect();
-    session.printer.record(&Record { content, version, reviewed_by, review_reason, findings, edited_by, rewritten_by }, &fields)
+    session
+        .printer
+        .record(&Record { content, version, reviewed_by, review_reason, findings, edited_by, rewritten_by }, &fields)
 }
 
 pub(super) fn review(session: &Session, args: ReviewArgs, method: &str) -> Result<(), Failure> {

@@ -10,8 +10,8 @@ use super::failure::Failure;
 use super::output::{Column, fixed, flexible};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
-    BackupParams, BackupReply, ConfigReply, DrainReply,
-    NoParams, PauseParams, PauseView, PausesReply, PingReply, ReloadReply, StatusReply, VersionReply, WorkersReply,
+    BackupParams, BackupReply, ConfigReply, DrainReply, NoParams, PauseParams, PauseView, PausesReply, PingReply,
+    ReloadReply, StatusReply, VersionReply, WorkersReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;

@@ -85,16 +85,13 @@ fn heading(reply: &ContentReply) -> String {
         ),
         format!("review: {}, publishing: {}", safe(&content.review_status), safe(&content.publish_status)),
     ];
-    let named = [("reviewed by", &reply.reviewed_by), ("reason", &reply.review_reason), ("edited by", &reply.edited_by)];
+    let named =
+        [("reviewed by", &reply.reviewed_by), ("reason", &reply.review_reason), ("edited by", &reply.edited_by)];
     let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
     lines.extend(named.map(|(name, value)| format!("{name}: {}", safe(value))));
     lines.extend(reply.rewritten_by.iter().map(|task| format!("written again by {}", safe(task))));
     lines.extend(reply.findings.iter().map(|finding| format!("the rules say: {}", safe(finding))));
-    lines.push(format!(
-        "contentctl review approve {} --hash {}",
-        content.content_id,
-        safe(&content.content_hash)
-    ));
+    lines.push(format!("contentctl review approve {} --hash {}", content.content_id, safe(&content.content_hash)));
     let width = lines.iter().map(|line| super::text::width(line)).max().unwrap_or(0).clamp(8, 72);
     lines.push("─".repeat(width));
     lines.join("\n") + "\n"

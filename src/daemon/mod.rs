@@ -43,8 +43,8 @@ use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
-use crate::images::{Bounds, ImageKeeper, KeepImages};
 use crate::host::{OsEntropy, SystemClock, runtime, signals, sockets};
+use crate::images::{Bounds, ImageKeeper, KeepImages};
 use crate::roles::Grants;
 use crate::store::group_commit::GroupCommit;
 use crate::store::write::PieceRules;
@@ -467,11 +467,8 @@ fn rules_of(loaded: &Loaded) -> PieceRules {
 
 fn keeper_of(loaded: &Loaded) -> Option<Arc<dyn KeepImages>> {
     let (images, state_dir) = (&loaded.config.images, &loaded.config.daemon.state_dir);
-    let bounds = Bounds {
-        max_bytes: images.max_bytes.into(),
-        timeout: images.timeout,
-        allow_private: images.allow_private,
-    };
+    let bounds =
+        Bounds { max_bytes: images.max_bytes.into(), timeout: images.timeout, allow_private: images.allow_private };
     images.keep.then(|| Arc::new(ImageKeeper::new(state_dir.clone(), bounds)) as Arc<dyn KeepImages>)
 }
 

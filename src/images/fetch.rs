@@ -59,7 +59,10 @@ pub fn fetch(
 
 fn parse(text: &str) -> Result<Url, ImageFault> {
     if text.len() > MAX_URL_BYTES {
-        return Err(ImageFault::Final(format!("an address of {} bytes; at most {MAX_URL_BYTES} are asked", text.len())));
+        return Err(ImageFault::Final(format!(
+            "an address of {} bytes; at most {MAX_URL_BYTES} are asked",
+            text.len()
+        )));
     }
     judged(Url::parse(text).map_err(|error| ImageFault::Final(format!("no address: {error}")))?)
 }
@@ -160,7 +163,9 @@ fn of_error(error: Error, bounds: &Bounds) -> ImageFault {
     match error {
         Error::Other(cause) if cause.is::<Refused>() => ImageFault::Final(cause.to_string()),
         Error::Timeout(_) => too_slow(bounds),
-        Error::Io(cause) if matches!(cause.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => too_slow(bounds),
+        Error::Io(cause) if matches!(cause.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
+            too_slow(bounds)
+        }
         Error::BadUri(why) => ImageFault::Final(format!("no address that can be asked: {why}")),
         // A server that is away, a name that is not known now, a certificate that has expired: all of them may be mended.
         error => ImageFault::Passing(error.to_string()),

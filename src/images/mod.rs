@@ -135,7 +135,8 @@ impl Shared {
 
     fn keep_as(&self, url: &str, part: &Path) -> Result<Kept, ImageFault> {
         let failed = |error: io::Error| unkept(part, &error);
-        let mut file = Part { file: File::create(part).map_err(failed)?, hash: Sha256::new(), bytes: 0, head: Vec::new() };
+        let mut file =
+            Part { file: File::create(part).map_err(failed)?, hash: Sha256::new(), bytes: 0, head: Vec::new() };
         fetch::fetch(url, &self.bounds, &mut |chunk| file.take(chunk).map_err(failed))?;
         let (media_type, ending) = file.kind()?;
         file.file.sync_all().map_err(failed)?;
@@ -187,7 +188,8 @@ impl Part {
 
     fn kind(&self) -> Result<(&'static str, &'static str), ImageFault> {
         type_of(&self.head).ok_or_else(|| {
-            let begin: String = self.head.iter().flat_map(|byte| std::ascii::escape_default(*byte)).map(char::from).collect();
+            let begin: String =
+                self.head.iter().flat_map(|byte| std::ascii::escape_default(*byte)).map(char::from).collect();
             ImageFault::Final(format!("no PNG, JPEG, GIF or WebP: its {} bytes begin with {begin:?}", self.bytes))
         })
     }

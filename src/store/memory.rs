@@ -564,8 +564,11 @@ impl Queries for MemoryDb {
 
     fn contents(&self, filter: &ContentFilter, page: Page) -> Result<Vec<ContentRecord>, DbError> {
         let tables = self.tables();
-        let in_order: Box<dyn Iterator<Item = &ContentRecord>> =
-            if filter.is_oldest_first { Box::new(tables.contents.iter()) } else { Box::new(tables.contents.iter().rev()) };
+        let in_order: Box<dyn Iterator<Item = &ContentRecord>> = if filter.is_oldest_first {
+            Box::new(tables.contents.iter())
+        } else {
+            Box::new(tables.contents.iter().rev())
+        };
         let found = in_order.filter(|content| {
             page.before.is_none_or(|before| content.id.0 < before)
                 && filter.account.is_none_or(|account| account == content.record.account_id)

@@ -140,7 +140,8 @@ impl ReviewRules {
         if let Some(most) = self.max_words.filter(|most| words > *most) {
             findings.push(format!("it has {words} words, and at most {most} are wanted"));
         }
-        if let Some(least) = self.min_images.filter(|least| piece.images < usize::try_from(*least).unwrap_or(usize::MAX))
+        if let Some(least) =
+            self.min_images.filter(|least| piece.images < usize::try_from(*least).unwrap_or(usize::MAX))
         {
             findings.push(format!("it has {} images, and at least {least} are wanted", piece.images));
         }

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use contentd::store::query::{ContentFilter, Page, PoolFilter};
 use contentd::store::sqlite::check;
 use contentd::store::write::{
-    Account, AccountEntry, AccountOutcome, AccountWrite, ContentWrite, ImageWrite, NewTask, PieceRules, Rewriting, Write,
-    WriteError, Written,
+    Account, AccountEntry, AccountOutcome, AccountWrite, ContentWrite, ImageWrite, NewTask, PieceRules, Rewriting,
+    Write, WriteError, Written,
 };
 use contentd::task::account::{AccountChange, AccountDefaults, AccountLimits};
-use contentd::task::content::{
-    ContentRecord, PoolState, PublishState, RenderedPiece, ReviewMove, ReviewState,
-};
+use contentd::task::content::{ContentRecord, PoolState, PublishState, RenderedPiece, ReviewMove, ReviewState};
 use contentd::task::image::ImageState;
 use contentd::task::review::{Phrase, ReviewRules};
 use contentd::task::{AccountId, ContentId, Event, Task, TaskId, TaskState, Timestamp};
@@ -197,7 +195,10 @@ fn rules_decide_about_what_approves_itself(mut side: Side) {
     side.submit(vec![asked(1, true), asked(2, false), asked(3, true)]);
     let refused = complete_under(&mut side, &id(1), rules(), "text");
     let refused = record(&side, refused).record;
-    assert_eq!((refused.review_status, refused.publish_status), (ReviewState::PendingReview, PublishState::Unpublished));
+    assert_eq!(
+        (refused.review_status, refused.publish_status),
+        (ReviewState::PendingReview, PublishState::Unpublished)
+    );
     assert_eq!(
         refused.findings,
         ["its score is 0.75, and at least 0.9 is wanted", "\"casino\" is in it, which is forbidden"]
@@ -336,7 +337,11 @@ fn a_piece_that_cannot_be_written_again_stays_as_it_is(mut side: Side) {
     let closed = AccountChange { max_pending: Some(None), is_enabled: Some(false), ..AccountChange::default() };
     side.write(set(AccountId(1), closed)).unwrap();
     assert!(matches!(side.write(again(first, 2, AccountId(1))), Err(WriteError::AccountDisabled(_))));
-    assert_eq!((record(&side, first), pool(&side).len()), (before, 1), "it is rejected with its new task or not at all");
+    assert_eq!(
+        (record(&side, first), pool(&side).len()),
+        (before, 1),
+        "it is rejected with its new task or not at all"
+    );
     side.write(review(first, ReviewMove::Rejected)).unwrap();
     let open = AccountChange { is_enabled: Some(true), ..AccountChange::default() };
     side.write(set(AccountId(1), open)).unwrap();
@@ -403,8 +408,7 @@ fn images_are_noted_with_their_piece_and_tried(mut side: Side) {
         let error = error.map(str::to_owned);
         Write::Image(ImageWrite { id, tries_before, state, error, now: Timestamp(START + 20) })
     };
-    let kept =
-        ImageState::Kept { file: "ab.png".into(), media_type: "image/png".into(), bytes: 7 };
+    let kept = ImageState::Kept { file: "ab.png".into(), media_type: "image/png".into(), bytes: 7 };
     side.write(came(images[0].id, 0, kept.clone(), None)).unwrap();
     let later = ImageState::Waiting { wake_at: Timestamp(START + 900) };
     side.write(came(images[1].id, 0, later.clone(), Some("503"))).unwrap();

@@ -450,7 +450,14 @@ impl Backend for FakeBackend {
     fn account_add(&self, _: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply> {
         let created_at = WireTime(Timestamp(0));
         done(Ok(AccountReply {
-            account: AccountView { account_id: 1, name, external_id, is_enabled: true, created_at, settings: Default::default() },
+            account: AccountView {
+                account_id: 1,
+                name,
+                external_id,
+                is_enabled: true,
+                created_at,
+                settings: Default::default(),
+            },
         }))
     }
 

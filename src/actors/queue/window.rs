@@ -10,9 +10,9 @@ use log::Level;
 
 use super::{COOL_DOWN, LANES, LONGEST_SLEEP, QueueActor, QueueTick};
 use crate::events::Kind;
+use crate::generator::registry::Limits;
 use crate::store::DbError;
 use crate::store::query::{InFlight, LaneHead, Queries, ReadyTask};
-use crate::generator::registry::Limits;
 use crate::task::account::AccountLimits;
 use crate::task::breaker::Breaker;
 use crate::task::lanes::{Head, LaneKey, Waiting};

@@ -269,7 +269,9 @@ mod tests {
         let settings = AccountSettingsValue { priority: Some(11), ..AccountSettingsValue::default() };
         assert!(refused(AccountSetParams { settings: Some(settings), ..Default::default() }).starts_with("priority"));
         let settings = AccountSettingsValue { max_pending: Some(0), ..AccountSettingsValue::default() };
-        assert!(refused(AccountSetParams { settings: Some(settings), ..Default::default() }).starts_with("max_pending"));
+        assert!(
+            refused(AccountSetParams { settings: Some(settings), ..Default::default() }).starts_with("max_pending")
+        );
         assert!(refused(AccountSetParams::default()).contains("at least one field"));
         let clear = Some(vec!["name".to_owned()]);
         assert!(refused(AccountSetParams { clear, ..Default::default() }).contains("one of external_id"));

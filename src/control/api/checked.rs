@@ -627,8 +627,9 @@ impl TryFrom<ContentListParams> for ContentQuery {
     fn try_from(given: ContentListParams) -> Result<Self, ApiError> {
         let (limit, offset) = page(given.limit, given.offset)?;
         let review = given.review_status.map(|text| {
-            text.parse()
-                .map_err(|_| ApiError::invalid("review_status", &text, "one of pending_review approved rejected superseded"))
+            text.parse().map_err(|_| {
+                ApiError::invalid("review_status", &text, "one of pending_review approved rejected superseded")
+            })
         });
         Ok(Self {
             account: given.account.map(|account| account.0),

@@ -22,8 +22,8 @@ use crate::task::account::AccountChange;
 use crate::task::{ContentId, CorrectedState, PoolId};
 
 pub use accounts::{
-    AccountEntryValue, AccountImportParams, AccountImportReply, AccountSetParams, AccountSetReply, AccountSettingsValue,
-    ImportedAccount,
+    AccountEntryValue, AccountImportParams, AccountImportReply, AccountSetParams, AccountSetReply,
+    AccountSettingsValue, ImportedAccount,
 };
 
 pub use checked::{
@@ -41,9 +41,7 @@ pub use daemon::{
 };
 pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, TryGeneratorParams};
 pub use error::{ApiError, FieldFault};
-pub use review::{
-    EditParams, ImageView, ImagesReply, VersionView, VersionsReply, WriteAgainParams, WriteAgainReply,
-};
+pub use review::{EditParams, ImageView, ImagesReply, VersionView, VersionsReply, WriteAgainParams, WriteAgainReply};
 pub use tasks::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryEntry, HistoryReply,
     ImageValue, ListParams, LogEntryView, LogReply, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams,

@@ -23,7 +23,11 @@ impl EditParams {
     /// Judges the form.
     pub fn check(self) -> Result<Self, ApiError> {
         if self.content.trim().is_empty() {
-            return Err(ApiError::invalid("content", &self.content, "a piece that is not empty; `reject` takes one away"));
+            return Err(ApiError::invalid(
+                "content",
+                &self.content,
+                "a piece that is not empty; `reject` takes one away",
+            ));
         }
         if self.content.contains('\0') {
             return Err(ApiError::invalid("content", "\0", "a text without NUL characters"));

@@ -13,7 +13,9 @@ use super::models::{
     NewEventRow, NewImageRow, NewPoolRow, NewTaskRow, PoolRow, TaskChanges, TaskNotes, TaskRow, VersionRow,
 };
 use super::queries::images::of_content as images_of;
-use super::schema::{accounts, attempts, contents, events, images, publish_pool, settings, state_counts, submit_keys, tasks};
+use super::schema::{
+    accounts, attempts, contents, events, images, publish_pool, settings, state_counts, submit_keys, tasks,
+};
 use crate::store::DbError;
 use crate::store::write::{Account, KeptImage, NewImage, Rows};
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Version};

@@ -80,11 +80,7 @@ pub(super) fn execute(rows: &mut dyn Rows, write: &AccountWrite) -> Result<Writt
     }
 }
 
-fn set(
-    rows: &mut dyn Rows,
-    account: Account,
-    change: &AccountChange,
-) -> Result<(Account, AccountOutcome), WriteError> {
+fn set(rows: &mut dyn Rows, account: Account, change: &AccountChange) -> Result<(Account, AccountOutcome), WriteError> {
     let before = AccountSettings {
         external_id: account.external_id.clone(),
         is_enabled: account.is_enabled,

@@ -6,8 +6,8 @@ use std::collections::btree_map::Entry;
 
 use super::review::{Review, new_pool_entry, release_pool};
 use super::rows::Rows;
-use super::{account, content, image};
 use super::{Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
+use super::{account, content, image};
 use crate::store::restored;
 use crate::task::content::{NewContent, PublishState, ReviewState, summary_of, title_of, word_count};
 use crate::task::outcome::Piece;
@@ -130,7 +130,11 @@ impl Rooms {
                 let room = match bound {
                     Some((name, limit)) => {
                         let unfinished = rows.unfinished_of(id, limit)?;
-                        Some(AccountRoom { name, limit, room: Room { unfinished, left: limit.saturating_sub(unfinished) } })
+                        Some(AccountRoom {
+                            name,
+                            limit,
+                            room: Room { unfinished, left: limit.saturating_sub(unfinished) },
+                        })
                     }
                     None => None,
                 };

@@ -67,9 +67,8 @@ impl Review<'_> {
         let priority = rows.task(&content.record.task_id)?.map_or(5, |task| task.priority);
         // A piece that is older than a restore may have been approved and gone out since the backup, in whatever version.
         let mark = restored::RestoreMark::parse(rows.setting(restored::SETTING)?.as_deref());
-        let is_old = mark.is_some_and(|mark| {
-            !mark.is_nothing_since && versions.iter().any(|version| version.created_at <= mark.at)
-        });
+        let is_old = mark
+            .is_some_and(|mark| !mark.is_nothing_since && versions.iter().any(|version| version.created_at <= mark.at));
         let held_reason = is_old.then(|| restored::POOL_REASON.to_owned());
         let entry = new_pool_entry(content.id, content.record.account_id, priority, self.now, held_reason);
         rows.insert_pool_entry(&entry)?;

@@ -25,7 +25,8 @@ const ASKED: &[&str] = &[
 
 /// The promises that the rows do not keep. A database that a start has yet to bring to this form promises none of it.
 pub(super) fn promises(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> {
-    let is_there = "SELECT 'columns' AS name, count(*) AS count FROM pragma_table_info('contents') WHERE name = 'findings'";
+    let is_there =
+        "SELECT 'columns' AS name, count(*) AS count FROM pragma_table_info('contents') WHERE name = 'findings'";
     if diesel::sql_query(is_there).get_result::<Count>(connection)?.count == 0 {
         return Ok(Vec::new());
     }

@@ -28,8 +28,7 @@ impl AccountRow {
     /// As everybody else knows it.
     pub fn into_record(self) -> Result<Account, DbError> {
         let row = format_args!("account {}", self.id).to_string();
-        let limit =
-            |column: &str, number: Option<i64>| number.map(|number| narrowed(&row, column, number)).transpose();
+        let limit = |column: &str, number: Option<i64>| number.map(|number| narrowed(&row, column, number)).transpose();
         Ok(Account {
             id: AccountId(self.id),
             defaults: serde_json::from_str(&self.defaults).map_err(|error| unreadable(&row, "defaults", error))?,
