@@ -305,7 +305,7 @@ fn every_method_answers_with_the_fields_of_its_reply() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 44);
+    assert_eq!(seen, 50);
     assert_fits("Watch", &idl.methods["io.contentd.Tasks.Watch"].1, &change("task-a"));
     let reload = ReloadReply { changed: vec![], needs_restart: vec![], warnings: vec![] };
     assert_fits("Reload", &idl.methods["io.contentd.Daemon.Reload"].1, &reload);

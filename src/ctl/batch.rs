@@ -124,14 +124,14 @@ impl Reader {
         for record in reader.records() {
             match record {
                 Ok(record) => {
-                    let line = record.position().map_or(0, csv::Position::line);
+                    let line = record.position().map_or(0, |position| line_of(contents, position));
                     let cells = heading.iter().zip(record.iter()).filter(|(_, cell)| !cell.trim().is_empty());
                     let fields =
                         cells.map(|(field, cell)| (field.to_owned(), Value::String(cell.to_owned()))).collect();
                     self.entry(line, fields);
                 }
                 Err(error) => {
-                    let line = error.position().map_or(0, csv::Position::line);
+                    let line = error.position().map_or(0, |position| line_of(contents, position));
                     self.fault(line, error.kind_text());
                 }
             }
@@ -177,6 +177,13 @@ impl Submissions<'_> {
         self.faults.extend(faults.into_iter().map(|fault| (line, fault)));
         self.entries.push(submission);
     }
+}
+
+/// The line on which a record begins. The reader's own position lies before the empty lines that it passes over.
+fn line_of(contents: &[u8], position: &csv::Position) -> u64 {
+    let from = usize::try_from(position.byte()).unwrap_or(usize::MAX);
+    let passed = contents.get(from..).unwrap_or_default().iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    position.line() + passed.filter(|byte| **byte == b'\n').count() as u64
 }
 
 trait KindText {
@@ -349,6 +356,9 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:#?}");
         assert!(told[0].starts_with("f.csv:4: priority: \"high\" is not a whole number"), "{told:#?}");
         assert!(told[1].starts_with("f.csv:5: 2 cells"), "{told:#?}");
+        let behind_empty = faults("f.csv", "account,topic,priority\r\n\r\n1,t,5\n\n\n1,t,high\n\n1,t\n");
+        assert!(behind_empty[0].starts_with("f.csv:6: priority"), "{behind_empty:#?}");
+        assert!(behind_empty[1].starts_with("f.csv:8: 2 cells"), "{behind_empty:#?}");
         assert!(faults("f.csv", "account,title\n")[0].starts_with("f.csv:1: title: no such field"));
         assert!(faults("f.csv", "")[0].contains("there is no task"));
         let twice = faults("f.csv", "account,topic,key\n1,t,k\n1,u,k\n");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use contentd::actors::queue::QueueChanged;
 use contentd::actors::supervisor::Crash;
 use contentd::generator::registry::Limits;
 use contentd::images::{KeepImages, Kept};
@@ -21,6 +22,8 @@ use super::rig::{Ask, Rig, Setup, limits, logged, policy, sample};
 async fn set(rig: &Rig, account: i64, change: AccountChange) {
     let write = Write::Account(AccountWrite::Set { id: AccountId(account), change: Box::new(change) });
     rig.world.store.write(write).await.unwrap();
+    // As the backend does it: from here on nothing starts before the limits were read.
+    rig.queue().send(QueueChanged { task: None }).await.unwrap();
 }
 
 fn two_generators() -> Setup {

@@ -471,7 +471,11 @@ impl Backend for FakeBackend {
 
     fn account_set(&self, _: Peer, account: String, change: AccountChange) -> Answer<AccountSetReply> {
         self.called(format!("set {account} {change:?}"));
-        done(Err(ApiError::AccountNotFound { account }))
+        let created_at = WireTime(Timestamp(0));
+        let is_enabled = change.is_enabled != Some(false);
+        let settings = Default::default();
+        let account = AccountView { account_id: 1, name: account, external_id: None, is_enabled, created_at, settings };
+        done(Ok(AccountSetReply { account, is_changed: true }))
     }
 
     fn account_import(&self, _: Peer, entries: Vec<AccountEntry>) -> Answer<AccountImportReply> {
