@@ -19,6 +19,12 @@ ALTER TABLE contents ADD COLUMN findings TEXT NOT NULL DEFAULT '[]' CHECK (json_
 ALTER TABLE contents ADD COLUMN edited_by TEXT;
 -- The task that was made when the piece was rejected to be written again. No foreign key: tasks are deleted.
 ALTER TABLE contents ADD COLUMN rewritten_by TEXT;
+-- One version of a piece goes out: where two of them are approved, the older one makes way if it can.
+UPDATE publish_pool SET status = 'removed' WHERE status IN ('pending', 'failed') AND EXISTS (
+    SELECT 1 FROM contents c JOIN contents o ON o.task_id = c.task_id AND o.version > c.version
+    WHERE c.id = publish_pool.content_id AND o.review_status = 'approved');
+UPDATE contents SET review_status = 'superseded', publish_status = 'unpublished' WHERE review_status = 'approved'
+    AND NOT EXISTS (SELECT 1 FROM publish_pool p WHERE p.content_id = contents.id AND p.status <> 'removed');
 -- An older version that nobody approved has made way for the newer one.
 UPDATE contents SET review_status = 'superseded' WHERE review_status <> 'approved'
     AND version < (SELECT max(o.version) FROM contents o WHERE o.task_id = contents.task_id);

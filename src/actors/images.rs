@@ -182,7 +182,11 @@ impl ImageActor {
             actor.in_hand.remove(&image.id);
             match written {
                 Ok(task) => actor.told(&image, task, &state, error.as_deref()),
-                Err(error) => return actor.trouble(&error, ctx),
+                Err(error) => {
+                    // What cannot be written now is fetched again, and a server is not asked every second for that.
+                    actor.trouble(&error, ctx);
+                    return actor.sleep(LONGEST_SLEEP, ctx);
+                }
             }
             actor.look(ctx);
         }));

@@ -10,7 +10,7 @@ use super::reader::{Section, wanted};
 use crate::task::review::{Phrase, ReviewRules};
 
 /// Words of one list, and characters of a word.
-const MAX_WORDS: usize = 10_000;
+const MAX_WORDS: usize = 2_000;
 const MAX_WORD_CHARS: usize = 200;
 
 /// How pieces are reviewed.

@@ -5,12 +5,15 @@
 //! characters, markup and line breaks do not hide it; and it is looked for as a whole word only where its script has
 //! words. Chinese has none, so there a word is found wherever its characters stand side by side.
 
+use std::collections::BTreeMap;
+
 use super::content::is_counted_singly;
 
 /// A word or phrase as it is looked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Phrase {
     written: String,
+    /// Never empty.
     folded: Vec<char>,
 }
 
@@ -27,14 +30,31 @@ impl Phrase {
         &self.written
     }
 
-    fn is_in(&self, text: &[char]) -> bool {
-        let (Some(first), Some(last)) = (self.folded.first(), self.folded.last()) else { return false };
-        text.windows(self.folded.len()).enumerate().filter(|(_, window)| *window == self.folded).any(|(at, window)| {
-            let before = at.checked_sub(1).and_then(|before| text.get(before));
-            let after = text.get(at + window.len());
-            !joins(before, Some(first)) && !joins(Some(last), after)
-        })
+    /// Whether it stands at this place of a text, as a word where its script has words.
+    fn is_at(&self, text: &[char], at: usize) -> bool {
+        let end = at + self.folded.len();
+        text.get(at..end).is_some_and(|there| there == self.folded)
+            && !joins(at.checked_sub(1).and_then(|before| text.get(before)), self.folded.first())
+            && !joins(self.folded.last(), text.get(end))
     }
+}
+
+/// Which of these phrases stand in one of these texts. Each text is gone through once, whatever their number: it is judged
+/// where everybody's writes wait.
+fn found_in(phrases: &[Phrase], texts: &[Vec<char>]) -> Vec<bool> {
+    let mut by_first: BTreeMap<char, Vec<usize>> = BTreeMap::new();
+    for (index, phrase) in phrases.iter().enumerate() {
+        by_first.entry(phrase.folded[0]).or_default().push(index);
+    }
+    let mut found = vec![false; phrases.len()];
+    for text in texts {
+        for (at, character) in text.iter().enumerate() {
+            for index in by_first.get(character).into_iter().flatten() {
+                found[*index] = found[*index] || phrases[*index].is_at(text, at);
+            }
+        }
+    }
+    found
 }
 
 /// Whether two neighbours belong to one word.
@@ -155,11 +175,12 @@ impl ReviewRules {
         }
         let seen = [piece.title, piece.plain_text].map(folded).into_iter().chain([folded(&text_of_html(piece.html))]);
         let seen: Vec<Vec<char>> = seen.collect();
-        let is_there = |phrase: &Phrase| seen.iter().any(|text| phrase.is_in(text));
-        for phrase in self.forbidden.iter().filter(|phrase| is_there(phrase)) {
+        let forbidden = self.forbidden.iter().zip(found_in(&self.forbidden, &seen));
+        for (phrase, _) in forbidden.filter(|(_, is_there)| *is_there) {
             findings.push(format!("{:?} is in it, which is forbidden", phrase.written));
         }
-        for phrase in self.required.iter().filter(|phrase| !is_there(phrase)) {
+        let required = self.required.iter().zip(found_in(&self.required, &seen));
+        for (phrase, _) in required.filter(|(_, is_there)| !is_there) {
             findings.push(format!("{:?} is not in it, which is required", phrase.written));
         }
     }
@@ -264,6 +285,14 @@ mod tests {
         }
         assert!(finds("c++", "in C++ and"), "marks are no part of a word");
         assert!(Phrase::new(" \u{200b}\n").is_none(), "nothing is no phrase");
+    }
+
+    #[test]
+    fn many_words_are_looked_for_in_one_go() {
+        let forbidden: Vec<Phrase> = (0..2_000).filter_map(|n| Phrase::new(&format!("word{n}"))).collect();
+        let rules = ReviewRules { forbidden, ..ReviewRules::default() };
+        let text = "wordy words word1999 word20000 ".repeat(20_000);
+        assert_eq!(rules.judge(&Judged { plain_text: &text, ..EMPTY }), ["\"word1999\" is in it, which is forbidden"]);
     }
 
     #[test]

@@ -14,8 +14,8 @@ const ASKED: &[&str] = &[
      ELSE c.review_status NOT IN ('superseded', 'approved') END",
     "SELECT coalesce((SELECT id FROM tasks t WHERE t.id = c.task_id), 'content ' || min(c.id)) AS subject, \
      'contents ' || group_concat(c.id, ', ') || ' are versions of one piece and in the publish pool together' AS found \
-     FROM contents c JOIN publish_pool p ON p.content_id = c.id AND p.status <> 'removed' \
-     GROUP BY c.task_id HAVING count(*) > 1 AND sum(p.status <> 'published') > 0",
+     FROM contents c JOIN publish_pool p ON p.content_id = c.id AND p.status NOT IN ('removed', 'published') \
+     GROUP BY c.task_id HAVING count(*) > 1",
     "SELECT t.id AS subject, 'is to write content ' || c.id || ' again and does not name it' AS found \
      FROM contents c JOIN tasks t ON t.id = c.rewritten_by WHERE t.rewrites IS NOT c.task_id",
     "SELECT 'account ' || id AS subject, 'has a priority of ' || json_extract(defaults, '$.priority') || \
