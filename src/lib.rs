@@ -37,6 +37,7 @@ pub mod events;
 pub mod finding;
 pub mod generator;
 pub mod host;
+pub mod images;
 pub mod render;
 pub mod roles;
 pub mod schedule;

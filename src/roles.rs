@@ -85,6 +85,17 @@ impl RoleSet {
         self.has(Role::Operator) || self.0 & needed.0 != 0
     }
 
+    /// Whether somebody with these may do what takes all of `needed`. An operator may everything.
+    pub const fn has_all(self, needed: Self) -> bool {
+        self.has(Role::Operator) || self.0 & needed.0 == needed.0
+    }
+
+    /// These but those of another set.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// One by one.
     pub fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.has(*role))

@@ -140,8 +140,32 @@ fn types_have_the_fields_of_the_structs() {
         held_reason: None,
     };
     assert_fits("Entry", fits("io.contentd.Pool.Entry"), &pooled);
-    let account = AccountView { account_id: 1, name: "n".into(), external_id: None, is_enabled: true, created_at: AT };
+    let account = AccountView {
+        account_id: 1,
+        name: "n".into(),
+        external_id: None,
+        is_enabled: true,
+        created_at: AT,
+        settings: Default::default(),
+    };
     assert_fits("Account", fits("io.contentd.Accounts.Account"), &account);
+    assert_fits("Settings", fits("io.contentd.Accounts.Settings"), &account.settings);
+    assert_fits("account Entry", fits("io.contentd.Accounts.Entry"), &AccountEntryValue::default());
+    let imported = ImportedAccount { outcome: "added".into(), account };
+    assert_fits("Imported", fits("io.contentd.Accounts.Imported"), &imported);
+    assert_fits("Version", fits("io.contentd.Content.Version"), &VersionView::from(&content(7)));
+    let image = ImageView {
+        position: 0,
+        url: "u".into(),
+        state: "waiting".into(),
+        tries: 0,
+        next_try_at: None,
+        file: None,
+        media_type: None,
+        bytes: None,
+        error: None,
+    };
+    assert_fits("Image", fits("io.contentd.Content.Image"), &image);
     let generator = GeneratorView {
         name: "g".into(),
         is_available: true,
@@ -201,11 +225,17 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Content.Get", json!(ContentParams::default())),
         ("Content.Approve", json!(ReviewParams::default())),
         ("Content.Reject", json!(ReviewParams::default())),
+        ("Content.Edit", json!(EditParams::default())),
+        ("Content.Versions", json!(ContentParams::default())),
+        ("Content.Images", json!(ContentParams::default())),
+        ("Content.WriteAgain", json!(WriteAgainParams::default())),
         ("Pool.List", json!(PoolListParams::default())),
         ("Pool.Release", json!(PoolReleaseParams::default())),
         ("Accounts.Add", json!(AccountAddParams::default())),
         ("Accounts.List", json!({})),
         ("Accounts.Get", json!(AccountParams::default())),
+        ("Accounts.Set", json!(AccountSetParams::default())),
+        ("Accounts.Import", json!(AccountImportParams::default())),
         ("Daemon.Ping", json!({})),
         ("Daemon.GetVersion", json!({})),
         ("Daemon.GetStatus", json!({})),
@@ -250,7 +280,13 @@ fn good_parameters(method: &str) -> Value {
         "Tasks.Settle" => json!({"task": "task-a", "absent": true}),
         "Tasks.Set" => json!({"task": "task-a", "priority": 5}),
         "Tasks.Wait" => json!({"tasks": ["task-done"]}),
-        "Content.Get" | "Content.Approve" | "Content.Reject" => json!({"content_id": 7}),
+        "Content.Get" | "Content.Approve" | "Content.Reject" | "Content.Versions" | "Content.Images" => {
+            json!({"content_id": 7})
+        }
+        "Content.Edit" => json!({"content_id": 7, "content_hash": "h", "content": "c"}),
+        "Content.WriteAgain" => json!({"content_id": 7, "remark": "r"}),
+        "Accounts.Set" => json!({"account": "1", "is_enabled": false}),
+        "Accounts.Import" => json!({"accounts": [{"name": "n"}]}),
         "Pool.Release" => json!({"pool_ids": [1]}),
         "Accounts.Add" => json!({"name": "n"}),
         "Daemon.TryGenerator" => json!({"generator": "g"}),
@@ -289,7 +325,7 @@ fn every_method_answers_with_the_fields_of_its_reply() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 52);
+    assert_eq!(seen, 58);
     assert_fits("Watch", &idl.methods["io.contentd.Tasks.Watch"].1, &change("task-a"));
     let reload = ReloadReply { changed: vec![], needs_restart: vec![], warnings: vec![] };
     assert_fits("Reload", &idl.methods["io.contentd.Daemon.Reload"].1, &reload);
@@ -322,6 +358,9 @@ fn every_error() -> Vec<ApiError> {
         ApiError::AlreadyPublished { content_id: 1 },
         ApiError::WrongReviewState { content_id: 1, review_status: text(), action: text() },
         ApiError::OwnSubmission { content_id: 1, submitted_by: None },
+        ApiError::OwnEdit { content_id: 1, edited_by: "e".into() },
+        ApiError::OtherVersionOut { content_id: 1, other: 2 },
+        ApiError::AccountBusy { account: "a".into(), unfinished: 1, limit: 1 },
         ApiError::PermissionDenied {
             method: text(),
             caller: text(),

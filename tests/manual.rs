@@ -282,7 +282,8 @@ fn the_defaults_in_the_page_are_the_readers() {
         for entry in entries.iter().filter(|entry| entry.default.is_some()) {
             let rest = if ["detached"].contains(&entry.key.as_str()) { BLOCKING } else { GENERATOR };
             let source = match section.as_str() {
-                "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "review" | "tasks.retry" => {
+                "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "review" | "images"
+                | "tasks.retry" => {
                     format!(
                         "[{}]\n{} = {}\n{rest}",
                         section.replace("NAME", "g"),

@@ -43,11 +43,18 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("io.contentd.Accounts.List", "osrp", "{}"),
     ("io.contentd.Accounts.Get", "osrp", r#"{"account": "1"}"#),
     ("io.contentd.Accounts.Add", "-", r#"{"name": "n"}"#),
+    ("io.contentd.Accounts.Set", "-", r#"{"account": "1", "is_enabled": false}"#),
+    ("io.contentd.Accounts.Import", "-", r#"{"accounts": [{"name": "n"}]}"#),
     ("io.contentd.Pool.List", "osrp", "{}"),
     ("io.contentd.Content.List", "srp", "{}"),
     ("io.contentd.Content.Get", "srp", r#"{"content_id": 7}"#),
     ("io.contentd.Content.Approve", "r", r#"{"content_id": 7}"#),
     ("io.contentd.Content.Reject", "r", r#"{"content_id": 7}"#),
+    ("io.contentd.Content.Edit", "r", r#"{"content_id": 7, "content_hash": "h", "content": "c"}"#),
+    ("io.contentd.Content.Versions", "srp", r#"{"content_id": 7}"#),
+    ("io.contentd.Content.Images", "srp", r#"{"content_id": 7}"#),
+    // Takes both a reviewer and a submitter, so neither alone: `writing_again_takes_both_roles`.
+    ("io.contentd.Content.WriteAgain", "-", r#"{"content_id": 7, "remark": "r"}"#),
     ("io.contentd.Tasks.Status", "osrp", r#"{"task": "task-done"}"#),
     ("io.contentd.Tasks.History", "osrp", r#"{"task": "task-done"}"#),
     ("io.contentd.Tasks.List", "osrp", "{}"),
@@ -188,6 +195,28 @@ fn every_role_may_call_exactly_what_the_table_says() {
     let tried = allowed + denied;
     assert_eq!(tried, callers.len() * MATRIX.len());
     tally::tell("roles", &format!("{tried} calls: {} callers, each method; {denied} denied", callers.len()));
+}
+
+#[test]
+fn writing_again_takes_both_roles() {
+    let rig = Rig::start();
+    let again = ("io.contentd.Content.WriteAgain", r#"{"content_id": 7, "remark": "r"}"#);
+    let with = |roles: &[Role]| {
+        let groups = roles.iter().map(|role| group_of(*role)).collect();
+        Credentials { groups: Some(groups), ..user(STRANGER) }
+    };
+    for (roles, missing) in [
+        (vec![Role::Reviewer], "submitter"),
+        (vec![Role::Submitter, Role::Publisher], "reviewer"),
+        (vec![Role::Observer], "submitter"),
+    ] {
+        let denial = denial(&mut rig.connect(&with(&roles)), again.0, again.1);
+        let Some(ApiError::PermissionDenied { needed, cure, .. }) = denial else { panic!("{roles:?} could") };
+        assert_eq!(needed[0], missing, "{roles:?}");
+        assert!(cure.contains(&format!("roles.{missing}")), "{cure}");
+    }
+    assert_eq!(denial(&mut rig.connect(&with(&[Role::Reviewer, Role::Submitter])), again.0, again.1), None);
+    assert_eq!(rig.server.calls(), ["again \"r\""]);
 }
 
 /// The refusal says who, what, which role and the cure.

@@ -13,10 +13,12 @@
 //! next look repairs whatever a message should have told.
 
 pub mod failing;
+pub mod images;
 pub mod poller;
 pub mod queue;
 pub mod recovery;
 pub mod result_handler;
+pub mod rules;
 pub mod schedule;
 pub mod supervisor;
 pub mod worker;
@@ -38,9 +40,11 @@ use crate::task::{Change, Clock, Entropy, Event, GeneratorName, Policy, Task, Ta
 use crate::tell;
 
 use failing::{FailingJobs, is_failure, may_be_failure};
+use images::{ImageActor, SharedKeeper};
 use poller::PollerActor;
 use queue::QueueActor;
 use result_handler::ResultHandlerActor;
+use rules::SharedRules;
 use schedule::ScheduleActor;
 use worker::WorkerActor;
 
@@ -55,6 +59,8 @@ pub struct Peers {
     pub results: Option<Addr<ResultHandlerActor>>,
     /// The schedules, once they are open.
     pub schedules: Option<Addr<ScheduleActor>>,
+    /// Who has images fetched.
+    pub images: Option<Addr<ImageActor>>,
     /// The workers, by number.
     pub workers: Vec<Option<Addr<WorkerActor>>>,
 }
@@ -74,6 +80,10 @@ pub struct World {
     pub peers: watch::Receiver<Peers>,
     /// The generators whose jobs fail one after the other.
     pub failing: FailingJobs,
+    /// What is asked of a piece when it comes.
+    pub rules: SharedRules,
+    /// Who keeps images of pieces.
+    pub images: SharedKeeper,
 }
 
 /// An event on its way into the store.
@@ -147,6 +157,7 @@ impl World {
             event: happened.event,
             env,
             rendered: happened.rendered,
+            rules: self.rules.now(),
         };
         let written = self.store.write(Write::Transition(Box::new(transition))).await;
         let has_failed =
@@ -167,6 +178,8 @@ impl World {
                 Ok(*changed)
             }
             Written::Account(_)
+            | Written::Accounts(_)
+            | Written::Rewritten(..)
             | Written::Submitted(_)
             | Written::Reviewed(_)
             | Written::Schedule(_)
@@ -192,6 +205,13 @@ impl World {
         }
         if task.state == TaskState::Pending || changed.from.is_active() && !task.state.is_active() {
             queue.do_send(queue::QueueChanged { task: Some(Box::new(task.clone())) });
+        }
+    }
+
+    /// Tells whoever has images fetched that some may wait.
+    pub fn tell_images(&self) {
+        if let Some(images) = self.peers.borrow().images.clone() {
+            images.do_send(images::ImagesChanged);
         }
     }
 

@@ -15,6 +15,7 @@ use log::Level;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::images::{DrainImages, GetImageStatus, ImageActor, ImageStatus};
 use super::poller::{DrainPoller, GetPollerStatus, PollerActor, PollerStatus, RunEnded};
 use super::queue::{DrainQueue, GetQueueStatus, QueueActor, QueueStatus};
 use super::result_handler::{GetResultStatus, ResultHandlerActor, ResultStatus};
@@ -45,6 +46,8 @@ pub enum Child {
     ResultHandler,
     /// The schedules.
     Schedules,
+    /// Who has images fetched.
+    Images,
     /// A worker, by number.
     Worker(usize),
 }
@@ -120,6 +123,8 @@ pub struct DaemonStatus {
     pub schedules: Option<ScheduleStatus>,
     /// Whether schedules were opened, so that they are to answer.
     pub has_schedules: bool,
+    /// Who has images fetched.
+    pub images: Option<ImageStatus>,
     /// The workers, by number.
     pub workers: Vec<Option<WorkerStatus>>,
     /// Restarts of children since the start.
@@ -138,6 +143,7 @@ impl DaemonStatus {
             (Child::Poller, self.poller.is_none()),
             (Child::ResultHandler, self.results.is_none()),
             (Child::Schedules, self.has_schedules && self.schedules.is_none()),
+            (Child::Images, self.images.is_none()),
         ];
         let workers =
             self.workers.iter().enumerate().map(|(index, worker)| (Child::Worker(index + 1), worker.is_none()));
@@ -212,6 +218,10 @@ impl SupervisorActor {
                     self.peers.send_modify(|peers| peers.schedules = Some(address));
                 }
             }
+            Child::Images => {
+                let address = ImageActor::new(world, parent).start();
+                self.peers.send_modify(|peers| peers.images = Some(address));
+            }
             Child::Worker(number) => {
                 let address = WorkerActor::new(number, world, parent).start();
                 self.peers.send_modify(|peers| {
@@ -238,7 +248,7 @@ impl SupervisorActor {
                 }
             }
             Child::ResultHandler => self.world.tell_poller(),
-            Child::Poller | Child::Schedules | Child::Worker(_) => {}
+            Child::Poller | Child::Schedules | Child::Images | Child::Worker(_) => {}
         }
     }
 
@@ -299,6 +309,7 @@ impl Actor for SupervisorActor {
         self.build(Child::ResultHandler, ctx);
         self.build(Child::Queue, ctx);
         self.build(Child::Poller, ctx);
+        self.build(Child::Images, ctx);
         for number in 1..=self.workers {
             self.build(Child::Worker(number), ctx);
         }
@@ -359,6 +370,7 @@ impl Handler<Reload> for SupervisorActor {
             queue.do_send(super::queue::QueueChanged { task: None });
         }
         self.world.tell_poller();
+        self.world.tell_images();
     }
 }
 
@@ -385,6 +397,9 @@ impl Handler<Drain> for SupervisorActor {
             // A child that is gone has nothing in hand, so an unanswered message is an answer here.
             if let Some(queue) = &peers.queue {
                 let _ = queue.send(DrainQueue).await;
+            }
+            if let Some(images) = &peers.images {
+                let _ = images.send(DrainImages).await;
             }
             let workers = peers.workers.iter().flatten().map(|worker| worker.send(DrainWorker));
             let poller = async {
@@ -414,11 +429,12 @@ impl Handler<GetStatus> for SupervisorActor {
         Box::pin(async move {
             // All at once: one that is wedged must not take the time of the others.
             let asked = peers.workers.iter().map(|worker| ask(worker.as_ref(), GetWorkerStatus));
-            let (queue, poller, results, schedules, workers) = futures_util::join!(
+            let (queue, poller, results, schedules, images, workers) = futures_util::join!(
                 ask(peers.queue.as_ref(), GetQueueStatus),
                 ask(peers.poller.as_ref(), GetPollerStatus),
                 ask(peers.results.as_ref(), GetResultStatus),
                 ask(peers.schedules.as_ref(), GetScheduleStatus),
+                ask(peers.images.as_ref(), GetImageStatus),
                 futures_util::future::join_all(asked),
             );
             DaemonStatus {
@@ -427,6 +443,7 @@ impl Handler<GetStatus> for SupervisorActor {
                 results,
                 schedules,
                 has_schedules,
+                images,
                 workers,
                 restarts,
                 worker_restarts,
@@ -466,7 +483,7 @@ macro_rules! crashes {
         }
     )+};
 }
-crashes!(QueueActor, PollerActor, ResultHandlerActor, ScheduleActor, WorkerActor);
+crashes!(QueueActor, PollerActor, ResultHandlerActor, ScheduleActor, ImageActor, WorkerActor);
 
 impl Handler<Wedge> for SupervisorActor {
     type Result = ();

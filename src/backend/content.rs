@@ -1,11 +1,11 @@
-//! Pieces, the publish pool, accounts.
+//! Pieces and the publish pool.
 
 use log::Level;
 
 use super::{DaemonBackend, errors};
 use crate::control::api::{
-    AccountReply, AccountsReply, ApiError, ContentQuery, ContentReply, ContentView, ContentsReply, Peer, PoolQuery,
-    PoolReleaseReply, PoolReply, ReviewParams,
+    ApiError, ContentQuery, ContentReply, ContentView, ContentsReply, Peer, PoolQuery, PoolReleaseReply, PoolReply,
+    ReviewParams,
 };
 use crate::events::{About, Kind};
 use crate::store::query::{ContentFilter, Page, PoolFilter};
@@ -21,7 +21,7 @@ impl DaemonBackend {
             Some(name) => Some(self.task_id(name).await?),
             None => None,
         };
-        let filter = ContentFilter { account, review: query.review, task };
+        let filter = ContentFilter { account, review: query.review, task, is_oldest_first: query.is_oldest_first };
         let page = Page { limit: query.limit, offset: query.offset, before: query.before.map(|id| id.0) };
         let contents = self.read(move |queries| queries.contents(&filter, page)).await?;
         Ok(ContentsReply { contents: contents.iter().map(ContentView::without_piece).collect() })
@@ -40,7 +40,7 @@ impl DaemonBackend {
     ) -> Result<ContentReply, ApiError> {
         self.refuse_while_stopping()?;
         if approve && self.settings.borrow().is_four_eyes {
-            self.refuse_own_submission(peer, ContentId(review.content_id)).await?;
+            self.refuse_own_work(peer, ContentId(review.content_id)).await?;
         }
         let (decision, action) =
             if approve { (ReviewMove::Approved, "approve") } else { (ReviewMove::Rejected, "reject") };
@@ -64,16 +64,23 @@ impl DaemonBackend {
         }
     }
 
-    /// Who submitted a task is never changed, so this may be looked at before the review is written.
-    async fn refuse_own_submission(&self, peer: &Peer, id: ContentId) -> Result<(), ApiError> {
+    /// Who submitted a task and who edited a version is never changed, so this may be looked at before the review is
+    /// written.
+    async fn refuse_own_work(&self, peer: &Peer, id: ContentId) -> Result<(), ApiError> {
         let found = self.read(move |queries| {
             let Some(content) = queries.content(id)? else { return Ok(None) };
-            Ok(Some(queries.task(&content.record.task_id)?.map(|(task, _)| task.submitted_by)))
+            let submitted_by = queries.task(&content.record.task_id)?.map(|(task, _)| task.submitted_by);
+            Ok(Some((submitted_by, content.record.edited_by)))
         });
-        let submitted_by = found.await?.ok_or(ApiError::ContentNotFound { content_id: id.0 })?;
+        let (submitted_by, edited_by) = found.await?.ok_or(ApiError::ContentNotFound { content_id: id.0 })?;
         // A name may be given to another user; the number before it is what the kernel said.
-        let uid = submitted_by.as_deref().and_then(|label| label.split(':').next()?.parse::<u32>().ok());
-        match uid {
+        let uid_of = |label: &str| label.split(':').next().and_then(|number| number.parse::<u32>().ok());
+        if let Some(edited_by) = edited_by
+            && uid_of(&edited_by).is_none_or(|uid| uid == peer.uid)
+        {
+            return Err(ApiError::OwnEdit { content_id: id.0, edited_by });
+        }
+        match submitted_by.as_deref().and_then(uid_of) {
             Some(uid) if uid != peer.uid => Ok(()),
             Some(_) | None => Err(ApiError::OwnSubmission { content_id: id.0, submitted_by }),
         }
@@ -101,23 +108,5 @@ impl DaemonBackend {
             }
             _ => Err(ApiError::internal("the store gave the answer of another write")),
         }
-    }
-
-    pub(super) async fn add_account(
-        &self,
-        name: String,
-        external_id: Option<String>,
-    ) -> Result<AccountReply, ApiError> {
-        self.refuse_while_stopping()?;
-        let write = Write::AddAccount { name, external_id, now: self.world.clock.now().utc };
-        match self.world.store.write(write).await.map_err(|error| errors::of_write(error, "add"))? {
-            Written::Account(account) => Ok(AccountReply { account: (&account).into() }),
-            _ => Err(ApiError::internal("the store gave the answer of another write")),
-        }
-    }
-
-    pub(super) async fn list_accounts(&self) -> Result<AccountsReply, ApiError> {
-        let accounts = self.read(|queries| queries.accounts()).await?;
-        Ok(AccountsReply { accounts: accounts.iter().map(Into::into).collect() })
     }
 }

@@ -48,6 +48,10 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
         WriteError::HashChanged { content_id, expected, actual } => {
             ApiError::HashChanged { content_id: content_id.0, expected, actual }
         }
+        WriteError::OtherVersionOut { content_id, other } => {
+            ApiError::OtherVersionOut { content_id: content_id.0, other: other.0 }
+        }
+        WriteError::AccountBusy { account, unfinished, limit } => ApiError::AccountBusy { account, unfinished, limit },
         WriteError::KeyReused { key, task_id } => ApiError::KeyReused { key, task: task_id.0 },
         WriteError::Busy { unfinished, limit } => ApiError::Busy { unfinished, limit },
         WriteError::Schedule(error) => super::schedules::of_schedule(error),

@@ -4,12 +4,14 @@
 //! prefixes and names, and turns every refusal of the core into the named error that its caller can act on. Nothing is
 //! changed here: every transition is a message to the queue or the poller.
 
+mod accounts;
 mod backup;
 mod bulk;
 mod content;
 mod daemon;
 pub mod doctor;
 mod errors;
+mod review;
 mod schedules;
 mod streams;
 mod submit;
@@ -25,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::actors::World;
 use crate::actors::queue::QueueActor;
 use crate::actors::supervisor::SupervisorActor;
+use crate::control::api::{AccountImportReply, AccountSetReply, EditParams, ImagesReply, VersionsReply};
 use crate::control::api::{
     AccountReply, AccountsReply, BackupReply, BulkReply, CleanupReply, ContentReply, ContentsReply, DrainReply,
     FindingsReply, HistoryReply, LogReply, PauseParams, PausesReply, PollAllReply, PoolReleaseReply, PoolReply,
@@ -33,13 +36,15 @@ use crate::control::api::{
 };
 use crate::control::api::{
     Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,
-    ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery,
+    ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery, WriteAgainParams,
+    WriteAgainReply,
 };
 use crate::control::feed::FeedReader;
 use crate::generator::log::GeneratorLogs;
 use crate::store::DbError;
 use crate::store::query::Queries;
-use crate::store::write::Account;
+use crate::store::write::{Account, AccountEntry};
+use crate::task::account::AccountChange;
 use crate::task::{Attempt, ContentId, CorrectedState, GeneratorName, PoolId, Task, TaskId, Timestamp};
 
 /// What the configuration says for a submit that does not say.
@@ -284,6 +289,22 @@ impl Backend for DaemonBackend {
         self.answer(move |this| async move { this.review_content(&peer, approve, review).await })
     }
 
+    fn content_edit(&self, peer: Peer, edit: EditParams) -> Answer<ContentReply> {
+        self.answer(|this| async move { this.edit_content(&peer, edit).await })
+    }
+
+    fn content_write_again(&self, peer: Peer, again: WriteAgainParams) -> Answer<WriteAgainReply> {
+        self.answer(|this| async move { this.write_again(&peer, again).await })
+    }
+
+    fn content_versions(&self, _: Peer, content_id: ContentId) -> Answer<VersionsReply> {
+        self.answer(move |this| async move { this.list_versions(content_id).await })
+    }
+
+    fn content_images(&self, _: Peer, content_id: ContentId) -> Answer<ImagesReply> {
+        self.answer(move |this| async move { this.list_images(content_id).await })
+    }
+
     fn pool_list(&self, _: Peer, query: PoolQuery) -> Answer<PoolReply> {
         self.answer(|this| async move { this.list_pool(query).await })
     }
@@ -302,6 +323,14 @@ impl Backend for DaemonBackend {
 
     fn account_get(&self, _: Peer, account: String) -> Answer<AccountReply> {
         self.answer(|this| async move { Ok(AccountReply { account: (&this.account(&account).await?).into() }) })
+    }
+
+    fn account_set(&self, peer: Peer, account: String, change: AccountChange) -> Answer<AccountSetReply> {
+        self.answer(|this| async move { this.set_account(&peer, &account, change).await })
+    }
+
+    fn account_import(&self, peer: Peer, entries: Vec<AccountEntry>) -> Answer<AccountImportReply> {
+        self.answer(|this| async move { this.import_accounts(&peer, entries).await })
     }
 
     fn daemon_status(&self, _: Peer) -> Answer<StatusReply> {

@@ -96,19 +96,26 @@ impl DaemonBackend {
             let error = ApiError::AccountDisabled { account: account.name.clone() };
             return Err(Box::new(Fault { error, field: "account", value: submission.account }));
         }
-        let generator = self.generator_for(submission.generator.as_ref(), defaults)?;
+        let own = &account.defaults;
+        let asked = submission.generator.as_ref().or(own.generator.as_ref());
+        let generator = self.generator_for(asked, defaults)?;
         let digest = digest_of(&submission, account, &generator);
         let task = Task {
             id: self.world.entropy.task_id(),
             seq: 0,
             account_id: account.id,
             topic: submission.topic,
-            keywords: submission.keywords,
-            category: submission.category,
-            requirements: submission.requirements,
-            tone: submission.tone,
-            priority: submission.priority.unwrap_or(defaults.priority),
-            auto_approve: submission.auto_approve.unwrap_or(defaults.auto_approve),
+            keywords: match (submission.keywords, &own.keywords) {
+                (none, Some(keywords)) if none.is_empty() => keywords.clone(),
+                (keywords, _) => keywords,
+            },
+            category: submission.category.or_else(|| own.category.clone()),
+            requirements: submission.requirements.or_else(|| own.requirements.clone()),
+            tone: submission.tone.or_else(|| own.tone.clone()),
+            priority: submission.priority.or(own.priority).unwrap_or(defaults.priority),
+            // An account's word from before four_eyes was set is no approval.
+            auto_approve: !settings.is_four_eyes
+                && submission.auto_approve.or(own.auto_approve).unwrap_or(defaults.auto_approve),
             generator,
             state: TaskState::Pending,
             attempt: 0,
@@ -154,7 +161,7 @@ impl DaemonBackend {
     }
 
     /// What cannot travel to the generator is refused now, not after it has waited its turn.
-    fn refuse_untransportable(&self, task: &Task) -> Result<(), Box<Fault>> {
+    pub(super) fn refuse_untransportable(&self, task: &Task) -> Result<(), Box<Fault>> {
         let Some(generator) = self.world.generator(&task.generator) else { return Ok(()) };
         generator.driver.accepts(task).map_err(|cure| {
             let field = ["topic", "requirements", "keywords", "tone", "category"]
@@ -170,7 +177,7 @@ impl DaemonBackend {
     }
 
     /// A generator's own bounds of unfinished tasks. They are held against what is unfinished where the task is written.
-    fn limits_of(&self, generator: &GeneratorName) -> PendingLimits {
+    pub(super) fn limits_of(&self, generator: &GeneratorName) -> PendingLimits {
         let limits = self.world.generator(generator).map(|generator| generator.limits);
         limits.map_or_else(PendingLimits::default, |limits| PendingLimits {
             in_all: limits.max_pending,

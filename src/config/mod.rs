@@ -10,6 +10,7 @@ mod error;
 mod generators;
 mod places;
 mod reader;
+mod review;
 mod roles;
 mod rules;
 mod schedules;
@@ -18,7 +19,8 @@ mod verbs;
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrors};
 pub use places::{Env, config_candidates, parse_database_url, socket_path};
-pub use roles::{ReviewConfig, RolesConfig};
+pub use review::{ImagesConfig, ReviewConfig};
+pub use roles::RolesConfig;
 pub use schedules::SchedulesConfig;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +58,8 @@ pub struct Config {
     pub review: ReviewConfig,
     /// `[schedules]` and `[topic_sources.NAME]`
     pub schedules: SchedulesConfig,
+    /// `[images]`
+    pub images: ImagesConfig,
     /// `[generators.NAME]`
     pub generators: BTreeMap<GeneratorName, GeneratorSpec>,
 }
@@ -197,8 +201,9 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
     let mut root = Section::new(table, "", 0..0);
     let daemon = read_daemon(root.section("daemon", faults), env, faults);
     let roles = roles::read(root.section("roles", faults), faults);
-    let review = roles::read_review(root.section("review", faults), faults);
-    let (mut tasks, named) = read_tasks(root.section("tasks", faults), review, faults);
+    let review = review::read(root.section("review", faults), faults);
+    let images = review::read_images(root.section("images", faults), faults);
+    let (mut tasks, named) = read_tasks(root.section("tasks", faults), &review, faults);
     let polling = read_polling(root.section("polling", faults), faults);
     let retention = read_retention(root.section("retention", faults), faults);
     let schedules = SchedulesConfig {
@@ -226,7 +231,7 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
         Some(named) => tasks.generator = Some(GeneratorName(named.value)),
         None => tasks.generator = generators.keys().next().filter(|_| generators.len() == 1).cloned(),
     }
-    Some(Config { daemon: daemon?, tasks, polling, retention, roles, review, schedules, generators })
+    Some(Config { daemon: daemon?, tasks, polling, retention, roles, review, images, schedules, generators })
 }
 
 fn read_daemon(section: Option<Section<'_, '_>>, env: Env<'_>, faults: &mut Faults<'_>) -> Option<DaemonConfig> {
@@ -293,7 +298,7 @@ fn default_database(env: Env<'_>, faults: &mut Faults<'_>) -> Option<PathBuf> {
 
 fn read_tasks(
     section: Option<Section<'_, '_>>,
-    review: ReviewConfig,
+    review: &ReviewConfig,
     faults: &mut Faults<'_>,
 ) -> (TasksConfig, Option<reader::Placed<String>>) {
     let empty = DeTable::new();

@@ -1,4 +1,4 @@
-//! `[roles]` and `[review]`: whom the configuration gives which role, by name or number.
+//! `[roles]`: whom the configuration gives which role, by name or number.
 //!
 //! Names become numbers here, once a load, from the machine's own files: a directory service that is slow or away must hold
 //! up neither a start nor a reload, so whom only it knows is named by number. It must not decide who somebody is. The
@@ -26,13 +26,6 @@ pub struct RolesConfig {
     pub written: BTreeMap<&'static str, Vec<String>>,
     /// By number.
     pub grants: Grants,
-}
-
-/// How pieces are reviewed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ReviewConfig {
-    /// Nobody approves what they submitted themselves, and nothing is approved by itself.
-    pub four_eyes: bool,
 }
 
 /// The machine's users and groups.
@@ -95,14 +88,6 @@ pub(super) fn read(section: Option<Section<'_, '_>>, faults: &mut Faults<'_>) ->
     }
     section.finish(faults);
     reading.roles
-}
-
-/// Reads `[review]`.
-pub(super) fn read_review(section: Option<Section<'_, '_>>, faults: &mut Faults<'_>) -> ReviewConfig {
-    let Some(mut section) = section else { return ReviewConfig::default() };
-    let four_eyes = section.truth("four_eyes", faults).is_some_and(|value| value.value);
-    section.finish(faults);
-    ReviewConfig { four_eyes }
 }
 
 struct Reading {

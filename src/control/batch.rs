@@ -34,17 +34,44 @@ pub type Parsed = Result<Vec<Submission>, Vec<String>>;
 
 /// Reads a file's contents. `defaults` fills in what an entry leaves out.
 pub fn parse(name: &str, contents: &[u8], defaults: &Submission) -> Parsed {
+    let (read, faults) = entries(name, contents, FIELDS);
+    let mut submissions = Submissions { defaults, entries: Vec::new(), faults, keys: BTreeMap::new() };
+    for Entry { line, fields } in read {
+        submissions.take(line, &fields);
+    }
+    let Submissions { entries, faults, .. } = submissions;
+    let mut faults = in_order(name, faults);
+    if faults.is_empty() && entries.is_empty() {
+        faults.push(format!("{name}: there is no task in it"));
+    }
+    if faults.is_empty() { Ok(entries) } else { Err(faults) }
+}
+
+/// An entry of a file and where it begins.
+pub(crate) struct Entry {
+    pub(crate) line: u64,
+    pub(crate) fields: Map<String, Value>,
+}
+
+/// A fault and its line.
+pub(crate) type Fault = (u64, String);
+
+/// Faults as they are told: by line.
+pub(crate) fn in_order(name: &str, mut faults: Vec<Fault>) -> Vec<String> {
+    faults.sort_by_key(|(line, _)| *line);
+    faults.into_iter().map(|(line, fault)| format!("{name}:{line}: {fault}")).collect()
+}
+
+/// The entries of a file of either form, and its faults so far: what cannot be read, and fields that are not `known`.
+pub(crate) fn entries(name: &str, contents: &[u8], known: &'static [&'static str]) -> (Vec<Entry>, Vec<Fault>) {
     let contents = contents.strip_prefix(b"\xef\xbb\xbf").unwrap_or(contents);
-    let mut reader = Reader { name, defaults, entries: Vec::new(), faults: Vec::new(), keys: BTreeMap::new() };
+    let mut reader = Reader { known, entries: Vec::new(), faults: Vec::new() };
     if is_csv(name, contents) {
         reader.read_csv(contents);
     } else {
         reader.read_json_lines(contents);
     }
-    if reader.faults.is_empty() && reader.entries.is_empty() {
-        reader.faults.push(format!("{name}: there is no task in it"));
-    }
-    if reader.faults.is_empty() { Ok(reader.entries) } else { Err(reader.faults) }
+    (reader.entries, reader.faults)
 }
 
 /// By the name's ending; without one, by the first character.
@@ -58,18 +85,15 @@ fn is_csv(name: &str, contents: &[u8]) -> bool {
     }
 }
 
-struct Reader<'a> {
-    name: &'a str,
-    defaults: &'a Submission,
-    entries: Vec<Submission>,
-    faults: Vec<String>,
-    /// On which line each key was used.
-    keys: BTreeMap<String, u64>,
+struct Reader {
+    known: &'static [&'static str],
+    entries: Vec<Entry>,
+    faults: Vec<Fault>,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn fault(&mut self, line: u64, text: impl std::fmt::Display) {
-        self.faults.push(format!("{}:{line}: {text}", self.name));
+        self.faults.push((line, text.to_string()));
     }
 
     fn read_json_lines(&mut self, contents: &[u8]) {
@@ -79,7 +103,7 @@ impl Reader<'_> {
                 continue;
             }
             match serde_json::from_slice::<Value>(bytes) {
-                Ok(Value::Object(fields)) => self.entry(line, &fields),
+                Ok(Value::Object(fields)) => self.entry(line, fields),
                 Ok(_) => self.fault(line, "a JSON object is expected, one a line"),
                 Err(error) => self.fault(line, format!("column {}: no JSON object: {error}", error.column())),
             }
@@ -92,32 +116,49 @@ impl Reader<'_> {
             Ok(heading) => heading.clone(),
             Err(error) => return self.fault(1, format!("no CSV heading: {error}")),
         };
-        let unknown: Vec<&str> = heading.iter().filter(|field| !FIELDS.contains(field)).collect();
+        let unknown: Vec<&str> = heading.iter().filter(|field| !self.known.contains(field)).collect();
         if !unknown.is_empty() {
-            return self.fault(1, format!("{}: no such field; these are: {}", unknown.join(", "), FIELDS.join(", ")));
+            return self
+                .fault(1, format!("{}: no such field; these are: {}", unknown.join(", "), self.known.join(", ")));
         }
         for record in reader.records() {
             match record {
                 Ok(record) => {
-                    let line = record.position().map_or(0, csv::Position::line);
+                    let line = record.position().map_or(0, |position| line_of(contents, position));
                     let cells = heading.iter().zip(record.iter()).filter(|(_, cell)| !cell.trim().is_empty());
                     let fields =
                         cells.map(|(field, cell)| (field.to_owned(), Value::String(cell.to_owned()))).collect();
-                    self.entry(line, &fields);
+                    self.entry(line, fields);
                 }
                 Err(error) => {
-                    let line = error.position().map_or(0, csv::Position::line);
+                    let line = error.position().map_or(0, |position| line_of(contents, position));
                     self.fault(line, error.kind_text());
                 }
             }
         }
     }
 
-    fn entry(&mut self, line: u64, fields: &Map<String, Value>) {
-        let mut faults = Vec::new();
-        for field in fields.keys().filter(|field| !FIELDS.contains(&field.as_str())) {
-            faults.push(format!("{field}: no such field; these are: {}", FIELDS.join(", ")));
+    fn entry(&mut self, line: u64, fields: Map<String, Value>) {
+        for field in fields.keys().filter(|field| !self.known.contains(&field.as_str())) {
+            let known = self.known.join(", ");
+            self.faults.push((line, format!("{field}: no such field; these are: {known}")));
         }
+        self.entries.push(Entry { line, fields });
+    }
+}
+
+/// The tasks of a file while they are read.
+struct Submissions<'a> {
+    defaults: &'a Submission,
+    entries: Vec<Submission>,
+    faults: Vec<Fault>,
+    /// On which line each key was used.
+    keys: BTreeMap<String, u64>,
+}
+
+impl Submissions<'_> {
+    fn take(&mut self, line: u64, fields: &Map<String, Value>) {
+        let mut faults = Vec::new();
         let submission = Fields { fields, faults: &mut faults }.submission(self.defaults);
         if let Err(more) = submission.check(None) {
             let is_told = |field: &str| faults.iter().any(|fault| fault.starts_with(&format!("{field}:")));
@@ -133,11 +174,16 @@ impl Reader<'_> {
         {
             faults.push(format!("key: {key:?} is on line {first} already"));
         }
-        for fault in &faults {
-            self.fault(line, fault);
-        }
+        self.faults.extend(faults.into_iter().map(|fault| (line, fault)));
         self.entries.push(submission);
     }
+}
+
+/// The line on which a record begins. The reader's own position lies before the empty lines that it passes over.
+fn line_of(contents: &[u8], position: &csv::Position) -> u64 {
+    let from = usize::try_from(position.byte()).unwrap_or(usize::MAX);
+    let passed = contents.get(from..).unwrap_or_default().iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    position.line() + passed.filter(|byte| **byte == b'\n').count() as u64
 }
 
 trait KindText {
@@ -158,9 +204,9 @@ impl KindText for csv::Error {
 }
 
 /// Reads one entry's fields, each by itself, so that one fault hides no other.
-struct Fields<'a> {
-    fields: &'a Map<String, Value>,
-    faults: &'a mut Vec<String>,
+pub(crate) struct Fields<'a> {
+    pub(crate) fields: &'a Map<String, Value>,
+    pub(crate) faults: &'a mut Vec<String>,
 }
 
 impl Fields<'_> {
@@ -192,7 +238,7 @@ impl Fields<'_> {
         self.faults.push(format!("{field}: {shown} is not {expected}"));
     }
 
-    fn text(&mut self, field: &str) -> Option<String> {
+    pub(crate) fn text(&mut self, field: &str) -> Option<String> {
         match self.get(field)? {
             Value::String(text) => Some(text.clone()),
             _ => {
@@ -213,7 +259,7 @@ impl Fields<'_> {
         }
     }
 
-    fn number(&mut self, field: &str) -> Option<i64> {
+    pub(crate) fn number(&mut self, field: &str) -> Option<i64> {
         let number = match self.get(field)? {
             Value::Number(number) => number.as_i64(),
             Value::String(text) => text.trim().parse().ok(),
@@ -225,7 +271,7 @@ impl Fields<'_> {
         number
     }
 
-    fn truth(&mut self, field: &str) -> Option<bool> {
+    pub(crate) fn truth(&mut self, field: &str) -> Option<bool> {
         let truth = match self.get(field)? {
             Value::Bool(truth) => Some(*truth),
             Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
@@ -241,7 +287,7 @@ impl Fields<'_> {
         truth
     }
 
-    fn keywords(&mut self) -> Option<Vec<String>> {
+    pub(crate) fn keywords(&mut self) -> Option<Vec<String>> {
         match self.get("keywords")? {
             Value::String(text) => Some(split_keywords(text)),
             Value::Array(items) if items.iter().all(Value::is_string) => {
@@ -310,6 +356,9 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:#?}");
         assert!(told[0].starts_with("f.csv:4: priority: \"high\" is not a whole number"), "{told:#?}");
         assert!(told[1].starts_with("f.csv:5: 2 cells"), "{told:#?}");
+        let behind_empty = faults("f.csv", "account,topic,priority\r\n\r\n1,t,5\n\n\n1,t,high\n\n1,t\n");
+        assert!(behind_empty[0].starts_with("f.csv:6: priority"), "{behind_empty:#?}");
+        assert!(behind_empty[1].starts_with("f.csv:8: 2 cells"), "{behind_empty:#?}");
         assert!(faults("f.csv", "account,title\n")[0].starts_with("f.csv:1: title: no such field"));
         assert!(faults("f.csv", "")[0].contains("there is no task"));
         let twice = faults("f.csv", "account,topic,key\n1,t,k\n1,u,k\n");

@@ -15,6 +15,8 @@ pub enum Needs {
     Nothing,
     /// Whoever has any one of these; an operator always.
     AnyOf(RoleSet),
+    /// Whoever has all of these; an operator always.
+    AllOf(RoleSet),
 }
 
 use Role::{Observer, Publisher, Reviewer, Submitter};
@@ -27,6 +29,8 @@ const READ: Needs = Needs::AnyOf(RoleSet::of(&[Submitter, Reviewer, Publisher]))
 const SUBMIT: Needs = Needs::AnyOf(RoleSet::of(&[Submitter]));
 /// What becomes of a piece.
 const REVIEW: Needs = Needs::AnyOf(RoleSet::of(&[Reviewer]));
+/// Both of a piece and of what costs money.
+const REVIEW_AND_SUBMIT: Needs = Needs::AllOf(RoleSet::of(&[Reviewer, Submitter]));
 /// What decides about doubt, about everybody's tasks at once, or about the daemon itself.
 const OPERATE: Needs = Needs::AnyOf(RoleSet::NONE);
 
@@ -53,12 +57,19 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("io.contentd.Accounts.List", SEE),
     ("io.contentd.Accounts.Get", SEE),
     ("io.contentd.Accounts.Add", OPERATE),
+    ("io.contentd.Accounts.Set", OPERATE),
+    ("io.contentd.Accounts.Import", OPERATE),
     ("io.contentd.Pool.List", SEE),
     // With the first words of each piece.
     ("io.contentd.Content.List", READ),
     ("io.contentd.Content.Get", READ),
     ("io.contentd.Content.Approve", REVIEW),
     ("io.contentd.Content.Reject", REVIEW),
+    ("io.contentd.Content.Edit", REVIEW),
+    ("io.contentd.Content.Versions", READ),
+    ("io.contentd.Content.Images", READ),
+    // Decides about a piece, and has another paid for.
+    ("io.contentd.Content.WriteAgain", REVIEW_AND_SUBMIT),
     ("io.contentd.Tasks.Status", SEE),
     ("io.contentd.Tasks.List", SEE),
     ("io.contentd.Tasks.Queue", SEE),
@@ -114,7 +125,9 @@ pub fn check(caller: &Caller, method: &str) -> Result<(), ApiError> {
     match needs {
         Needs::Nothing => Ok(()),
         Needs::AnyOf(roles) if caller.roles.suffices_for(*roles) => Ok(()),
+        Needs::AllOf(roles) if caller.roles.has_all(*roles) => Ok(()),
         Needs::AnyOf(roles) => Err(denied(caller, method, *roles)),
+        Needs::AllOf(roles) => Err(denied(caller, method, roles.without(caller.roles))),
     }
 }
 

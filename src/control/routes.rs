@@ -14,11 +14,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::api::{
-    AccountAddParams, AccountParams, ApiError, Backend, BackupParams, CancelParams, CleanupParams, ContentListParams,
-    ContentParams, CorrectParams, HistoryReply, ListParams, NoParams, PauseParams, Peer, PingReply, PoolListParams,
-    PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, RetryParams, ReviewParams, SetParams, SettleParams,
-    StageParams, StatisticsParams, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted,
-    TaskParams, TasksReply, TryGeneratorParams, VersionReply, WaitParams, WatchParams, checked,
+    AccountAddParams, AccountImportParams, AccountParams, AccountSetParams, ApiError, Backend, BackupParams,
+    CancelParams, CleanupParams, ContentListParams, ContentParams, CorrectParams, EditParams, HistoryReply, ListParams,
+    NoParams, PauseParams, Peer, PingReply, PoolListParams, PoolReleaseParams, QueueParams, QueueReply, ReleaseParams,
+    RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams, SubmitBatchParams,
+    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply, TryGeneratorParams,
+    VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
@@ -327,6 +328,18 @@ impl Router {
             }
             "Approve" => once(backend.content_review(peer.clone(), true, read_parameters::<ReviewParams>(frame)?)),
             "Reject" => once(backend.content_review(peer.clone(), false, read_parameters::<ReviewParams>(frame)?)),
+            "Edit" => once(backend.content_edit(peer.clone(), read_parameters::<EditParams>(frame)?.check()?)),
+            "WriteAgain" => {
+                once(backend.content_write_again(peer.clone(), read_parameters::<WriteAgainParams>(frame)?.check()?))
+            }
+            "Versions" => {
+                let content_id = ContentId(read_parameters::<ContentParams>(frame)?.content_id);
+                once(backend.content_versions(peer.clone(), content_id))
+            }
+            "Images" => {
+                let content_id = ContentId(read_parameters::<ContentParams>(frame)?.content_id);
+                once(backend.content_images(peer.clone(), content_id))
+            }
             _ => return Ok(None),
         }))
     }
@@ -344,6 +357,13 @@ impl Router {
                 let params = read_parameters::<AccountAddParams>(frame)?;
                 let name = checked::account_name(&params.name)?;
                 once(backend.account_add(peer.clone(), name, params.external_id))
+            }
+            "io.contentd.Accounts.Set" => {
+                let (account, change) = read_parameters::<AccountSetParams>(frame)?.check()?;
+                once(backend.account_set(peer.clone(), account, change))
+            }
+            "io.contentd.Accounts.Import" => {
+                once(backend.account_import(peer.clone(), read_parameters::<AccountImportParams>(frame)?.check()?))
             }
             "io.contentd.Accounts.List" => {
                 read_parameters::<NoParams>(frame)?;

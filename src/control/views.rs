@@ -4,7 +4,9 @@
 
 use serde_json::Value;
 
-use super::api::{AccountView, AttemptView, ContentReply, ContentView, HistoryEntry, PoolView, TaskView};
+use super::api::{
+    AccountSettingsValue, AccountView, AttemptView, ContentReply, ContentView, HistoryEntry, PoolView, TaskView,
+};
 use crate::store::write::Account;
 use crate::task::content::{ContentRecord, PoolEntry};
 use crate::task::outcome::Image;
@@ -142,6 +144,9 @@ impl From<&ContentRecord> for ContentReply {
             version: content.record.version,
             reviewed_by: content.record.reviewed_by.clone(),
             review_reason: content.record.review_reason.clone(),
+            findings: content.record.findings.clone(),
+            edited_by: content.record.edited_by.clone(),
+            rewritten_by: content.record.rewritten_by.as_ref().map(|id| id.0.clone()),
         }
     }
 }
@@ -162,6 +167,22 @@ impl From<&PoolEntry> for PoolView {
     }
 }
 
+fn settings(account: &Account) -> AccountSettingsValue {
+    let (defaults, limits) = (&account.defaults, &account.limits);
+    AccountSettingsValue {
+        generator: defaults.generator.as_ref().map(|name| name.0.clone()),
+        tone: defaults.tone.clone(),
+        requirements: defaults.requirements.clone(),
+        category: defaults.category.clone(),
+        keywords: defaults.keywords.clone(),
+        priority: defaults.priority.map(Into::into),
+        auto_approve: defaults.auto_approve,
+        max_pending: limits.max_pending.map(Into::into),
+        max_in_flight: limits.max_in_flight.map(Into::into),
+        submits_per_day: limits.submits_per_day.map(Into::into),
+    }
+}
+
 impl From<&Account> for AccountView {
     fn from(account: &Account) -> Self {
         Self {
@@ -170,6 +191,7 @@ impl From<&Account> for AccountView {
             external_id: account.external_id.clone(),
             is_enabled: account.is_enabled,
             created_at: account.created_at.into(),
+            settings: settings(account),
         }
     }
 }

@@ -1,8 +1,13 @@
 //! What may be typed. Plain declarations; what the values mean is judged where the daemon judges it too.
 
+mod account;
+mod review;
 mod schedule;
 
 use std::path::PathBuf;
+
+pub use account::{AccountSetArgs, AccountVerb};
+pub use review::{EditArgs, RejectArgs, ReviewVerb};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -94,6 +99,9 @@ pub enum Verb {
     /// Content records: pieces and their review
     #[command(subcommand)]
     Content(ContentVerb),
+    /// Pieces that wait for a review: read, approve, reject, edit
+    #[command(subcommand)]
+    Review(ReviewVerb),
     /// The publish pool
     #[command(subcommand)]
     Pool(PoolVerb),
@@ -452,27 +460,6 @@ pub struct BackupArgs {
     pub keep: Option<i64>,
 }
 
-/// What to do with accounts.
-#[derive(Debug, Subcommand)]
-pub enum AccountVerb {
-    /// Add an account
-    Add {
-        /// Its name, unique
-        #[arg(long, allow_hyphen_values = true)]
-        name: String,
-        /// What another system calls it
-        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
-        external_id: Option<String>,
-    },
-    /// Every account
-    List,
-    /// One account
-    Show {
-        /// Number or name
-        account: String,
-    },
-}
-
 /// What to do with content records.
 #[derive(Debug, Subcommand)]
 pub enum ContentVerb {
@@ -481,7 +468,7 @@ pub enum ContentVerb {
         /// Of this account: number or name
         #[arg(long, allow_hyphen_values = true)]
         account: Option<String>,
-        /// pending_review, approved or rejected
+        /// pending_review, approved, rejected or superseded
         #[arg(long, visible_alias = "review-status", value_name = "STATE")]
         review: Option<String>,
         /// Of this task
@@ -507,6 +494,18 @@ pub enum ContentVerb {
     Approve(ReviewArgs),
     /// Reject a piece
     Reject(ReviewArgs),
+    /// Every version of a piece, the newest first
+    History {
+        /// The number of any of them
+        #[arg(value_name = "ID")]
+        content_id: i64,
+    },
+    /// The images of a piece that are kept, and what became of the others
+    Images {
+        /// The record's number
+        #[arg(value_name = "ID")]
+        content_id: i64,
+    },
 }
 
 /// A review.

@@ -9,13 +9,13 @@ use super::output::{Column, fixed, flexible, write_out};
 use super::text::safe_lines;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, PoolListParams, PoolReleaseParams,
-    PoolReleaseReply, PoolReply, ReviewParams, TaskParams,
+    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, ImagesReply, PoolListParams,
+    PoolReleaseParams, PoolReleaseReply, PoolReply, ReviewParams, TaskParams, VersionsReply,
 };
 use crate::control::values::TextOrNumber;
 
 /// Every field of a content record, in the order of the wire.
-const CONTENT_FIELDS: &[&str] = &[
+pub(super) const CONTENT_FIELDS: &[&str] = &[
     "content_id",
     "task_id",
     "account_id",
@@ -42,6 +42,43 @@ const CONTENT_COLUMNS: &[Column] = &[
     fixed("SCORE", "quality_score"),
     fixed("CREATED", "created_at"),
     flexible("TITLE", "title"),
+];
+/// What a reply says of a record beside its fields.
+const REPLY_FIELDS: &[&str] = &["version", "reviewed_by", "review_reason", "findings", "edited_by", "rewritten_by"];
+const VERSION_FIELDS: &[&str] = &[
+    "content_id",
+    "version",
+    "review_status",
+    "publish_status",
+    "edited_by",
+    "reviewed_by",
+    "review_reason",
+    "word_count",
+    "content_hash",
+    "created_at",
+];
+const VERSION_COLUMNS: &[Column] = &[
+    fixed("VERSION", "version"),
+    fixed("ID", "content_id"),
+    fixed("REVIEW", "review_status"),
+    fixed("PUBLISH", "publish_status"),
+    fixed("WORDS", "word_count"),
+    fixed("CREATED", "created_at"),
+    flexible("EDITED BY", "edited_by"),
+    flexible("REVIEWED BY", "reviewed_by"),
+    flexible("REASON", "review_reason"),
+];
+const IMAGE_FIELDS: &[&str] =
+    &["position", "url", "state", "tries", "next_try_at", "file", "media_type", "bytes", "error"];
+const IMAGE_COLUMNS: &[Column] = &[
+    fixed("N", "position"),
+    fixed("STATE", "state"),
+    fixed("TRIES", "tries"),
+    fixed("NEXT TRY", "next_try_at"),
+    fixed("BYTES", "bytes"),
+    flexible("FILE", "file"),
+    flexible("URL", "url"),
+    flexible("ERROR", "error"),
 ];
 const POOL_FIELDS: &[&str] = &[
     "pool_id",
@@ -73,6 +110,9 @@ struct Record {
     version: u32,
     reviewed_by: Option<String>,
     review_reason: Option<String>,
+    findings: Vec<String>,
+    edited_by: Option<String>,
+    rewritten_by: Option<String>,
 }
 
 /// `contentctl result`.
@@ -92,6 +132,7 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
                 limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
                 offset: Some(i64::from(page.offset)),
                 before,
+                oldest_first: None,
             };
             let reply: ContentsReply = session.call("io.contentd.Content.List", &params)?;
             session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)
@@ -102,12 +143,20 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
         }
         ContentVerb::Approve(args) => review(session, args, "io.contentd.Content.Approve"),
         ContentVerb::Reject(args) => review(session, args, "io.contentd.Content.Reject"),
+        ContentVerb::History { content_id } => {
+            let reply: VersionsReply = session.call("io.contentd.Content.Versions", &ContentParams { content_id })?;
+            session.printer.rows(&reply.versions, VERSION_COLUMNS, VERSION_FIELDS)
+        }
+        ContentVerb::Images { content_id } => {
+            let reply: ImagesReply = session.call("io.contentd.Content.Images", &ContentParams { content_id })?;
+            session.printer.rows(&reply.images, IMAGE_COLUMNS, IMAGE_FIELDS)
+        }
     }
 }
 
 /// Prints a record for programs, its piece for people.
-fn print_piece(session: &Session, reply: ContentReply, how: &PieceArgs) -> Result<(), Failure> {
-    let ContentReply { content, version, reviewed_by, review_reason } = reply;
+pub(super) fn print_piece(session: &Session, reply: ContentReply, how: &PieceArgs) -> Result<(), Failure> {
+    let ContentReply { content, version, reviewed_by, review_reason, findings, edited_by, rewritten_by } = reply;
     let text = content.content.as_deref().unwrap_or_default();
     if how.raw {
         return write_out(text.as_bytes());
@@ -118,13 +167,20 @@ fn print_piece(session: &Session, reply: ContentReply, how: &PieceArgs) -> Resul
     if session.printer.is_for_people() {
         return session.printer.text(&safe_lines(text));
     }
-    let fields: Vec<&str> = CONTENT_FIELDS.iter().copied().chain(["version", "reviewed_by", "review_reason"]).collect();
-    session.printer.record(&Record { content, version, reviewed_by, review_reason }, &fields)
+    let fields: Vec<&str> = CONTENT_FIELDS.iter().copied().chain(REPLY_FIELDS.iter().copied()).collect();
+    session
+        .printer
+        .record(&Record { content, version, reviewed_by, review_reason, findings, edited_by, rewritten_by }, &fields)
 }
 
-fn review(session: &Session, args: ReviewArgs, method: &str) -> Result<(), Failure> {
+pub(super) fn review(session: &Session, args: ReviewArgs, method: &str) -> Result<(), Failure> {
     let params = ReviewParams { content_id: args.content_id, content_hash: args.hash, reason: args.reason };
     let reply: ContentReply = session.call(method, &params)?;
+    print_reviewed(session, &reply)
+}
+
+/// Prints what became of a record.
+pub(super) fn print_reviewed(session: &Session, reply: &ContentReply) -> Result<(), Failure> {
     let fields = ["content_id", "task_id", "review_status", "publish_status", "content_hash"];
     session.printer.record(&reply.content, &fields)
 }

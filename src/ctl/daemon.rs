@@ -1,17 +1,17 @@
-//! The verbs on the daemon and on accounts.
+//! The verbs on the daemon.
 
 use std::ops::ControlFlow;
 
 use serde_json::{Value, json};
 
 use super::Session;
-use super::args::{AccountVerb, BackupArgs, CallArgs, PauseArgs};
+use super::args::{BackupArgs, CallArgs, PauseArgs};
 use super::failure::Failure;
 use super::output::{Column, fixed, flexible};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
-    AccountAddParams, AccountParams, AccountReply, AccountsReply, BackupParams, BackupReply, ConfigReply, DrainReply,
-    NoParams, PauseParams, PauseView, PausesReply, PingReply, ReloadReply, StatusReply, VersionReply, WorkersReply,
+    BackupParams, BackupReply, ConfigReply, DrainReply, NoParams, PauseParams, PauseView, PausesReply, PingReply,
+    ReloadReply, StatusReply, VersionReply, WorkersReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -40,15 +40,6 @@ const WORKER_COLUMNS: &[Column] = &[
     fixed("PROCESSED", "processed"),
     fixed("RESTARTS", "restarts"),
 ];
-const ACCOUNT_FIELDS: &[&str] = &["account_id", "name", "external_id", "is_enabled", "created_at"];
-const ACCOUNT_COLUMNS: &[Column] = &[
-    fixed("ID", "account_id"),
-    flexible("NAME", "name"),
-    flexible("EXTERNAL ID", "external_id"),
-    fixed("ENABLED", "is_enabled"),
-    fixed("CREATED", "created_at"),
-];
-
 /// `contentctl status` without a task.
 pub fn status(session: &Session) -> Result<(), Failure> {
     let reply: StatusReply = session.call("io.contentd.Daemon.GetStatus", &NoParams {})?;
@@ -97,28 +88,6 @@ pub fn pause(session: &Session, args: PauseArgs, is_pause: bool) -> Result<(), F
         (false, false) => "was not paused by itself; these pauses stand",
     });
     print_pauses(session, &reply.pauses)
-}
-
-/// `contentctl account`.
-pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
-    match verb {
-        AccountVerb::Add { name, external_id } => {
-            let params = AccountAddParams { name, external_id };
-            let reply: AccountReply = session.call("io.contentd.Accounts.Add", &params)?;
-            session.printer.record(&reply.account, ACCOUNT_FIELDS)?;
-            session.tell(format!("`contentctl submit --account {} --topic T` writes for it", reply.account.account_id));
-            Ok(())
-        }
-        AccountVerb::List => {
-            let reply: AccountsReply = session.call("io.contentd.Accounts.List", &NoParams {})?;
-            session.printer.rows(&reply.accounts, ACCOUNT_COLUMNS, ACCOUNT_FIELDS)
-        }
-        AccountVerb::Show { account } => {
-            let params = AccountParams { account: TextOrNumber(account) };
-            let reply: AccountReply = session.call("io.contentd.Accounts.Get", &params)?;
-            session.printer.record(&reply.account, ACCOUNT_FIELDS)
-        }
-    }
 }
 
 /// `contentctl config`: TOML for people, JSON for programs.

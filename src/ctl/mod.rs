@@ -7,12 +7,13 @@
 //! | [`output`] | how is an answer printed? (table, JSON, CSV) |
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
-//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`daemon`], [`doctor`], [`schedule`] | the verbs |
+//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`review`], [`accounts`], [`daemon`], [`doctor`], [`schedule`] | the verbs |
 //!
 //! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon. JSON and CSV stand alone on standard output; everything said to
 //! people goes to standard error. The surprise: texts of generators and submitters are untrusted even here, because a
 //! terminal obeys control characters.
 
+pub mod accounts;
 pub mod args;
 pub mod content;
 pub mod daemon;
@@ -21,6 +22,7 @@ pub mod failure;
 pub mod follow;
 pub mod log;
 pub mod output;
+pub mod review;
 pub mod schedule;
 pub mod submit;
 pub mod tasks;
@@ -124,8 +126,9 @@ fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Workers => daemon::workers(session),
         Verb::Pause(args) => daemon::pause(session, args, true),
         Verb::Resume(args) => daemon::pause(session, args, false),
-        Verb::Account(verb) => daemon::account(session, verb),
+        Verb::Account(verb) => accounts::account(session, verb),
         Verb::Content(verb) => content::content(session, verb),
+        Verb::Review(verb) => review::run(session, verb),
         Verb::Pool(verb) => content::pool(session, verb),
         Verb::Schedule(verb) => schedule::schedule(session, verb),
         Verb::Doctor(args) => doctor::doctor(session, &args),
@@ -149,6 +152,7 @@ contentctl asks contentd to write content, and shows what became of it.
   contentctl list --state running,failed      what goes on, what went wrong
   contentctl status [ID]                      the daemon, or one task and why it waits
   contentctl content list                     pieces, and their review
+  contentctl review list                      pieces that wait for you
 
 Every verb with its options: `contentctl --help`, `contentctl VERB --help`.
 ";

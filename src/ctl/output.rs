@@ -58,6 +58,11 @@ impl Printer {
         self.format == Format::Table
     }
 
+    /// Whether a program reads it as the daemon said it.
+    pub fn is_json(self) -> bool {
+        self.format == Format::Json
+    }
+
     /// The format.
     pub fn format(self) -> Format {
         self.format

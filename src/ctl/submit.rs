@@ -104,7 +104,7 @@ fn submit_one(session: &Session, task: Submission, dry_run: Option<bool>) -> Res
     Ok(())
 }
 
-fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
+pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     let failed = |error: std::io::Error| Failure::Refused(format!("{}: {error}", path.display()));
     let (name, source): (String, Box<dyn Read>) = if path == Path::new("-") {
         ("-".to_owned(), Box::new(std::io::stdin().lock()))
@@ -114,14 +114,14 @@ fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     let mut contents = Vec::new();
     source.take(FILE_BYTES + 1).read_to_end(&mut contents).map_err(failed)?;
     if contents.len() as u64 > FILE_BYTES {
-        return Err(Failure::Refused(format!("{name}: more than 512 MiB; submit it in several files")));
+        return Err(Failure::Refused(format!("{name}: more than 512 MiB; give it in several files")));
     }
     Ok((name, contents))
 }
 
 fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: Option<bool>) -> Result<(), Failure> {
     let (name, contents) = read_file(path)?;
-    let mut tasks = parse(&name, &contents, defaults).map_err(|faults| told(&faults))?;
+    let mut tasks = parse(&name, &contents, defaults).map_err(|faults| told("nothing was submitted", &faults))?;
     let prefix = random_key()?;
     for (index, task) in tasks.iter_mut().enumerate() {
         task.key.get_or_insert_with(|| format!("{prefix}-{index}"));
@@ -145,8 +145,8 @@ fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: O
     Ok(())
 }
 
-fn told(faults: &[String]) -> Failure {
-    let mut message = format!("nothing was submitted; {} faults:", faults.len());
+pub(super) fn told(what: &str, faults: &[String]) -> Failure {
+    let mut message = format!("{what}; {} faults:", faults.len());
     for fault in faults.iter().take(SHOWN_FAULTS) {
         message.push('\n');
         message.push_str(fault);

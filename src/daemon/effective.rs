@@ -8,6 +8,7 @@ use crate::control::api::ConfigReply;
 use crate::generator::spec::GeneratorSpec;
 use crate::roles::Role;
 use crate::task::GeneratorName;
+use crate::task::review::Phrase;
 
 /// For `config`.
 pub fn reply(loaded: &Loaded) -> ConfigReply {
@@ -41,7 +42,8 @@ fn sections(config: &Config) -> Value {
             "contents_s": Value::Null,
         },
         "roles": roles(config),
-        "review": { "four_eyes": config.review.four_eyes },
+        "review": review(config),
+        "images": images(config),
         "schedules": { "topic_directories": config.schedules.topic_directories },
         "topic_sources": topic_sources(config),
         "generators": generators,
@@ -65,6 +67,25 @@ fn masked(env: &std::collections::BTreeMap<String, String>) -> serde_json::Map<S
         (name.clone(), Value::from(if sounds_secret(name) { "[masked]" } else { value.as_str() }))
     };
     env.iter().map(shown).collect()
+}
+
+fn review(config: &Config) -> Value {
+    let rules = &config.review.rules;
+    let words = |phrases: &[Phrase]| phrases.iter().map(Phrase::written).map(Value::from).collect::<Vec<_>>();
+    json!({
+        "four_eyes": config.review.four_eyes,
+        "min_score": rules.min_score, "min_words": rules.min_words, "max_words": rules.max_words,
+        "min_images": rules.min_images,
+        "forbidden_words": words(&rules.forbidden), "required_words": words(&rules.required),
+    })
+}
+
+fn images(config: &Config) -> Value {
+    let images = &config.images;
+    json!({
+        "keep": images.keep, "max_bytes": images.max_bytes, "max_per_piece": images.max_per_piece,
+        "timeout_s": images.timeout.as_secs_f64(), "allow_private": images.allow_private,
+    })
 }
 
 /// Every role, also those that nobody was given.
@@ -119,7 +140,9 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
         ["daemon.socket", "daemon.database", "daemon.state_dir", "daemon.workers", "daemon.queue"];
     let (before, after) = (sections(old), sections(new));
     let mut changed = Vec::new();
-    for section in ["daemon", "tasks", "polling", "retention", "roles", "review", "schedules", "topic_sources"] {
+    for section in
+        ["daemon", "tasks", "polling", "retention", "roles", "review", "images", "schedules", "topic_sources"]
+    {
         let names = after[section].as_object().into_iter().flat_map(|fields| fields.keys());
         changed.extend(
             names

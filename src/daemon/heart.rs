@@ -168,6 +168,7 @@ fn name_of(child: Child) -> String {
         Child::Poller => "the poller".to_owned(),
         Child::ResultHandler => "the result handler".to_owned(),
         Child::Schedules => "the schedules".to_owned(),
+        Child::Images => "the fetcher of images".to_owned(),
         Child::Worker(number) => format!("worker {number}"),
     }
 }

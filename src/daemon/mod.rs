@@ -45,8 +45,10 @@ use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
 use crate::host::{OsEntropy, SystemClock, runtime, signals, sockets};
+use crate::images::{Bounds, ImageKeeper, KeepImages};
 use crate::roles::Grants;
 use crate::store::group_commit::GroupCommit;
+use crate::store::write::PieceRules;
 use crate::store::{ReadMode, Store, Writer, sqlite};
 use crate::task::Clock;
 use crate::tell;
@@ -280,7 +282,11 @@ impl Daemon {
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
+            rules: Default::default(),
+            images: Default::default(),
         };
+        world.rules.replace(rules_of(&self.loaded));
+        world.images.replace(keeper_of(&self.loaded));
         restored::take_over(&world, &config.daemon.state_dir)
             .await
             .context("what a restore left could not be taken over")?;
@@ -422,6 +428,8 @@ impl Daemon {
         warnings.extend(schedule_faults);
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
+        running.world.rules.replace(rules_of(&fresh));
+        running.world.images.replace(keeper_of(&fresh));
         running.settings.send_replace(Arc::new(settings_of(&fresh, &self.logs)));
         running.grants.send_replace(Arc::new(fresh.config.roles.grants.clone()));
         tell!(
@@ -461,6 +469,20 @@ fn prepare(
     let generators = Arc::new(generators::build(&fresh.config, logs, Some((&before.config, current))));
     let schedule_faults = schedule_faults(&fresh.config, logs);
     Ok(Prepared { fresh, generators, changed, needs_restart, schedule_faults })
+}
+
+/// What is asked of a piece when it comes.
+fn rules_of(loaded: &Loaded) -> PieceRules {
+    let config = &loaded.config;
+    let images_kept = config.images.keep.then_some(config.images.max_per_piece);
+    PieceRules { review: config.review.rules.clone(), images_kept }
+}
+
+fn keeper_of(loaded: &Loaded) -> Option<Arc<dyn KeepImages>> {
+    let (images, state_dir) = (&loaded.config.images, &loaded.config.daemon.state_dir);
+    let bounds =
+        Bounds { max_bytes: images.max_bytes.into(), timeout: images.timeout, allow_private: images.allow_private };
+    images.keep.then(|| Arc::new(ImageKeeper::new(state_dir.clone(), bounds)) as Arc<dyn KeepImages>)
 }
 
 fn settings_of(loaded: &Loaded, logs: &GeneratorLogs) -> Settings {

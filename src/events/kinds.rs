@@ -295,6 +295,15 @@ kinds! {
         meaning: "A person approved or rejected a piece. An approved one goes into the publish pool.",
         cure: "Nothing is to be done.",
     }
+    /// An image of a piece could not be fetched, and is not tried any more.
+    ImageGivenUp {
+        id: "dac6dcf23650495687d5b822a14df3ff",
+        subject: "An image of task @TASK_ID@ is not kept",
+        meaning: "An image of a piece was to be kept, and its address gave none: it has expired, its server is away or sent \
+         something else, or it is an address that is not asked. The piece itself is kept, with the image's address.",
+        cure: "`contentctl content images ID` says why. Where the address should have been asked, see [images] in \
+         contentd.toml(5).",
+    }
     /// The daemon starts.
     DaemonStarting {
         id: "d41262a70176446a9503abab5b822a3f",

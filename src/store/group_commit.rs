@@ -185,6 +185,9 @@ fn weight(write: &Write) -> usize {
     match write {
         Write::SubmitTasks { tasks, .. } | Write::Schedule(ScheduleWrite::Submit { tasks, .. }) => tasks.len().max(1),
         Write::AddAccount { .. }
+        | Write::Account(_)
+        | Write::Content(_)
+        | Write::Image(_)
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }

@@ -3,6 +3,7 @@
 //! Not for production: it keeps everything in maps and copies the whole state around each write, so that a refused
 //! write leaves nothing behind. A simulated crash keeps the [`MemoryDb`] and drops everything else: it is the disk.
 
+mod pieces;
 mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,9 +13,10 @@ use std::time::Duration;
 use super::query::{
     ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, Queries, ReadyTask, Statistics, TaskFilter,
 };
-use super::write::{Account, Rows, Write, WriteError, Written, execute};
+use super::write::{Account, KeptImage, NewImage, Rows, Write, WriteError, Written, execute};
 use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
-use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState};
+use crate::task::account::AccountLimits;
+use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Version};
 use crate::task::{
     AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState,
     Timestamp,
@@ -28,6 +30,7 @@ struct Tables {
     events: Vec<AuditRow>,
     contents: Vec<ContentRecord>,
     pool: Vec<PoolEntry>,
+    images: Vec<KeptImage>,
     settings: BTreeMap<String, String>,
     submit_keys: BTreeMap<String, (TaskId, String)>,
     last_seq: i64,
@@ -115,9 +118,19 @@ impl Rows for Tables {
             external_id: external_id.map(str::to_owned),
             is_enabled: true,
             created_at: now,
+            defaults: Default::default(),
+            limits: AccountLimits::default(),
         };
         self.accounts.push(account.clone());
         Ok(account)
+    }
+
+    fn update_account(&mut self, account: &Account) -> Result<(), DbError> {
+        self.replace_account(account)
+    }
+
+    fn unfinished_of(&mut self, account: AccountId, at_most: u32) -> Result<u32, DbError> {
+        Ok(self.count_unfinished_of(account, at_most))
     }
 
     fn unfinished_tasks(&mut self) -> Result<u64, DbError> {
@@ -207,9 +220,25 @@ impl Rows for Tables {
         Ok(self.contents.iter().find(|content| content.id == id).cloned())
     }
 
-    fn contents_of(&mut self, task_id: &TaskId) -> Result<u32, DbError> {
-        let count = self.contents.iter().filter(|content| content.record.task_id == *task_id).count();
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    fn versions_of(&mut self, task_id: &TaskId) -> Result<Vec<Version>, DbError> {
+        Ok(self.versions(task_id))
+    }
+
+    fn insert_image(&mut self, image: &NewImage) -> Result<(), DbError> {
+        self.add_image(image);
+        Ok(())
+    }
+
+    fn images_of(&mut self, content_id: ContentId) -> Result<Vec<KeptImage>, DbError> {
+        Ok(self.images_of_content(content_id))
+    }
+
+    fn image(&mut self, id: i64) -> Result<Option<KeptImage>, DbError> {
+        Ok(self.images.iter().find(|image| image.id == id).cloned())
+    }
+
+    fn update_image(&mut self, image: &KeptImage, _: Timestamp) -> Result<(), DbError> {
+        self.replace_image(image)
     }
 
     fn insert_content(&mut self, content: &NewContent) -> Result<ContentId, DbError> {
@@ -224,6 +253,7 @@ impl Rows for Tables {
                 row.record.review_status = content.record.review_status;
                 row.record.review_reason = content.record.review_reason.clone();
                 row.record.reviewed_by = content.record.reviewed_by.clone();
+                row.record.rewritten_by = content.record.rewritten_by.clone();
                 row.record.publish_status = content.record.publish_status;
                 Ok(())
             }
@@ -300,6 +330,7 @@ impl Rows for Tables {
     }
 
     fn shift_wake_times(&mut self, by_ms: i64) -> Result<(), DbError> {
+        self.shift_images(by_ms);
         let shifted = |at: Timestamp| Timestamp(at.0.saturating_add(by_ms));
         for task in self.tasks.values_mut() {
             task.wake_at = task.wake_at.map(shifted);
@@ -544,7 +575,12 @@ impl Queries for MemoryDb {
 
     fn contents(&self, filter: &ContentFilter, page: Page) -> Result<Vec<ContentRecord>, DbError> {
         let tables = self.tables();
-        let found = tables.contents.iter().rev().filter(|content| {
+        let in_order: Box<dyn Iterator<Item = &ContentRecord>> = if filter.is_oldest_first {
+            Box::new(tables.contents.iter())
+        } else {
+            Box::new(tables.contents.iter().rev())
+        };
+        let found = in_order.filter(|content| {
             page.before.is_none_or(|before| content.id.0 < before)
                 && filter.account.is_none_or(|account| account == content.record.account_id)
                 && filter.review.is_none_or(|review| review == content.record.review_status)
@@ -557,6 +593,26 @@ impl Queries for MemoryDb {
             content
         });
         Ok(page_of(shortened.collect(), page))
+    }
+
+    fn images(&self, content: ContentId) -> Result<Vec<KeptImage>, DbError> {
+        Ok(self.tables().images_of_content(content))
+    }
+
+    fn images_due(&self, now: Timestamp, limit: u32) -> Result<Vec<KeptImage>, DbError> {
+        let waiting = self.tables().waiting_images().into_iter();
+        let due = waiting.filter(|(at, _)| *at <= now).map(|(_, image)| image);
+        Ok(due.take(limit as usize).collect())
+    }
+
+    fn next_image_after(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
+        Ok(self.tables().waiting_images().into_iter().map(|(at, _)| at).find(|at| *at > now))
+    }
+
+    fn account_limits(&self) -> Result<BTreeMap<AccountId, AccountLimits>, DbError> {
+        let tables = self.tables();
+        let limited = tables.accounts.iter().filter(|account| account.limits.concerns_starts());
+        Ok(limited.map(|account| (account.id, account.limits)).collect())
     }
 
     fn pool(&self, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError> {

@@ -145,8 +145,15 @@ impl Store {
                     fresh.for_each(|submitted| self.tell_submitted(&submitted.task));
                 }
             }
+            Written::Rewritten(_, rewriting) if !rewriting.was_known => {
+                if let Some(submitted) = &rewriting.submitted {
+                    self.tell_submitted(&submitted.task);
+                }
+            }
             Written::Changed(changed) => self.tell_changed(changed.from, &changed.change),
             Written::Account(_)
+            | Written::Accounts(_)
+            | Written::Rewritten(..)
             | Written::Reviewed(_)
             | Written::Stored
             | Written::PoolReleased(_)

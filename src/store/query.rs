@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::write::Account;
+use super::write::{Account, KeptImage};
 use super::{DbError, LookupError};
+use crate::task::account::AccountLimits;
 use crate::task::content::{ContentRecord, PoolEntry, PoolState, ReviewState};
 use crate::task::{
     AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, Now, Task, TaskId, TaskState,
@@ -114,6 +115,8 @@ pub struct ContentFilter {
     pub review: Option<ReviewState>,
     /// Of this task.
     pub task: Option<TaskId>,
+    /// The oldest first, not the newest.
+    pub is_oldest_first: bool,
 }
 
 /// Which pool entries.
@@ -192,8 +195,16 @@ pub trait Queries: ScheduleQueries + Send + Sync + 'static {
     fn find_account(&self, id_or_name: &str) -> Result<Option<Account>, DbError>;
     /// A content record.
     fn content(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError>;
-    /// Content records, newest first. Their `content` and `html_content` are empty: a list does not carry pieces.
+    /// Content records, newest first unless the filter says otherwise. Their `content` and `html_content` are empty: a list does not carry pieces.
     fn contents(&self, filter: &ContentFilter, page: Page) -> Result<Vec<ContentRecord>, DbError>;
+    /// The images of a content record that are, or are to be, kept; by position.
+    fn images(&self, content: ContentId) -> Result<Vec<KeptImage>, DbError>;
+    /// Images whose time has come, the longest waiting first.
+    fn images_due(&self, now: Timestamp, limit: u32) -> Result<Vec<KeptImage>, DbError>;
+    /// When the next image wakes, of those that wake after `now`.
+    fn next_image_after(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
+    /// Accounts with a limit that may keep a task from starting.
+    fn account_limits(&self) -> Result<BTreeMap<AccountId, AccountLimits>, DbError>;
     /// Pool entries in the order in which they go out: by priority, then due time, then number.
     fn pool(&self, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError>;
     /// Settings whose name begins with `prefix`, by name.

@@ -19,6 +19,8 @@ named! {
         Approved = "approved",
         /// Must not be published.
         Rejected = "rejected",
+        /// A newer version of the same piece has taken its place.
+        Superseded = "superseded",
     }
 }
 
@@ -29,21 +31,27 @@ named! {
         Approved = "content_approved",
         /// Rejected by a person.
         Rejected = "content_rejected",
+        /// A newer version took its place.
+        Superseded = "content_superseded",
     }
 }
 
 impl ReviewState {
     /// The transition table of the review. A rejected piece may be approved after all; an approved one is rejected only
-    /// while it has not been published, which the store checks.
+    /// while it has not been published, which the store checks. A superseded one is only kept.
     pub const fn target(self, event: ReviewMove) -> Option<Self> {
         match event {
             ReviewMove::Approved => match self {
                 Self::PendingReview | Self::Rejected => Some(Self::Approved),
-                Self::Approved => None,
+                Self::Approved | Self::Superseded => None,
             },
             ReviewMove::Rejected => match self {
                 Self::PendingReview | Self::Approved => Some(Self::Rejected),
-                Self::Rejected => None,
+                Self::Rejected | Self::Superseded => None,
+            },
+            ReviewMove::Superseded => match self {
+                Self::PendingReview | Self::Approved | Self::Rejected => Some(Self::Superseded),
+                Self::Superseded => None,
             },
         }
     }
@@ -115,10 +123,31 @@ pub struct NewContent {
     pub review_reason: Option<String>,
     /// Who reviewed it.
     pub reviewed_by: Option<String>,
+    /// Why the rules of the review refused it, a sentence each; kept when a person decides otherwise.
+    pub findings: Vec<String>,
+    /// Who made this version by hand; none: the generator.
+    pub edited_by: Option<String>,
+    /// The task that writes it again.
+    pub rewritten_by: Option<TaskId>,
     /// How far publishing has come.
     pub publish_status: PublishState,
     /// SHA-256 of title, content, HTML and images in hexadecimal; an approval names it.
     pub content_hash: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A version of a piece, as small as deciding about the others needs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Version {
+    /// Its content record.
+    pub id: ContentId,
+    /// From 1.
+    pub version: u32,
+    /// Where its review stands.
+    pub review_status: ReviewState,
+    /// How far publishing has come.
+    pub publish_status: PublishState,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -225,7 +254,7 @@ pub fn word_count(plain_text: &str) -> u32 {
 /// How [`word_count`] counts, in a sentence for people.
 pub const WORD_COUNT_RULE: &str = "each Chinese or Japanese character counts one, each other word counts one";
 
-fn is_counted_singly(character: char) -> bool {
+pub(super) fn is_counted_singly(character: char) -> bool {
     matches!(u32::from(character),
         0x3040..=0x30FF // Hiragana, Katakana
         | 0x31F0..=0x31FF
@@ -271,5 +300,6 @@ mod tests {
         assert_eq!(ReviewState::Approved.target(Approved), None);
         assert_eq!(ReviewState::Approved.target(Rejected), Some(ReviewState::Rejected));
         assert_eq!(ReviewState::Rejected.target(Approved), Some(ReviewState::Approved));
+        assert!(ReviewMove::ALL.iter().all(|event| ReviewState::Superseded.target(*event).is_none()));
     }
 }

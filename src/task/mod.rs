@@ -14,15 +14,18 @@
 //! | [`lanes`] | whose turn is it? |
 //! | [`content`] | what becomes of a piece? |
 
+pub mod account;
 pub mod apply;
 pub mod breaker;
 pub mod content;
 pub mod ids;
+pub mod image;
 pub mod lanes;
 pub mod outcome;
 pub mod policy;
 pub mod record;
 pub mod retry;
+pub mod review;
 pub mod seams;
 pub mod state;
 pub mod step;

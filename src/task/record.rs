@@ -251,6 +251,8 @@ pub mod limits {
     pub const KEYWORDS: usize = 100;
     /// Characters of a keyword, a category, a tone, a key of the submitter or an account's name.
     pub const SHORT_TEXT_CHARS: usize = 200;
+    /// A limit of an account.
+    pub const ACCOUNT_LIMIT: std::ops::RangeInclusive<u32> = 1..=100_000_000;
     /// The lowest and the highest priority.
     pub const PRIORITY: std::ops::RangeInclusive<u8> = 1..=10;
     /// Retries that may be asked for.

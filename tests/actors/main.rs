@@ -3,6 +3,7 @@
 //! Nothing here knows how an actor works inside: tests submit, let time pass, and look at the rows, at the calls that the
 //! generator saw and at what the actors answer.
 
+mod accounts;
 mod breaker;
 mod cancels;
 mod deadlines;

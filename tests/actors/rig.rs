@@ -214,6 +214,8 @@ impl Rig {
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
+            rules: Default::default(),
+            images: Default::default(),
         };
         recover(&world).await.unwrap();
         let budgets_spent = Rc::new(RefCell::new(0));

@@ -255,6 +255,8 @@ fn world(store: Store, clock: &FastClock) -> World {
         generators: generators_rx,
         peers: peers_rx,
         failing: FailingJobs::default(),
+        rules: Default::default(),
+        images: Default::default(),
     }
 }
 
@@ -570,7 +572,14 @@ async fn a_fire_that_finds_no_room_waits_for_it() {
     };
     let event = contentd::task::Event::CancelRequested;
     let task_id = disk.tasks()[0].id.clone();
-    let end = contentd::store::write::Transition { task_id, attempt: None, event, env, rendered: None };
+    let end = contentd::store::write::Transition {
+        task_id,
+        attempt: None,
+        event,
+        env,
+        rendered: None,
+        rules: Default::default(),
+    };
     disk.write(Write::Transition(Box::new(end)));
     pass(11 * MINUTE).await;
     let fires = disk.fires(id);

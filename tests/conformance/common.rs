@@ -223,7 +223,8 @@ pub fn event_of(id: &TaskId, at: i64, event: Event) -> Write {
         plain_text: "Words written well".into(),
         content_hash: format!("hash of {id}"),
     });
-    Write::Transition(Box::new(Transition { task_id: id.clone(), attempt: None, event, env: env(at), rendered }))
+    let (task_id, env, rules) = (id.clone(), env(at), Arc::default());
+    Write::Transition(Box::new(Transition { task_id, attempt: None, event, env, rendered, rules }))
 }
 
 pub fn accepted(reference: &str) -> Event {

@@ -10,6 +10,7 @@ mod group_commit;
 mod guard;
 mod migrations;
 mod opening;
+mod pieces;
 mod plans;
 mod random;
 mod readers;

@@ -1,8 +1,10 @@
 //! The migrations: up, down and up again, empty and filled by the program's own writes.
 
-use contentd::store::query::{Page, TaskFilter};
+use contentd::store::query::{Page, Queries, TaskFilter};
 use contentd::store::sqlite::migrate::{Look, MIGRATIONS, look, migrate};
-use contentd::task::TaskState;
+use contentd::task::content::ReviewState;
+use contentd::task::{ContentId, TaskState};
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 use diesel_migrations::MigrationHarness;
@@ -90,4 +92,36 @@ fn the_schema_of_diesel_has_the_columns_of_the_migrations() {
         let theirs: Vec<&str> = body.map(|line| line.split("->").next().unwrap_or_default().trim()).collect();
         assert_eq!(theirs, columns, "{}", table.text);
     }
+}
+
+/// An older contentd could approve two pieces of one task: only the newer one goes out.
+#[test]
+fn two_approved_pieces_of_an_older_database_make_way() {
+    let (backend, queries, directory) = real();
+    let mut side = Side::of(backend, queries);
+    let ada = side.account("ada").id;
+    side.submit(vec![new(task(1, ada)), new(task(2, ada))]);
+    side.complete(&id(1), START + 10);
+    side.complete(&id(2), START + 20);
+    let mut backend = side.into_backend();
+    let mut revert = || backend.connection().revert_last_migration(MIGRATIONS).unwrap().to_string();
+    while revert() != "20261126000002" {}
+    let second = "INSERT INTO contents (task_id, account_id, version, title, summary, images, word_count, review_status, \
+         publish_status, content_hash, created_at, updated_at, content, html_content) SELECT task_id, account_id, 2, title, \
+         summary, images, word_count, review_status, publish_status, 'h', created_at, updated_at, content, html_content \
+         FROM contents; \
+         INSERT INTO publish_pool (content_id, account_id, priority, scheduled_at, status, retry_count, created_at) \
+         SELECT id, account_id, 5, 1, 'pending', 0, 1 FROM contents WHERE version = 2; \
+         UPDATE publish_pool SET status = 'published', published_at = 1 WHERE content_id = 2; \
+         UPDATE contents SET publish_status = 'published' WHERE id = 2; \
+         UPDATE tasks SET content_id = content_id + 2";
+    backend.connection().batch_execute(second).unwrap();
+    drop(backend);
+    let path = directory.path().join("contentd.db");
+    let opened = open(&path);
+    let record = |number| opened.queries.content(ContentId(number)).unwrap().unwrap().record;
+    assert_eq!(record(1).review_status, ReviewState::Superseded, "it waited for a publisher");
+    assert_eq!(record(2).review_status, ReviewState::Approved, "what is out is out");
+    assert!([3, 4].map(record).iter().all(|new| new.review_status == ReviewState::Approved));
+    assert_eq!(contentd::store::sqlite::check::judge(&path).unwrap().findings, []);
 }

@@ -5,8 +5,12 @@ use std::cell::RefCell;
 use contentd::schedule::{FireId, FireMove, ScheduleId};
 use contentd::store::query::{ContentFilter, Page, PoolFilter, Queries, TaskFilter};
 use contentd::store::sqlite::SqliteQueries;
-use contentd::store::write::{NewTask, PendingLimits, ScheduleWrite, Taken, Write};
-use contentd::task::content::{PoolState, ReviewMove, ReviewState};
+use contentd::store::write::{
+    AccountWrite, ContentWrite, ImageWrite, NewTask, PendingLimits, ScheduleWrite, Taken, Write, Written,
+};
+use contentd::task::account::AccountChange;
+use contentd::task::content::{PoolState, RenderedPiece, ReviewMove, ReviewState};
+use contentd::task::image::ImageState;
 use contentd::task::{AccountId, ContentId, Event, TaskState, Timestamp};
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel::prelude::*;
@@ -141,6 +145,17 @@ fn no_question_reads_the_history() {
     check("find_account", &[], &|queries| seen(queries.find_account("1").unwrap()));
     check("count_finished_before", &[], &|queries| seen(queries.count_finished_before(Timestamp(1)).unwrap()));
     check("content", &[], &|queries| seen(queries.content(ContentId(1)).unwrap()));
+    check("images", &[], &|queries| {
+        seen(queries.images(ContentId(1)).unwrap());
+        seen(queries.images_due(Timestamp(START), 9).unwrap());
+        seen(queries.next_image_after(Timestamp(START)).unwrap());
+        seen(queries.account_limits().unwrap());
+    });
+    check("what waits for a review", &[], &|queries| {
+        let review = Some(ReviewState::PendingReview);
+        let filter = ContentFilter { review, is_oldest_first: true, ..ContentFilter::default() };
+        seen(queries.contents(&filter, Page::first(9)).unwrap());
+    });
     check("settings", &[], &|queries| seen(queries.settings("pause/").unwrap()));
     for (name, account, review, task) in [
         ("by account", Some(AccountId(1)), None, None),
@@ -148,7 +163,7 @@ fn no_question_reads_the_history() {
         ("by task", None, None, Some(id(1))),
         ("by account and review", Some(AccountId(1)), Some(ReviewState::Approved), None),
     ] {
-        let filter = ContentFilter { account, review, task };
+        let filter = ContentFilter { account, review, task, is_oldest_first: false };
         // A task has as many pieces as it has versions.
         let few = if filter.task.is_some() { vec!["USE TEMP B-TREE FOR ORDER BY"] } else { Vec::new() };
         check(&format!("contents {name}"), &few, &|queries| {
@@ -189,6 +204,33 @@ fn no_question_reads_the_history() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A limit of an account, a version by hand with images, a piece that is written again.
+fn write_about_pieces(side: &mut Side<contentd::store::sqlite::SqliteBackend>, content_id: ContentId) {
+    let change = AccountChange { max_pending: Some(Some(100)), ..AccountChange::default() };
+    side.write(Write::Account(AccountWrite::Set { id: AccountId(1), change: Box::new(change) })).unwrap();
+    let edit = ContentWrite::Edit {
+        content_id,
+        base_hash: format!("hash of {}", id(9)),
+        rendered: RenderedPiece { content_hash: "another".into(), ..RenderedPiece::default() },
+        rules: Default::default(),
+        who: "1:x".into(),
+        now: Timestamp(START),
+    };
+    let Written::Reviewed(second) = side.write(Write::Content(Box::new(edit))).unwrap() else { panic!("edited") };
+    let again = ContentWrite::WriteAgain {
+        content_id: second.id,
+        expected_hash: None,
+        remark: "r".into(),
+        task: Box::new(new(task(8, AccountId(1)))),
+        max_pending: 100,
+        who: "1:x".into(),
+        now: now(START),
+    };
+    side.write(Write::Content(Box::new(again))).unwrap();
+    let state = ImageState::GivenUp;
+    side.write(Write::Image(ImageWrite { id: 1, tries_before: 0, state, error: None, now: Timestamp(START) })).unwrap();
+}
+
 #[test]
 fn no_write_reads_the_history() {
     let (mut side, queries, _directory) = several_lanes();
@@ -203,6 +245,7 @@ fn no_write_reads_the_history() {
             let review = Write::Review { content_id, decision, reason, expected_hash, who, now: Timestamp(START) };
             side.write(review).unwrap();
         }
+        write_about_pieces(&mut side, content_id);
         side.change(&id(1), START + 20, Event::CancelRequested);
         side.write(Write::Cleanup { finished_before: Timestamp(START + 99), limit: 5 }).unwrap();
         let schedule = side.schedule(new_schedule("daily", AccountId(1))).id;

@@ -236,6 +236,7 @@ fn late_messages_change_nothing(mut side: Side) {
             event: accepted("job"),
             env: env(START + 1),
             rendered: None,
+            rules: Default::default(),
         }))
     };
     assert_eq!(side.write(about(2)), Err(WriteError::Stale { asked: 2, current: 1 }));

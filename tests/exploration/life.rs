@@ -236,6 +236,8 @@ impl Life<'_> {
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
+            rules: Default::default(),
+            images: Default::default(),
         };
         (world, WorldChannels { peers, generators })
     }

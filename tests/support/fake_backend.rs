@@ -17,6 +17,8 @@ use contentd::control::server::{Access, Limits, Server, ServerHandle};
 use contentd::control::socket::{Place, bind};
 use contentd::control::values::WireTime;
 use contentd::roles::{Grants, Unnamed};
+use contentd::store::write::AccountEntry;
+use contentd::task::account::AccountChange;
 use contentd::task::{ContentId, CorrectedState, PoolId, Timestamp};
 use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
@@ -107,6 +109,9 @@ pub fn content(id: i64) -> ContentReply {
         version: 1,
         reviewed_by: None,
         review_reason: None,
+        findings: vec![],
+        edited_by: None,
+        rewritten_by: None,
     }
 }
 
@@ -412,6 +417,30 @@ impl Backend for FakeBackend {
         done(Ok(content(review.content_id)))
     }
 
+    fn content_edit(&self, _: Peer, edit: EditParams) -> Answer<ContentReply> {
+        self.called(format!("edit {} {:?}", edit.content_hash, edit.content));
+        done(Ok(ContentReply { version: 2, edited_by: Some("1000:ada".to_owned()), ..content(8) }))
+    }
+
+    fn content_write_again(&self, _: Peer, again: WriteAgainParams) -> Answer<WriteAgainReply> {
+        self.called(format!("again {:?}", again.remark));
+        done(Ok(WriteAgainReply {
+            content_id: again.content_id,
+            review_status: "rejected".to_owned(),
+            task_id: "task-again".to_owned(),
+            state: Some("pending".to_owned()),
+            was_known: false,
+        }))
+    }
+
+    fn content_versions(&self, _: Peer, content_id: ContentId) -> Answer<VersionsReply> {
+        done(Ok(VersionsReply { versions: vec![(&content(content_id.0)).into()] }))
+    }
+
+    fn content_images(&self, _: Peer, _: ContentId) -> Answer<ImagesReply> {
+        done(Ok(ImagesReply { images: vec![] }))
+    }
+
     fn pool_list(&self, _: Peer, _: PoolQuery) -> Answer<PoolReply> {
         done(Ok(PoolReply { entries: vec![] }))
     }
@@ -424,7 +453,14 @@ impl Backend for FakeBackend {
     fn account_add(&self, _: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply> {
         let created_at = WireTime(Timestamp(0));
         done(Ok(AccountReply {
-            account: AccountView { account_id: 1, name, external_id, is_enabled: true, created_at },
+            account: AccountView {
+                account_id: 1,
+                name,
+                external_id,
+                is_enabled: true,
+                created_at,
+                settings: Default::default(),
+            },
         }))
     }
 
@@ -434,6 +470,20 @@ impl Backend for FakeBackend {
 
     fn account_get(&self, _: Peer, account: String) -> Answer<AccountReply> {
         done(Err(ApiError::AccountNotFound { account }))
+    }
+
+    fn account_set(&self, _: Peer, account: String, change: AccountChange) -> Answer<AccountSetReply> {
+        self.called(format!("set {account} {change:?}"));
+        let created_at = WireTime(Timestamp(0));
+        let is_enabled = change.is_enabled != Some(false);
+        let settings = Default::default();
+        let account = AccountView { account_id: 1, name: account, external_id: None, is_enabled, created_at, settings };
+        done(Ok(AccountSetReply { account, is_changed: true }))
+    }
+
+    fn account_import(&self, _: Peer, entries: Vec<AccountEntry>) -> Answer<AccountImportReply> {
+        self.called(format!("import {}", entries.len()));
+        done(Ok(AccountImportReply { accounts: vec![] }))
     }
 
     fn daemon_status(&self, _: Peer) -> Answer<StatusReply> {

@@ -1,12 +1,14 @@
 //! Whether a task of a lane may start now, and if not, why: the same answer decides and explains.
 
+use std::collections::BTreeMap;
+
 use super::{BREAKER_SETTING, QueueActor};
 use crate::events::{About, Kind};
 use crate::generator::registry::Limits;
 use crate::store::write::Write;
 use crate::task::breaker::{Admission, Breaker, FIVE_IN_A_ROW, Notice};
 use crate::task::lanes::LaneKey;
-use crate::task::{GeneratorName, Timestamp, in_words};
+use crate::task::{AccountId, GeneratorName, Timestamp, in_words};
 use crate::tell;
 use actix::prelude::*;
 use log::Level;
@@ -38,7 +40,8 @@ impl QueueActor {
         if let Some(limit) = limits.max_in_flight_per_account.filter(|limit| of_account >= *limit) {
             return Some(format!("account {} has {of_account} jobs at {name}, and {limit} are allowed", key.account));
         }
-        self.day_hindrance(key, limits)
+        self.account_hindrance(key)
+            .or_else(|| self.day_hindrance(key, limits))
             .or_else(|| self.breaker_hindrance(name, now))
             .or_else(|| self.suspicion(name, at_generator as usize, now))
     }
@@ -67,6 +70,16 @@ impl QueueActor {
             "generator {name}: jobs of {failed} tasks have failed since one last completed, and {at_generator} are under \
              way; more start when one completes, or when fewer than {FIVE_IN_A_ROW} are failed or under way"
         ))
+    }
+
+    /// The account's own limits, at all generators together.
+    fn account_hindrance(&self, key: &LaneKey) -> Option<String> {
+        let limits = self.account_limits.get(&key.account)?;
+        let of_account = |counts: &BTreeMap<(GeneratorName, AccountId), u32>| {
+            counts.iter().filter(|((_, account), _)| *account == key.account).map(|(_, count)| count).sum()
+        };
+        let why = limits.hindrance(of_account(&self.in_flight), of_account(&self.submits_today))?;
+        Some(format!("account {} {why}", key.account))
     }
 
     fn day_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {

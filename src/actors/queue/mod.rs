@@ -23,6 +23,7 @@ use crate::events::{About, Kind};
 use crate::store::DbError;
 use crate::store::query::Queries;
 use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
+use crate::task::account::AccountLimits;
 use crate::task::breaker::{Admission, Breaker};
 use crate::task::lanes::{Bounds, LaneKey, Lanes, Waiting};
 use crate::task::{AccountId, Event, GeneratorName, Task, TaskId, TaskState, Timestamp, in_words};
@@ -56,6 +57,7 @@ pub struct QueueActor {
     /// Of these, jobs that outlived their tasks.
     watched: BTreeMap<GeneratorName, u32>,
     submits_today: BTreeMap<(GeneratorName, AccountId), u32>,
+    account_limits: BTreeMap<AccountId, AccountLimits>,
     pauses: Vec<Pause>,
     breakers: BTreeMap<GeneratorName, Breaker>,
     has_settings: bool,
@@ -83,6 +85,7 @@ impl QueueActor {
             in_flight: BTreeMap::new(),
             watched: BTreeMap::new(),
             submits_today: BTreeMap::new(),
+            account_limits: BTreeMap::new(),
             pauses: Vec::new(),
             breakers: BTreeMap::new(),
             has_settings: false,

@@ -10,8 +10,10 @@ use log::Level;
 
 use super::{COOL_DOWN, LANES, LONGEST_SLEEP, QueueActor, QueueTick};
 use crate::events::Kind;
+use crate::generator::registry::Limits;
 use crate::store::DbError;
 use crate::store::query::{InFlight, LaneHead, Queries, ReadyTask};
+use crate::task::account::AccountLimits;
 use crate::task::breaker::Breaker;
 use crate::task::lanes::{Head, LaneKey, Waiting};
 use crate::task::{AccountId, GeneratorName, Task, TaskState, Timestamp};
@@ -25,6 +27,7 @@ struct Look {
     in_flight: Vec<InFlight>,
     next_ready: Option<Timestamp>,
     submits: BTreeMap<(GeneratorName, AccountId), u32>,
+    account_limits: BTreeMap<AccountId, AccountLimits>,
 }
 
 impl QueueActor {
@@ -37,13 +40,11 @@ impl QueueActor {
         self.is_refilling = true;
         self.needs_refill = false;
         let now = self.world.clock.now().utc;
-        let limited: Vec<GeneratorName> = {
+        let generators: Vec<(GeneratorName, bool)> = {
             let generators = self.world.generators.borrow();
-            let limited = generators.iter().filter(|generator| {
-                let limits = &generator.limits;
-                limits.submits_per_day.is_some() || limits.submits_per_day_per_account.is_some()
-            });
-            limited.map(|generator| generator.name.clone()).collect()
+            let is_limited =
+                |limits: &Limits| limits.submits_per_day.is_some() || limits.submits_per_day_per_account.is_some();
+            generators.iter().map(|generator| (generator.name.clone(), is_limited(&generator.limits))).collect()
         };
         let is_window_wanted = std::mem::take(&mut self.is_window_stale) || self.lanes.needs_refill();
         if is_window_wanted {
@@ -53,13 +54,17 @@ impl QueueActor {
         let read = async move {
             store
                 .read(move |queries| {
+                    let account_limits = queries.account_limits()?;
+                    // An account's day is counted at every generator, whether that has a limit or not.
+                    let is_day_limited = account_limits.values().any(|limits| limits.submits_per_day.is_some());
                     let mut submits = BTreeMap::new();
-                    for name in limited {
+                    for (name, _) in generators.into_iter().filter(|(_, is_limited)| *is_limited || is_day_limited) {
                         let counts = queries.submits_since(&name, now.minus(DAY))?;
                         submits.extend(counts.into_iter().map(|(account, count)| ((name.clone(), account), count)));
                     }
                     let heads = if is_window_wanted { Some(heads(queries, now, &except)?) } else { None };
-                    Ok(Look { heads, in_flight: queries.in_flight()?, next_ready: queries.next_ready(now)?, submits })
+                    let (in_flight, next_ready) = (queries.in_flight()?, queries.next_ready(now)?);
+                    Ok(Look { heads, in_flight, next_ready, submits, account_limits })
                 })
                 .await
         };
@@ -84,6 +89,7 @@ impl QueueActor {
         let count = |entry: InFlight| ((entry.generator, entry.account), entry.jobs);
         self.in_flight = look.in_flight.into_iter().map(count).collect();
         self.submits_today = look.submits;
+        self.account_limits = look.account_limits;
         if let Some(heads) = look.heads {
             let is_every_lane = heads.len() < LANES.lanes && self.blocked.is_empty();
             self.are_all_seen = heads.len() < LANES.lanes;

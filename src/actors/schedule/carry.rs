@@ -342,10 +342,12 @@ impl Carry {
             }
             Ok(_) => Ok(false),
             // It mostly ends by itself; a fire that is larger than the queue would wait for ever.
-            Err(error @ WriteError::Busy { .. }) if now.utc.since(fire.began) < LONGEST_WAIT => {
+            Err(error @ (WriteError::Busy { .. } | WriteError::AccountBusy { .. }))
+                if now.utc.since(fire.began) < LONGEST_WAIT =>
+            {
                 self.put_off(schedule, fire, error.to_string()).await
             }
-            Err(error @ WriteError::Busy { .. }) => {
+            Err(error @ (WriteError::Busy { .. } | WriteError::AccountBusy { .. })) => {
                 let why = format!("{error}, for a day");
                 self.give_up(schedule, fire, why, None, FireMove::GivenUp).await
             }

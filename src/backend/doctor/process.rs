@@ -112,6 +112,7 @@ mod tests {
         let status = DaemonStatus {
             queue: None,
             poller: None,
+            images: Some(Default::default()),
             results: None,
             schedules: None,
             has_schedules: false,

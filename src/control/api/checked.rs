@@ -162,6 +162,8 @@ pub struct ContentQuery {
     pub offset: u32,
     /// With a smaller number.
     pub before: Option<ContentId>,
+    /// The oldest first.
+    pub is_oldest_first: bool,
 }
 
 /// A part of the pool.
@@ -180,19 +182,28 @@ pub struct PoolQuery {
 }
 
 /// Gathers the faults of one submission.
-struct Faults {
+pub(super) struct Faults {
     index: Option<u32>,
     faults: Vec<FieldFault>,
 }
 
 impl Faults {
-    fn add(&mut self, field: &str, value: &str, cure: impl Into<String>) {
+    /// None yet; `index` is the entry's place in a batch.
+    pub(super) const fn of(index: Option<u32>) -> Self {
+        Self { index, faults: Vec::new() }
+    }
+
+    pub(super) fn into_faults(self) -> Vec<FieldFault> {
+        self.faults
+    }
+
+    pub(super) fn add(&mut self, field: &str, value: &str, cure: impl Into<String>) {
         let value = shown(value);
         self.faults.push(FieldFault { index: self.index, field: field.to_owned(), value, cure: cure.into() });
     }
 
     /// A short text: trimmed, none when empty.
-    fn short(&mut self, field: &str, value: Option<&str>) -> Option<String> {
+    pub(super) fn short(&mut self, field: &str, value: Option<&str>) -> Option<String> {
         let text = value.map(str::trim).filter(|text| !text.is_empty())?;
         if text.chars().count() > limits::SHORT_TEXT_CHARS {
             self.add(field, text, format!("at most {} characters", limits::SHORT_TEXT_CHARS));
@@ -200,6 +211,35 @@ impl Faults {
             self.add(field, text, "one line without control characters");
         }
         Some(text.to_owned())
+    }
+
+    /// Instructions to a generator: none when empty.
+    pub(super) fn requirements(&mut self, value: Option<&str>) -> Option<String> {
+        let text = value.filter(|text| !text.trim().is_empty())?;
+        if text.len() > limits::REQUIREMENTS_BYTES {
+            let cure = format!("at most {} bytes; these are {}", limits::REQUIREMENTS_BYTES, text.len());
+            self.add("requirements", text, cure);
+        } else if text.contains('\0') {
+            self.add("requirements", text, "a text without NUL characters");
+        }
+        Some(text.to_owned())
+    }
+
+    pub(super) fn keywords(&mut self, given: &[String]) -> Vec<String> {
+        if given.len() > limits::KEYWORDS {
+            let cure = format!("at most {} keywords", limits::KEYWORDS);
+            self.add("keywords", &format!("{} keywords", given.len()), cure);
+            return Vec::new();
+        }
+        let mut keywords = Vec::new();
+        for keyword in given {
+            keywords.extend(self.short("keywords", Some(keyword)));
+        }
+        keywords
+    }
+
+    pub(super) fn priority(&mut self, given: i64) -> Option<u8> {
+        checked_priority(given).map_err(|(value, cure)| self.add("priority", &value, cure)).ok()
     }
 
     fn duration(&mut self, field: &str, value: Option<&TextOrNumber>) -> Option<u64> {
@@ -219,11 +259,11 @@ impl Submission {
         let checked = CheckedSubmission {
             account: self.check_account(&mut faults),
             topic: self.check_topic(&mut faults),
-            requirements: self.check_requirements(&mut faults),
-            keywords: self.check_keywords(&mut faults),
+            requirements: faults.requirements(self.requirements.as_deref()),
+            keywords: faults.keywords(self.keywords.as_deref().unwrap_or_default()),
             category: faults.short("category", self.category.as_deref()),
             tone: faults.short("tone", self.tone.as_deref()),
-            priority: self.check_priority(&mut faults),
+            priority: self.priority.and_then(|given| faults.priority(given)),
             time_limit_s: self.check_time_limit(&mut faults),
             max_retries: self.check_max_retries(&mut faults),
             auto_approve: self.auto_approve,
@@ -253,35 +293,6 @@ impl Submission {
             faults.add("topic", topic, "a text without NUL characters");
         }
         topic.to_owned()
-    }
-
-    fn check_requirements(&self, faults: &mut Faults) -> Option<String> {
-        let text = self.requirements.as_deref().filter(|text| !text.trim().is_empty())?;
-        if text.len() > limits::REQUIREMENTS_BYTES {
-            let cure = format!("at most {} bytes; these are {}", limits::REQUIREMENTS_BYTES, text.len());
-            faults.add("requirements", text, cure);
-        } else if text.contains('\0') {
-            faults.add("requirements", text, "a text without NUL characters");
-        }
-        Some(text.to_owned())
-    }
-
-    fn check_keywords(&self, faults: &mut Faults) -> Vec<String> {
-        let given = self.keywords.as_deref().unwrap_or_default();
-        if given.len() > limits::KEYWORDS {
-            let cure = format!("at most {} keywords", limits::KEYWORDS);
-            faults.add("keywords", &format!("{} keywords", given.len()), cure);
-            return Vec::new();
-        }
-        let mut keywords = Vec::new();
-        for keyword in given {
-            keywords.extend(faults.short("keywords", Some(keyword)));
-        }
-        keywords
-    }
-
-    fn check_priority(&self, faults: &mut Faults) -> Option<u8> {
-        checked_priority(self.priority?).map_err(|(value, cure)| faults.add("priority", &value, cure)).ok()
     }
 
     fn check_time_limit(&self, faults: &mut Faults) -> Option<u32> {
@@ -621,8 +632,9 @@ impl TryFrom<ContentListParams> for ContentQuery {
     fn try_from(given: ContentListParams) -> Result<Self, ApiError> {
         let (limit, offset) = page(given.limit, given.offset)?;
         let review = given.review_status.map(|text| {
-            text.parse()
-                .map_err(|_| ApiError::invalid("review_status", &text, "one of pending_review approved rejected"))
+            text.parse().map_err(|_| {
+                ApiError::invalid("review_status", &text, "one of pending_review approved rejected superseded")
+            })
         });
         Ok(Self {
             account: given.account.map(|account| account.0),
@@ -631,6 +643,7 @@ impl TryFrom<ContentListParams> for ContentQuery {
             limit,
             offset,
             before: given.before.map(ContentId),
+            is_oldest_first: given.oldest_first == Some(true),
         })
     }
 }

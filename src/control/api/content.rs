@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::accounts::AccountSettingsValue;
 use super::tasks::ImageValue;
 use crate::control::values::{TextOrNumber, WireTime};
 
@@ -32,7 +33,7 @@ pub struct ContentView {
     pub quality_score: Option<f64>,
     /// The task's category.
     pub category: Option<String>,
-    /// `pending_review approved rejected`.
+    /// `pending_review approved rejected superseded`.
     pub review_status: String,
     /// `unpublished pooled published`.
     pub publish_status: String,
@@ -53,6 +54,12 @@ pub struct ContentReply {
     pub reviewed_by: Option<String>,
     /// Why.
     pub review_reason: Option<String>,
+    /// Why the rules of the review refused it, a sentence each.
+    pub findings: Vec<String>,
+    /// Who made this version by hand; null: the generator.
+    pub edited_by: Option<String>,
+    /// The task that writes it again.
+    pub rewritten_by: Option<String>,
 }
 
 /// A content record by number.
@@ -70,7 +77,7 @@ pub struct ContentListParams {
     /// Of this account: number or name.
     #[serde(default)]
     pub account: Option<TextOrNumber>,
-    /// `pending_review approved rejected`.
+    /// `pending_review approved rejected superseded`.
     #[serde(default)]
     pub review_status: Option<String>,
     /// Of this task: id or prefix.
@@ -85,6 +92,9 @@ pub struct ContentListParams {
     /// Only records with a smaller number.
     #[serde(default)]
     pub before: Option<i64>,
+    /// The oldest first.
+    #[serde(default)]
+    pub oldest_first: Option<bool>,
 }
 
 /// Content records.
@@ -191,6 +201,8 @@ pub struct AccountView {
     pub is_enabled: bool,
     /// When it was added.
     pub created_at: WireTime,
+    /// For its submits, and how much it may have.
+    pub settings: AccountSettingsValue,
 }
 
 /// `Add` of an account.

@@ -165,6 +165,17 @@ pub enum ApiError {
         account: String,
     },
 
+    /// Too many tasks of the account are unfinished.
+    #[serde(rename = "io.contentd.Accounts.AccountBusy")]
+    AccountBusy {
+        /// Its name.
+        account: String,
+        /// How many.
+        unfinished: u64,
+        /// How many may be.
+        limit: u64,
+    },
+
     /// No such content record.
     #[serde(rename = "io.contentd.Content.ContentNotFound")]
     ContentNotFound {
@@ -187,6 +198,14 @@ pub enum ApiError {
         /// Which.
         content_id: i64,
     },
+    /// Another version of the piece is out, or on its way.
+    #[serde(rename = "io.contentd.Content.OtherVersionOut")]
+    OtherVersionOut {
+        /// Which.
+        content_id: i64,
+        /// The other version.
+        other: i64,
+    },
     /// The piece must be approved by somebody else than who submitted it.
     #[serde(rename = "io.contentd.Content.OwnSubmission")]
     OwnSubmission {
@@ -194,6 +213,14 @@ pub enum ApiError {
         content_id: i64,
         /// Who submitted it, as `uid:name`; null where its task, which said so, is deleted.
         submitted_by: Option<String>,
+    },
+    /// The version must be approved by somebody else than who edited it.
+    #[serde(rename = "io.contentd.Content.OwnEdit")]
+    OwnEdit {
+        /// Which.
+        content_id: i64,
+        /// Who edited it, as `uid:name`.
+        edited_by: String,
     },
     /// The review's state does not allow it.
     #[serde(rename = "io.contentd.Content.WrongReviewState")]
@@ -440,6 +467,10 @@ impl ApiError {
                 format!("there is no account {account:?}; `contentctl account list` shows them, `account add` adds one")
             }
             Self::AccountExists { name } => format!("there is an account named {name:?} already"),
+            Self::AccountBusy { account, unfinished, limit } => format!(
+                "{unfinished} tasks of account {account:?} are unfinished and {limit} are allowed; submit again when some \
+                 have finished, or `contentctl account set {account:?} --max-pending N`"
+            ),
             Self::AccountDisabled { account } => format!("account {account:?} is disabled and takes no tasks"),
             _ => return None,
         })
@@ -456,16 +487,29 @@ impl ApiError {
             Self::AlreadyPublished { content_id } => {
                 format!("content {content_id} is published already and cannot be called back")
             }
+            Self::OtherVersionOut { content_id, other } => format!(
+                "content {content_id} cannot be approved: content {other}, another version of it, is published or being \
+                 published"
+            ),
             Self::OwnSubmission { content_id, submitted_by: Some(who) } => format!(
                 "content {content_id} was submitted by {who}, who cannot approve it: review.four_eyes is set, and another \
                  reviewer must"
+            ),
+            Self::OwnEdit { content_id, edited_by } => format!(
+                "content {content_id} was edited by {edited_by}, who cannot approve it: review.four_eyes is set, and \
+                 another reviewer must"
             ),
             Self::OwnSubmission { content_id, submitted_by: None } => format!(
                 "nobody knows any more who submitted content {content_id}, because its task is deleted, and \
                  review.four_eyes is set; submit the topic again, or turn four_eyes off to decide it"
             ),
             Self::WrongReviewState { content_id, review_status, action } => {
-                format!("cannot {action} content {content_id}: it is {review_status}")
+                let cure = if review_status == "superseded" {
+                    format!("; `contentctl content history {content_id}` shows the version that took its place")
+                } else {
+                    String::new()
+                };
+                format!("cannot {action} content {content_id}: it is {review_status}{cure}")
             }
             _ => return None,
         })

@@ -5,18 +5,27 @@
 //! `control/idl` say the same for them, and a test holds the two together. The surprise: parameters come to the backend
 //! already judged for their form ([`checked`]), so a backend judges only what needs the database.
 
+pub mod accounts;
 pub mod checked;
 pub mod content;
 pub mod daemon;
 pub mod doctor;
 pub mod error;
+pub mod review;
 pub mod schedules;
 pub mod tasks;
 
 use futures_util::future::BoxFuture;
 
 use super::feed::FeedReader;
+use crate::store::write::AccountEntry;
+use crate::task::account::AccountChange;
 use crate::task::{ContentId, CorrectedState, PoolId};
+
+pub use accounts::{
+    AccountEntryValue, AccountImportParams, AccountImportReply, AccountSetParams, AccountSetReply,
+    AccountSettingsValue, ImportedAccount,
+};
 
 pub use checked::{
     Bulk, CheckedSubmission, ContentQuery, ListQuery, PoolQuery, RetryMode, SettleDecision, StatisticsQuery, TaskQuery,
@@ -33,6 +42,7 @@ pub use daemon::{
 };
 pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, TryGeneratorParams};
 pub use error::{ApiError, FieldFault};
+pub use review::{EditParams, ImageView, ImagesReply, VersionView, VersionsReply, WriteAgainParams, WriteAgainReply};
 pub use schedules::{
     CheckedSchedule, FireReply, FireView, FiresReply, NewScheduleParams, ScheduleAddParams, ScheduleCalls,
     ScheduleHistoryParams, ScheduleParams, SchedulePauseParams, ScheduleReply, ScheduleTime, ScheduleView,
@@ -134,6 +144,14 @@ pub trait Backend: ScheduleCalls + Send + Sync + 'static {
     fn content_get(&self, peer: Peer, content_id: ContentId) -> Answer<ContentReply>;
     /// Approves (`true`) or rejects; `content_hash` names what was looked at.
     fn content_review(&self, peer: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply>;
+    /// A new version of a piece by hand.
+    fn content_edit(&self, peer: Peer, edit: EditParams) -> Answer<ContentReply>;
+    /// Rejects a piece, and has a new task write it again.
+    fn content_write_again(&self, peer: Peer, again: WriteAgainParams) -> Answer<WriteAgainReply>;
+    /// The versions of the piece that a record is of, newest first.
+    fn content_versions(&self, peer: Peer, content_id: ContentId) -> Answer<VersionsReply>;
+    /// The images of a record that are, or are to be, kept.
+    fn content_images(&self, peer: Peer, content_id: ContentId) -> Answer<ImagesReply>;
     /// The publish pool in the order of going out.
     fn pool_list(&self, peer: Peer, query: PoolQuery) -> Answer<PoolReply>;
     /// Lets pool entries go that wait for a release: these, or all.
@@ -144,6 +162,10 @@ pub trait Backend: ScheduleCalls + Send + Sync + 'static {
     fn account_list(&self, peer: Peer) -> Answer<AccountsReply>;
     /// One account.
     fn account_get(&self, peer: Peer, account: String) -> Answer<AccountReply>;
+    /// Changes an account.
+    fn account_set(&self, peer: Peer, account: String, change: AccountChange) -> Answer<AccountSetReply>;
+    /// Adds and changes accounts, all of them or none.
+    fn account_import(&self, peer: Peer, entries: Vec<AccountEntry>) -> Answer<AccountImportReply>;
 
     // io.contentd.Daemon
 

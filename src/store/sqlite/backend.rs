@@ -12,7 +12,7 @@ use diesel::sqlite::SqliteConnection;
 use super::connection::db_error;
 use super::lock::OwnerLock;
 use super::rows::SqliteRows;
-use crate::store::write::{ScheduleWrite, Write, WriteError, Written, execute};
+use crate::store::write::{AccountWrite, ScheduleWrite, Write, WriteError, Written, execute};
 use crate::store::{Backend, DbError};
 
 type Answer = Result<Written, WriteError>;
@@ -107,7 +107,11 @@ fn is_of_many_rows(write: &Write) -> bool {
     match write {
         Write::SubmitTasks { tasks, .. } => tasks.len() > 1,
         Write::Schedule(ScheduleWrite::Submit { .. } | ScheduleWrite::HoldAll { .. }) => true,
+        Write::Account(AccountWrite::Import { entries, .. }) => entries.len() > 1,
         Write::AddAccount { .. }
+        | Write::Account(AccountWrite::Set { .. })
+        | Write::Content(_)
+        | Write::Image(_)
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }

@@ -7,6 +7,7 @@
 //! log's index (`-shm`), which holds no data.
 
 mod schedules;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -215,6 +216,7 @@ pub fn promises(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> 
     for (sql, cure) in PIECES.iter().chain(COUNTERS).chain(TRAIL) {
         findings.extend(ask(connection, sql, cure)?);
     }
+    findings.extend(versions::promises(connection)?);
     findings.extend(states(connection)?);
     findings.extend(steps(connection)?);
     findings.extend(schedules::promises(connection)?);

@@ -11,13 +11,16 @@ use diesel::sqlite::{Sqlite, SqliteConnection};
 use super::connection::{db_error, optional};
 use super::fixed::Fixed;
 use super::models::{
-    AccountRow, AttemptChanges, AttemptRow, ContentRow, NewContentRow, NewEventRow, NewPoolRow, NewTaskRow, PoolRow,
-    TaskChanges, TaskNotes, TaskRow,
+    AccountChanges, AccountRow, AttemptChanges, AttemptRow, ContentRow, ImageChanges, ImageRow, NewContentRow,
+    NewEventRow, NewImageRow, NewPoolRow, NewTaskRow, PoolRow, TaskChanges, TaskNotes, TaskRow, VersionRow,
 };
-use super::schema::{accounts, attempts, contents, events, publish_pool, settings, state_counts, submit_keys, tasks};
+use super::queries::images::of_content as images_of;
+use super::schema::{
+    accounts, attempts, contents, events, images, publish_pool, settings, state_counts, submit_keys, tasks,
+};
 use crate::store::DbError;
-use crate::store::write::{Account, Rows};
-use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState};
+use crate::store::write::{Account, KeptImage, NewImage, Rows};
+use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Version};
 use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp};
 
 /// The condition of the index `pool_of_content`.
@@ -29,6 +32,10 @@ const UNFINISHED_AT_GENERATOR: &str = "SELECT count(*) AS count FROM \
 /// Bound: generator, account, limit.
 const UNFINISHED_OF_ACCOUNT: &str = "SELECT count(*) AS count FROM \
      (SELECT 1 FROM tasks WHERE generator = ? AND account_id = ? AND completed_at IS NULL LIMIT ?)";
+
+/// Bound: account, limit.
+const UNFINISHED_ANYWHERE: &str = "SELECT count(*) AS count FROM \
+     (SELECT 1 FROM tasks WHERE account_id = ? AND completed_at IS NULL LIMIT ?)";
 
 #[derive(QueryableByName)]
 struct Counted {
@@ -55,13 +62,13 @@ impl SqliteRows<'_> {
 
 impl Rows for SqliteRows<'_> {
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, DbError> {
-        let row = accounts::table.find(id.0).select(AccountRow::as_select()).first(self.connection);
-        Ok(optional(row)?.map(Account::from))
+        let row = accounts::table.find(id.0).select(AccountRow::as_select()).first::<AccountRow>(self.connection);
+        optional(row)?.map(AccountRow::into_record).transpose()
     }
 
     fn account_by_name(&mut self, name: &str) -> Result<Option<Account>, DbError> {
         let found = accounts::table.filter(accounts::name.eq(name)).select(AccountRow::as_select());
-        Ok(optional(found.first(self.connection))?.map(Account::from))
+        optional(found.first::<AccountRow>(self.connection))?.map(AccountRow::into_record).transpose()
     }
 
     fn insert_account(&mut self, name: &str, external_id: Option<&str>, now: Timestamp) -> Result<Account, DbError> {
@@ -72,7 +79,21 @@ impl Rows for SqliteRows<'_> {
             accounts::created_at.eq(now.0),
         );
         let insert = diesel::insert_into(accounts::table).values(row).returning(AccountRow::as_returning());
-        Ok(insert.get_result(self.connection).map_err(db_error)?.into())
+        insert.get_result::<AccountRow>(self.connection).map_err(db_error)?.into_record()
+    }
+
+    fn update_account(&mut self, account: &Account) -> Result<(), DbError> {
+        let update = diesel::update(accounts::table.find(account.id.0)).set(AccountChanges::of(account)?);
+        Self::expect_one(update.execute(self.connection).map_err(db_error)?, || {
+            format!("account {} is not there to be updated", account.id)
+        })
+    }
+
+    fn unfinished_of(&mut self, account: AccountId, at_most: u32) -> Result<u32, DbError> {
+        let meant = sql_query(UNFINISHED_ANYWHERE).bind::<BigInt, _>(account.0);
+        let counted: Counted =
+            meant.bind::<BigInt, _>(i64::from(at_most)).get_result(self.connection).map_err(db_error)?;
+        Ok(u32::try_from(counted.count).unwrap_or(u32::MAX))
     }
 
     fn unfinished_tasks(&mut self) -> Result<u64, DbError> {
@@ -173,10 +194,33 @@ impl Rows for SqliteRows<'_> {
         optional(found.first(self.connection))?.map(ContentRow::into_record).transpose()
     }
 
-    fn contents_of(&mut self, task_id: &TaskId) -> Result<u32, DbError> {
-        let count = contents::table.filter(contents::task_id.eq(task_id.as_str())).count();
-        let count: i64 = count.get_result(self.connection).map_err(db_error)?;
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    fn versions_of(&mut self, task_id: &TaskId) -> Result<Vec<Version>, DbError> {
+        let found = contents::table.filter(contents::task_id.eq(task_id.as_str())).order(contents::version);
+        let rows: Vec<VersionRow> = found.select(VersionRow::as_select()).load(self.connection).map_err(db_error)?;
+        rows.into_iter().map(VersionRow::into_record).collect()
+    }
+
+    fn insert_image(&mut self, image: &NewImage) -> Result<(), DbError> {
+        diesel::insert_into(images::table)
+            .values(NewImageRow::of(image)?)
+            .execute(self.connection)
+            .map_err(db_error)?;
+        Ok(())
+    }
+
+    fn images_of(&mut self, content_id: ContentId) -> Result<Vec<KeptImage>, DbError> {
+        images_of(self.connection, content_id)
+    }
+
+    fn image(&mut self, id: i64) -> Result<Option<KeptImage>, DbError> {
+        let found = images::table.find(id).select(ImageRow::as_select());
+        optional(found.first::<ImageRow>(self.connection))?.map(ImageRow::into_record).transpose()
+    }
+
+    fn update_image(&mut self, image: &KeptImage, now: Timestamp) -> Result<(), DbError> {
+        let update = diesel::update(images::table.find(image.id)).set(ImageChanges::of(image, now)?);
+        let changed = update.execute(self.connection).map_err(db_error)?;
+        Self::expect_one(changed, || format!("image {} is not there to be updated", image.id))
     }
 
     fn insert_content(&mut self, content: &NewContent) -> Result<ContentId, DbError> {
@@ -190,6 +234,7 @@ impl Rows for SqliteRows<'_> {
             contents::review_status.eq(record.review_status.as_str()),
             contents::review_reason.eq(record.review_reason.as_deref()),
             contents::reviewed_by.eq(record.reviewed_by.as_deref()),
+            contents::rewritten_by.eq(record.rewritten_by.as_ref().map(TaskId::as_str)),
             contents::publish_status.eq(record.publish_status.as_str()),
             contents::updated_at.eq(now.0),
         );
@@ -288,9 +333,14 @@ impl Rows for SqliteRows<'_> {
             .sql(" END");
         let rows = tasks::table.filter(tasks::wake_at.is_not_null());
         diesel::update(rows).set(tasks::wake_at.eq(shifted)).execute(self.connection).map_err(db_error)?;
+        let shift = sql_query(SHIFT_IMAGES).bind::<BigInt, _>(by_ms);
+        shift.execute(self.connection).map_err(db_error)?;
         self.shift_attempts(by_ms)
     }
 }
+
+const SHIFT_IMAGES: &str = "UPDATE images SET \
+     wake_at = min(max(wake_at + ?1, -9223372036854775808), 9223372036854775807) WHERE wake_at IS NOT NULL";
 
 /// What attempts are measured by. A sum that overflows is a real number in SQLite; `min` and `max` bring it back.
 const SHIFT_ATTEMPTS: &str = "UPDATE attempts SET \

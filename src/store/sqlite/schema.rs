@@ -7,6 +7,10 @@ diesel::table! {
         external_id -> Nullable<Text>,
         is_enabled -> Bool,
         created_at -> BigInt,
+        defaults -> Text,
+        max_pending -> Nullable<BigInt>,
+        max_in_flight -> Nullable<BigInt>,
+        submits_per_day -> Nullable<BigInt>,
     }
 }
 
@@ -32,6 +36,9 @@ diesel::table! {
         updated_at -> BigInt,
         content -> Text,
         html_content -> Text,
+        findings -> Text,
+        edited_by -> Nullable<Text>,
+        rewritten_by -> Nullable<Text>,
     }
 }
 
@@ -134,6 +141,24 @@ diesel::table! {
         published_at -> Nullable<BigInt>,
         created_at -> BigInt,
         held_reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    images (id) {
+        id -> BigInt,
+        content_id -> BigInt,
+        position -> BigInt,
+        url -> Text,
+        state -> Text,
+        tries -> BigInt,
+        wake_at -> Nullable<BigInt>,
+        media_type -> Nullable<Text>,
+        file -> Nullable<Text>,
+        bytes -> Nullable<BigInt>,
+        error -> Nullable<Text>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
     }
 }
 

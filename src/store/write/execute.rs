@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use super::review::{Review, new_pool_entry, release_pool, restore_doubt};
 use super::rows::Rows;
 use super::{Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
+use super::{account, content, image};
 use crate::store::restored;
 use crate::task::content::{NewContent, PublishState, ReviewState, summary_of, title_of, word_count};
 use crate::task::outcome::Piece;
@@ -23,6 +24,9 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             }
             Ok(Written::Account(rows.insert_account(name, external_id.as_deref(), *now)?))
         }
+        Write::Account(write) => account::execute(rows, write),
+        Write::Content(write) => content::execute(rows, write),
+        Write::Image(write) => image::execute(rows, write),
         Write::SubmitTasks { tasks, max_pending, now } => {
             submit_tasks(rows, tasks, *max_pending, now).map(Written::Submitted)
         }
@@ -87,7 +91,17 @@ pub(super) fn submit_tasks(
 
 /// What is left of the bounds of generators and of their accounts, each counted once in a write.
 #[derive(Default)]
-struct Rooms(BTreeMap<(GeneratorName, Option<AccountId>), Room>);
+struct Rooms {
+    at_generators: BTreeMap<(GeneratorName, Option<AccountId>), Room>,
+    /// None: the account has no bound of its own.
+    of_accounts: BTreeMap<AccountId, Option<AccountRoom>>,
+}
+
+struct AccountRoom {
+    name: String,
+    limit: u32,
+    room: Room,
+}
 
 #[derive(Clone, Copy)]
 struct Room {
@@ -101,7 +115,7 @@ impl Rooms {
         let (generator, limits) = (&new.task.generator, &new.limits);
         for (account, limit) in [(None, limits.in_all), (Some(new.task.account_id), limits.of_account)] {
             let Some(limit) = limit else { continue };
-            let room = match self.0.entry((generator.clone(), account)) {
+            let room = match self.at_generators.entry((generator.clone(), account)) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
                     let unfinished = rows.unfinished_at(generator, account, limit)?;
@@ -111,6 +125,35 @@ impl Rooms {
             let busy = WriteError::Busy { unfinished: room.unfinished.into(), limit: limit.into() };
             room.left = room.left.checked_sub(1).ok_or(busy)?;
         }
+        self.take_of_account(rows, new.task.account_id)
+    }
+
+    fn take_of_account(&mut self, rows: &mut dyn Rows, id: AccountId) -> Result<(), WriteError> {
+        let known = match self.of_accounts.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let account = rows.account(id)?;
+                let bound = account.and_then(|account| Some((account.name, account.limits.max_pending?)));
+                let room = match bound {
+                    Some((name, limit)) => {
+                        let unfinished = rows.unfinished_of(id, limit)?;
+                        Some(AccountRoom {
+                            name,
+                            limit,
+                            room: Room { unfinished, left: limit.saturating_sub(unfinished) },
+                        })
+                    }
+                    None => None,
+                };
+                unknown.insert(room)
+            }
+        };
+        let Some(AccountRoom { name, limit, room }) = known else { return Ok(()) };
+        room.left = room.left.checked_sub(1).ok_or_else(|| WriteError::AccountBusy {
+            account: name.clone(),
+            unfinished: room.unfinished.into(),
+            limit: u64::from(*limit),
+        })?;
         Ok(())
     }
 }
@@ -231,16 +274,12 @@ fn keep_piece(
     let now = transition.env.now.utc;
     let rendered = transition.rendered.clone().unwrap_or_default();
     let task = &mut change.task;
-    let is_approved = task.auto_approve && fate == PieceFate::Completes;
-    let why = match (fate, task.auto_approve) {
-        (PieceFate::KeptLate, _) => "came after its task was cancelled",
-        (PieceFate::Completes, true) => "approved automatically",
-        (PieceFate::Completes, false) => "the task asks for a review",
-    };
-    let content = NewContent {
+    let versions = rows.versions_of(&task.id)?;
+    let other = content::make_way(rows, &versions, now)?;
+    let mut content = NewContent {
         task_id: task.id.clone(),
         account_id: task.account_id,
-        version: rows.contents_of(&task.id)? + 1,
+        version: versions.last().map_or(0, |version| version.version) + 1,
         title: title_of(&task.topic),
         content: piece.content.clone(),
         html_content: rendered.html,
@@ -250,15 +289,33 @@ fn keep_piece(
         word_count: word_count(&rendered.plain_text),
         quality_score: piece.score,
         category: task.category.clone(),
-        review_status: if is_approved { ReviewState::Approved } else { ReviewState::PendingReview },
-        review_reason: Some(why.to_owned()),
-        reviewed_by: is_approved.then(|| apply::CONTENTD.to_owned()),
-        publish_status: if is_approved { PublishState::Pooled } else { PublishState::Unpublished },
+        review_status: ReviewState::PendingReview,
+        review_reason: None,
+        reviewed_by: None,
+        findings: Vec::new(),
+        edited_by: None,
+        rewritten_by: None,
+        publish_status: PublishState::Unpublished,
         content_hash: rendered.content_hash,
         created_at: now,
     };
+    content.findings = transition.rules.judge(&content, &rendered.plain_text);
+    content.findings.extend(other.map(|id| format!("content {id}, an earlier piece of its task, is approved already")));
+    let is_approved = task.auto_approve && fate == PieceFate::Completes && content.findings.is_empty();
+    content.review_reason = Some(match (fate, task.auto_approve) {
+        (PieceFate::KeptLate, _) => "came after its task was cancelled".to_owned(),
+        (PieceFate::Completes, true) if is_approved => "approved automatically".to_owned(),
+        (PieceFate::Completes, true) => format!("not approved automatically: {}", content.findings.join("; ")),
+        (PieceFate::Completes, false) => "the task asks for a review".to_owned(),
+    });
+    if is_approved {
+        content.review_status = ReviewState::Approved;
+        content.reviewed_by = Some(apply::CONTENTD.to_owned());
+        content.publish_status = PublishState::Pooled;
+    }
     let content_id = rows.insert_content(&content)?;
     task.content_id = Some(content_id);
+    transition.rules.note_images(rows, content_id, &content)?;
     if !is_approved {
         return Ok((Some(content_id), None));
     }

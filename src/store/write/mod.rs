@@ -2,7 +2,10 @@
 //!
 //! [`execute()`] does it, inside a transaction of whatever backend, over its [`Rows`].
 
+mod account;
+mod content;
 mod execute;
+mod image;
 mod review;
 mod rows;
 mod schedule;
@@ -12,13 +15,17 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::DbError;
+use crate::task::account::{AccountDefaults, AccountLimits};
 use crate::task::content::{ContentRecord, RenderedPiece, ReviewMove, ReviewState};
 use crate::task::state::{IllegalMove, TaskMove, TaskState};
 use crate::task::{
     AccountId, Attempt, AttemptKey, AttemptState, Change, ContentId, Event, Now, Policy, PoolId, Refusal, Task, TaskId,
     Timestamp,
 };
+pub use account::{AccountEntry, AccountOutcome, AccountWrite};
+pub use content::{ContentWrite, PieceRules, Rewriting};
 pub use execute::execute;
+pub use image::{ImageWrite, KeptImage, NewImage};
 pub use rows::Rows;
 pub use schedule::{ScheduleError, ScheduleRows, ScheduleWrite, ScheduleWritten, Taken};
 
@@ -38,6 +45,10 @@ pub struct Account {
     pub is_enabled: bool,
     /// When it was added.
     pub created_at: Timestamp,
+    /// What its submits get that do not say.
+    pub defaults: AccountDefaults,
+    /// How much it may have.
+    pub limits: AccountLimits,
 }
 
 /// A task to insert, and what goes with it.
@@ -59,7 +70,7 @@ pub struct NewTask {
 pub struct PendingLimits {
     /// In all.
     pub in_all: Option<u32>,
-    /// Of the task's account.
+    /// Of the task's account, at this generator.
     pub of_account: Option<u32>,
 }
 
@@ -102,6 +113,8 @@ pub struct Transition {
     pub env: Env,
     /// The renderings of the piece that the event brings.
     pub rendered: Option<RenderedPiece>,
+    /// What is asked of that piece.
+    pub rules: Arc<PieceRules>,
 }
 
 /// Everything that can be written.
@@ -116,6 +129,12 @@ pub enum Write {
         /// When.
         now: Timestamp,
     },
+    /// A change of accounts.
+    Account(AccountWrite),
+    /// A new version of a piece, or a piece that is to be written again.
+    Content(Box<ContentWrite>),
+    /// What came of an image that is to be kept.
+    Image(ImageWrite),
     /// New tasks: all of them, or none.
     SubmitTasks {
         /// The tasks.
@@ -213,13 +232,17 @@ pub enum Written {
     Account(Account),
     /// Of `SubmitTasks`, in order.
     Submitted(Vec<SubmittedTask>),
+    /// Of `Account`, in order, with what became of each.
+    Accounts(Vec<(Account, AccountOutcome)>),
+    /// Of `Content`, where a piece is written again: the rejected record, the new task and whether it was there before.
+    Rewritten(Box<ContentRecord>, Box<Rewriting>),
     /// Of `Transition`.
     Changed(Box<Changed>),
-    /// Of `Review`.
+    /// Of `Review`, and of `Content` where a version was made.
     Reviewed(Box<ContentRecord>),
     /// Of `Schedule`.
     Schedule(Box<ScheduleWritten>),
-    /// Of `PutSetting`, `HoldPool` and `ShiftWakeTimes`.
+    /// Of `PutSetting`, `HoldPool`, `Image` and `ShiftWakeTimes`.
     Stored,
     /// Of `ReleasePool`: which were let go.
     PoolReleased(Vec<PoolId>),
@@ -289,6 +312,14 @@ pub enum WriteError {
         /// The hash it has.
         actual: String,
     },
+    /// Another version of the piece is in the pool's hands, or out.
+    #[error("content {other}, another version of content {content_id}, is published or being published")]
+    OtherVersionOut {
+        /// Which.
+        content_id: ContentId,
+        /// The other version.
+        other: ContentId,
+    },
     /// The submitter's key was used for something else.
     #[error("key {key:?} was used for task {task_id} with another body")]
     KeyReused {
@@ -308,6 +339,16 @@ pub enum WriteError {
     /// A write about a schedule.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// Too many tasks of the account are unfinished.
+    #[error("{unfinished} tasks of account {account} are unfinished, and {limit} are allowed")]
+    AccountBusy {
+        /// Its name.
+        account: String,
+        /// How many.
+        unfinished: u64,
+        /// How many may be.
+        limit: u64,
+    },
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),

@@ -1,9 +1,10 @@
 //! Reviews: a decision about a piece, and what it means for the publish pool.
 
+use super::content::{looked_at, supersede};
 use super::rows::Rows;
 use super::{WriteError, Written};
 use crate::store::restored;
-use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState};
+use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState, Version};
 use crate::task::{AccountId, AuditRow, ContentId, PoolId, Task, Timestamp};
 
 /// A fresh entry of the pool, due at once unless it is held.
@@ -40,12 +41,8 @@ pub(super) struct Review<'a> {
 
 impl Review<'_> {
     pub(super) fn carry_out(&self, rows: &mut dyn Rows, content_id: ContentId) -> Result<Written, WriteError> {
-        let mut content = rows.content(content_id)?.ok_or(WriteError::ContentNotFound(content_id))?;
+        let mut content = looked_at(rows, content_id, self.expected_hash.as_ref())?;
         let before = content.record.review_status;
-        if let Some(expected) = self.expected_hash.as_ref().filter(|hash| **hash != content.record.content_hash) {
-            let actual = content.record.content_hash.clone();
-            return Err(WriteError::HashChanged { content_id, expected: expected.clone(), actual });
-        }
         let after = before.after(self.decision).map_err(|illegal| WriteError::ReviewRefused {
             content_id,
             state: before,
@@ -53,20 +50,23 @@ impl Review<'_> {
         })?;
         match self.decision {
             ReviewMove::Approved => self.pool(rows, &mut content)?,
-            ReviewMove::Rejected => Self::unpool(rows, &mut content)?,
+            ReviewMove::Rejected | ReviewMove::Superseded => take_out(rows, &mut content)?,
         }
         content.record.review_status = after;
         content.record.review_reason = self.reason.clone();
         content.record.reviewed_by = Some(self.who.to_owned());
         rows.update_content_review(&content, self.now)?;
-        self.write_audit(rows, &content, before)?;
+        let why = self.reason.as_deref();
+        write_audit(rows, &content, before, self.decision, why, self.who, self.now)?;
         Ok(Written::Reviewed(Box::new(content)))
     }
 
     fn pool(&self, rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
+        let versions = rows.versions_of(&content.record.task_id)?;
+        self.take_out_others(rows, content.id, &versions)?;
         let task = rows.task(&content.record.task_id)?;
         let priority = task.as_ref().map_or(5, |task| task.priority);
-        let is_held = may_be_out(rows, content, task.as_ref())?;
+        let is_held = may_be_out(rows, task.as_ref(), &versions)?;
         let held_reason = is_held.then(|| restored::POOL_REASON.to_owned());
         let entry = new_pool_entry(content.id, content.record.account_id, priority, self.now, held_reason);
         rows.insert_pool_entry(&entry)?;
@@ -74,39 +74,67 @@ impl Review<'_> {
         Ok(())
     }
 
-    fn unpool(rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
-        let Some(entry) = rows.pool_entry_of(content.id)? else { return Ok(()) };
-        match entry.status {
-            PoolState::Pending | PoolState::Failed => rows.set_pool_status(entry.id, PoolState::Removed)?,
-            PoolState::Publishing | PoolState::Published => return Err(WriteError::AlreadyPublished(content.id)),
-            PoolState::Removed => {}
+    /// One version of a piece goes out: what was approved of it before makes way.
+    fn take_out_others(
+        &self,
+        rows: &mut dyn Rows,
+        content_id: ContentId,
+        versions: &[Version],
+    ) -> Result<(), WriteError> {
+        let is_other = |version: &&Version| version.id != content_id && version.review_status == ReviewState::Approved;
+        for other in versions.iter().filter(is_other).map(|version| version.id) {
+            let mut record = rows.content(other)?.ok_or(WriteError::ContentNotFound(other))?;
+            take_out(rows, &mut record).map_err(|error| match error {
+                WriteError::AlreadyPublished(_) => WriteError::OtherVersionOut { content_id, other },
+                error => error,
+            })?;
+            supersede(rows, other, self.now)?;
         }
-        content.record.publish_status = PublishState::Unpublished;
         Ok(())
     }
+}
 
-    /// The review stands in the audit trail of the task while that is kept.
-    fn write_audit(&self, rows: &mut dyn Rows, content: &ContentRecord, before: ReviewState) -> Result<(), WriteError> {
-        let Some(task) = rows.task(&content.record.task_id)? else { return Ok(()) };
-        let change = format!("content {}: {before} → {}", content.id, content.record.review_status);
-        let why = match self.reason {
-            Some(reason) => format!("{change}: {reason}"),
-            None => change,
-        };
-        rows.insert_audit(&AuditRow {
-            task_id: task.id,
-            at: self.now,
-            event: self.decision.as_str().to_owned(),
-            from_state: Some(task.state),
-            to_state: task.state,
-            attempt: task.attempt,
-            attempt_from: None,
-            attempt_to: None,
-            why: Some(why),
-            who: self.who.to_owned(),
-        })?;
-        Ok(())
+/// Takes a piece out of the pool, unless it is out in the world or on its way there.
+pub(super) fn take_out(rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
+    let Some(entry) = rows.pool_entry_of(content.id)? else { return Ok(()) };
+    match entry.status {
+        PoolState::Pending | PoolState::Failed => rows.set_pool_status(entry.id, PoolState::Removed)?,
+        PoolState::Publishing | PoolState::Published => return Err(WriteError::AlreadyPublished(content.id)),
+        PoolState::Removed => {}
     }
+    content.record.publish_status = PublishState::Unpublished;
+    Ok(())
+}
+
+/// The review stands in the audit trail of the task while that is kept.
+pub(super) fn write_audit(
+    rows: &mut dyn Rows,
+    content: &ContentRecord,
+    before: ReviewState,
+    event: ReviewMove,
+    why: Option<&str>,
+    who: &str,
+    now: Timestamp,
+) -> Result<(), WriteError> {
+    let Some(task) = rows.task(&content.record.task_id)? else { return Ok(()) };
+    let change = format!("content {}: {before} → {}", content.id, content.record.review_status);
+    let why = match why {
+        Some(reason) => format!("{change}: {reason}"),
+        None => change,
+    };
+    rows.insert_audit(&AuditRow {
+        task_id: task.id,
+        at: now,
+        event: event.as_str().to_owned(),
+        from_state: Some(task.state),
+        to_state: task.state,
+        attempt: task.attempt,
+        attempt_from: None,
+        attempt_to: None,
+        why: Some(why),
+        who: who.to_owned(),
+    })?;
+    Ok(())
 }
 
 /// Up to when a restore leaves in doubt what went out; none where nothing is. A mark that cannot be read clears nothing.
@@ -115,12 +143,12 @@ pub(super) fn restore_doubt(rows: &mut dyn Rows) -> Result<Option<Timestamp>, Wr
     Ok(mark.map_or(Some(Timestamp(i64::MAX)), |mark| mark.and_then(|mark| mark.doubt())))
 }
 
-/// Whether the piece may have been approved and gone out between a backup and its restore, fetched by then or not. Only its task
-/// would know better: of one that was deleted, nobody does.
-fn may_be_out(rows: &mut dyn Rows, content: &ContentRecord, task: Option<&Task>) -> Result<bool, WriteError> {
+/// Whether the piece may have been approved and gone out between a backup and its restore, in whatever version, fetched by then
+/// or not. Only its task would know better: of one that was deleted, nobody does.
+fn may_be_out(rows: &mut dyn Rows, task: Option<&Task>, versions: &[Version]) -> Result<bool, WriteError> {
     let Some(doubt) = restore_doubt(rows)? else { return Ok(false) };
     let is_task_old = task.is_none_or(|task| task.restored_at.is_some() || task.created_at <= doubt);
-    Ok(content.record.created_at <= doubt || is_task_old)
+    Ok(is_task_old || versions.iter().any(|version| version.created_at <= doubt))
 }
 
 /// Lets pool entries go that a restore held back, each with a row in the audit trail of its task. Names none: all of them.

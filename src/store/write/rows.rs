@@ -1,7 +1,8 @@
 //! The row operations that a backend offers inside a transaction. No rules here.
 
+use super::image::{KeptImage, NewImage};
 use super::{Account, DbError, ScheduleRows};
-use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState};
+use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Version};
 use crate::task::state::TaskState;
 use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, Timestamp};
 
@@ -13,6 +14,10 @@ pub trait Rows: ScheduleRows {
     fn account_by_name(&mut self, name: &str) -> Result<Option<Account>, DbError>;
     /// Inserts an account and gives its number.
     fn insert_account(&mut self, name: &str, external_id: Option<&str>, now: Timestamp) -> Result<Account, DbError>;
+    /// Writes everything of an account but its name and its number.
+    fn update_account(&mut self, account: &Account) -> Result<(), DbError>;
+    /// How many tasks of an account are not final, at whatever generator; counted up to `at_most`.
+    fn unfinished_of(&mut self, account: AccountId, at_most: u32) -> Result<u32, DbError>;
     /// How many tasks are not final.
     fn unfinished_tasks(&mut self) -> Result<u64, DbError>;
     /// How many tasks of a generator, of one account if given, are not final; counted up to `at_most`.
@@ -42,11 +47,19 @@ pub trait Rows: ScheduleRows {
     fn insert_submit_key(&mut self, key: &str, task: &TaskId, digest: &str, now: Timestamp) -> Result<(), DbError>;
     /// A content record.
     fn content(&mut self, id: ContentId) -> Result<Option<ContentRecord>, DbError>;
-    /// How many content records a task has.
-    fn contents_of(&mut self, task_id: &TaskId) -> Result<u32, DbError>;
+    /// The versions of a task's piece, oldest first.
+    fn versions_of(&mut self, task_id: &TaskId) -> Result<Vec<Version>, DbError>;
+    /// Inserts an image that is to be kept.
+    fn insert_image(&mut self, image: &NewImage) -> Result<(), DbError>;
+    /// The images of a content record, by position.
+    fn images_of(&mut self, content_id: ContentId) -> Result<Vec<KeptImage>, DbError>;
+    /// An image by number.
+    fn image(&mut self, id: i64) -> Result<Option<KeptImage>, DbError>;
+    /// Writes what came of an image.
+    fn update_image(&mut self, image: &KeptImage, now: Timestamp) -> Result<(), DbError>;
     /// Inserts a content record and gives its number.
     fn insert_content(&mut self, content: &NewContent) -> Result<ContentId, DbError>;
-    /// Writes review and publish state of a record.
+    /// Writes review and publish state of a record, and which task writes it again.
     fn update_content_review(&mut self, content: &ContentRecord, now: Timestamp) -> Result<(), DbError>;
     /// The pool entry of a content record that is not removed.
     fn pool_entry_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError>;

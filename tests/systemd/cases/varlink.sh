@@ -36,6 +36,8 @@ io.contentd.Daemon.Doctor|{}|(.findings | length > 3) and (.findings | map(.seve
 io.contentd.Daemon.TryGenerator|{"generator": "sample"}|.findings | length > 3
 io.contentd.Accounts.List|{}|.accounts[0].name == "blog"
 io.contentd.Accounts.Get|{"account": "blog"}|.account.account_id == 1
+io.contentd.Content.Versions|{"content_id": $content}|.versions[0].version == 1
+io.contentd.Content.Images|{"content_id": $content}|.images == []
 io.contentd.Tasks.Status|{"task": "$task"}|.task.state == "completed"
 io.contentd.Tasks.Show|{"task": "$task"}|.attempts[0].state == "ended_completed" and (.result | length > 0)
 io.contentd.Tasks.History|{"task": "$task"}|.events | length > 2
@@ -57,7 +59,8 @@ TABLE
 # What changes something. Watch reads only, and has a check of its own because it never ends.
 changes='io.contentd.Tasks.Watch
 io.contentd.Daemon.Backup io.contentd.Daemon.Pause io.contentd.Daemon.Resume io.contentd.Daemon.Drain io.contentd.Daemon.Reload
-io.contentd.Accounts.Add io.contentd.Content.Approve io.contentd.Content.Reject
+io.contentd.Accounts.Add io.contentd.Accounts.Set io.contentd.Accounts.Import io.contentd.Content.Approve io.contentd.Content.Reject
+io.contentd.Content.Edit io.contentd.Content.WriteAgain
 io.contentd.Tasks.Submit io.contentd.Tasks.SubmitBatch io.contentd.Tasks.Stage io.contentd.Tasks.SubmitStaged
 io.contentd.Tasks.Cancel io.contentd.Tasks.Release io.contentd.Pool.Release io.contentd.Tasks.Retry io.contentd.Tasks.Correct io.contentd.Tasks.Settle io.contentd.Tasks.Set
 io.contentd.Tasks.Cleanup io.contentd.Tasks.Poll io.contentd.Tasks.PollAll

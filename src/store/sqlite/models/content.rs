@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::super::schema::{contents, publish_pool};
 use super::{json, millis, narrowed, parsed, time, unreadable};
 use crate::store::DbError;
-use crate::task::content::{ContentRecord, NewContent, PoolEntry};
+use crate::task::content::{ContentRecord, NewContent, PoolEntry, Version};
 use crate::task::outcome::Image;
 use crate::task::{AccountId, ContentId, PoolId, TaskId, Timestamp};
 
@@ -38,6 +38,9 @@ pub struct ContentRow {
     publish_status: String,
     content_hash: String,
     created_at: i64,
+    findings: String,
+    edited_by: Option<String>,
+    rewritten_by: Option<String>,
     content: String,
     html_content: String,
 }
@@ -67,10 +70,38 @@ impl ContentRow {
                 review_status: parsed(&row, "review_status", &self.review_status)?,
                 review_reason: self.review_reason,
                 reviewed_by: self.reviewed_by,
+                findings: serde_json::from_str(&self.findings).map_err(|error| unreadable(&row, "findings", error))?,
+                edited_by: self.edited_by,
+                rewritten_by: self.rewritten_by.map(TaskId),
                 publish_status: parsed(&row, "publish_status", &self.publish_status)?,
                 content_hash: self.content_hash,
                 created_at: Timestamp(self.created_at),
             },
+        })
+    }
+}
+
+/// A version of a piece.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = contents)]
+pub struct VersionRow {
+    id: i64,
+    version: i64,
+    review_status: String,
+    publish_status: String,
+    created_at: i64,
+}
+
+impl VersionRow {
+    /// As the core knows it.
+    pub fn into_record(self) -> Result<Version, DbError> {
+        let row = format_args!("content {}", self.id).to_string();
+        Ok(Version {
+            id: ContentId(self.id),
+            version: narrowed(&row, "version", self.version)?,
+            review_status: parsed(&row, "review_status", &self.review_status)?,
+            publish_status: parsed(&row, "publish_status", &self.publish_status)?,
+            created_at: Timestamp(self.created_at),
         })
     }
 }
@@ -92,6 +123,9 @@ pub struct NewContentRow<'a> {
     review_status: &'static str,
     review_reason: Option<&'a str>,
     reviewed_by: Option<&'a str>,
+    findings: String,
+    edited_by: Option<&'a str>,
+    rewritten_by: Option<&'a str>,
     publish_status: &'static str,
     content_hash: &'a str,
     created_at: i64,
@@ -120,6 +154,9 @@ impl<'a> NewContentRow<'a> {
             review_status: content.review_status.as_str(),
             review_reason: content.review_reason.as_deref(),
             reviewed_by: content.reviewed_by.as_deref(),
+            findings: json("findings", &content.findings)?,
+            edited_by: content.edited_by.as_deref(),
+            rewritten_by: content.rewritten_by.as_ref().map(TaskId::as_str),
             publish_status: content.publish_status.as_str(),
             content_hash: &content.content_hash,
             created_at: content.created_at.0,

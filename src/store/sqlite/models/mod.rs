@@ -3,25 +3,28 @@
 //! No SQL and no rules here. The surprise: a row that does not fit (an unknown state, a number out of range) is an
 //! error that names the row and the column, never a default. It can only come from another program's hand or version.
 
+mod account;
 mod attempt;
 mod content;
+mod image;
 mod schedule;
 mod task;
 
 use std::fmt::Display;
 use std::str::FromStr;
 
+pub use account::{AccountChanges, AccountRow};
 pub use attempt::{AttemptChanges, AttemptRow};
-pub use content::{ContentRow, NewContentRow, NewPoolRow, PoolRow};
+pub use content::{ContentRow, NewContentRow, NewPoolRow, PoolRow, VersionRow};
+pub use image::{ImageChanges, ImageRow, NewImageRow};
 pub use schedule::{FireChanges, FireRow, NewFireRow, NewScheduleRow, ScheduleRow};
 pub use task::{NewTaskRow, TaskChanges, TaskNotes, TaskRow};
 
 use diesel::prelude::*;
 
-use super::schema::{accounts, events};
+use super::schema::events;
 use crate::store::DbError;
-use crate::store::write::Account;
-use crate::task::{AccountId, AuditRow, TaskId, Timestamp};
+use crate::task::{AuditRow, TaskId, Timestamp};
 
 /// A row that cannot be understood.
 pub fn unreadable(row: impl Display, column: &str, problem: impl Display) -> DbError {
@@ -50,29 +53,6 @@ fn time(millis: Option<i64>) -> Option<Timestamp> {
 
 fn json<T: serde::Serialize>(column: &str, value: &T) -> Result<String, DbError> {
     serde_json::to_string(value).map_err(|error| unreadable("a new row", column, error))
-}
-
-/// An account.
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = accounts)]
-pub struct AccountRow {
-    id: i64,
-    name: String,
-    external_id: Option<String>,
-    is_enabled: bool,
-    created_at: i64,
-}
-
-impl From<AccountRow> for Account {
-    fn from(row: AccountRow) -> Self {
-        Self {
-            id: AccountId(row.id),
-            name: row.name,
-            external_id: row.external_id,
-            is_enabled: row.is_enabled,
-            created_at: Timestamp(row.created_at),
-        }
-    }
 }
 
 /// A row of the audit trail.

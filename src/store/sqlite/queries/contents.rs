@@ -33,6 +33,9 @@ macro_rules! short_columns {
             contents::publish_status,
             contents::content_hash,
             contents::created_at,
+            contents::findings,
+            contents::edited_by,
+            contents::rewritten_by,
             $($long),+
         )
     };
@@ -50,10 +53,10 @@ pub fn list(
 ) -> Result<Vec<ContentRecord>, DbError> {
     let mut found = contents::table
         .select(short_columns!("".into_sql::<Text>(), "".into_sql::<Text>()))
-        .order(contents::id.desc())
         .limit(page.limit.into())
         .offset(page.offset.into())
         .into_boxed();
+    found = if filter.is_oldest_first { found.order(contents::id.asc()) } else { found.order(contents::id.desc()) };
     if let Some(account) = filter.account {
         found = found.filter(contents::account_id.eq(account.0));
     }

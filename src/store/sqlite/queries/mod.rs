@@ -4,6 +4,7 @@
 //! - `agenda`: what is due, what runs next, what is in flight
 //! - `lanes`: the heads of the lanes
 //! - `contents`: pieces and the publish pool
+//! - `images`: images that are kept, and accounts with limits
 //! - `numbers`: counters, durations, statistics
 //! - `schedules`: schedules, their agenda and their fires
 //!
@@ -11,6 +12,7 @@
 
 mod agenda;
 mod contents;
+pub(super) mod images;
 mod lanes;
 mod numbers;
 mod schedules;
@@ -29,8 +31,9 @@ use super::schema::{accounts, settings};
 use crate::store::query::{
     ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, Queries, Statistics, TaskFilter,
 };
-use crate::store::write::Account;
+use crate::store::write::{Account, KeptImage};
 use crate::store::{DbError, LookupError};
+use crate::task::account::AccountLimits;
 use crate::task::content::{ContentRecord, PoolEntry};
 use crate::task::{
     AccountId, Attempt, AttemptKey, AuditRow, ContentId, GeneratorName, Task, TaskId, TaskState, Timestamp,
@@ -145,7 +148,7 @@ impl Queries for SqliteQueries {
     fn accounts(&self) -> Result<Vec<Account>, DbError> {
         let all = accounts::table.order(accounts::id).select(AccountRow::as_select());
         let rows = all.load(&mut self.connection()?).map_err(db_error)?;
-        Ok(rows.into_iter().map(Account::from).collect())
+        rows.into_iter().map(AccountRow::into_record).collect()
     }
 
     fn find_account(&self, id_or_name: &str) -> Result<Option<Account>, DbError> {
@@ -155,11 +158,11 @@ impl Queries for SqliteQueries {
         if let Some(id) = number {
             let row = accounts::table.find(id).select(AccountRow::as_select()).first(&mut connection);
             if let Some(row) = optional(row)? {
-                return Ok(Some(row.into()));
+                return row.into_record().map(Some);
             }
         }
         let named = accounts::table.filter(accounts::name.eq(id_or_name)).select(AccountRow::as_select());
-        Ok(optional(named.first(&mut connection))?.map(Account::from))
+        optional(named.first::<AccountRow>(&mut connection))?.map(AccountRow::into_record).transpose()
     }
 
     fn content(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
@@ -168,6 +171,22 @@ impl Queries for SqliteQueries {
 
     fn contents(&self, filter: &ContentFilter, page: Page) -> Result<Vec<ContentRecord>, DbError> {
         contents::list(&mut *self.connection()?, filter, page)
+    }
+
+    fn images(&self, content: ContentId) -> Result<Vec<KeptImage>, DbError> {
+        images::of_content(&mut *self.connection()?, content)
+    }
+
+    fn images_due(&self, now: Timestamp, limit: u32) -> Result<Vec<KeptImage>, DbError> {
+        images::due(&mut *self.connection()?, now, limit)
+    }
+
+    fn next_image_after(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
+        images::next(&mut *self.connection()?, now)
+    }
+
+    fn account_limits(&self) -> Result<BTreeMap<AccountId, AccountLimits>, DbError> {
+        images::account_limits(&mut *self.connection()?)
     }
 
     fn pool(&self, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError> {

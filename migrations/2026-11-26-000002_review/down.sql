@@ -1,0 +1,11 @@
+DROP TABLE images;
+DROP TRIGGER IF EXISTS guard_contents_review_status;
+UPDATE contents SET review_status = 'rejected' WHERE review_status = 'superseded';
+ALTER TABLE contents DROP COLUMN rewritten_by;
+ALTER TABLE contents DROP COLUMN edited_by;
+ALTER TABLE contents DROP COLUMN findings;
+DROP INDEX tasks_unfinished_of_account;
+ALTER TABLE accounts DROP COLUMN submits_per_day;
+ALTER TABLE accounts DROP COLUMN max_in_flight;
+ALTER TABLE accounts DROP COLUMN max_pending;
+ALTER TABLE accounts DROP COLUMN defaults;

@@ -1,0 +1,292 @@
+//! The verbs on accounts.
+//!
+//! An import is read whole before anything is sent, and every fault of it is told at once as `file:line: field`. The
+//! surprise: an empty cell of a CSV is a field left out, and what is left out stays as it is.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Session;
+use super::args::{AccountSetArgs, AccountVerb};
+use super::batch::{Entry, Fields, entries, in_order, split_keywords};
+use super::failure::Failure;
+use super::output::{Column, fixed, flexible};
+use super::submit::{read_file, told};
+use crate::control::api::{
+    AccountAddParams, AccountEntryValue, AccountImportParams, AccountImportReply, AccountParams, AccountReply,
+    AccountSetParams, AccountSetReply, AccountSettingsValue, AccountView, AccountsReply, ApiError, NoParams,
+};
+use crate::control::client::ClientError;
+use crate::control::values::TextOrNumber;
+
+/// An account as people and spreadsheets see it: its settings beside its name.
+#[derive(Serialize)]
+struct Line<'a> {
+    account_id: i64,
+    name: &'a str,
+    external_id: Option<&'a str>,
+    is_enabled: bool,
+    created_at: crate::control::values::WireTime,
+    #[serde(flatten)]
+    settings: &'a AccountSettingsValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a str>,
+}
+
+const FIELDS: &[&str] = &[
+    "account_id",
+    "name",
+    "external_id",
+    "is_enabled",
+    "created_at",
+    "generator",
+    "tone",
+    "requirements",
+    "category",
+    "keywords",
+    "priority",
+    "auto_approve",
+    "max_pending",
+    "max_in_flight",
+    "submits_per_day",
+];
+const COLUMNS: &[Column] = &[
+    fixed("ID", "account_id"),
+    flexible("NAME", "name"),
+    flexible("EXTERNAL ID", "external_id"),
+    fixed("ENABLED", "is_enabled"),
+    fixed("CREATED", "created_at"),
+    flexible("GENERATOR", "generator"),
+    fixed("PENDING", "max_pending"),
+    fixed("JOBS", "max_in_flight"),
+    fixed("A DAY", "submits_per_day"),
+];
+const IMPORT_COLUMNS: &[Column] =
+    &[fixed("OUTCOME", "outcome"), fixed("ID", "account_id"), flexible("NAME", "name"), fixed("ENABLED", "is_enabled")];
+/// What a file of accounts may have.
+const ENTRY_FIELDS: &[&str] = &[
+    "name",
+    "external_id",
+    "is_enabled",
+    "generator",
+    "tone",
+    "requirements",
+    "category",
+    "keywords",
+    "priority",
+    "auto_approve",
+    "max_pending",
+    "max_in_flight",
+    "submits_per_day",
+];
+
+impl<'a> Line<'a> {
+    fn of(account: &'a AccountView, outcome: Option<&'a str>) -> Self {
+        Self {
+            account_id: account.account_id,
+            name: &account.name,
+            external_id: account.external_id.as_deref(),
+            is_enabled: account.is_enabled,
+            created_at: account.created_at,
+            settings: &account.settings,
+            outcome,
+        }
+    }
+}
+
+/// `contentctl account`.
+pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
+    match verb {
+        AccountVerb::Add { name, external_id } => {
+            let params = AccountAddParams { name, external_id };
+            let reply: AccountReply = session.call("io.contentd.Accounts.Add", &params)?;
+            print(session, &reply.account)?;
+            session.tell(format!("`contentctl submit --account {} --topic T` writes for it", reply.account.account_id));
+            Ok(())
+        }
+        AccountVerb::List => {
+            let reply: AccountsReply = session.call("io.contentd.Accounts.List", &NoParams {})?;
+            if session.printer.is_json() {
+                return session.printer.json(&reply.accounts);
+            }
+            let lines: Vec<Line<'_>> = reply.accounts.iter().map(|account| Line::of(account, None)).collect();
+            session.printer.rows(&lines, COLUMNS, FIELDS)
+        }
+        AccountVerb::Show { account } => {
+            let params = AccountParams { account: TextOrNumber(account) };
+            let reply: AccountReply = session.call("io.contentd.Accounts.Get", &params)?;
+            print(session, &reply.account)
+        }
+        AccountVerb::Set(args) => set(session, params_of(*args)),
+        AccountVerb::Disable { account } => {
+            enable(session, account, false)?;
+            session.tell(
+                "no more tasks are accepted for it; those that wait run on (`contentctl pause --account` stops them)",
+            );
+            Ok(())
+        }
+        AccountVerb::Enable { account } => enable(session, account, true),
+        AccountVerb::Import { file } => import(session, &file),
+    }
+}
+
+fn print(session: &Session, account: &AccountView) -> Result<(), Failure> {
+    if session.printer.is_json() {
+        return session.printer.json(account);
+    }
+    session.printer.record(&Line::of(account, None), FIELDS)
+}
+
+fn enable(session: &Session, account: String, is_enabled: bool) -> Result<(), Failure> {
+    let account = TextOrNumber(account);
+    set(session, AccountSetParams { account, is_enabled: Some(is_enabled), ..AccountSetParams::default() })
+}
+
+fn set(session: &Session, params: AccountSetParams) -> Result<(), Failure> {
+    let reply: AccountSetReply = session.call("io.contentd.Accounts.Set", &params)?;
+    print(session, &reply.account)?;
+    if !reply.is_changed {
+        session.tell("it stood so already");
+    }
+    Ok(())
+}
+
+fn params_of(args: AccountSetArgs) -> AccountSetParams {
+    let auto_approve = match (args.auto_approve, args.no_auto_approve) {
+        (true, _) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => None,
+    };
+    AccountSetParams {
+        account: TextOrNumber(args.account),
+        external_id: args.external_id,
+        is_enabled: None,
+        settings: Some(AccountSettingsValue {
+            generator: args.generator,
+            tone: args.tone,
+            requirements: args.requirements,
+            category: args.category,
+            keywords: args.keywords.as_deref().map(split_keywords),
+            priority: args.priority,
+            auto_approve,
+            max_pending: args.max_pending,
+            max_in_flight: args.max_in_flight,
+            submits_per_day: args.submits_per_day,
+        }),
+        clear: (!args.clear.is_empty()).then_some(args.clear),
+    }
+}
+
+fn import(session: &Session, path: &std::path::Path) -> Result<(), Failure> {
+    let (name, contents) = read_file(path)?;
+    let (lines, accounts) = parse(&name, &contents).map_err(|faults| told("nothing was imported", &faults))?;
+    let params = AccountImportParams { accounts };
+    // The same list twice is once, so a call that was cut is repeated.
+    let answer = session.repeat(|client| client.call("io.contentd.Accounts.Import", &params));
+    let reply: AccountImportReply = match answer {
+        Err(Failure::Client(ClientError::Refused(ApiError::BatchRefused { faults, .. }))) => {
+            let place = |index: Option<u32>| index.and_then(|index| lines.get(index as usize)).copied().unwrap_or(0);
+            let of_lines = faults.iter().map(|fault| {
+                let line = place(fault.index);
+                format!("{name}:{line}: {}: {:?} cannot be taken: {}", fault.field, fault.value, fault.cure)
+            });
+            return Err(told("nothing was imported", &of_lines.collect::<Vec<_>>()));
+        }
+        answer => answer?,
+    };
+    if session.printer.is_json() {
+        return session.printer.json(&reply.accounts);
+    }
+    let rows: Vec<Line<'_>> =
+        reply.accounts.iter().map(|one| Line::of(&one.account, Some(one.outcome.as_str()))).collect();
+    let fields: Vec<&str> = ["outcome"].iter().chain(FIELDS).copied().collect();
+    session.printer.rows(&rows, IMPORT_COLUMNS, &fields)
+}
+
+/// The accounts of a file with the line of each, or all faults of the file.
+fn parse(name: &str, contents: &[u8]) -> Result<(Vec<u64>, Vec<AccountEntryValue>), Vec<String>> {
+    let (read, mut faults) = entries(name, contents, ENTRY_FIELDS);
+    let mut accounts = Vec::with_capacity(read.len());
+    let mut lines = Vec::with_capacity(read.len());
+    for Entry { line, fields } in read {
+        let mut wrong = Vec::new();
+        let account = account_of(&fields, &mut wrong);
+        if wrong.is_empty()
+            && let Err(more) = account.check(None)
+        {
+            let text = |fault: &crate::control::api::FieldFault| {
+                format!("{}: {:?} cannot be taken: {}", fault.field, fault.value, fault.cure)
+            };
+            wrong.extend(more.iter().map(text));
+        }
+        let trimmed = account.name.trim();
+        if let Some(first) = accounts.iter().position(|other: &AccountEntryValue| other.name.trim() == trimmed) {
+            wrong.push(format!("name: {trimmed:?} is on line {} already", lines[first]));
+        }
+        faults.extend(wrong.into_iter().map(|fault| (line, fault)));
+        accounts.push(account);
+        lines.push(line);
+    }
+    let mut faults = in_order(name, faults);
+    if faults.is_empty() && accounts.is_empty() {
+        faults.push(format!("{name}: there is no account in it"));
+    }
+    if faults.is_empty() { Ok((lines, accounts)) } else { Err(faults) }
+}
+
+fn account_of(fields: &Map<String, Value>, faults: &mut Vec<String>) -> AccountEntryValue {
+    let mut fields = Fields { fields, faults };
+    AccountEntryValue {
+        name: fields.text("name").unwrap_or_default(),
+        external_id: fields.text("external_id"),
+        is_enabled: fields.truth("is_enabled"),
+        settings: Some(AccountSettingsValue {
+            generator: fields.text("generator"),
+            tone: fields.text("tone"),
+            requirements: fields.text("requirements"),
+            category: fields.text("category"),
+            keywords: fields.keywords(),
+            priority: fields.number("priority"),
+            auto_approve: fields.truth("auto_approve"),
+            max_pending: fields.number("max_pending"),
+            max_in_flight: fields.number("max_in_flight"),
+            submits_per_day: fields.number("submits_per_day"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_a_list_say_the_same() {
+        let table = "name,priority,auto_approve,keywords\nblog,9,no,\"a,b\"\nnews,,,\n";
+        let json = "{\"name\": \"blog\", \"priority\": 9, \"auto_approve\": false, \"keywords\": [\"a\", \"b\"]}\n\n\
+                    {\"name\": \"news\"}\n";
+        let (lines, accounts) = parse("f.csv", table.as_bytes()).expect("right");
+        assert_eq!(lines, [2, 3]);
+        assert_eq!(parse("f.jsonl", json.as_bytes()), Ok((vec![1, 3], accounts)));
+    }
+
+    #[test]
+    fn every_fault_has_its_line_and_field() {
+        let json = "{\"name\": \"7\"}\n{\"name\": \"a\", \"priority\": 11}\n{\"nmae\": \"b\"}\n{\"name\": \" a\"}\n[]\n\
+                    {\"name\": \"c\", \"is_enabled\": \"maybe\"}\n";
+        let faults = parse("f.jsonl", json.as_bytes()).expect_err("it has faults");
+        let begins = [
+            "f.jsonl:3: nmae: no such field",
+            "f.jsonl:5: a JSON object",
+            "f.jsonl:1: name: \"7\"",
+            "f.jsonl:2: priority: \"11\"",
+            "f.jsonl:3: name: \"\"",
+            "f.jsonl:4: name: \"a\" is on line 2 already",
+            "f.jsonl:6: is_enabled: \"maybe\" is not",
+        ];
+        for begin in begins {
+            assert!(faults.iter().any(|fault| fault.starts_with(begin)), "{begin}: {faults:#?}");
+        }
+        assert_eq!(faults.len(), begins.len(), "{faults:#?}");
+        assert!(parse("f.csv", b"").expect_err("empty")[0].contains("no account"));
+    }
+}

@@ -1,0 +1,240 @@
+//! `review`: what waits, a piece to read, and what is decided of it.
+//!
+//! A piece is untrusted text: what a terminal would obey is shown, also in the pager. The surprise: nothing that a person
+//! has typed is lost. Where an edit is refused, its file stays and is named.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::Session;
+use super::args::{EditArgs, RejectArgs, ReviewVerb};
+use super::content::{CONTENT_FIELDS, print_piece, print_reviewed, review};
+use super::failure::Failure;
+use super::output::{Column, fixed, flexible, write_out};
+use super::submit::read_file;
+use super::text::{safe, safe_lines};
+use crate::control::api::checked::MAX_LIMIT;
+use crate::control::api::{
+    ContentListParams, ContentParams, ContentReply, ContentsReply, EditParams, ReviewParams, WriteAgainParams,
+    WriteAgainReply,
+};
+use crate::control::values::TextOrNumber;
+
+const WAITING_COLUMNS: &[Column] = &[
+    fixed("ID", "content_id"),
+    fixed("ACCOUNT", "account_id"),
+    fixed("CREATED", "created_at"),
+    fixed("WORDS", "word_count"),
+    fixed("SCORE", "quality_score"),
+    flexible("TITLE", "title"),
+    flexible("BEGINS", "summary"),
+];
+
+/// `contentctl review`.
+pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
+    match verb {
+        ReviewVerb::List { account, page } => {
+            let params = ContentListParams {
+                account: account.map(TextOrNumber),
+                review_status: Some("pending_review".to_owned()),
+                limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
+                offset: Some(i64::from(page.offset)),
+                oldest_first: Some(true),
+                ..ContentListParams::default()
+            };
+            let reply: ContentsReply = session.call("io.contentd.Content.List", &params)?;
+            session.printer.rows(&reply.contents, WAITING_COLUMNS, CONTENT_FIELDS)?;
+            if reply.contents.is_empty() {
+                session.tell("nothing waits for a review");
+            }
+            Ok(())
+        }
+        ReviewVerb::Show { content_id, piece } => {
+            let reply = get(session, content_id)?;
+            if piece.raw || piece.html || !session.printer.is_for_people() {
+                return print_piece(session, reply, &piece);
+            }
+            show(&reply)
+        }
+        ReviewVerb::Approve(args) => review(session, args, "io.contentd.Content.Approve"),
+        ReviewVerb::Reject(args) => reject(session, args),
+        ReviewVerb::Edit(args) => edit(session, &args),
+    }
+}
+
+fn get(session: &Session, content_id: i64) -> Result<ContentReply, Failure> {
+    session.call("io.contentd.Content.Get", &ContentParams { content_id })
+}
+
+/// What stands above a piece: what it is, and what was found about it.
+fn heading(reply: &ContentReply) -> String {
+    let content = &reply.content;
+    let score = content.quality_score.map(|score| format!(", score {score}")).unwrap_or_default();
+    let mut lines = vec![
+        safe(&content.title),
+        format!(
+            "content {}, version {}, of {}: {} words, {} images{score}",
+            content.content_id,
+            reply.version,
+            safe(&content.task_id),
+            content.word_count,
+            content.images.len()
+        ),
+        format!("review: {}, publishing: {}", safe(&content.review_status), safe(&content.publish_status)),
+    ];
+    let named =
+        [("reviewed by", &reply.reviewed_by), ("reason", &reply.review_reason), ("edited by", &reply.edited_by)];
+    let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    lines.extend(named.map(|(name, value)| format!("{name}: {}", safe(value))));
+    lines.extend(reply.rewritten_by.iter().map(|task| format!("written again by {}", safe(task))));
+    lines.extend(reply.findings.iter().map(|finding| format!("the rules say: {}", safe(finding))));
+    lines.push(format!("contentctl review approve {} --hash {}", content.content_id, safe(&content.content_hash)));
+    let width = lines.iter().map(|line| super::text::width(line)).max().unwrap_or(0).clamp(8, 72);
+    lines.push("─".repeat(width));
+    lines.join("\n") + "\n"
+}
+
+fn show(reply: &ContentReply) -> Result<(), Failure> {
+    let piece = safe_lines(reply.content.content.as_deref().unwrap_or_default());
+    let end = if piece.ends_with('\n') { "" } else { "\n" };
+    let text = format!("{}{piece}{end}", heading(reply));
+    if io::stdout().is_terminal() && page(&text)? {
+        return Ok(());
+    }
+    write_out(text.as_bytes())
+}
+
+/// Shows a text in the pager. False where there is none that starts.
+fn page(text: &str) -> Result<bool, Failure> {
+    let pager = std::env::var("PAGER").ok().filter(|pager| !pager.trim().is_empty());
+    let mut command = shell(&pager.unwrap_or_else(|| "less".to_owned()), &[]);
+    // Short texts need no key to leave, and nothing but text is shown.
+    if std::env::var_os("LESS").is_none() {
+        command.env("LESS", "FX");
+    }
+    let Ok(mut child) = command.stdin(Stdio::piped()).spawn() else { return Ok(false) };
+    if let Some(mut input) = child.stdin.take() {
+        // Whoever leaves the pager early has seen enough.
+        let _ = input.write_all(text.as_bytes());
+    }
+    let status = child.wait()?;
+    // The shell's word for a program that is not there.
+    Ok(!matches!(status.code(), Some(126 | 127)))
+}
+
+/// A command line of the user's own, as a shell reads it, with more arguments.
+fn shell(line: &str, arguments: &[&Path]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(format!("{line} \"$@\"")).arg("contentctl").args(arguments);
+    command
+}
+
+fn reject(session: &Session, args: RejectArgs) -> Result<(), Failure> {
+    let RejectArgs { content_id, hash: content_hash, reason, again } = args;
+    let Some(remark) = again else {
+        let reply = session.call("io.contentd.Content.Reject", &ReviewParams { content_id, content_hash, reason })?;
+        return print_reviewed(session, &reply);
+    };
+    let params = WriteAgainParams { content_id, content_hash, remark };
+    // Twice is once, so a call that was cut is repeated.
+    let reply: WriteAgainReply = session.repeat(|client| client.call("io.contentd.Content.WriteAgain", &params))?;
+    session.printer.record(&reply, &["content_id", "review_status", "task_id", "state", "was_known"])?;
+    if reply.was_known {
+        session.tell(format!("it was written again before: {} is that task, and nothing was added", reply.task_id));
+    } else {
+        session.tell(format!("{} writes it again; `contentctl wait {0}` waits for it", reply.task_id));
+    }
+    Ok(())
+}
+
+fn edit(session: &Session, args: &EditArgs) -> Result<(), Failure> {
+    let current = get(session, args.content_id)?;
+    let base_hash = args.hash.clone().unwrap_or_else(|| current.content.content_hash.clone());
+    match &args.file {
+        Some(file) => {
+            let (name, bytes) = read_file(file)?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| Failure::Refused(format!("{name}: the text is not UTF-8; nothing was changed")))?;
+            send(session, args.content_id, base_hash, text)
+        }
+        None => edit_by_hand(session, &current, base_hash),
+    }
+}
+
+fn edit_by_hand(session: &Session, current: &ContentReply, base_hash: String) -> Result<(), Failure> {
+    let before = current.content.content.as_deref().unwrap_or_default();
+    let path = draft(current.content.content_id, before)?;
+    let kept = |why: String| Failure::Refused(format!("{why}; what you typed is in {}", path.display()));
+    let named = ["VISUAL", "EDITOR"].iter().filter_map(|name| std::env::var(name).ok());
+    let editor = named.into_iter().find(|editor| !editor.trim().is_empty()).unwrap_or_else(|| "vi".to_owned());
+    let status = shell(&editor, &[&path]).status()?;
+    if !status.success() {
+        return Err(kept(format!("the editor {editor:?} ended with {status}, and nothing was changed")));
+    }
+    let after = fs::read_to_string(&path).map_err(|error| kept(format!("the edited text cannot be read: {error}")))?;
+    if after == before {
+        remove(&path);
+        session.tell("nothing was changed");
+        return Ok(());
+    }
+    send(session, current.content.content_id, base_hash, after).map_err(|failure| kept(failure.to_string()))?;
+    remove(&path);
+    Ok(())
+}
+
+fn remove(path: &Path) {
+    // A draft that stays harms nobody but the room it takes.
+    let _ = fs::remove_file(path);
+}
+
+/// A file of the caller's alone with the piece in it.
+fn draft(content_id: i64, text: &str) -> Result<PathBuf, Failure> {
+    let mut random = [0; 6];
+    getrandom::fill(&mut random).map_err(|error| Failure::Io(io::Error::other(error)))?;
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = std::env::temp_dir().join(format!("contentctl-{content_id}-{random}.md"));
+    let named = |error: io::Error| Failure::Refused(format!("{}: {error}", path.display()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(named)?;
+    file.write_all(text.as_bytes()).map_err(named)?;
+    Ok(path)
+}
+
+fn send(session: &Session, content_id: i64, content_hash: String, content: String) -> Result<(), Failure> {
+    let reply: ContentReply =
+        session.call("io.contentd.Content.Edit", &EditParams { content_id, content_hash, content })?;
+    print_reviewed(session, &reply)?;
+    let (id, version) = (reply.content.content_id, reply.version);
+    if id == content_id {
+        session.tell("nothing was changed");
+        return Ok(());
+    }
+    for finding in &reply.findings {
+        session.tell(format!("the rules say: {}", safe(finding)));
+    }
+    session.tell(format!("content {id} is version {version} and waits for a review; content {content_id} is kept"));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_read_as_a_shell_does_and_a_path_is_one_argument() {
+        let path = Path::new("/tmp/a b;c");
+        let output = shell("printf '<%s>' -n", &[path]).output().expect("a shell");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "<-n></tmp/a b;c>");
+    }
+
+    #[test]
+    fn a_draft_is_the_callers_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let path = draft(7, "文").expect("a file");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "文");
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        remove(&path);
+    }
+}

@@ -1,0 +1,280 @@
+//! Versions of a piece, what is asked of one that comes, and pieces that are to be written again.
+//!
+//! A record is never written over: an edit makes a new one, and the old one is kept as superseded. The newest is the
+//! task's. The surprise: what a person has approved is never taken away by the daemon. Where a second piece of a task comes
+//! while the first is approved, the second waits for a person, who then decides which of them goes out.
+
+use std::sync::Arc;
+
+use super::execute::submit_tasks;
+use super::image::NewImage;
+use super::review::{take_out, write_audit};
+use super::rows::Rows;
+use super::{NewTask, SubmittedTask, WriteError, Written};
+use crate::task::content::{
+    ContentRecord, NewContent, PublishState, RenderedPiece, ReviewMove, ReviewState, Version, summary_of, word_count,
+};
+use crate::task::image::ImageState;
+use crate::task::review::{Judged, ReviewRules};
+use crate::task::{ContentId, Now, TaskId, Timestamp};
+
+/// What is asked of a piece when it comes.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct PieceRules {
+    /// Before it is approved by itself.
+    pub review: ReviewRules,
+    /// So many of its images are kept beside it; none: the addresses alone are.
+    pub images_kept: Option<u32>,
+}
+
+impl PieceRules {
+    /// Why a record is not approved by itself.
+    pub(super) fn judge(&self, content: &NewContent, plain_text: &str) -> Vec<String> {
+        self.review.judge(&Judged {
+            title: &content.title,
+            plain_text,
+            html: &content.html_content,
+            word_count: content.word_count,
+            score: content.quality_score,
+            images: content.images.len(),
+        })
+    }
+
+    /// Notes the images of a new record that are to be kept.
+    pub(super) fn note_images(
+        &self,
+        rows: &mut dyn Rows,
+        id: ContentId,
+        content: &NewContent,
+    ) -> Result<(), WriteError> {
+        let Some(most) = self.images_kept else { return Ok(()) };
+        for (position, image) in (0..).zip(&content.images) {
+            let (url, now) = (image.url.clone(), content.created_at);
+            let why = if position >= most {
+                Some(format!("only the first {most} images of a piece are kept (images.max_per_piece)"))
+            } else if is_on_the_web(&url) {
+                None
+            } else {
+                Some("only http and https addresses are fetched".to_owned())
+            };
+            let state = if why.is_none() { ImageState::Waiting { wake_at: now } } else { ImageState::GivenUp };
+            rows.insert_image(&NewImage { content_id: id, position, url, state, error: why, now })?;
+        }
+        Ok(())
+    }
+}
+
+fn is_on_the_web(url: &str) -> bool {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    matches!(scheme.as_deref(), Some("http" | "https"))
+}
+
+/// What a person makes of a piece beside approving and rejecting it.
+#[derive(Clone, Debug)]
+pub enum ContentWrite {
+    /// A new version by hand.
+    Edit {
+        /// Of which record.
+        content_id: ContentId,
+        /// The hash of what was edited; another one is refused.
+        base_hash: String,
+        /// The new piece.
+        rendered: RenderedPiece,
+        /// What is asked of it, for whoever reviews it.
+        rules: Arc<PieceRules>,
+        /// Who.
+        who: String,
+        /// When.
+        now: Timestamp,
+    },
+    /// It is rejected, and a new task writes it again. Asked for twice it is done once.
+    WriteAgain {
+        /// Which record.
+        content_id: ContentId,
+        /// The hash that was looked at; another one is refused.
+        expected_hash: Option<String>,
+        /// What is to be better.
+        remark: String,
+        /// The new task.
+        task: Box<NewTask>,
+        /// As for any submit.
+        max_pending: u64,
+        /// Who.
+        who: String,
+        /// When.
+        now: Now,
+    },
+}
+
+/// The task that writes a piece again.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rewriting {
+    /// Its id.
+    pub task_id: TaskId,
+    /// As it stands; none where it was deleted since.
+    pub submitted: Option<SubmittedTask>,
+    /// It was made before, and nothing was added.
+    pub was_known: bool,
+}
+
+pub(super) fn execute(rows: &mut dyn Rows, write: &ContentWrite) -> Result<Written, WriteError> {
+    match write {
+        ContentWrite::Edit { content_id, base_hash, rendered, rules, who, now } => {
+            let edit = Edit { base_hash, rendered, rules, who, now: *now };
+            edit.carry_out(rows, *content_id)
+        }
+        ContentWrite::WriteAgain { content_id, expected_hash, remark, task, max_pending, who, now } => {
+            let again = Again { expected_hash, remark, task, max_pending: *max_pending, who, now };
+            again.carry_out(rows, *content_id)
+        }
+    }
+}
+
+/// The record, if its hash is the one that was looked at.
+pub(super) fn looked_at(
+    rows: &mut dyn Rows,
+    content_id: ContentId,
+    expected: Option<&String>,
+) -> Result<ContentRecord, WriteError> {
+    let content = rows.content(content_id)?.ok_or(WriteError::ContentNotFound(content_id))?;
+    match expected.filter(|hash| **hash != content.record.content_hash) {
+        Some(expected) => {
+            let (expected, actual) = (expected.clone(), content.record.content_hash.clone());
+            Err(WriteError::HashChanged { content_id, expected, actual })
+        }
+        None => Ok(content),
+    }
+}
+
+fn moved(content: &ContentRecord, event: ReviewMove) -> Result<ReviewState, WriteError> {
+    let state = content.record.review_status;
+    let refused = |illegal| WriteError::ReviewRefused { content_id: content.id, state, illegal };
+    state.after(event).map_err(refused)
+}
+
+/// Puts a version aside for a newer one. Its pool entry is the caller's to take out.
+pub(super) fn supersede(rows: &mut dyn Rows, id: ContentId, now: Timestamp) -> Result<(), WriteError> {
+    let mut old = rows.content(id)?.ok_or(WriteError::ContentNotFound(id))?;
+    old.record.review_status = moved(&old, ReviewMove::Superseded)?;
+    old.record.publish_status = PublishState::Unpublished;
+    Ok(rows.update_content_review(&old, now)?)
+}
+
+/// Before a new piece of a task is kept: an older one that nobody approved makes way. Gives the one that stays.
+pub(super) fn make_way(
+    rows: &mut dyn Rows,
+    versions: &[Version],
+    now: Timestamp,
+) -> Result<Option<ContentId>, WriteError> {
+    let mut approved = None;
+    for version in versions {
+        match version.review_status {
+            ReviewState::Approved => approved = Some(version.id),
+            ReviewState::PendingReview | ReviewState::Rejected => supersede(rows, version.id, now)?,
+            ReviewState::Superseded => {}
+        }
+    }
+    Ok(approved)
+}
+
+struct Edit<'a> {
+    base_hash: &'a String,
+    rendered: &'a RenderedPiece,
+    rules: &'a PieceRules,
+    who: &'a str,
+    now: Timestamp,
+}
+
+impl Edit<'_> {
+    fn carry_out(&self, rows: &mut dyn Rows, content_id: ContentId) -> Result<Written, WriteError> {
+        let mut old = looked_at(rows, content_id, Some(self.base_hash))?;
+        let before = old.record.review_status;
+        let aside = moved(&old, ReviewMove::Superseded)?;
+        if self.rendered.content_hash == old.record.content_hash {
+            return Ok(Written::Reviewed(Box::new(old)));
+        }
+        take_out(rows, &mut old)?;
+        let new = self.new_version(rows, &old)?;
+        old.record.review_status = aside;
+        rows.update_content_review(&old, self.now)?;
+        let id = rows.insert_content(&new)?;
+        for image in rows.images_of(old.id)? {
+            let (url, state, error) = (image.url, image.state, image.error);
+            let position = image.position;
+            rows.insert_image(&NewImage { content_id: id, position, url, state, error, now: self.now })?;
+        }
+        if let Some(mut task) = rows.task(&new.task_id)?.filter(|task| task.content_id == Some(old.id)) {
+            task.content_id = Some(id);
+            task.updated_at = self.now;
+            rows.update_task(&task, task.state, task.attempt)?;
+        }
+        let why = format!("edited: content {id} is version {}", new.version);
+        write_audit(rows, &old, before, ReviewMove::Superseded, Some(&why), self.who, self.now)?;
+        Ok(Written::Reviewed(Box::new(ContentRecord { id, record: new })))
+    }
+
+    fn new_version(&self, rows: &mut dyn Rows, old: &ContentRecord) -> Result<NewContent, WriteError> {
+        let versions = rows.versions_of(&old.record.task_id)?;
+        let mut new = NewContent {
+            version: versions.iter().map(|version| version.version).max().unwrap_or(0) + 1,
+            content: self.rendered.content.clone(),
+            html_content: self.rendered.html.clone(),
+            summary: summary_of(&self.rendered.plain_text),
+            word_count: word_count(&self.rendered.plain_text),
+            // The generator gave it to another text.
+            quality_score: None,
+            review_status: ReviewState::PendingReview,
+            review_reason: Some(format!("edited by {}", self.who)),
+            reviewed_by: None,
+            findings: Vec::new(),
+            edited_by: Some(self.who.to_owned()),
+            rewritten_by: None,
+            publish_status: PublishState::Unpublished,
+            content_hash: self.rendered.content_hash.clone(),
+            created_at: self.now,
+            ..old.record.clone()
+        };
+        // A score is the generator's to give, so the rule about it says nothing of a person's text.
+        let review = ReviewRules { min_score: None, ..self.rules.review.clone() };
+        let rules = PieceRules { review, images_kept: None };
+        new.findings = rules.judge(&new, &self.rendered.plain_text);
+        Ok(new)
+    }
+}
+
+struct Again<'a> {
+    expected_hash: &'a Option<String>,
+    remark: &'a str,
+    task: &'a NewTask,
+    max_pending: u64,
+    who: &'a str,
+    now: &'a Now,
+}
+
+impl Again<'_> {
+    fn carry_out(&self, rows: &mut dyn Rows, content_id: ContentId) -> Result<Written, WriteError> {
+        let mut content = looked_at(rows, content_id, self.expected_hash.as_ref())?;
+        if let Some(task_id) = content.record.rewritten_by.clone() {
+            let known = rows.task(&task_id)?;
+            let submitted = known.map(|task| SubmittedTask { task, attempt: None, was_known: true });
+            let rewriting = Rewriting { task_id, submitted, was_known: true };
+            return Ok(Written::Rewritten(Box::new(content), Box::new(rewriting)));
+        }
+        let before = content.record.review_status;
+        if before != ReviewState::Rejected {
+            let after = moved(&content, ReviewMove::Rejected)?;
+            take_out(rows, &mut content)?;
+            content.record.review_status = after;
+        }
+        let mut submitted = submit_tasks(rows, std::slice::from_ref(self.task), self.max_pending, self.now)?;
+        let task_id = self.task.task.id.clone();
+        content.record.review_reason = Some(self.remark.to_owned());
+        content.record.reviewed_by = Some(self.who.to_owned());
+        content.record.rewritten_by = Some(task_id.clone());
+        rows.update_content_review(&content, self.now.utc)?;
+        let why = format!("{task_id} writes it again: {}", self.remark);
+        write_audit(rows, &content, before, ReviewMove::Rejected, Some(&why), self.who, self.now.utc)?;
+        let rewriting = Rewriting { task_id, submitted: submitted.pop(), was_known: false };
+        Ok(Written::Rewritten(Box::new(content), Box::new(rewriting)))
+    }
+}

@@ -1,0 +1,221 @@
+//! Accounts and reviews as people have them: contentctl, the real daemon, the sample generator.
+
+#[path = "support/live.rs"]
+mod live;
+#[path = "support/tally.rs"]
+mod tally;
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use live::{Daemon, Home};
+use serde_json::{Value, json};
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// contentctl with an environment of its own.
+struct Ctl<'h>(&'h Home);
+
+impl Ctl<'_> {
+    fn with(&self, env: &[(&str, &str)], input: &str, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_contentctl"));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("TMPDIR", self.0.path("tmp"));
+        command.envs(env.iter().copied()).arg("--socket").arg(self.0.socket()).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        let ran = self.with(&[], "", arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {}{}", ran.out, ran.err);
+        ran
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let arguments: Vec<&str> = ["--output", "json"].iter().chain(arguments).copied().collect();
+        serde_json::from_str(&self.run(&arguments).out).unwrap()
+    }
+
+    fn refused(&self, arguments: &[&str]) -> String {
+        let ran = self.with(&[], "", arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{arguments:?}: {}", ran.err);
+        ran.err
+    }
+}
+
+fn home(more: &str) -> Home {
+    let home = Home::new(more, "");
+    std::fs::create_dir(home.path("tmp")).unwrap();
+    home
+}
+
+fn piece(daemon: &Daemon<'_>, ctl: &Ctl<'_>, topic: &str) -> (String, i64) {
+    let task = ctl.json(&["submit", "--account", "blog", "--topic", topic])["task_id"].as_str().unwrap().to_owned();
+    daemon.until_state(&task, "completed");
+    let content = daemon.ask("io.contentd.Tasks.Result", json!({ "task": task }))["content"]["content_id"].as_i64();
+    (task, content.unwrap())
+}
+
+/// A program that stands for a person at an editor.
+fn editor(home: &Home, name: &str, body: &str) -> String {
+    let path: PathBuf = home.path(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn an_account_says_what_its_submits_do_not() {
+    let home = home("");
+    let daemon = home.start();
+    let ctl = Ctl(&home);
+    let table = "name,generator,tone,priority,auto_approve,max_pending,keywords\nblog,sample,dry,9,no,2,\"tea,milk\"\nnews,,,,,,\n";
+    std::fs::write(home.path("accounts.csv"), table).unwrap();
+    let file = home.path("accounts.csv").display().to_string();
+    let imported = ctl.json(&["account", "import", &file]);
+    assert_eq!(imported[0]["outcome"], "added");
+    assert_eq!(imported[1]["account"]["settings"]["tone"], Value::Null);
+    let again = ctl.json(&["account", "import", &file]);
+    assert!(again.as_array().unwrap().iter().all(|one| one["outcome"] == "unchanged"), "{again}");
+    std::fs::write(home.path("bad.csv"), "name,priority,generator\nx,11,\ny,,nobody\n").unwrap();
+    let bad = home.path("bad.csv").display().to_string();
+    let told = ctl.refused(&["account", "import", &bad]);
+    assert!(told.contains("bad.csv:2: priority") && told.contains("nothing was imported"), "{told}");
+    std::fs::write(home.path("bad.csv"), "name,generator\nx,\n\ny,nobody\n").unwrap();
+    let told = ctl.refused(&["account", "import", &bad]);
+    assert!(told.contains("bad.csv:4: generator") && told.contains("nobody"), "{told}");
+    assert_eq!(ctl.json(&["account", "list"]).as_array().unwrap().len(), 2, "all of it or nothing");
+
+    let submit = |more: &[&str]| {
+        let arguments: Vec<&str> =
+            ["submit", "--account", "blog", "--topic", "T", "--delay", "1h"].iter().chain(more).copied().collect();
+        daemon.task(ctl.json(&arguments)["task_id"].as_str().unwrap())
+    };
+    let task = submit(&[]);
+    assert_eq!((&task["tone"], &task["priority"], &task["auto_approve"]), (&json!("dry"), &json!(9), &json!(false)));
+    assert_eq!(task["keywords"], json!(["tea", "milk"]));
+    ctl.run(&["account", "set", "blog", "--tone", "warm", "--clear", "keywords,priority"]);
+    let now = daemon.task(task["task_id"].as_str().unwrap());
+    assert_eq!(
+        (&now["tone"], &now["keywords"]),
+        (&json!("dry"), &json!(["tea", "milk"])),
+        "what was taken is the task's"
+    );
+    let said = submit(&["--tone", "loud", "--auto-approve"]);
+    assert_eq!((&said["tone"], &said["priority"], &said["auto_approve"]), (&json!("loud"), &json!(5), &json!(true)));
+    let told = ctl.refused(&["submit", "--account", "blog", "--topic", "T"]);
+    assert!(told.contains("2 tasks of account \"blog\" are unfinished and 2 are allowed"), "{told}");
+    let out = ctl.run(&["account", "disable", "blog"]).out;
+    assert!(out.contains("is_enabled       no"), "{out}");
+    assert!(ctl.refused(&["submit", "--account", "blog", "--topic", "T"]).contains("disabled"));
+    ctl.run(&["account", "enable", "blog"]);
+    let shown = ctl.run(&["account", "show", "blog"]).out;
+    assert!(shown.contains("tone             warm") && !shown.contains("keywords"), "{shown}");
+    assert!(ctl.refused(&["account", "set", "blog", "--generator", "nobody"]).contains("nobody"));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_piece_is_read_edited_rejected_and_written_again() {
+    let home = home("[review]\nmin_words = 1\nforbidden_words = [\"Yunnan\"]\n");
+    let daemon = home.start();
+    let ctl = Ctl(&home);
+    ctl.run(&["account", "add", "--name", "blog"]);
+    let (task, content) = piece(&daemon, &ctl, "Tea in YUNNAN");
+    let id = content.to_string();
+    let waiting = ctl.json(&["review", "list"]);
+    assert_eq!((waiting.as_array().unwrap().len(), &waiting[0]["content_id"]), (1, &json!(content)));
+    let record = ctl.json(&["review", "show", &id]);
+    assert!(record["findings"][0].as_str().unwrap().contains("\"Yunnan\" is in it"), "{record}");
+    let shown = ctl.run(&["review", "show", &id]).out;
+    let hash = record["content_hash"].as_str().unwrap();
+    assert!(
+        shown.contains("the rules say: \"Yunnan\" is in it") && shown.contains(&format!("--hash {hash}")),
+        "{shown}"
+    );
+
+    // An editor that leaves the text alone, one that fails, one that writes.
+    let idle = editor(&home, "idle", "exit 0");
+    let ran = ctl.with(&[("EDITOR", &idle)], "", &["review", "edit", &id]);
+    assert!(ran.code == Some(0) && ran.err.contains("nothing was changed"), "{}", ran.err);
+    let broken = editor(&home, "broken", "echo mine >> \"$1\"; exit 3");
+    let ran = ctl.with(&[("VISUAL", &broken), ("EDITOR", &idle)], "", &["review", "edit", &id]);
+    let kept = ran.err.split("what you typed is in ").nth(1).unwrap_or_else(|| panic!("{}", ran.err)).trim().to_owned();
+    assert!(ran.code == Some(1) && std::fs::read_to_string(kept).unwrap().ends_with("mine\n"), "{}", ran.err);
+    let writing = editor(&home, "writing", "printf '# Tea\\n\\n<script>x</script>\\033[31m by hand' > \"$2\"");
+    let ran = ctl.with(&[("EDITOR", &format!("{writing} -w"))], "", &["--output", "json", "review", "edit", &id]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let edited: Value = serde_json::from_str(&ran.out).unwrap();
+    let second = edited["content_id"].as_i64().unwrap();
+    assert!(second != content && edited["review_status"] == "pending_review", "{edited}");
+    let html = ctl.run(&["review", "show", "--html", &second.to_string()]).out;
+    assert!(html.contains("<h1>Tea</h1>") && !html.contains("<script>"), "{html}");
+    // The escape reaches no terminal.
+    let shown = ctl.run(&["review", "show", &second.to_string()]).out;
+    assert!(!shown.contains('\u{1b}') && shown.contains("\\u{1b}[31m"), "{shown:?}");
+    assert!(
+        shown.contains("edited by: ") && shown.contains("the rules say: \"Yunnan\""),
+        "its title has it still: {shown}"
+    );
+    // Who edited the old one meanwhile is told, and nothing that was typed is lost.
+    let told = ctl.refused(&["review", "approve", &id]);
+    assert!(told.contains("it is superseded") && told.contains("content history"), "{told}");
+    let late = editor(&home, "late", "printf mine > \"$1\"");
+    let ran = ctl.with(&[("EDITOR", &late)], "", &["review", "edit", &id]);
+    let kept = ran.err.split("what you typed is in ").nth(1).unwrap_or_else(|| panic!("{}", ran.err)).trim().to_owned();
+    assert_eq!((ran.code, std::fs::read_to_string(kept).unwrap().as_str()), (Some(1), "mine"));
+    let stale = ctl.with(&[], "text", &["review", "edit", &second.to_string(), "--file", "-", "--hash", hash]);
+    assert!(stale.code == Some(1) && stale.err.contains("is not what was looked at"), "{}", stale.err);
+    let history = ctl.json(&["content", "history", &id]);
+    let versions: Vec<_> =
+        history.as_array().unwrap().iter().map(|one| (&one["version"], &one["review_status"])).collect();
+    assert_eq!(versions, [(&json!(2), &json!("pending_review")), (&json!(1), &json!("superseded"))]);
+    assert_eq!(daemon.task(&task)["content_id"], second);
+    ctl.run(&["review", "approve", &second.to_string(), "--hash", edited["content_hash"].as_str().unwrap()]);
+    assert_eq!(ctl.json(&["pool", "list"])[0]["content_id"], second);
+
+    let again = ctl.json(&["review", "reject", &second.to_string(), "--again", "shorter, please"]);
+    assert_eq!((&again["review_status"], &again["was_known"]), (&json!("rejected"), &json!(false)));
+    let twice = ctl.json(&["review", "reject", &second.to_string(), "--again", "shorter, please"]);
+    assert_eq!((&twice["task_id"], &twice["was_known"]), (&again["task_id"], &json!(true)));
+    let new = again["task_id"].as_str().unwrap();
+    let written = daemon.task(new);
+    assert!(written["requirements"].as_str().unwrap().ends_with("shorter, please"), "{written}");
+    assert_eq!(written["topic"], "Tea in YUNNAN");
+    let history = ctl.json(&["history", new]);
+    assert!(history[0]["why"].as_str().unwrap().contains(&task), "{history}");
+    daemon.until_state(new, "completed");
+    assert!(ctl.json(&["pool", "list"]).as_array().unwrap().is_empty());
+    assert_eq!(home.paid().len(), 2, "one job for each task");
+    assert_eq!(daemon.stop(), Some(0));
+    let judged =
+        Command::new(env!("CARGO_BIN_EXE_contentd")).arg("--check-database").arg(home.database()).output().unwrap();
+    assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout));
+    tally::tell("review", "2 days of a reviewer with contentctl: accounts, rules, versions, second tries");
+}
+
+#[test]
+fn who_edited_a_piece_does_not_approve_it_where_four_eyes_are_wanted() {
+    let home = home("[review]\nfour_eyes = true\n");
+    let daemon = home.start();
+    let ctl = Ctl(&home);
+    ctl.run(&["account", "add", "--name", "blog"]);
+    let told = ctl.refused(&["account", "set", "blog", "--auto-approve"]);
+    assert!(told.contains("four_eyes"), "{told}");
+    let (_, content) = piece(&daemon, &ctl, "Tea");
+    let ran = ctl.with(&[], "by hand", &["--output", "json", "review", "edit", &content.to_string(), "--file", "-"]);
+    let edited: Value = serde_json::from_str(&ran.out).unwrap();
+    let own = daemon.refused("io.contentd.Content.Approve", json!({"content_id": edited["content_id"]}));
+    assert_eq!(own.name(), "OwnEdit");
+    assert_eq!(daemon.stop(), Some(0));
+}
