@@ -1,7 +1,7 @@
 //! The daemon's actors: one file, one actor, with its messages and handlers.
 //!
 //! ```text
-//! QueueActor ── RunTask ─▶ WorkerActor ×N ── outcome ─▶ PollerActor ── outcome ─▶ ResultHandlerActor
+//! QueueActor ── RunTask ─▶ WorkerActor ×N ── outcome ─▶ PollerActor ── outcome ─▶ ResultHandlerActor ─▶ PublisherActor
 //! ```
 //!
 //! The [`supervisor::SupervisorActor`] owns them, rebuilds one that panicked and announces the new addresses through
@@ -14,6 +14,7 @@
 
 pub mod failing;
 pub mod poller;
+pub mod publisher;
 pub mod queue;
 pub mod recovery;
 pub mod result_handler;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 
 use crate::events::{About, Kind};
 use crate::generator::registry::{Generator, Generators};
+use crate::publisher::Publishing;
 use crate::store::Store;
 use crate::store::write::{Changed, Env, Transition, Write, WriteError, Written};
 use crate::task::apply::CONTENTD;
@@ -38,6 +40,7 @@ use crate::tell;
 
 use failing::{FailingJobs, is_failure};
 use poller::PollerActor;
+use publisher::PublisherActor;
 use queue::QueueActor;
 use result_handler::ResultHandlerActor;
 use worker::WorkerActor;
@@ -51,6 +54,8 @@ pub struct Peers {
     pub poller: Option<Addr<PollerActor>>,
     /// The result handler.
     pub results: Option<Addr<ResultHandlerActor>>,
+    /// The publisher.
+    pub publisher: Option<Addr<PublisherActor>>,
     /// The workers, by number.
     pub workers: Vec<Option<Addr<WorkerActor>>>,
 }
@@ -70,6 +75,8 @@ pub struct World {
     pub peers: watch::Receiver<Peers>,
     /// The generators whose jobs fail one after the other.
     pub failing: FailingJobs,
+    /// The publishers of the current configuration.
+    pub publishers: Publishing,
 }
 
 /// An event on its way into the store.
@@ -154,7 +161,7 @@ impl World {
             | Written::Submitted(_)
             | Written::Reviewed(_)
             | Written::Stored
-            | Written::PoolReleased(_)
+            | Written::Pool(_)
             | Written::Cleaned { .. } => {
                 Err(WriteError::Db(crate::store::DbError::Fatal("the store gave the answer of another write".into())))
             }
@@ -175,6 +182,13 @@ impl World {
         }
         if task.state == TaskState::Pending || changed.from.is_active() && !task.state.is_active() {
             queue.do_send(queue::QueueChanged { task: Some(Box::new(task.clone())) });
+        }
+    }
+
+    /// Tells the publisher that something may be due in the pool.
+    pub fn tell_publisher(&self) {
+        if let Some(publisher) = self.peers.borrow().publisher.clone() {
+            publisher.do_send(publisher::PoolChanged);
         }
     }
 

@@ -150,6 +150,9 @@ async fn commit(world: World, mut happened: Happened) -> Result<Changed, WriteEr
     tidy_up(&world, &changed);
     world.tell_queue(&changed);
     world.tell_poller();
+    if changed.pool_id.is_some() {
+        world.tell_publisher();
+    }
     Ok(changed)
 }
 

@@ -27,6 +27,8 @@ const READ: Needs = Needs::AnyOf(RoleSet::of(&[Submitter, Reviewer, Publisher]))
 const SUBMIT: Needs = Needs::AnyOf(RoleSet::of(&[Submitter]));
 /// What becomes of a piece.
 const REVIEW: Needs = Needs::AnyOf(RoleSet::of(&[Reviewer]));
+/// What brings a piece out, and says what became of it.
+const PUBLISH: Needs = Needs::AnyOf(RoleSet::of(&[Publisher]));
 /// What decides about doubt, about everybody's tasks at once, or about the daemon itself.
 const OPERATE: Needs = Needs::AnyOf(RoleSet::NONE);
 
@@ -54,6 +56,14 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("io.contentd.Accounts.Get", SEE),
     ("io.contentd.Accounts.Add", OPERATE),
     ("io.contentd.Pool.List", SEE),
+    // With the keys that a piece went out under.
+    ("io.contentd.Pool.Show", PUBLISH),
+    ("io.contentd.Pool.Next", PUBLISH),
+    ("io.contentd.Pool.Done", PUBLISH),
+    ("io.contentd.Pool.Fail", PUBLISH),
+    ("io.contentd.Pool.Renew", PUBLISH),
+    ("io.contentd.Pool.Schedule", PUBLISH),
+    ("io.contentd.Pool.Remove", PUBLISH),
     // With the first words of each piece.
     ("io.contentd.Content.List", READ),
     ("io.contentd.Content.Get", READ),

@@ -15,6 +15,7 @@ mod generators;
 mod heart;
 mod leftovers;
 pub mod offline;
+mod publishers;
 mod restored;
 mod retention;
 mod server_thread;
@@ -44,6 +45,7 @@ use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
 use crate::host::{OsEntropy, SystemClock, runtime, signals, sockets};
+use crate::publisher::Publishing;
 use crate::roles::Grants;
 use crate::store::group_commit::GroupCommit;
 use crate::store::{ReadMode, Store, Writer, sqlite};
@@ -99,7 +101,12 @@ pub fn check_config(options: &Options) -> anyhow::Result<Checked> {
     };
     let logs = GeneratorLogs::new(&loaded.config.daemon.state_dir);
     let generators = generators::build(&loaded.config, &logs, None);
-    let faults = System::new().block_on(generators::faults(&generators));
+    let publishers = publishers::build(&loaded.config, &logs);
+    let faults = System::new().block_on(async {
+        let mut faults = generators::faults(&generators).await;
+        faults.extend(publishers::faults(&publishers).await);
+        faults
+    });
     Ok(Checked { file: loaded.file, faults, unread })
 }
 
@@ -262,6 +269,10 @@ impl Daemon {
             tell!(Level::Warn, Kind::GeneratorFaulty, "{fault}; its tasks wait until this is mended");
         }
         generators::learn(&generators, &self.store).await;
+        let publishers = publishers::build(config, &self.logs);
+        for fault in publishers::faults(&publishers).await {
+            tell!(Level::Warn, Kind::PublisherFaulty, "{fault}; its pieces wait until this is mended");
+        }
         let clock = Arc::new(SystemClock::new());
         clocks::settle(&self.store, &clock).await?;
         let (peers, peers_rx) = watch::channel(Peers::default());
@@ -273,6 +284,7 @@ impl Daemon {
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
+            publishers: Publishing::of(publishers),
         };
         restored::take_over(&world, &config.daemon.state_dir)
             .await
@@ -408,7 +420,10 @@ impl Daemon {
         let Prepared { fresh, generators, changed, needs_restart } = prepared.unwrap_or_else(|error| {
             Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
         })?;
-        let warnings = generators::faults(&generators).await;
+        let mut warnings = generators::faults(&generators).await;
+        let publishers = publishers::build(&fresh.config, &self.logs);
+        warnings.extend(publishers::faults(&publishers).await);
+        running.world.publishers.replace(publishers);
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh)));

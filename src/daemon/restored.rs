@@ -15,7 +15,7 @@ use crate::events::{About, Kind};
 use crate::generator::leftovers::Leftovers;
 use crate::store::query::{Page, TaskFilter};
 use crate::store::restored::{RestoreMark, SETTING};
-use crate::store::write::{Write, WriteError};
+use crate::store::write::{PoolWrite, Write, WriteError};
 use crate::store::{DbError, Store};
 use crate::task::{AttemptKey, Event, Task, TaskId, TaskState};
 use crate::tell;
@@ -46,7 +46,7 @@ pub async fn take_over(world: &World, state_dir: &Path) -> anyhow::Result<()> {
             told += u32::from(changed.is_some());
             held += u32::from(changed == Some(TaskState::Held));
         }
-        world.store.write(Write::HoldPool).await?;
+        world.store.write(Write::Pool(PoolWrite::HoldRestored { now: world.clock.now().utc })).await?;
         found = adopt_runs(world, state_dir).await?;
     }
     let done = RestoreMark { is_done: true, ..mark.clone() };

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::call::{CallEnd, CallResult};
 use super::extract::Output;
+use crate::publish::outcome::PublishVerb;
 use crate::task::outcome::{RuleOutcome, Verb};
 
 /// Characters that an error text keeps.
@@ -21,7 +22,7 @@ pub enum RuleError {
     #[error("{verb} cannot come to {outcome:?}: write one of {allowed}")]
     WrongOutcome {
         /// The verb.
-        verb: Verb,
+        verb: &'static str,
         /// The outcome.
         outcome: String,
         /// What would be right.
@@ -34,6 +35,35 @@ pub enum RuleError {
     #[error("exit, signal, timeout and spawn_error exclude each other: a call ends in one way only")]
     Contradiction,
 }
+
+/// A verb whose calls are classified by rules: a generator's or a publisher's.
+pub trait Ruled: Copy {
+    /// Its name in the configuration.
+    fn name(self) -> &'static str;
+    /// The outcomes that a rule of it may name.
+    fn rule_outcomes(self) -> &'static [RuleOutcome];
+    /// What the outcome is where no rule matches and the exit status is not 0; none is an end of its own.
+    fn default_failure(self) -> Option<RuleOutcome>;
+}
+
+macro_rules! ruled {
+    ($($verb:ty),+) => {$(
+        impl Ruled for $verb {
+            fn name(self) -> &'static str {
+                self.as_str()
+            }
+
+            fn rule_outcomes(self) -> &'static [RuleOutcome] {
+                self.rule_outcomes()
+            }
+
+            fn default_failure(self) -> Option<RuleOutcome> {
+                self.default_failure()
+            }
+        }
+    )+};
+}
+ruled!(Verb, PublishVerb);
 
 /// One rule.
 #[derive(Clone, Debug)]
@@ -72,7 +102,7 @@ impl Rule {
     }
 
     /// Whether the rule can stand at this verb.
-    pub fn check(&self, verb: Verb) -> Result<(), RuleError> {
+    pub fn check<V: Ruled>(&self, verb: V) -> Result<(), RuleError> {
         parse_outcome(verb, self.then.as_str())?;
         let ends = [!self.exit.is_empty(), !self.signal.is_empty(), self.is_timeout, self.is_spawn_error];
         let count = ends.iter().filter(|is_named| **is_named).count();
@@ -113,11 +143,11 @@ impl Rule {
 }
 
 /// The outcome that a text names, if it is one of this verb's.
-pub fn parse_outcome(verb: Verb, text: &str) -> Result<RuleOutcome, RuleError> {
+pub fn parse_outcome<V: Ruled>(verb: V, text: &str) -> Result<RuleOutcome, RuleError> {
     let allowed = verb.rule_outcomes();
     let found = text.parse::<RuleOutcome>().ok().filter(|outcome| allowed.contains(outcome));
     found.ok_or_else(|| RuleError::WrongOutcome {
-        verb,
+        verb: verb.name(),
         outcome: text.to_owned(),
         allowed: allowed.iter().map(|outcome| outcome.as_str()).collect::<Vec<_>>().join(", "),
     })
@@ -138,7 +168,9 @@ pub fn matching<'r>(rules: &'r [Rule], call: &CallResult, stdout: &Output, stder
 }
 
 /// Classifies a call.
-pub fn classify(verb: Verb, rules: &[Rule], call: &CallResult, stdout: &Output, stderr: &Output) -> Verdict {
+pub fn classify<V: Ruled>(
+    verb: V,
+    rules: &[Rule], call: &CallResult, stdout: &Output, stderr: &Output) -> Verdict {
     if let Some(rule) = matching(rules, call, stdout, stderr) {
         let why = match rule.quoted(stdout, stderr) {
             Some(line) => excerpt(line),

@@ -188,8 +188,7 @@ fn weight(write: &Write) -> usize {
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }
-        | Write::HoldPool
-        | Write::ReleasePool { .. }
+        | Write::Pool(_)
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. } => 1,
     }

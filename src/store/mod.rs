@@ -143,7 +143,7 @@ impl Store {
             Written::Account(_)
             | Written::Reviewed(_)
             | Written::Stored
-            | Written::PoolReleased(_)
+            | Written::Pool(_)
             | Written::Cleaned { .. } => {}
         }
         Ok(written)

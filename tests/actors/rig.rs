@@ -214,6 +214,7 @@ impl Rig {
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
+            publishers: Default::default(),
         };
         recover(&world).await.unwrap();
         let budgets_spent = Rc::new(RefCell::new(0));

@@ -236,6 +236,7 @@ impl Life<'_> {
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
+            publishers: Default::default(),
         };
         (world, WorldChannels { peers, generators })
     }

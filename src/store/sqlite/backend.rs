@@ -110,8 +110,7 @@ fn is_of_many_rows(write: &Write) -> bool {
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }
-        | Write::HoldPool
-        | Write::ReleasePool { .. }
+        | Write::Pool(_)
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. } => false,
     }

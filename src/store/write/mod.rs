@@ -3,6 +3,7 @@
 //! [`execute()`] does it, inside a transaction of whatever backend, over its [`Rows`].
 
 mod execute;
+mod pool;
 mod review;
 mod rows;
 
@@ -11,13 +12,15 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::DbError;
-use crate::task::content::{ContentRecord, RenderedPiece, ReviewMove, ReviewState};
+use crate::publish::PoolRefusal;
+use crate::task::content::{ContentRecord, PoolState, RenderedPiece, ReviewMove, ReviewState};
 use crate::task::state::{IllegalMove, TaskMove, TaskState};
 use crate::task::{
     AccountId, Attempt, AttemptKey, AttemptState, Change, ContentId, Event, Now, Policy, PoolId, Refusal, Task, TaskId,
     Timestamp,
 };
 pub use execute::execute;
+pub use pool::{HandOut, PoolWrite, PoolWritten};
 pub use rows::Rows;
 
 /// The event of a task's first audit row.
@@ -147,17 +150,8 @@ pub enum Write {
         /// JSON.
         value: Option<String>,
     },
-    /// After a restore: every pool entry that may have gone out since the backup waits for a release.
-    HoldPool,
-    /// Lets pool entries go that wait for a release; those that do not are passed over.
-    ReleasePool {
-        /// Which; none: all of them.
-        ids: Option<Vec<PoolId>>,
-        /// Who.
-        who: String,
-        /// When.
-        now: Timestamp,
-    },
+    /// Something about the publish pool.
+    Pool(PoolWrite),
     /// Deletes finished tasks with their attempts and audit rows, oldest first.
     Cleanup {
         /// Only what became final before this time.
@@ -207,10 +201,10 @@ pub enum Written {
     Changed(Box<Changed>),
     /// Of `Review`.
     Reviewed(Box<ContentRecord>),
-    /// Of `PutSetting`, `HoldPool` and `ShiftWakeTimes`.
+    /// Of `PutSetting` and `ShiftWakeTimes`.
     Stored,
-    /// Of `ReleasePool`: which were let go.
-    PoolReleased(Vec<PoolId>),
+    /// Of `Pool`.
+    Pool(PoolWritten),
     /// Of `Cleanup`.
     Cleaned {
         /// The tasks that were deleted.
@@ -267,6 +261,29 @@ pub enum WriteError {
     /// The piece is published and cannot be called back.
     #[error("content {0} is published already")]
     AlreadyPublished(ContentId),
+    /// No such pool entry.
+    #[error("there is no pool entry {0}")]
+    PoolEntryNotFound(PoolId),
+    /// The pool entry was handed out anew since.
+    #[error("pool entry {id} is at fence {current}, and {asked} was named")]
+    StaleFence {
+        /// Which.
+        id: PoolId,
+        /// The number that was named.
+        asked: u64,
+        /// The number that it has.
+        current: u64,
+    },
+    /// The core refused something about the pool.
+    #[error("pool entry {id} is {state}: {refusal}")]
+    PoolRefused {
+        /// Which.
+        id: PoolId,
+        /// Its state.
+        state: PoolState,
+        /// Why.
+        refusal: PoolRefusal,
+    },
     /// The piece is not the one that was looked at.
     #[error("content {content_id} has hash {actual} now, and {expected} was reviewed")]
     HashChanged {

@@ -20,12 +20,14 @@ pub(super) fn new_pool_entry(
         account_id,
         priority,
         scheduled_at: now,
-        status: PoolState::Pending,
+        status: if held_reason.is_some() { PoolState::Held } else { PoolState::Pending },
         retry_count: 0,
         last_error: None,
         published_at: None,
         created_at: now,
         held_reason,
+        fence: 0,
+        wake_at: None,
     }
 }
 
@@ -68,7 +70,11 @@ impl Review<'_> {
         // A piece that is older than a restore may have been approved and gone out since the backup.
         let mark = restored::RestoreMark::parse(rows.setting(restored::SETTING)?.as_deref());
         let is_old = mark.is_some_and(|mark| !mark.is_nothing_since && content.record.created_at <= mark.at);
-        let held_reason = is_old.then(|| restored::POOL_REASON.to_owned());
+        let held_reason = match is_old {
+            true => Some(restored::POOL_REASON.to_owned()),
+            // It was taken out while nobody knew whether it was out; an approval alone does not make that known.
+            false => rows.pool_doubt_of(content.id)?,
+        };
         let entry = new_pool_entry(content.id, content.record.account_id, priority, self.now, held_reason);
         rows.insert_pool_entry(&entry)?;
         content.record.publish_status = PublishState::Pooled;
@@ -78,7 +84,9 @@ impl Review<'_> {
     fn unpool(rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
         let Some(entry) = rows.pool_entry_of(content.id)? else { return Ok(()) };
         match entry.status {
-            PoolState::Pending | PoolState::Failed => rows.set_pool_status(entry.id, PoolState::Removed)?,
+            PoolState::Pending | PoolState::Failed | PoolState::Held => {
+                rows.set_pool_status(entry.id, PoolState::Removed)?;
+            }
             PoolState::Publishing | PoolState::Published => return Err(WriteError::AlreadyPublished(content.id)),
             PoolState::Removed => {}
         }
@@ -108,36 +116,4 @@ impl Review<'_> {
         })?;
         Ok(())
     }
-}
-
-/// Lets pool entries go that a restore held back, each with a row in the audit trail of its task. Names none: all of them.
-pub(super) fn release_pool(
-    rows: &mut dyn Rows,
-    ids: Option<&[PoolId]>,
-    who: &str,
-    now: Timestamp,
-) -> Result<Written, WriteError> {
-    let held = rows.held_pool_entries()?;
-    let is_meant = |entry: &&PoolEntry| ids.is_none_or(|ids| ids.contains(&entry.id));
-    let mut released = Vec::new();
-    for entry in held.iter().filter(is_meant) {
-        rows.hold_pool_entry(entry.id, None)?;
-        released.push(entry.id);
-        let Some(content) = rows.content(entry.content_id)? else { continue };
-        // A piece outlives its task, and the trail goes with the task.
-        let Some(task) = rows.task(&content.record.task_id)? else { continue };
-        rows.insert_audit(&AuditRow {
-            task_id: task.id,
-            at: now,
-            event: restored::POOL_RELEASED_EVENT.to_owned(),
-            from_state: Some(task.state),
-            to_state: task.state,
-            attempt: task.attempt,
-            attempt_from: None,
-            attempt_to: None,
-            why: Some(format!("pool entry {} may go out", entry.id)),
-            who: who.to_owned(),
-        })?;
-    }
-    Ok(Written::PoolReleased(released))
 }
