@@ -8,7 +8,7 @@
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
 //! | [`batch`] | what does a batch file hold, and what is wrong with it? |
-//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`daemon`], [`doctor`] | the verbs |
+//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`pool`], [`daemon`], [`doctor`] | the verbs |
 //!
 //! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon. JSON and CSV stand alone on standard output; everything said to
 //! people goes to standard error. The surprise: texts of generators and submitters are untrusted even here, because a
@@ -23,6 +23,7 @@ pub mod failure;
 pub mod follow;
 pub mod log;
 pub mod output;
+pub mod pool;
 pub mod submit;
 pub mod tasks;
 pub mod text;
@@ -125,7 +126,7 @@ fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Resume(args) => daemon::pause(session, args, false),
         Verb::Account(verb) => daemon::account(session, verb),
         Verb::Content(verb) => content::content(session, verb),
-        Verb::Pool(verb) => content::pool(session, verb),
+        Verb::Pool(verb) => pool::pool(session, verb),
         Verb::Doctor(args) => doctor::doctor(session, &args),
         Verb::Backup(args) => daemon::backup(session, args),
         Verb::Config => daemon::config(session),

@@ -180,7 +180,7 @@ pub fn apply(
         PoolEvent::Looked { is_quiet } => change.looked(is_quiet),
         PoolEvent::Searched(answer) => change.searched(answer),
         PoolEvent::SentAgain => change.sent_again(),
-        PoolEvent::GivenUp(why) => change.held(why),
+        PoolEvent::GivenUp(why) => change.given_up(why),
         PoolEvent::LeaseEnded => change.lease_ended(),
         PoolEvent::Done(published) => change.done(published),
         PoolEvent::Failed { error, is_final } => change.failed(error, is_final),
@@ -396,6 +396,11 @@ impl Change<'_> {
         self.noted()
     }
 
+    fn given_up(self, why: String) -> Judged {
+        self.is_with_publisher()?;
+        self.held(why)
+    }
+
     fn held(mut self, why: String) -> Judged {
         self.entry.held_reason = Some(why.clone());
         self.entry.last_error = Some(why.clone());
@@ -406,6 +411,10 @@ impl Change<'_> {
         let Some(handout) = self.handout.as_ref().filter(|handout| !handout.holder.is_publisher()) else {
             return Err(PoolRefusal::NotHandedOut);
         };
+        // What is held stays so, whatever the configuration says of leases by now.
+        if self.entry.status != PoolState::Publishing {
+            return Err(IllegalMove { from: self.entry.status.as_str(), event: "the end of a lease" }.into());
+        }
         let why = format!("handed out to {} at fence {}, which never answered", handout.holder, handout.fence);
         let is_again = self.context.policy.is_idempotent && self.entry.retry_count < self.context.policy.max_retries;
         if !is_again {

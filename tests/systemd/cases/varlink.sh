@@ -48,6 +48,7 @@ io.contentd.Tasks.Wait|{"tasks": ["$task"]}|.tasks[0].state == "completed"
 io.contentd.Content.List|{"account": "blog"}|.contents | map(.content_id) | contains([$content])
 io.contentd.Content.Get|{"content_id": $content}|.content.content_hash == "$hash"
 io.contentd.Pool.List|{}|.entries[0].status == "pending"
+io.contentd.Pool.Show|{"pool_id": 1}|.entry.pool_id == 1 and (.handouts | length) == 0
 TABLE
 }
 
@@ -56,6 +57,7 @@ changes='io.contentd.Tasks.Watch
 io.contentd.Daemon.Backup io.contentd.Daemon.Pause io.contentd.Daemon.Resume io.contentd.Daemon.Drain io.contentd.Daemon.Reload
 io.contentd.Accounts.Add io.contentd.Content.Approve io.contentd.Content.Reject
 io.contentd.Tasks.Submit io.contentd.Tasks.SubmitBatch io.contentd.Tasks.Stage io.contentd.Tasks.SubmitStaged
+io.contentd.Pool.Next io.contentd.Pool.Done io.contentd.Pool.Fail io.contentd.Pool.Renew io.contentd.Pool.Schedule io.contentd.Pool.Remove
 io.contentd.Tasks.Cancel io.contentd.Tasks.Release io.contentd.Pool.Release io.contentd.Tasks.Retry io.contentd.Tasks.Correct io.contentd.Tasks.Settle io.contentd.Tasks.Set
 io.contentd.Tasks.Cleanup io.contentd.Tasks.Poll io.contentd.Tasks.PollAll'
 
