@@ -47,13 +47,12 @@ ALTER TABLE publish_pool_new RENAME TO publish_pool;
 CREATE UNIQUE INDEX pool_of_content ON publish_pool (content_id) WHERE status <> 'removed';
 CREATE INDEX pool_order ON publish_pool (status, priority DESC, scheduled_at, id);
 CREATE INDEX pool_order_of_account ON publish_pool (account_id, status, priority DESC, scheduled_at, id);
-CREATE INDEX pool_held ON publish_pool (id) WHERE status = 'held';
 -- What was taken out in doubt, for a piece that comes back.
 CREATE INDEX pool_doubted ON publish_pool (content_id, id) WHERE status = 'removed' AND held_reason IS NOT NULL;
 -- When something is due next.
 CREATE INDEX pool_due ON publish_pool (scheduled_at) WHERE status = 'pending';
 CREATE INDEX pool_due_of_account ON publish_pool (account_id, scheduled_at) WHERE status = 'pending';
-CREATE INDEX pool_wake ON publish_pool (wake_at, id) WHERE status = 'publishing';
+CREATE INDEX pool_wake ON publish_pool (wake_at, id) WHERE wake_at IS NOT NULL;
 
 -- One row each time that an entry is handed out. Its key is never used for another.
 CREATE TABLE handouts (

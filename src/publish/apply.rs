@@ -17,7 +17,7 @@ use crate::task::{AttemptKey, Timestamp};
 
 /// How soon it is seen again whether a process of a call is left.
 const LOCK_PAUSE: Duration = Duration::from_secs(2);
-/// How soon a search is repeated.
+/// How soon a search is repeated, unless the settling time is shorter.
 const FIND_PAUSE: Duration = Duration::from_secs(10);
 /// How soon a piece that was not even called for goes out again.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
@@ -353,6 +353,7 @@ impl Change<'_> {
         self.is_with_publisher()?;
         let now = self.context.now;
         let Some(handout) = &mut self.handout else { return Err(PoolRefusal::NotHandedOut) };
+        let pause = FIND_PAUSE.min(self.context.policy.settle).max(SHORT_PAUSE);
         let settled_at = handout.quiet_since.map(|since| since.plus(self.context.policy.settle));
         match answer {
             FoundAnswer::Found(published) => {
@@ -361,12 +362,12 @@ impl Change<'_> {
             // Before the settling time is over the call may still come to something.
             FoundAnswer::Missing => match settled_at.filter(|at| *at <= now) {
                 None => {
-                    self.entry.wake_at = Some(settled_at.unwrap_or_else(|| now.plus(FIND_PAUSE)));
+                    self.entry.wake_at = Some(settled_at.unwrap_or_else(|| now.plus(pause)));
                     self.noted()
                 }
                 Some(_) if handout.absences + 1 < ABSENCES => {
                     handout.absences += 1;
-                    self.entry.wake_at = Some(now.plus(FIND_PAUSE));
+                    self.entry.wake_at = Some(now.plus(pause));
                     self.noted()
                 }
                 Some(_) => {
@@ -377,7 +378,7 @@ impl Change<'_> {
                 }
             },
             FoundAnswer::Unavailable(_) => {
-                self.entry.wake_at = Some(now.plus(FIND_PAUSE));
+                self.entry.wake_at = Some(now.plus(pause));
                 self.noted()
             }
         }

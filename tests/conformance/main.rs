@@ -11,6 +11,7 @@ mod guard;
 mod migrations;
 mod opening;
 mod plans;
+mod pool;
 mod random;
 mod readers;
 mod suite;

@@ -17,8 +17,6 @@ use crate::task::{AccountId, ContentId, PoolId, TaskId, Timestamp, limits};
 
 /// The condition of the index `pool_of_content`.
 const IS_IN_THE_POOL: Fixed = Fixed("publish_pool.status <> 'removed'");
-/// The condition of the index `pool_held`.
-const IS_HELD: Fixed = Fixed("publish_pool.status = 'held'");
 /// The condition of the index `pool_doubted`.
 const WAS_DOUBTED: Fixed = Fixed("publish_pool.status = 'removed' AND publish_pool.held_reason IS NOT NULL");
 /// The condition of the index `handouts_of_request`.
@@ -62,9 +60,11 @@ pub fn unpublished(connection: &mut Connection) -> Result<Vec<PoolId>, DbError> 
 }
 
 pub fn held(connection: &mut Connection) -> Result<Vec<PoolEntry>, DbError> {
-    let found = publish_pool::table.filter(IS_HELD).order(publish_pool::id).select(PoolRow::as_select());
-    let rows: Vec<PoolRow> = found.load(connection).map_err(db_error)?;
-    rows.into_iter().map(PoolRow::into_record).collect()
+    let found = publish_pool::table.filter(publish_pool::status.eq(PoolState::Held.as_str()));
+    let rows: Vec<PoolRow> = found.select(PoolRow::as_select()).load(connection).map_err(db_error)?;
+    let mut held = rows.into_iter().map(PoolRow::into_record).collect::<Result<Vec<_>, _>>()?;
+    held.sort_by_key(|entry| entry.id);
+    Ok(held)
 }
 
 pub fn doubt_of(connection: &mut Connection, content_id: ContentId) -> Result<Option<String>, DbError> {
@@ -180,11 +180,11 @@ pub fn set_publish_status(
 /// When an entry is due is a person's time and stays; leases and what doubt is measured by move with the clock. A sum that
 /// overflows is a real number in SQLite; `min` and `max` bring it back.
 const SHIFT_POOL: &str = "UPDATE publish_pool \
-     SET wake_at = min(max(wake_at + ?1, -9223372036854775808), 9223372036854775807) WHERE status = 'publishing'";
+     SET wake_at = min(max(wake_at + ?1, -9223372036854775808), 9223372036854775807) WHERE wake_at IS NOT NULL";
 const SHIFT_HANDOUTS: &str = "UPDATE handouts SET \
      doubted_at = min(max(doubted_at + ?1, -9223372036854775808), 9223372036854775807), \
      quiet_since = min(max(quiet_since + ?1, -9223372036854775808), 9223372036854775807) \
-     WHERE (pool_id, fence) IN (SELECT id, fence FROM publish_pool WHERE status = 'publishing')";
+     WHERE (pool_id, fence) IN (SELECT id, fence FROM publish_pool WHERE wake_at IS NOT NULL)";
 
 pub fn shift_times(connection: &mut Connection, by_ms: i64) -> Result<(), DbError> {
     for sql in [SHIFT_POOL, SHIFT_HANDOUTS] {

@@ -6,7 +6,6 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::connection::db_error;
-use super::super::fixed::Fixed;
 use super::super::models::{AccountRow, HandoutRow, PoolRow, parsed};
 use super::super::pool_rows;
 use super::super::schema::{accounts, handouts, publish_pool};
@@ -17,9 +16,6 @@ use crate::store::write::Account;
 use crate::task::content::PoolEntry;
 use crate::task::{AttemptKey, PoolId, Timestamp};
 
-/// The condition of the index `pool_wake`.
-const IS_BEING_PUBLISHED: Fixed = Fixed("publish_pool.status = 'publishing'");
-
 pub fn one(connection: &mut SqliteConnection, id: PoolId) -> Result<Option<(PoolEntry, Vec<Handout>)>, DbError> {
     let Some(entry) = pool_rows::one(connection, id)? else { return Ok(None) };
     let found = handouts::table.filter(handouts::pool_id.eq(id.0)).order(handouts::fence);
@@ -28,6 +24,7 @@ pub fn one(connection: &mut SqliteConnection, id: PoolId) -> Result<Option<(Pool
     Ok(Some((entry, handouts)))
 }
 
+/// Only what is being published has a wake time.
 pub fn wakes(
     connection: &mut SqliteConnection,
     until: Timestamp,
@@ -36,7 +33,6 @@ pub fn wakes(
     let is_current = handouts::pool_id.eq(publish_pool::id).and(handouts::fence.eq(publish_pool::fence));
     let found = publish_pool::table
         .inner_join(handouts::table.on(is_current))
-        .filter(IS_BEING_PUBLISHED)
         .filter(publish_pool::wake_at.le(until.0))
         .order((publish_pool::wake_at, publish_pool::id))
         .limit(limit.into())
@@ -89,7 +85,7 @@ pub fn accounts_due(connection: &mut SqliteConnection, now: Timestamp) -> Result
 }
 
 const NEXT_DUE: &str = "SELECT min(scheduled_at) AS number FROM publish_pool WHERE status = 'pending' AND scheduled_at > ?";
-const NEXT_WAKE: &str = "SELECT min(wake_at) AS number FROM publish_pool WHERE status = 'publishing' AND wake_at > ?";
+const NEXT_WAKE: &str = "SELECT min(wake_at) AS number FROM publish_pool WHERE wake_at > ?";
 
 pub fn next_time(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
     let mut ask = |sql| -> Result<Option<i64>, DbError> {
