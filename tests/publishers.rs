@@ -176,7 +176,7 @@ fn eight_consumers_and_two_publishers_killed_at_random_publish_each_piece_once()
     for account in ["blog", "press", "hand"] {
         let lines: String = (0..pieces).map(|n| format!("{{\"account\": \"{account}\", \"topic\": \"{account} {n}\"}}\n")).collect();
         let file = daemon.write_file(&format!("{account}.jsonl"), &lines);
-        daemon.ctl(&["submit", "--batch", file.to_str().expect("UTF-8")]).exits(0);
+        daemon.ctl(&["submit", "--file", file.to_str().expect("UTF-8")]).exits(0);
     }
     daemon.ctl(&["wait", "--all"]).exits(0);
     let dir = daemon.dir().to_str().expect("UTF-8").to_owned();

@@ -47,7 +47,7 @@ pub struct Outcome {
 }
 
 /// Pieces of the publisher's account and of the consumer's.
-const PIECES: [usize; 2] = [4, 2];
+const PIECES: [usize; 2] = [4, 3];
 /// Every schedule is at rest after so much virtual time.
 const REST: Duration = Duration::from_secs(2 * 24 * 3600);
 const LOOK: Duration = Duration::from_secs(120);
@@ -144,7 +144,7 @@ struct Disk {
     clock: SimClock,
     site: Site,
     entropy: Arc<SimEntropy>,
-    ledger: Arc<Mutex<Ledger>>,
+    ledgers: [Arc<Mutex<Ledger>>; 2],
     decided: AtomicU64,
 }
 
@@ -169,7 +169,7 @@ impl Disk {
             entropy: Arc::new(SimEntropy::new(schedule.seed ^ 0xABCD)),
             db,
             clock,
-            ledger: Arc::default(),
+            ledgers: Default::default(),
             decided: AtomicU64::new(0),
         }
     }
@@ -242,9 +242,11 @@ impl Disk {
         let (world, channels) = world(&self.db, &self.clock, &self.entropy, crash, publishers);
         let supervisor = SupervisorActor::new(world.clone(), channels, 1, Box::new(|| panic!("the budget is spent")));
         let _supervisor = supervisor.start();
-        let consumer =
-            Consumer { ledger: Arc::clone(&self.ledger), site: self.site.clone(), dice: Arc::clone(&self.entropy) };
-        actix::spawn(consumer.work(world.clone()));
+        for (name, ledger) in ["1000:ada", "1001:bob"].into_iter().zip(&self.ledgers) {
+            let (site, dice) = (self.site.clone(), Arc::clone(&self.entropy));
+            let consumer = Consumer { name, ledger: Arc::clone(ledger), site, dice };
+            actix::spawn(consumer.work(world.clone()));
+        }
         let end = tokio::time::Instant::now() + REST;
         while tokio::time::Instant::now() < end {
             tokio::time::sleep(LOOK).await;

@@ -33,7 +33,7 @@ use site::Kind;
 
 /// Seeds a kind, and how many of all their crash points a usual run tries.
 const SEEDS: u64 = 10;
-const CUTS: usize = 1_500;
+const CUTS: usize = 1_000;
 /// So many failures say enough.
 const ENOUGH_FAILURES: usize = 5;
 

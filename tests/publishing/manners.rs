@@ -17,6 +17,10 @@ use super::life::{fill, limits, policy, publisher, world};
 use super::site::{Kind, Site};
 use super::world::{SimClock, SimEntropy};
 
+thread_local! {
+    static IS_PAUSED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// A daemon with one publisher that does as it is told, or as the site does.
 struct Rig {
     db: MemoryDb,
@@ -28,7 +32,10 @@ struct Rig {
 
 impl Rig {
     fn start(accounts: &[usize], badness: u32, limits: PublisherLimits, serves: Serves, policy: PublishPolicy) -> Self {
-        tokio::time::pause();
+        // A test may start several daemons, one after the other.
+        if !IS_PAUSED.replace(true) {
+            tokio::time::pause();
+        }
         let (clock, db) = (SimClock::new(), MemoryDb::new());
         fill(&db, &clock, accounts);
         let crash = Crash::at(0);

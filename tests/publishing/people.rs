@@ -22,9 +22,10 @@ pub struct Ledger {
     put_out: BTreeMap<ContentId, String>,
 }
 
-/// A consumer of the second account.
+/// A consumer of the second account, one of several who do not know of each other.
 #[derive(Clone)]
 pub struct Consumer {
+    pub name: &'static str,
     pub ledger: Arc<Mutex<Ledger>>,
     pub site: Site,
     pub dice: Arc<SimEntropy>,
@@ -38,7 +39,7 @@ impl Consumer {
             let request = format!("request-{}", self.ledger.lock().unwrap().request);
             let now = world.clock.now().utc;
             let hand_out = HandOut {
-                holder: Holder::Consumer("1000:ada".into()),
+                holder: Holder::Consumer(self.name.into()),
                 only: None,
                 account: Some(AccountId(2)),
                 keys: vec![world.entropy.attempt_key()],
@@ -90,7 +91,7 @@ impl Consumer {
             true => PoolEvent::Done(Published::default()),
             false => PoolEvent::Failed { error: "not that".into(), is_final: self.dice.chance(30) },
         };
-        let write = happened(world, entry.id, Some(handout.fence), event, "1000:ada");
+        let write = happened(world, entry.id, Some(handout.fence), event, self.name);
         let _ = world.store.write(Write::Pool(write)).await;
         world.tell_publisher();
     }
