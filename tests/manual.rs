@@ -291,8 +291,8 @@ fn the_defaults_in_the_page_are_the_readers() {
                 _ => GENERATOR,
             };
             let source = match section.as_str() {
-                "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "review" | "tasks.retry" | "publishing"
-                | "publishing.retry" | "publishers.NAME" => {
+                "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "review" | "tasks.retry"
+                | "publishing" | "publishing.retry" | "publishers.NAME" => {
                     let name = if section.starts_with("publishers") { "p" } else { "g" };
                     format!(
                         "[{}]\n{} = {}\n{rest}",

@@ -174,7 +174,8 @@ fn eight_consumers_and_two_publishers_killed_at_random_publish_each_piece_once()
     }
     let pieces = 12;
     for account in ["blog", "press", "hand"] {
-        let lines: String = (0..pieces).map(|n| format!("{{\"account\": \"{account}\", \"topic\": \"{account} {n}\"}}\n")).collect();
+        let lines: String =
+            (0..pieces).map(|n| format!("{{\"account\": \"{account}\", \"topic\": \"{account} {n}\"}}\n")).collect();
         let file = daemon.write_file(&format!("{account}.jsonl"), &lines);
         daemon.ctl(&["submit", "--file", file.to_str().expect("UTF-8")]).exits(0);
     }
@@ -221,14 +222,21 @@ fn eight_consumers_and_two_publishers_killed_at_random_publish_each_piece_once()
     let shown = || daemon.ctl_json(&["pool", "list"]).to_string();
     assert!(wrong.is_empty() && all.len() == 3 * pieces, "seed {seed}: {wrong:?}\n{}", shown());
     let times = times_out(&place);
-    assert!(times.len() == 3 * pieces && times.values().all(|count| *count == 1), "seed {seed}: {times:?}\n{}", shown());
+    assert!(
+        times.len() == 3 * pieces && times.values().all(|count| *count == 1),
+        "seed {seed}: {times:?}\n{}",
+        shown()
+    );
     let content = daemon.ctl_json(&["content", "list", "--account", "blog", "--limit", "1"])[0].take();
     assert_eq!((&content["publish_status"], &content["published_by"]), (&json!("published"), &json!("site")));
     assert!(content["published_at"].is_string(), "{content}");
     assert!(deaths > 0, "it was over before anybody died");
     tally::tell(
         "publishers",
-        &format!("{} pieces each published once by 8 consumers and 2 publishers, {deaths} deaths of the daemon", 3 * pieces),
+        &format!(
+            "{} pieces each published once by 8 consumers and 2 publishers, {deaths} deaths of the daemon",
+            3 * pieces
+        ),
     );
 }
 

@@ -4,9 +4,9 @@ use actix::MailboxError;
 
 use crate::actors::poller::PollError;
 use crate::control::api::ApiError;
+use crate::publish::PoolRefusal;
 use crate::store::write::WriteError;
 use crate::store::{DbError, LookupError};
-use crate::publish::PoolRefusal;
 use crate::task::content::{PoolState, ReviewState};
 use crate::task::{Refusal, TaskId, TaskState};
 
@@ -50,9 +50,7 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
             ApiError::HashChanged { content_id: content_id.0, expected, actual }
         }
         WriteError::PoolEntryNotFound(id) => ApiError::PoolEntryNotFound { pool_id: id.0 },
-        WriteError::StaleFence { id, asked, current } => {
-            ApiError::StaleFence { pool_id: id.0, fence: asked, current }
-        }
+        WriteError::StaleFence { id, asked, current } => ApiError::StaleFence { pool_id: id.0, fence: asked, current },
         WriteError::PoolRefused { id, state, refusal } => ApiError::WrongPoolState {
             pool_id: id.0,
             status: state.to_string(),
@@ -76,7 +74,8 @@ fn pool_cure(state: PoolState, refusal: &PoolRefusal) -> String {
         (_, PoolState::Published) => "what is out stays out".to_owned(),
         (_, PoolState::Failed) => "`contentctl pool schedule` gives it another chance".to_owned(),
         (_, PoolState::Held) => {
-            "`contentctl pool done` or `fail` with --reason settles it, `contentctl pool release` lets it go out".to_owned()
+            "`contentctl pool done` or `fail` with --reason settles it, `contentctl pool release` lets it go out"
+                .to_owned()
         }
         (_, PoolState::Removed) => "it was taken out; an approval puts its piece into the pool".to_owned(),
     }

@@ -31,11 +31,11 @@ use crate::control::api::{
     QueueReply, ShowReply, StatisticsReply, StatusReply, Submitted, TaskReply, TasksReply, WaitReply, WatchReply,
     WorkersReply,
 };
-use crate::control::api::{NextQuery, PoolEntryReply, PoolNextReply, PoolShowReply, PoolWord};
 use crate::control::api::{
     Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,
     ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery,
 };
+use crate::control::api::{NextQuery, PoolEntryReply, PoolNextReply, PoolShowReply, PoolWord};
 use crate::control::feed::FeedReader;
 use crate::generator::log::GeneratorLogs;
 use crate::store::DbError;

@@ -46,10 +46,11 @@ impl DaemonBackend {
             now,
         };
         let write = Write::Pool(PoolWrite::HandOut(Box::new(hand_out)));
-        let handed_out = match self.world.store.write(write).await.map_err(|error| errors::of_write(error, "hand out"))? {
-            Written::Pool(PoolWritten::HandedOut(handed_out)) => handed_out,
-            _ => return Err(ApiError::internal("the store gave the answer of another write")),
-        };
+        let handed_out =
+            match self.world.store.write(write).await.map_err(|error| errors::of_write(error, "hand out"))? {
+                Written::Pool(PoolWritten::HandedOut(handed_out)) => handed_out,
+                _ => return Err(ApiError::internal("the store gave the answer of another write")),
+            };
         // The lease of one of them may be what ends next.
         self.world.tell_publisher();
         let pieces = self.read(move |queries| {

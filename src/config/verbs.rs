@@ -364,7 +364,11 @@ fn read_args(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<V
     Some(args)
 }
 
-pub(super) fn extractor(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<Extractor> {
+pub(super) fn extractor(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    faults: &mut Faults<'_>,
+) -> Option<Extractor> {
     let source = section.text(key, faults)?;
     compile_extractor(&source, faults)
 }

@@ -121,15 +121,21 @@ fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
     if !session.printer.is_for_people() {
         return session.printer.rows(&reply.handed_out, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS);
     }
-    let rows: Vec<Value> = reply.handed_out.iter().map(|one| {
-        json!({
-            "pool_id": one.pool_id, "fence": one.fence, "lease_until": one.lease_until, "account": one.account,
-            "content_id": one.content.content_id, "title": one.content.title,
+    let rows: Vec<Value> = reply
+        .handed_out
+        .iter()
+        .map(|one| {
+            json!({
+                "pool_id": one.pool_id, "fence": one.fence, "lease_until": one.lease_until, "account": one.account,
+                "content_id": one.content.content_id, "title": one.content.title,
+            })
         })
-    }).collect();
+        .collect();
     session.printer.rows(&rows, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS)?;
     if !rows.is_empty() {
-        session.tell("publish each, then `contentctl pool done ID --fence N --url URL`; `content show CONTENT` prints the piece");
+        session.tell(
+            "publish each, then `contentctl pool done ID --fence N --url URL`; `content show CONTENT` prints the piece",
+        );
     }
     Ok(())
 }

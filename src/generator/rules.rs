@@ -168,9 +168,7 @@ pub fn matching<'r>(rules: &'r [Rule], call: &CallResult, stdout: &Output, stder
 }
 
 /// Classifies a call.
-pub fn classify<V: Ruled>(
-    verb: V,
-    rules: &[Rule], call: &CallResult, stdout: &Output, stderr: &Output) -> Verdict {
+pub fn classify<V: Ruled>(verb: V, rules: &[Rule], call: &CallResult, stdout: &Output, stderr: &Output) -> Verdict {
     if let Some(rule) = matching(rules, call, stdout, stderr) {
         let why = match rule.quoted(stdout, stderr) {
             Some(line) => excerpt(line),

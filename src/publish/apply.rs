@@ -261,7 +261,8 @@ impl Change<'_> {
     /// The answer to a key that was sent before: only "it is out" says anything about the first time. A publisher that is away
     /// or busy now, or that has the piece already and takes it for a duplicate, proves nothing.
     fn answered_again(mut self, answer: PublishAnswer) -> Judged {
-        let delay = self.context.policy.retry.delay(self.handout.as_ref().map_or(0, |one| one.sends - 2), self.context.draw);
+        let delay =
+            self.context.policy.retry.delay(self.handout.as_ref().map_or(0, |one| one.sends - 2), self.context.draw);
         let (why, is_sent, pause) = match answer {
             PublishAnswer::Published(published) => return self.published(published, PoolMove::Published, None),
             PublishAnswer::Rejected(why) => {

@@ -123,7 +123,9 @@ fn row(verb: Option<PublishVerb>, outcome: &str) -> (PoolState, u32) {
     let plain = || Rig::new(policy(false, false)).with(publisher());
     let found = |answer: FoundAnswer| PoolEvent::Searched(answer);
     match (verb, outcome) {
-        (Some(PublishVerb::Publish), "ok") => plain().after(said(PublishAnswer::Published(Published::default()))).told(),
+        (Some(PublishVerb::Publish), "ok") => {
+            plain().after(said(PublishAnswer::Published(Published::default()))).told()
+        }
         (Some(PublishVerb::Publish), "retry (a rule: it is not out, try again)") => {
             let rig = plain().after(said(Retry("busy".into())));
             assert!(rig.entry.scheduled_at > rig.now, "with back-off");
@@ -148,7 +150,10 @@ fn row(verb: Option<PublishVerb>, outcome: &str) -> (PoolState, u32) {
             for sent in 2..=4 {
                 assert_eq!(rig.step(), Step::SendAgain);
                 rig = rig.after(PoolEvent::SentAgain);
-                assert_eq!(rig.handout.as_ref().map(|one| (one.sends, one.key.0.clone())), Some((sent, "key-1".into())));
+                assert_eq!(
+                    rig.handout.as_ref().map(|one| (one.sends, one.key.0.clone())),
+                    Some((sent, "key-1".into()))
+                );
                 rig = rig.after(PoolEvent::CallLost).after(PoolEvent::Looked { is_quiet: true });
             }
             let Step::Hold(why) = rig.step() else { panic!("sent often enough: {:?}", rig.step()) };
@@ -259,9 +264,15 @@ fn what_is_said_twice_changes_nothing_and_what_contradicts_is_refused() {
     assert_eq!(refused, Err(PoolRefusal::Answered("pool_published".into())));
     let failed = Rig::new(policy(false, false)).with(consumer());
     let failed = failed.after(PoolEvent::Failed { error: "no".into(), is_final: true });
-    assert_eq!(failed.clone().happens(PoolEvent::Done(Published::default())), Err(PoolRefusal::Answered("pool_failed".into())));
+    assert_eq!(
+        failed.clone().happens(PoolEvent::Done(Published::default())),
+        Err(PoolRefusal::Answered("pool_failed".into()))
+    );
     let mut with_publisher = Rig::new(policy(false, false)).with(publisher());
-    assert!(matches!(with_publisher.happens(PoolEvent::Done(Published::default())), Err(PoolRefusal::HeldByPublisher(_))));
+    assert!(matches!(
+        with_publisher.happens(PoolEvent::Done(Published::default())),
+        Err(PoolRefusal::HeldByPublisher(_))
+    ));
     assert!(with_publisher.happens(PoolEvent::LeaseEnded).is_err(), "a command has no lease");
 }
 
@@ -269,12 +280,17 @@ fn what_is_said_twice_changes_nothing_and_what_contradicts_is_refused() {
 fn what_is_held_or_not_due_is_never_handed_out() {
     let mut held = Rig::new(policy(false, false)).with(consumer()).after(PoolEvent::LeaseEnded);
     assert!(held.hand_out(consumer()).is_err());
-    assert!(held.happens(PoolEvent::Rescheduled { at: NOW, priority: None }).is_err(), "a person settles or releases it");
+    assert!(
+        held.happens(PoolEvent::Rescheduled { at: NOW, priority: None }).is_err(),
+        "a person settles or releases it"
+    );
     let mut released = held.clone().after(PoolEvent::Released);
     released.hand_out(consumer()).expect("a person decided");
     assert_eq!(released.entry.fence, 2);
     let mut later = Rig::new(policy(false, false));
-    later.happens(PoolEvent::Rescheduled { at: NOW.plus(Duration::from_secs(1)), priority: Some(9) }).expect("it waits");
+    later
+        .happens(PoolEvent::Rescheduled { at: NOW.plus(Duration::from_secs(1)), priority: Some(9) })
+        .expect("it waits");
     assert_eq!(later.hand_out(consumer()), Err(PoolRefusal::NotDue));
     let mut restored = Rig::new(policy(false, false)).with(consumer()).after(PoolEvent::Restored("a backup".into()));
     assert!(restored.hand_out(consumer()).is_err());
@@ -353,8 +369,8 @@ proptest! {
             prop_assert!(entry.held_reason.is_none() || matches!(entry.status, PoolState::Held | PoolState::Removed));
             prop_assert!(rig.published <= 1, "published twice");
             prop_assert_eq!(entry.published_at.is_some(), entry.status == PoolState::Published);
-            let goes_again = before.entry.status == PoolState::Publishing && entry.status == PoolState::Pending
-                || before.entry.status == PoolState::Held && entry.status == PoolState::Pending;
+            let was_out = matches!(before.entry.status, PoolState::Publishing | PoolState::Held);
+            let goes_again = was_out && entry.status == PoolState::Pending;
             prop_assert!(!goes_again || may_go_again(&rig, &event, &before), "{:?} after {:?}", event, before);
         }
     }

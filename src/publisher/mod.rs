@@ -117,11 +117,7 @@ impl Default for Publishers {
 
 impl Publishers {
     /// Of a list.
-    pub fn new(
-        publishers: impl IntoIterator<Item = Publisher>,
-        consumers: PublishPolicy,
-        lease: Duration,
-    ) -> Self {
+    pub fn new(publishers: impl IntoIterator<Item = Publisher>, consumers: PublishPolicy, lease: Duration) -> Self {
         let entry = |publisher: Publisher| (publisher.name.clone(), Arc::new(publisher));
         Self { by_name: publishers.into_iter().map(entry).collect(), consumers, lease }
     }

@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 
+use contentd::publish::{Holder, PoolEvent};
 use contentd::store::query::{ContentFilter, Page, PoolFilter, Queries, TaskFilter};
 use contentd::store::sqlite::SqliteQueries;
-use contentd::publish::{Holder, PoolEvent};
 use contentd::store::write::{HandOut, NewTask, PendingLimits, PoolWrite, Write};
 use contentd::task::content::{PoolState, ReviewMove, ReviewState};
 use contentd::task::{AccountId, ContentId, Event, PoolId, TaskState, Timestamp};

@@ -108,7 +108,8 @@ fn entries_go_out_by_priority_and_due_time_each_to_one(mut side: Side) {
     let bob = side.account("bob").id;
     let of_ada = pieces(&mut side, ada, 1, 3);
     let of_bob = pieces(&mut side, bob, 4, 2);
-    say(&mut side, of_bob[1], None, PoolEvent::Rescheduled { at: Timestamp(LATER + 1), priority: Some(10) }, LATER).unwrap();
+    say(&mut side, of_bob[1], None, PoolEvent::Rescheduled { at: Timestamp(LATER + 1), priority: Some(10) }, LATER)
+        .unwrap();
     let first = take(&mut side, hand_out(consumer("a"), 2, LATER));
     let ids: Vec<PoolId> = first.iter().map(|(entry, _)| entry.id).collect();
     assert_eq!(ids, [of_bob[0], of_ada[2]], "the most urgent that are due");
@@ -147,12 +148,19 @@ fn an_answer_with_an_older_fence_changes_nothing(mut side: Side) {
     say_by(&mut side, id, Some(1), PoolEvent::LeaseEnded, LATER + 60_000, harmless).unwrap();
     let again = take(&mut side, hand_out(consumer("b"), 1, LATER + 60_001));
     assert_eq!(again[0].1.fence, 2);
-    for event in [done(), PoolEvent::Failed { error: "no".into(), is_final: true }, PoolEvent::Renewed { until: Timestamp(LATER) }] {
+    for event in [
+        done(),
+        PoolEvent::Failed { error: "no".into(), is_final: true },
+        PoolEvent::Renewed { until: Timestamp(LATER) },
+    ] {
         let stale = say(&mut side, id, Some(1), event, LATER + 60_002);
         assert_eq!(stale, Err(WriteError::StaleFence { id, asked: 1, current: 2 }));
         assert_eq!(entry(&side, id), again[0].0);
     }
-    assert!(matches!(say(&mut side, id, Some(3), done(), LATER), Err(WriteError::StaleFence { .. })), "nor a guessed one");
+    assert!(
+        matches!(say(&mut side, id, Some(3), done(), LATER), Err(WriteError::StaleFence { .. })),
+        "nor a guessed one"
+    );
     let until = Timestamp(LATER + 900_000);
     say(&mut side, id, Some(2), PoolEvent::Renewed { until }, LATER + 60_003).unwrap();
     assert_eq!(entry(&side, id).wake_at, Some(until));
@@ -181,7 +189,10 @@ fn where_a_piece_went_is_on_its_record_and_in_its_trail(mut side: Side) {
     let (now, handouts) = side.queries.pool_entry(pool_id).unwrap().unwrap();
     assert_eq!((now.published_at, now.wake_at), (Some(Timestamp(LATER + 5)), None));
     assert_eq!(handouts.len(), 1);
-    assert_eq!((handouts[0].outcome.as_deref(), handouts[0].ended_at), (Some("pool_published"), Some(Timestamp(LATER + 5))));
+    assert_eq!(
+        (handouts[0].outcome.as_deref(), handouts[0].ended_at),
+        (Some("pool_published"), Some(Timestamp(LATER + 5)))
+    );
     assert_eq!(uses(&side)[&key], KeyUse::Ended);
     let trail: Vec<String> = side.queries.history(&id(1)).unwrap().into_iter().map(|row| row.event).collect();
     assert_eq!(trail[trail.len() - 2..], ["pool_handed_out", "pool_published"]);
@@ -291,7 +302,8 @@ fn the_agenda_of_publishing(mut side: Side) {
     assert!(heads(&side, ada, Some(&["other".into()])).is_empty() && heads(&side, bob, None).is_empty());
     let next = |side: &Side, at| side.queries.next_pool_time(Timestamp(at)).unwrap();
     assert_eq!(next(&side, LATER), None);
-    say(&mut side, of_ada[0], None, PoolEvent::Rescheduled { at: Timestamp(LATER + 90_000), priority: None }, LATER).unwrap();
+    say(&mut side, of_ada[0], None, PoolEvent::Rescheduled { at: Timestamp(LATER + 90_000), priority: None }, LATER)
+        .unwrap();
     assert_eq!(next(&side, LATER), Some(Timestamp(LATER + 90_000)));
     let asked = HandOut { only: Some(of_ada[3]), ..hand_out(Holder::Publisher("site".into()), 1, LATER) };
     take(&mut side, asked);
@@ -341,13 +353,19 @@ fn the_guard_holds_the_pool() {
     for (sql, words) in [
         ("UPDATE publish_pool SET status = 'publishing', wake_at = 1 WHERE id = 2", "fencing number only grows"),
         ("UPDATE publish_pool SET fence = 0 WHERE id = 1", "fencing number only grows"),
-        ("UPDATE publish_pool SET status = 'removed', wake_at = NULL WHERE id = 1", "cannot go from publishing to removed"),
+        (
+            "UPDATE publish_pool SET status = 'removed', wake_at = NULL WHERE id = 1",
+            "cannot go from publishing to removed",
+        ),
         ("UPDATE publish_pool SET content_id = 2 WHERE id = 1", "never changes"),
         ("DELETE FROM publish_pool WHERE id = 2", "kept"),
         ("UPDATE handouts SET key = 'x'", "never used again"),
         ("DELETE FROM handouts", "kept"),
-        ("INSERT INTO publish_pool (content_id, account_id, priority, scheduled_at, status, retry_count, created_at) \
-          VALUES (1, 1, 5, 1, 'pending', 0, 1)", "UNIQUE"),
+        (
+            "INSERT INTO publish_pool (content_id, account_id, priority, scheduled_at, status, retry_count, created_at) \
+          VALUES (1, 1, 5, 1, 'pending', 0, 1)",
+            "UNIQUE",
+        ),
         ("UPDATE publish_pool SET held_reason = 'x' WHERE id = 2", "CHECK"),
     ] {
         let refused = backend.connection().batch_execute(sql).expect_err(sql).to_string();
@@ -355,9 +373,13 @@ fn the_guard_holds_the_pool() {
         counted += 1;
     }
     assert_eq!(counted, 9);
-    backend.connection().batch_execute("UPDATE publish_pool SET status = 'published', wake_at = NULL WHERE id = 1").unwrap();
+    backend
+        .connection()
+        .batch_execute("UPDATE publish_pool SET status = 'published', wake_at = NULL WHERE id = 1")
+        .unwrap();
     for to in ["pending", "held", "failed", "removed", "publishing"] {
-        let sql = format!("UPDATE publish_pool SET status = '{to}', held_reason = 'x', wake_at = 1, fence = 9 WHERE id = 1");
+        let sql =
+            format!("UPDATE publish_pool SET status = '{to}', held_reason = 'x', wake_at = 1, fence = 9 WHERE id = 1");
         let refused = backend.connection().batch_execute(&sql).expect_err(&sql).to_string();
         assert!(refused.contains("contentd: a pool entry cannot go from published"), "{refused}");
     }

@@ -133,7 +133,13 @@ pub fn world(
 }
 
 /// The scripted publisher of the first account.
-pub fn publisher(site: &Site, crash: &Arc<Crash>, policy: PublishPolicy, limits: PublisherLimits, serves: Serves) -> Publisher {
+pub fn publisher(
+    site: &Site,
+    crash: &Arc<Crash>,
+    policy: PublishPolicy,
+    limits: PublisherLimits,
+    serves: Serves,
+) -> Publisher {
     let driver = Arc::new(Scripted { site: site.clone(), crash: Arc::clone(crash) });
     Publisher { name: "site".into(), driver, policy, serves, limits }
 }

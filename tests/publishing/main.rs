@@ -98,7 +98,9 @@ fn every_crash_point_of_every_kind_of_publisher() {
     assert!(deaths > 1_000 && held > 100, "it has shrunk: {deaths} deaths, {held} held");
     tally::tell(
         "publishing",
-        &format!("{schedules} schedules run to rest, {deaths} deaths, {published} pieces each published once, {held} held for a person"),
+        &format!(
+            "{schedules} schedules run to rest, {deaths} deaths, {published} pieces each published once, {held} held for a person"
+        ),
     );
 }
 

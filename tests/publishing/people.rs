@@ -122,7 +122,13 @@ pub async fn decide(world: &World, db: &MemoryDb, site: &Site) -> u64 {
             0 => PoolWrite::Release { ids: Some(vec![entry.id]), who: "0:root".into(), now: world.clock.now().utc },
             _ => {
                 let published = Some(Published::default());
-                happened(world, entry.id, None, PoolEvent::Settled { published, reason: "it is there".into() }, "0:root")
+                happened(
+                    world,
+                    entry.id,
+                    None,
+                    PoolEvent::Settled { published, reason: "it is there".into() },
+                    "0:root",
+                )
             }
         };
         // A holder who was only slow may have answered meanwhile.

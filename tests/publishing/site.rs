@@ -103,7 +103,8 @@ impl Site {
 
     /// What happens to a call: the answer, whether it publishes, how long it takes and how long its process lives.
     fn fate(&self) -> (PublishAnswer, bool, u64, u64) {
-        let published = || PublishAnswer::Published(Published { url: Some("https://example.org/p".into()), reference: None });
+        let published =
+            || PublishAnswer::Published(Published { url: Some("https://example.org/p".into()), reference: None });
         let took = u64::from(self.dice.below(20_000));
         if self.is_away() {
             return (PublishAnswer::Unavailable("connection refused".into()), false, took, 0);

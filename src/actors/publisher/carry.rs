@@ -141,9 +141,7 @@ pub(super) async fn step(
     let event = match step {
         Step::Doubt => PoolEvent::CallLost,
         Step::Hold(why) => PoolEvent::GivenUp(why),
-        Step::LookForProcesses => {
-            PoolEvent::Looked { is_quiet: publisher.driver.is_quiet(handout.key.clone()).await }
-        }
+        Step::LookForProcesses => PoolEvent::Looked { is_quiet: publisher.driver.is_quiet(handout.key.clone()).await },
         Step::Find => PoolEvent::Searched(find(&world, publisher, &entry, &handout, account).await),
         Step::SendAgain => {
             let change = commit(&world, entry.id, &handout, PoolEvent::SentAgain, policy).await;
@@ -207,7 +205,11 @@ async fn commit(
             }
             Ok(_) => return None,
             Err(WriteError::Db(error)) if !matches!(error, DbError::Fatal(_)) => {
-                tell!(Level::Error, Kind::PoolTrouble, "pool entry {id}: an outcome cannot be written, trying again: {error}");
+                tell!(
+                    Level::Error,
+                    Kind::PoolTrouble,
+                    "pool entry {id}: an outcome cannot be written, trying again: {error}"
+                );
                 tokio::time::sleep(COOL_DOWN).await;
             }
             Err(error) => {
@@ -237,5 +239,12 @@ pub fn log_move(change: &PoolChange, task: Option<&TaskId>, who: &str) {
     let about = task.map(|task| About::id(task).attempt(0)).unwrap_or_default();
     let about = about.account(AccountId(entry.account_id.0)).is(kind);
     let why = change.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-    tell!(level, about, "pool entry {} of content {} → {} ({moved}{why}) by {who}", entry.id, entry.content_id, entry.status);
+    tell!(
+        level,
+        about,
+        "pool entry {} of content {} → {} ({moved}{why}) by {who}",
+        entry.id,
+        entry.content_id,
+        entry.status
+    );
 }

@@ -131,7 +131,11 @@ impl PublisherActor {
                 actor.look(ctx);
             }
             Err(error) => {
-                tell!(Level::Error, Kind::PoolTrouble, "the breakers of publishers cannot be read, trying again: {error}");
+                tell!(
+                    Level::Error,
+                    Kind::PoolTrouble,
+                    "the breakers of publishers cannot be read, trying again: {error}"
+                );
                 actor.sleep_until(actor.now().plus(COOL_DOWN), ctx);
             }
         }));
@@ -213,7 +217,8 @@ impl PublisherActor {
             }
         }
         for Candidate { publisher, entry, account } in look.candidates {
-            let is_open = !matches!(self.admits(&publisher.name, now), Admission::NotBefore(_) | Admission::ProbeUnderWay);
+            let is_open =
+                !matches!(self.admits(&publisher.name, now), Admission::NotBefore(_) | Admission::ProbeUnderWay);
             if is_open && !self.in_hand.contains_key(&entry.id) {
                 self.take_turn(&publisher, account.id);
                 self.begin_probe(&publisher.name, entry.id, now);
@@ -272,7 +277,9 @@ impl PublisherActor {
     }
 
     fn begin_probe(&mut self, publisher: &str, id: PoolId, now: Timestamp) {
-        if let Some(breaker) = self.breakers.get_mut(publisher).filter(|breaker| breaker.admits(now) == Admission::Probe) {
+        if let Some(breaker) =
+            self.breakers.get_mut(publisher).filter(|breaker| breaker.admits(now) == Admission::Probe)
+        {
             breaker.probe_started(&as_task(id));
         }
     }
@@ -331,7 +338,11 @@ impl PublisherActor {
         let (store, publisher) = (self.world.store.clone(), publisher.to_owned());
         let persist = async move {
             if let Err(error) = store.write(write).await {
-                tell!(Level::Error, Kind::PoolTrouble, "the breaker of publisher {publisher} could not be stored: {error}");
+                tell!(
+                    Level::Error,
+                    Kind::PoolTrouble,
+                    "the breaker of publisher {publisher} could not be stored: {error}"
+                );
             }
         };
         ctx.spawn(persist.into_actor(self));

@@ -19,7 +19,8 @@ impl DaemonBackend {
             let subject = format!("publisher {}", publisher.name);
             let driver = std::sync::Arc::clone(&publisher.driver);
             let faults = off_thread(move || driver.faults()).await.unwrap_or_else(|error| vec![error]);
-            let away = status.as_ref().and_then(|status| status.away.iter().find(|one| one.publisher == publisher.name));
+            let away =
+                status.as_ref().and_then(|status| status.away.iter().find(|one| one.publisher == publisher.name));
             match (faults.first(), away) {
                 (Some(_), _) => findings.extend(faults.iter().map(|fault| Finding::of_fault(&subject, fault))),
                 (None, Some(away)) => {
@@ -39,7 +40,8 @@ impl DaemonBackend {
         let held = self.read(move |queries| queries.pool(&filter, Page::first(COUNTED))).await.ok()?;
         (!held.is_empty()).then(|| {
             let found = format!("{} pieces may be published or not, and wait for a person", held.len());
-            let cure = "`contentctl pool list --status held` says why; `contentctl pool done`, `fail` or `release` decides";
+            let cure =
+                "`contentctl pool list --status held` says why; `contentctl pool done`, `fail` or `release` decides";
             Finding::warning("publish pool", found, cure)
         })
     }

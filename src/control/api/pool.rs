@@ -290,12 +290,17 @@ impl PoolNextParams {
     /// Judges the form.
     pub fn check(self) -> Result<NextQuery, ApiError> {
         let limit = self.limit.unwrap_or(1);
-        let limit = u32::try_from(limit).ok().filter(|limit| (1..=MAX_HANDED_OUT).contains(limit)).ok_or_else(|| {
-            ApiError::invalid("limit", &limit.to_string(), format!("a whole number from 1 to {MAX_HANDED_OUT}"))
-        })?;
+        let limit =
+            u32::try_from(limit).ok().filter(|limit| (1..=MAX_HANDED_OUT).contains(limit)).ok_or_else(|| {
+                ApiError::invalid("limit", &limit.to_string(), format!("a whole number from 1 to {MAX_HANDED_OUT}"))
+            })?;
         let key = text("key", self.key)?;
         if let Some(key) = key.as_ref().filter(|key| key.len() > limits::SHORT_TEXT_CHARS || key.contains('\n')) {
-            return Err(ApiError::invalid("key", key, format!("at most {} bytes on one line", limits::SHORT_TEXT_CHARS)));
+            return Err(ApiError::invalid(
+                "key",
+                key,
+                format!("at most {} bytes on one line", limits::SHORT_TEXT_CHARS),
+            ));
         }
         let account = self.account.map(|account| account.0);
         Ok(NextQuery { account, lease_s: lease(self.lease.as_ref())?, limit, key })
@@ -312,7 +317,11 @@ impl PoolDoneParams {
             None => Some(needed("reason", self.reason, SETTLE)?),
         };
         let (url, reference) = (text("url", self.url)?, text("reference", self.reference)?);
-        Ok(PoolWord { id: PoolId(self.pool_id), fence: self.fence, answer: PoolAnswer::Done { url, reference, settles } })
+        Ok(PoolWord {
+            id: PoolId(self.pool_id),
+            fence: self.fence,
+            answer: PoolAnswer::Done { url, reference, settles },
+        })
     }
 }
 
@@ -341,7 +350,8 @@ impl PoolScheduleParams {
     /// Judges the form.
     pub fn check(self) -> Result<PoolWord, ApiError> {
         let read = |text: &String| {
-            parse_time(text).ok_or_else(|| ApiError::invalid("at", text, "a time as RFC 3339, like 2026-01-31T08:00:00Z"))
+            parse_time(text)
+                .ok_or_else(|| ApiError::invalid("at", text, "a time as RFC 3339, like 2026-01-31T08:00:00Z"))
         };
         let at = self.at.as_ref().map(read).transpose()?;
         let judge = |given: i64| {

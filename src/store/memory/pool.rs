@@ -56,9 +56,8 @@ impl Tables {
     }
 
     pub(super) fn put_handout(&mut self, handout: &Handout) -> Result<(), DbError> {
-        let is_known = |one: &Handout| {
-            one.key == handout.key || one.pool_id == handout.pool_id && one.fence == handout.fence
-        };
+        let is_known =
+            |one: &Handout| one.key == handout.key || one.pool_id == handout.pool_id && one.fence == handout.fence;
         if self.handouts.iter().any(is_known) {
             return Err(DbError::Refused("a key or a fence was used twice".into()));
         }
@@ -144,9 +143,8 @@ impl Tables {
     }
 
     pub(super) fn publishes_since(&self, publisher: &str, since: Timestamp) -> u32 {
-        let is_counted = |one: &&Handout| {
-            one.holder.is_publisher() && one.holder.name() == publisher && one.handed_out_at >= since
-        };
+        let is_counted =
+            |one: &&Handout| one.holder.is_publisher() && one.holder.name() == publisher && one.handed_out_at >= since;
         u32::try_from(self.handouts.iter().filter(is_counted).count()).unwrap_or(u32::MAX)
     }
 }

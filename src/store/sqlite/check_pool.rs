@@ -45,7 +45,8 @@ struct Count {
 
 /// What is to be asked; nothing of a database of an older version, which hands nothing out.
 pub(super) fn promises(connection: &mut SqliteConnection) -> QueryResult<&'static [(&'static str, &'static str)]> {
-    let known = "SELECT count(*) AS count FROM sqlite_schema WHERE type = 'table' AND name IN ('handouts', 'publications')";
+    let known =
+        "SELECT count(*) AS count FROM sqlite_schema WHERE type = 'table' AND name IN ('handouts', 'publications')";
     let known: Count = diesel::sql_query(known).get_result(connection)?;
     Ok(if known.count == 2 { PROMISES } else { &[] })
 }

@@ -128,11 +128,7 @@ pub fn handout(connection: &mut Connection, id: PoolId, fence: u64) -> Result<Op
     optional(found.first(connection))?.map(HandoutRow::into_record).transpose()
 }
 
-pub fn handouts_of_request(
-    connection: &mut Connection,
-    holder: &str,
-    request: &str,
-) -> Result<Vec<Handout>, DbError> {
+pub fn handouts_of_request(connection: &mut Connection, holder: &str, request: &str) -> Result<Vec<Handout>, DbError> {
     let found = handouts::table
         .filter(handouts::holder.eq(holder))
         .filter(handouts::request.eq(request))
@@ -156,11 +152,7 @@ pub fn update_handout(connection: &mut Connection, handout: &Handout) -> Result<
     expect_one(changed, || format!("handout {fence} of pool entry {id} is not there to be updated"))
 }
 
-pub fn publish_content(
-    connection: &mut Connection,
-    id: ContentId,
-    publication: &Publication,
-) -> Result<(), DbError> {
+pub fn publish_content(connection: &mut Connection, id: ContentId, publication: &Publication) -> Result<(), DbError> {
     let insert = diesel::insert_into(publications::table).values(PublicationRow::of(id, publication));
     insert.execute(connection).map_err(db_error)?;
     set_publish_status(connection, id, PublishState::Published, publication.at)

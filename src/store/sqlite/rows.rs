@@ -8,8 +8,7 @@ use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use super::connection::{db_error, optional};
 use super::models::{
-    AccountRow, AttemptChanges, AttemptRow, NewContentRow, NewEventRow, NewTaskRow, TaskChanges, TaskNotes,
-    TaskRow,
+    AccountRow, AttemptChanges, AttemptRow, NewContentRow, NewEventRow, NewTaskRow, TaskChanges, TaskNotes, TaskRow,
 };
 use super::pool_rows;
 use super::schema::{accounts, attempts, contents, events, settings, state_counts, submit_keys, tasks};

@@ -206,7 +206,8 @@ fn write_change(
     } else if let (PoolState::Removed, true) | (PoolState::Pending, false) =
         (change.entry.status, before.status != PoolState::Removed)
     {
-        let status = if change.entry.status == PoolState::Removed { PublishState::Unpublished } else { PublishState::Pooled };
+        let status =
+            if change.entry.status == PoolState::Removed { PublishState::Unpublished } else { PublishState::Pooled };
         rows.set_publish_status(change.entry.content_id, status, now)?;
     }
     if let Some(event) = change.moved {
@@ -245,12 +246,7 @@ fn write_audit(
 }
 
 /// Names none: all of them.
-fn release(
-    rows: &mut dyn Rows,
-    ids: Option<&[PoolId]>,
-    who: &str,
-    now: Timestamp,
-) -> Result<PoolWritten, WriteError> {
+fn release(rows: &mut dyn Rows, ids: Option<&[PoolId]>, who: &str, now: Timestamp) -> Result<PoolWritten, WriteError> {
     let policy = PublishPolicy::default();
     let context = Context { now, draw: 0.5, policy: &policy, who };
     let mut released = Vec::new();

@@ -42,10 +42,7 @@ pub fn wakes(
 }
 
 /// What keys of handings out are needed for: a call may go on under one that is not answered.
-pub fn key_uses(
-    connection: &mut SqliteConnection,
-    keys: &[AttemptKey],
-) -> Result<Vec<(AttemptKey, KeyUse)>, DbError> {
+pub fn key_uses(connection: &mut SqliteConnection, keys: &[AttemptKey]) -> Result<Vec<(AttemptKey, KeyUse)>, DbError> {
     let asked = handouts::table
         .inner_join(publish_pool::table.on(publish_pool::id.eq(handouts::pool_id)))
         .filter(handouts::key.eq_any(keys.iter().map(AttemptKey::as_str)))
@@ -84,7 +81,8 @@ pub fn accounts_due(connection: &mut SqliteConnection, now: Timestamp) -> Result
     Ok(due)
 }
 
-const NEXT_DUE: &str = "SELECT min(scheduled_at) AS number FROM publish_pool WHERE status = 'pending' AND scheduled_at > ?";
+const NEXT_DUE: &str =
+    "SELECT min(scheduled_at) AS number FROM publish_pool WHERE status = 'pending' AND scheduled_at > ?";
 const NEXT_WAKE: &str = "SELECT min(wake_at) AS number FROM publish_pool WHERE wake_at > ?";
 
 pub fn next_time(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
@@ -99,11 +97,7 @@ pub fn next_time(connection: &mut SqliteConnection, now: Timestamp) -> Result<Op
 const PUBLISHES_SINCE: &str =
     "SELECT count(*) AS number FROM handouts WHERE is_publisher = 1 AND holder = ? AND handed_out_at >= ?";
 
-pub fn publishes_since(
-    connection: &mut SqliteConnection,
-    publisher: &str,
-    since: Timestamp,
-) -> Result<u32, DbError> {
+pub fn publishes_since(connection: &mut SqliteConnection, publisher: &str, since: Timestamp) -> Result<u32, DbError> {
     let count = sql_query(PUBLISHES_SINCE).bind::<Text, _>(publisher).bind::<BigInt, _>(since.0);
     let count: Number = count.get_result(connection).map_err(db_error)?;
     Ok(count.number.and_then(|count| u32::try_from(count).ok()).unwrap_or(u32::MAX))
