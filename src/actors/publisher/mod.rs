@@ -35,7 +35,7 @@ pub use messages::{AwayPublisher, DrainPublisher, GetPublisherStatus, PoolChange
 
 /// The names of settings that hold open breakers begin so.
 const BREAKER_SETTING: &str = "publisher-breaker/";
-/// How many entries that are being published are looked at in one round; the rest follows at once.
+/// How many entries that are being published are looked at in one round; each that is done makes another look.
 const WAKE_LIMIT: u32 = 500;
 /// The longest sleep: a message that was lost costs no more than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -72,7 +72,6 @@ struct Look {
     wakes: Vec<(PoolEntry, Handout, Account)>,
     candidates: Vec<Candidate>,
     next_at: Option<Timestamp>,
-    is_full: bool,
 }
 
 /// See the module.
@@ -205,7 +204,6 @@ impl PublisherActor {
         }
         self.is_first_look = false;
         let now = self.now();
-        let is_full = look.is_full;
         let mut wake_at = look.next_at.unwrap_or_else(|| now.plus(LONGEST_SLEEP));
         for (entry, handout, account) in look.wakes {
             if self.in_hand.contains_key(&entry.id) {
@@ -225,9 +223,6 @@ impl PublisherActor {
                 let work = carry::publish(self.world.clone(), Arc::clone(&publisher), entry.clone(), account);
                 self.carry(entry.id, &publisher.name, work, ctx);
             }
-        }
-        if is_full {
-            self.look_again = true;
         }
         let publishers = self.world.publishers.current();
         let shortest = publishers.iter().map(|publisher| publisher.limits.interval).min().unwrap_or(LONGEST_SLEEP);
@@ -387,7 +382,6 @@ fn look_at(
         true => queries.pool_wakes(Timestamp(i64::MAX), u32::MAX >> 1)?,
         false => queries.pool_wakes(now, limit)?,
     };
-    let is_full = !is_first && u32::try_from(found.len()).unwrap_or(u32::MAX) >= limit;
     let mut wakes = Vec::with_capacity(found.len());
     for (entry, handout) in found {
         // Accounts are never deleted.
@@ -400,7 +394,7 @@ fn look_at(
     for one in wanted {
         choose(queries, one, &accounts, busy, now, &mut candidates)?;
     }
-    Ok(Look { wakes, candidates, next_at: queries.next_pool_time(now)?, is_full })
+    Ok(Look { wakes, candidates, next_at: queries.next_pool_time(now)? })
 }
 
 /// What one publisher takes, by accounts in turn: so many of one, then of the next.
