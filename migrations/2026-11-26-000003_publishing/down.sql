@@ -21,6 +21,11 @@ INSERT INTO publish_pool_old
         CASE WHEN status = 'publishing' THEN 'it was being published when contentd was taken back to an older version'
              ELSE held_reason END
     FROM publish_pool ORDER BY id;
+-- Numbers that were given out are not given out again.
+INSERT INTO sqlite_sequence (name, seq) SELECT 'publish_pool_old', 0
+    WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'publish_pool_old');
+UPDATE sqlite_sequence
+    SET seq = max(seq, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'publish_pool'), 0)) WHERE name = 'publish_pool_old';
 DROP TABLE publish_pool;
 ALTER TABLE publish_pool_old RENAME TO publish_pool;
 CREATE UNIQUE INDEX pool_of_content ON publish_pool (content_id) WHERE status <> 'removed';

@@ -40,6 +40,11 @@ INSERT INTO publish_pool_new
         retry_count, last_error, published_at, created_at,
         CASE WHEN status = 'published' THEN NULL ELSE held_reason END
     FROM publish_pool ORDER BY id;
+-- Numbers that were given out are not given out again.
+INSERT INTO sqlite_sequence (name, seq) SELECT 'publish_pool_new', 0
+    WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'publish_pool_new');
+UPDATE sqlite_sequence
+    SET seq = max(seq, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'publish_pool'), 0)) WHERE name = 'publish_pool_new';
 DROP TABLE publish_pool;
 ALTER TABLE publish_pool_new RENAME TO publish_pool;
 

@@ -26,6 +26,11 @@ impl PublishVerb {
         }
     }
 
+    /// Whether a piece stands on its standard output: it is given one, and has none to give.
+    pub const fn writes_a_piece(self) -> bool {
+        false
+    }
+
     /// What the outcome is where no rule matches and the exit status is not 0.
     pub const fn default_failure(self) -> Option<RuleOutcome> {
         match self {

@@ -189,6 +189,7 @@ fn weight(write: &Write) -> usize {
         | Write::Review { .. }
         | Write::PutSetting { .. }
         | Write::Pool(_)
+        | Write::MarkEnded { .. }
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. } => 1,
     }

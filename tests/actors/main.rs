@@ -9,6 +9,7 @@ mod deadlines;
 mod drain;
 mod limits;
 mod order;
+mod outages;
 mod panics;
 mod polls;
 mod rig;

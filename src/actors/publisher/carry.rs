@@ -96,9 +96,10 @@ async fn commit_answer(
 ) -> Done {
     let signals = match &answer {
         PublishAnswer::Published(_) => vec![Signal::Accepted, Signal::JobCompleted],
-        PublishAnswer::Retry(why) | PublishAnswer::Rejected(why) => vec![Signal::JobFailed(why.clone())],
+        PublishAnswer::Retry(why) => vec![Signal::SubmitPutOff(why.clone())],
+        PublishAnswer::Rejected(why) => vec![Signal::JobFailed(why.clone())],
         PublishAnswer::Unavailable(why) => vec![Signal::SubmitUnavailable(why.clone())],
-        PublishAnswer::Ambiguous(why) => vec![Signal::BadAnswer(why.clone())],
+        PublishAnswer::Ambiguous(why) => vec![Signal::SubmitUnanswered(why.clone())],
         PublishAnswer::NeverCalled(_) => Vec::new(),
     };
     let was_called = !matches!(answer, PublishAnswer::NeverCalled(_));

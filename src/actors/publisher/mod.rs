@@ -121,9 +121,14 @@ impl PublisherActor {
         let read = async move { store.read(|queries| queries.settings(BREAKER_SETTING)).await };
         ctx.spawn(read.into_actor(self).map(|read, actor, ctx| match read {
             Ok(settings) => {
+                let now = actor.now();
                 let stored = |(name, json): &(String, String)| {
-                    let breaker: Breaker = serde_json::from_str(json).ok()?;
-                    Some((name.strip_prefix(BREAKER_SETTING)?.to_owned(), breaker.restarted()))
+                    let mut breaker: Breaker = serde_json::from_str(json).ok()?;
+                    // No call of an earlier actor is under way: its probe counts no longer.
+                    if let Some(probe) = breaker.probe().cloned() {
+                        breaker.probe_gone(&probe, now);
+                    }
+                    Some((name.strip_prefix(BREAKER_SETTING)?.to_owned(), breaker))
                 };
                 actor.breakers = settings.iter().filter_map(stored).collect();
                 actor.has_breakers = true;
@@ -275,7 +280,7 @@ impl PublisherActor {
         if let Some(breaker) =
             self.breakers.get_mut(publisher).filter(|breaker| breaker.admits(now) == Admission::Probe)
         {
-            breaker.probe_started(&as_task(id));
+            breaker.probe_started(&as_task(id), now);
         }
     }
 

@@ -111,6 +111,7 @@ fn is_of_many_rows(write: &Write) -> bool {
         | Write::Review { .. }
         | Write::PutSetting { .. }
         | Write::Pool(_)
+        | Write::MarkEnded { .. }
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. } => false,
     }

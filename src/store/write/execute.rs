@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::review::{Review, new_pool_entry};
+use super::review::{Review, new_pool_entry, restore_doubt};
 use super::rows::Rows;
 use super::{Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
 use crate::store::restored;
@@ -34,6 +34,10 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             Ok(Written::Stored)
         }
         Write::Pool(write) => write.carry_out(rows).map(Written::Pool),
+        Write::MarkEnded { at } => {
+            rows.mark_ended(*at)?;
+            Ok(Written::Stored)
+        }
         Write::Cleanup { finished_before, limit } => {
             let ids = rows.finished_before(*finished_before, *limit)?;
             for id in &ids {
@@ -242,8 +246,10 @@ fn keep_piece(
     if !is_approved {
         return Ok((Some(content_id), None));
     }
-    // The lost daemon may have made and published this piece already.
-    let held_reason = task.restored_at.map(|_| restored::POOL_REASON.to_owned());
+    let doubt = restore_doubt(rows)?;
+    let is_held =
+        restored::may_have_come(doubt, task, change.attempt.as_ref(), transition.env.policy.is_free_to_repeat);
+    let held_reason = is_held.then(|| restored::POOL_REASON.to_owned());
     let entry = new_pool_entry(content_id, task.account_id, task.priority, now, held_reason);
     let pool_id = rows.insert_pool_entry(&entry)?;
     Ok((Some(content_id), Some(pool_id)))

@@ -150,6 +150,12 @@ pub enum Write {
         /// JSON.
         value: Option<String>,
     },
+    /// After a restore: every task that has ended without a piece is marked, because it may have been started again since the
+    /// backup. Its state stays.
+    MarkEnded {
+        /// When the restore was made.
+        at: Timestamp,
+    },
     /// Something about the publish pool.
     Pool(PoolWrite),
     /// Deletes finished tasks with their attempts and audit rows, oldest first.
