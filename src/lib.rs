@@ -22,6 +22,7 @@
 //! - A submit that was acknowledged is on disk.
 //! - No task has two attempts whose job may be alive, unless a person decided it.
 //! - A completed task has one current content record; an approved one stands in the pool once.
+//! - No piece is handed out twice to be published, unless a person or the configuration decided it.
 //! - Every unfinished task waits in line, has a time at which it wakes, or waits for a person.
 //! - No state follows another outside the table, neither in the program nor by hand in SQL.
 //!
@@ -38,6 +39,8 @@ pub mod finding;
 pub mod generator;
 pub mod host;
 pub mod images;
+pub mod publish;
+pub mod publisher;
 pub mod render;
 pub mod roles;
 pub mod schedule;

@@ -13,7 +13,7 @@ use contentd::control::values::WireTime;
 use contentd::ctl::batch;
 use contentd::task::Timestamp;
 use fake_backend::schedules::{fire, schedule};
-use fake_backend::{TestServer, change, content, log_entry, task};
+use fake_backend::{TestServer, change, content, handed_out, handout, log_entry, pooled, task};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -128,18 +128,11 @@ fn types_have_the_fields_of_the_structs() {
     assert_fits("HistoryEntry", fits("io.contentd.Tasks.HistoryEntry"), &entry);
     assert_fits("LogEntry", fits("io.contentd.Tasks.LogEntry"), &log_entry("t"));
     assert_fits("Content", fits("io.contentd.Content.Content"), &content(7).content);
-    let pooled = PoolView {
-        pool_id: 1,
-        content_id: 1,
-        priority: 5,
-        scheduled_at: AT,
-        status: "pending".into(),
-        retry_count: 0,
-        last_error: None,
-        published_at: None,
-        held_reason: None,
-    };
-    assert_fits("Entry", fits("io.contentd.Pool.Entry"), &pooled);
+    assert_fits("Entry", fits("io.contentd.Pool.Entry"), &pooled(1));
+    assert_fits("Handout", fits("io.contentd.Pool.Handout"), &handout());
+    assert_fits("HandedOut", fits("io.contentd.Pool.HandedOut"), &handed_out());
+    let out = PublicationView { published_at: AT, published_by: "blog".into(), url: None, reference: None };
+    assert_fits("Publication", fits("io.contentd.Pool.Publication"), &out);
     let account = AccountView {
         account_id: 1,
         name: "n".into(),
@@ -231,6 +224,13 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Content.WriteAgain", json!(WriteAgainParams::default())),
         ("Pool.List", json!(PoolListParams::default())),
         ("Pool.Release", json!(PoolReleaseParams::default())),
+        ("Pool.Show", json!(PoolParams::default())),
+        ("Pool.Next", json!(PoolNextParams::default())),
+        ("Pool.Done", json!(PoolDoneParams::default())),
+        ("Pool.Fail", json!(PoolFailParams::default())),
+        ("Pool.Renew", json!(PoolRenewParams::default())),
+        ("Pool.Schedule", json!(PoolScheduleParams::default())),
+        ("Pool.Remove", json!(PoolRemoveParams::default())),
         ("Accounts.Add", json!(AccountAddParams::default())),
         ("Accounts.List", json!({})),
         ("Accounts.Get", json!(AccountParams::default())),
@@ -288,6 +288,9 @@ fn good_parameters(method: &str) -> Value {
         "Accounts.Set" => json!({"account": "1", "is_enabled": false}),
         "Accounts.Import" => json!({"accounts": [{"name": "n"}]}),
         "Pool.Release" => json!({"pool_ids": [1]}),
+        "Pool.Show" | "Pool.Schedule" | "Pool.Remove" => json!({"pool_id": 1}),
+        "Pool.Done" | "Pool.Renew" => json!({"pool_id": 1, "fence": 1}),
+        "Pool.Fail" => json!({"pool_id": 1, "fence": 1, "error": "e"}),
         "Accounts.Add" => json!({"name": "n"}),
         "Daemon.TryGenerator" => json!({"generator": "g"}),
         "Schedules.Add" => {
@@ -325,7 +328,7 @@ fn every_method_answers_with_the_fields_of_its_reply() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 58);
+    assert_eq!(seen, 65);
     assert_fits("Watch", &idl.methods["io.contentd.Tasks.Watch"].1, &change("task-a"));
     let reload = ReloadReply { changed: vec![], needs_restart: vec![], warnings: vec![] };
     assert_fits("Reload", &idl.methods["io.contentd.Daemon.Reload"].1, &reload);
@@ -361,6 +364,9 @@ fn every_error() -> Vec<ApiError> {
         ApiError::OwnEdit { content_id: 1, edited_by: "e".into() },
         ApiError::OtherVersionOut { content_id: 1, other: 2 },
         ApiError::AccountBusy { account: "a".into(), unfinished: 1, limit: 1 },
+        ApiError::PoolEntryNotFound { pool_id: 1 },
+        ApiError::StaleFence { pool_id: 1, fence: 1, current: 2 },
+        ApiError::WrongPoolState { pool_id: 1, status: text(), action: text(), cure: text() },
         ApiError::PermissionDenied {
             method: text(),
             caller: text(),

@@ -6,12 +6,15 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use contentd::task::content::{ReviewMove, ReviewState};
+use contentd::publish::PoolMove;
+use contentd::publish::outcome::{PUBLISH_OUTCOMES, PublishVerb};
+use contentd::task::content::{PoolState, ReviewMove, ReviewState};
 use contentd::task::outcome::{OUTCOMES, Verb};
 use contentd::task::{AttemptState, TaskMove, TaskState};
 
 const STATES: (&str, &str) = ("<!-- states:begin -->", "<!-- states:end -->");
 const ACTORS: (&str, &str) = ("<!-- actors:begin -->", "<!-- actors:end -->");
+const PUBLISHING: (&str, &str) = ("<!-- publishing:begin -->", "<!-- publishing:end -->");
 const TABLE: (&str, &str) = ("<!-- outcomes:begin -->", "<!-- outcomes:end -->");
 
 fn page(name: &str) -> PathBuf {
@@ -99,13 +102,27 @@ fn review_diagram() -> String {
     diagram(&[ReviewState::PendingReview.as_str(), ReviewState::Approved.as_str()], &[], &edges)
 }
 
+fn pool_diagram() -> String {
+    let mut edges = vec![];
+    for from in PoolState::ALL {
+        for event in PoolMove::ALL {
+            if let Some(to) = from.target(*event) {
+                edges.push((from.as_str(), to.as_str(), event.as_str().trim_start_matches("pool_")));
+            }
+        }
+    }
+    diagram(&[PoolState::Pending.as_str(), PoolState::Held.as_str()], &[PoolState::Published.as_str()], &edges)
+}
+
 /// What stands between the markers of every page that shows the machines.
 fn machines(is_shown: fn(&TaskMove) -> bool) -> String {
     format!(
-        "**Task**\n\n{}\n\n**Attempt** (one external job)\n\n{}\n\n**Content** (its review)\n\n{}",
+        "**Task**\n\n{}\n\n**Attempt** (one external job)\n\n{}\n\n**Content** (its review)\n\n{}\n\n\
+         **Pool entry** (its way out)\n\n{}",
         task_diagram(is_shown),
         attempt_diagram(),
-        review_diagram()
+        review_diagram(),
+        pool_diagram()
     )
 }
 
@@ -142,7 +159,7 @@ fn the_readme_shows_who_sends_what_to_whom() {
 
 /// Who a source file belongs to in the diagram of the actors; none for files that send nothing.
 fn owner_of(file: &str) -> Option<&'static str> {
-    const OWNERS: [(&str, &str); 10] = [
+    const OWNERS: [(&str, &str); 11] = [
         ("src/actors/supervisor", "SupervisorActor"),
         ("src/actors/queue/", "QueueActor"),
         ("src/actors/worker.rs", "WorkerActor"),
@@ -150,6 +167,7 @@ fn owner_of(file: &str) -> Option<&'static str> {
         ("src/actors/result_handler.rs", "ResultHandlerActor"),
         ("src/actors/schedule/", "ScheduleActor"),
         ("src/actors/images.rs", "ImageActor"),
+        ("src/actors/publisher/", "PublisherActor"),
         // What every actor does through the world that it is given.
         ("src/actors/mod.rs", "every actor"),
         ("src/backend/", "control socket"),
@@ -211,7 +229,15 @@ fn actor_diagram() -> String {
             assert!(owner_of(file).is_some(), "{file} handles {message} and has no place in the diagram");
         }
     }
-    for child in ["QueueActor", "WorkerActor", "PollerActor", "ResultHandlerActor", "ScheduleActor", "ImageActor"] {
+    for child in [
+        "QueueActor",
+        "WorkerActor",
+        "PollerActor",
+        "ResultHandlerActor",
+        "ScheduleActor",
+        "ImageActor",
+        "PublisherActor",
+    ] {
         let file =
             actors.iter().find(|(file, text)| owner_of(file) == Some(child) && text.contains("ChildExited::report("));
         assert!(file.is_some(), "{child} does not tell its death");
@@ -236,6 +262,26 @@ fn the_page_of_the_outcomes_has_every_row_in_order() {
     let text = read(&page("docs/outcomes.md"));
     let found = between(&text, TABLE).expect("docs/outcomes.md has lost its markers");
     assert!(found == right, "docs/outcomes.md is out of date. The right table is:\n{right}");
+}
+
+#[test]
+fn the_page_of_the_outcomes_has_every_row_of_publishers() {
+    let mut right = String::from("| verb | outcome | what moves | what is spent |\n| --- | --- | --- | --- |");
+    for row in PUBLISH_OUTCOMES {
+        let verb = row.verb.map_or("lease", PublishVerb::as_str);
+        let _ = write!(right, "\n| {verb} | {} | {} | {} |", row.outcome, row.moves, row.spends);
+    }
+    hold("docs/outcomes.md", PUBLISHING, &right);
+}
+
+#[test]
+fn the_page_of_the_outcomes_names_what_rules_of_publishers_may_say() {
+    let text = read(&page("docs/outcomes.md"));
+    let (_, publishers) = text.split_once(PUBLISHING.1).expect("the markers are there");
+    for verb in PublishVerb::ALL {
+        let outcomes: Vec<&str> = verb.rule_outcomes().iter().map(|outcome| outcome.as_str()).collect();
+        assert!(publishers.contains(&format!("| {verb} | {} |", outcomes.join(", "))), "{verb}");
+    }
 }
 
 #[test]

@@ -30,6 +30,14 @@ rules = [{}]
 rules = [{}]
 [generators.probe.fetch]
 rules = [{}]
+[publishing]
+retry = {}
+[publishers.probe]
+retry = {}
+[publishers.probe.publish]
+rules = [{}]
+[publishers.probe.find]
+rules = [{}]
 "#;
 
 fn home(name: &str) -> Option<String> {
@@ -196,7 +204,7 @@ fn heading_of(section: &str) -> String {
     if parts[0] == "topic_sources" && parts.len() > 1 {
         parts[1] = "NAME";
     }
-    if parts[0] == "generators" && parts.len() > 1 {
+    if ["generators", "publishers"].contains(&parts[0]) && parts.len() > 1 {
         parts[1] = "NAME";
         if parts.last() == Some(&"rules") {
             parts[2] = "VERB";
@@ -234,13 +242,13 @@ fn the_page_of_the_configuration_has_every_key_and_no_other() {
 /// The probe above must reach every key: each name that the reader's source asks for must have been met.
 #[test]
 fn no_key_of_the_reader_is_out_of_the_probes_reach() {
-    let of_section = r"node|section|text|truth|number|decimal|span_of_time|span|kept";
+    let of_section = r"node|section|text|truth|number|decimal|span_of_time|span|kept|read_list";
     let helpers = r"extractor|integers|is_said|regex|texts";
     let asks = format!(r#"\b(?:{of_section}|{helpers})\(\s*(?:&mut )?(?:section, )?"([a-z_]+)""#);
     let asks = regex::Regex::new(&asks).expect("a pattern");
     let known: BTreeSet<String> = known().into_iter().map(|(_, key)| key).collect();
     let mut count = 0;
-    for file in ["mod.rs", "generators.rs", "roles.rs", "schedules.rs", "verbs.rs", "rules.rs"] {
+    for file in ["mod.rs", "generators.rs", "publishers.rs", "roles.rs", "schedules.rs", "verbs.rs", "rules.rs"] {
         for found in asks.captures_iter(&read(&format!("src/config/{file}"))) {
             count += 1;
             assert!(
@@ -273,6 +281,7 @@ fn the_defaults_in_the_page_are_the_readers() {
                              [generators.g.states]\ndone = \"completed\"\n";
     const TOPICS: &str = "[topic_sources.s]\nrun = [\"p\"]\n";
     const BLOCKING: &str = "[generators.g.submit]\nrun = [\"p\"]\ncontent = \"text\"\n";
+    const PUBLISHER: &str = "[publishers.p.publish]\nrun = [\"p\", \"{key}\"]\n";
     let config = |source: &str| {
         let config = Config::parse(None, source, &home).unwrap_or_else(|errors| panic!("{source}\n{errors}"));
         format!("{config:?}")
@@ -280,13 +289,18 @@ fn the_defaults_in_the_page_are_the_readers() {
     let mut seen = 0;
     for (section, entries) in documented() {
         for entry in entries.iter().filter(|entry| entry.default.is_some()) {
-            let rest = if ["detached"].contains(&entry.key.as_str()) { BLOCKING } else { GENERATOR };
+            let rest = match section.as_str() {
+                "publishers.NAME" => PUBLISHER,
+                _ if entry.key == "detached" => BLOCKING,
+                _ => GENERATOR,
+            };
             let source = match section.as_str() {
                 "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "review" | "images"
-                | "tasks.retry" => {
+                | "tasks.retry" | "publishing" | "publishing.retry" | "publishers.NAME" => {
+                    let name = if section.starts_with("publishers") { "p" } else { "g" };
                     format!(
                         "[{}]\n{} = {}\n{rest}",
-                        section.replace("NAME", "g"),
+                        section.replace("NAME", name),
                         entry.key,
                         entry.default.as_ref().unwrap()
                     )
@@ -299,10 +313,11 @@ fn the_defaults_in_the_page_are_the_readers() {
                 }
                 // The generator's back-off comes from [tasks.retry]; pages are for lists, which the example has.
                 "generators.NAME.retry"
+                | "publishers.NAME.retry"
                 | "generators.NAME.poll"
                 | "generators.NAME.find"
                 | "generators.NAME.poll_one" => continue,
-                "generators.NAME.VERB.rules" => continue,
+                "generators.NAME.VERB.rules" | "publishers.NAME.VERB.rules" => continue,
                 _ => panic!("[{section}] {} has a default that is not tested", entry.key),
             };
             seen += 1;

@@ -1,7 +1,7 @@
 //! The daemon's actors: one file, one actor, with its messages and handlers.
 //!
 //! ```text
-//! QueueActor ── RunTask ─▶ WorkerActor ×N ── outcome ─▶ PollerActor ── outcome ─▶ ResultHandlerActor
+//! QueueActor ── RunTask ─▶ WorkerActor ×N ── outcome ─▶ PollerActor ── outcome ─▶ ResultHandlerActor ─▶ PublisherActor
 //! ```
 //!
 //! The [`supervisor::SupervisorActor`] owns them, rebuilds one that panicked and announces the new addresses through
@@ -15,6 +15,7 @@
 pub mod failing;
 pub mod images;
 pub mod poller;
+pub mod publisher;
 pub mod queue;
 pub mod recovery;
 pub mod result_handler;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 
 use crate::events::{About, Kind};
 use crate::generator::registry::{Generator, Generators};
+use crate::publisher::Publishing;
 use crate::store::Store;
 use crate::store::write::{Changed, Env, Transition, Write, WriteError, Written};
 use crate::task::apply::CONTENTD;
@@ -42,6 +44,7 @@ use crate::tell;
 use failing::{FailingJobs, is_failure, may_be_failure};
 use images::{ImageActor, SharedKeeper};
 use poller::PollerActor;
+use publisher::PublisherActor;
 use queue::QueueActor;
 use result_handler::ResultHandlerActor;
 use rules::SharedRules;
@@ -61,6 +64,8 @@ pub struct Peers {
     pub schedules: Option<Addr<ScheduleActor>>,
     /// Who has images fetched.
     pub images: Option<Addr<ImageActor>>,
+    /// The publisher.
+    pub publisher: Option<Addr<PublisherActor>>,
     /// The workers, by number.
     pub workers: Vec<Option<Addr<WorkerActor>>>,
 }
@@ -84,6 +89,8 @@ pub struct World {
     pub rules: SharedRules,
     /// Who keeps images of pieces.
     pub images: SharedKeeper,
+    /// The publishers of the current configuration.
+    pub publishers: Publishing,
 }
 
 /// An event on its way into the store.
@@ -184,7 +191,7 @@ impl World {
             | Written::Reviewed(_)
             | Written::Schedule(_)
             | Written::Stored
-            | Written::PoolReleased(_)
+            | Written::Pool(_)
             | Written::Cleaned { .. } => {
                 Err(WriteError::Db(crate::store::DbError::Fatal("the store gave the answer of another write".into())))
             }
@@ -212,6 +219,13 @@ impl World {
     pub fn tell_images(&self) {
         if let Some(images) = self.peers.borrow().images.clone() {
             images.do_send(images::ImagesChanged);
+        }
+    }
+
+    /// Tells the publisher that something may be due in the pool.
+    pub fn tell_publisher(&self) {
+        if let Some(publisher) = self.peers.borrow().publisher.clone() {
+            publisher.do_send(publisher::PoolChanged);
         }
     }
 

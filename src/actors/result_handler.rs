@@ -153,6 +153,9 @@ async fn commit(world: World, mut happened: Happened) -> Result<Changed, WriteEr
     if changed.content_id.is_some() {
         world.tell_images();
     }
+    if changed.pool_id.is_some() {
+        world.tell_publisher();
+    }
     Ok(changed)
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::images::{DrainImages, GetImageStatus, ImageActor, ImageStatus};
 use super::poller::{DrainPoller, GetPollerStatus, PollerActor, PollerStatus, RunEnded};
+use super::publisher::{DrainPublisher, GetPublisherStatus, PublisherActor, PublisherStatus};
 use super::queue::{DrainQueue, GetQueueStatus, QueueActor, QueueStatus};
 use super::result_handler::{GetResultStatus, ResultHandlerActor, ResultStatus};
 use super::schedule::{DrainSchedules, GetScheduleStatus, ScheduleActor, ScheduleStatus, Seams};
@@ -48,6 +49,8 @@ pub enum Child {
     Schedules,
     /// Who has images fetched.
     Images,
+    /// The publisher.
+    Publisher,
     /// A worker, by number.
     Worker(usize),
 }
@@ -125,6 +128,8 @@ pub struct DaemonStatus {
     pub has_schedules: bool,
     /// Who has images fetched.
     pub images: Option<ImageStatus>,
+    /// The publisher.
+    pub publisher: Option<PublisherStatus>,
     /// The workers, by number.
     pub workers: Vec<Option<WorkerStatus>>,
     /// Restarts of children since the start.
@@ -144,6 +149,7 @@ impl DaemonStatus {
             (Child::ResultHandler, self.results.is_none()),
             (Child::Schedules, self.has_schedules && self.schedules.is_none()),
             (Child::Images, self.images.is_none()),
+            (Child::Publisher, self.publisher.is_none()),
         ];
         let workers =
             self.workers.iter().enumerate().map(|(index, worker)| (Child::Worker(index + 1), worker.is_none()));
@@ -222,6 +228,10 @@ impl SupervisorActor {
                 let address = ImageActor::new(world, parent).start();
                 self.peers.send_modify(|peers| peers.images = Some(address));
             }
+            Child::Publisher => {
+                let address = PublisherActor::new(world, parent).start();
+                self.peers.send_modify(|peers| peers.publisher = Some(address));
+            }
             Child::Worker(number) => {
                 let address = WorkerActor::new(number, world, parent).start();
                 self.peers.send_modify(|peers| {
@@ -248,7 +258,7 @@ impl SupervisorActor {
                 }
             }
             Child::ResultHandler => self.world.tell_poller(),
-            Child::Poller | Child::Schedules | Child::Images | Child::Worker(_) => {}
+            Child::Poller | Child::Schedules | Child::Images | Child::Publisher | Child::Worker(_) => {}
         }
     }
 
@@ -306,6 +316,7 @@ impl Actor for SupervisorActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.arm_drivers(&Generators::default(), ctx);
         // Whoever is sent to comes before whoever sends.
+        self.build(Child::Publisher, ctx);
         self.build(Child::ResultHandler, ctx);
         self.build(Child::Queue, ctx);
         self.build(Child::Poller, ctx);
@@ -371,6 +382,7 @@ impl Handler<Reload> for SupervisorActor {
         }
         self.world.tell_poller();
         self.world.tell_images();
+        self.world.tell_publisher();
     }
 }
 
@@ -412,7 +424,12 @@ impl Handler<Drain> for SupervisorActor {
                     let _ = schedules.send(DrainSchedules).await;
                 }
             };
-            futures_util::join!(futures_util::future::join_all(workers), poller, schedules);
+            let publisher = async {
+                if let Some(publisher) = &peers.publisher {
+                    let _ = publisher.send(DrainPublisher).await;
+                }
+            };
+            futures_util::join!(futures_util::future::join_all(workers), poller, schedules, publisher);
             futures_util::future::join_all(drivers.iter().map(|driver| driver.interrupt())).await;
         })
     }
@@ -429,12 +446,13 @@ impl Handler<GetStatus> for SupervisorActor {
         Box::pin(async move {
             // All at once: one that is wedged must not take the time of the others.
             let asked = peers.workers.iter().map(|worker| ask(worker.as_ref(), GetWorkerStatus));
-            let (queue, poller, results, schedules, images, workers) = futures_util::join!(
+            let (queue, poller, results, schedules, images, publisher, workers) = futures_util::join!(
                 ask(peers.queue.as_ref(), GetQueueStatus),
                 ask(peers.poller.as_ref(), GetPollerStatus),
                 ask(peers.results.as_ref(), GetResultStatus),
                 ask(peers.schedules.as_ref(), GetScheduleStatus),
                 ask(peers.images.as_ref(), GetImageStatus),
+                ask(peers.publisher.as_ref(), GetPublisherStatus),
                 futures_util::future::join_all(asked),
             );
             DaemonStatus {
@@ -444,6 +462,7 @@ impl Handler<GetStatus> for SupervisorActor {
                 schedules,
                 has_schedules,
                 images,
+                publisher,
                 workers,
                 restarts,
                 worker_restarts,
@@ -483,7 +502,7 @@ macro_rules! crashes {
         }
     )+};
 }
-crashes!(QueueActor, PollerActor, ResultHandlerActor, ScheduleActor, ImageActor, WorkerActor);
+crashes!(QueueActor, PollerActor, ResultHandlerActor, ScheduleActor, ImageActor, PublisherActor, WorkerActor);
 
 impl Handler<Wedge> for SupervisorActor {
     type Result = ();

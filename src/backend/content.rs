@@ -9,7 +9,7 @@ use crate::control::api::{
 };
 use crate::events::{About, Kind};
 use crate::store::query::{ContentFilter, Page, PoolFilter};
-use crate::store::write::{Write, Written};
+use crate::store::write::{PoolWrite, PoolWritten, Write, Written};
 use crate::task::content::ReviewMove;
 use crate::task::{ContentId, PoolId};
 use crate::tell;
@@ -58,6 +58,7 @@ impl DaemonBackend {
                 let about = About::id(&content.record.task_id).attempt(0).account(content.record.account_id);
                 let about = about.is(Kind::Reviewed);
                 tell!(Level::Info, about, "content {} {action} by {}", content.id, peer.label());
+                self.world.tell_publisher();
                 Ok(content.as_ref().into())
             }
             _ => Err(ApiError::internal("the store gave the answer of another write")),
@@ -100,10 +101,11 @@ impl DaemonBackend {
         ids: Option<Vec<PoolId>>,
     ) -> Result<PoolReleaseReply, ApiError> {
         self.refuse_while_stopping()?;
-        let write = Write::ReleasePool { ids, who: peer.label(), now: self.world.clock.now().utc };
-        match self.world.store.write(write).await.map_err(|error| errors::of_write(error, "release"))? {
-            Written::PoolReleased(released) => {
+        let write = PoolWrite::Release { ids, who: peer.label(), now: self.world.clock.now().utc };
+        match self.world.store.write(Write::Pool(write)).await.map_err(|error| errors::of_write(error, "release"))? {
+            Written::Pool(PoolWritten::Released(released)) => {
                 log::info!("{} pool entries were released by {}", released.len(), peer.label());
+                self.world.tell_publisher();
                 Ok(PoolReleaseReply { released: released.into_iter().map(|id| id.0).collect() })
             }
             _ => Err(ApiError::internal("the store gave the answer of another write")),

@@ -4,9 +4,10 @@ use actix::MailboxError;
 
 use crate::actors::poller::PollError;
 use crate::control::api::ApiError;
+use crate::publish::PoolRefusal;
 use crate::store::write::WriteError;
 use crate::store::{DbError, LookupError};
-use crate::task::content::ReviewState;
+use crate::task::content::{PoolState, ReviewState};
 use crate::task::{Refusal, TaskId, TaskState};
 
 pub fn of_db(error: DbError) -> ApiError {
@@ -52,10 +53,36 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
             ApiError::OtherVersionOut { content_id: content_id.0, other: other.0 }
         }
         WriteError::AccountBusy { account, unfinished, limit } => ApiError::AccountBusy { account, unfinished, limit },
+        WriteError::PoolEntryNotFound(id) => ApiError::PoolEntryNotFound { pool_id: id.0 },
+        WriteError::StaleFence { id, asked, current } => ApiError::StaleFence { pool_id: id.0, fence: asked, current },
+        WriteError::PoolRefused { id, state, refusal } => ApiError::WrongPoolState {
+            pool_id: id.0,
+            status: state.to_string(),
+            action: action.to_owned(),
+            cure: pool_cure(state, &refusal),
+        },
         WriteError::KeyReused { key, task_id } => ApiError::KeyReused { key, task: task_id.0 },
         WriteError::Busy { unfinished, limit } => ApiError::Busy { unfinished, limit },
         WriteError::Schedule(error) => super::schedules::of_schedule(error),
         WriteError::Db(error) => of_db(error),
+    }
+}
+
+/// What can be done instead.
+fn pool_cure(state: PoolState, refusal: &PoolRefusal) -> String {
+    match (refusal, state) {
+        (PoolRefusal::HeldByPublisher(holder), _) => format!("{holder} has it, and its command answers for it"),
+        (PoolRefusal::NotHandedOut, _) => "it was not handed out".to_owned(),
+        (PoolRefusal::Answered(before), _) => format!("its holder said {before} before, and that stands"),
+        (_, PoolState::Pending) => "it waits to be handed out: `contentctl pool next`".to_owned(),
+        (_, PoolState::Publishing) => "somebody has it: `contentctl pool show` says who, and until when".to_owned(),
+        (_, PoolState::Published) => "what is out stays out".to_owned(),
+        (_, PoolState::Failed) => "`contentctl pool schedule` gives it another chance".to_owned(),
+        (_, PoolState::Held) => {
+            "`contentctl pool done` or `fail` with --reason settles it, `contentctl pool release` lets it go out"
+                .to_owned()
+        }
+        (_, PoolState::Removed) => "it was taken out; an approval puts its piece into the pool".to_owned(),
     }
 }
 

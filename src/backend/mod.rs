@@ -11,6 +11,7 @@ mod content;
 mod daemon;
 pub mod doctor;
 mod errors;
+mod pool;
 mod review;
 mod schedules;
 mod streams;
@@ -39,6 +40,7 @@ use crate::control::api::{
     ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery, WriteAgainParams,
     WriteAgainReply,
 };
+use crate::control::api::{NextQuery, PoolEntryReply, PoolNextReply, PoolShowReply, PoolWord};
 use crate::control::feed::FeedReader;
 use crate::generator::log::GeneratorLogs;
 use crate::store::DbError;
@@ -311,6 +313,18 @@ impl Backend for DaemonBackend {
 
     fn pool_release(&self, peer: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply> {
         self.answer(move |this| async move { this.release_pool(&peer, ids).await })
+    }
+
+    fn pool_show(&self, _: Peer, id: PoolId) -> Answer<PoolShowReply> {
+        self.answer(move |this| async move { this.show_pool_entry(id).await })
+    }
+
+    fn pool_next(&self, peer: Peer, query: NextQuery) -> Answer<PoolNextReply> {
+        self.answer(move |this| async move { this.next_of_pool(&peer, query).await })
+    }
+
+    fn pool_word(&self, peer: Peer, word: PoolWord) -> Answer<PoolEntryReply> {
+        self.answer(move |this| async move { this.hear_of_pool(&peer, word).await })
     }
 
     fn account_add(&self, _: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply> {

@@ -9,6 +9,7 @@ mod duration;
 mod error;
 mod generators;
 mod places;
+mod publishers;
 mod reader;
 mod review;
 mod roles;
@@ -19,6 +20,7 @@ mod verbs;
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrors};
 pub use places::{Env, config_candidates, parse_database_url, socket_path};
+pub use publishers::{MAX_LEASE, PublishingConfig};
 pub use review::{ImagesConfig, ReviewConfig};
 pub use roles::RolesConfig;
 pub use schedules::SchedulesConfig;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use crate::generator::spec::GeneratorSpec;
+use crate::publisher::spec::PublisherSpec;
 use crate::task::retry::Backoff;
 use crate::task::{GeneratorName, limits};
 use error::Faults;
@@ -62,6 +65,10 @@ pub struct Config {
     pub images: ImagesConfig,
     /// `[generators.NAME]`
     pub generators: BTreeMap<GeneratorName, GeneratorSpec>,
+    /// `[publishing]`
+    pub publishing: PublishingConfig,
+    /// `[publishers.NAME]`
+    pub publishers: BTreeMap<String, PublisherSpec>,
 }
 
 /// The daemon itself.
@@ -218,6 +225,8 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
     let section = root.section("generators", faults);
     let names: Vec<String> = section.iter().flat_map(|section| section.entries().map(|(name, _)| name.value)).collect();
     let generators = section.map(|section| generators::read(&section, &surroundings, faults)).unwrap_or_default();
+    let publishing = publishers::read_publishing(root.section("publishing", faults), faults);
+    let publishers = publishers::read(root.section("publishers", faults), &publishing, faults);
     root.finish(faults);
     match named {
         Some(named) if !names.contains(&named.value) => {
@@ -231,7 +240,19 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
         Some(named) => tasks.generator = Some(GeneratorName(named.value)),
         None => tasks.generator = generators.keys().next().filter(|_| generators.len() == 1).cloned(),
     }
-    Some(Config { daemon: daemon?, tasks, polling, retention, roles, review, images, schedules, generators })
+    Some(Config {
+        daemon: daemon?,
+        tasks,
+        polling,
+        retention,
+        roles,
+        review,
+        images,
+        schedules,
+        generators,
+        publishing,
+        publishers,
+    })
 }
 
 fn read_daemon(section: Option<Section<'_, '_>>, env: Env<'_>, faults: &mut Faults<'_>) -> Option<DaemonConfig> {

@@ -6,11 +6,11 @@
 use super::error::Faults;
 use super::reader::{Node, Section, integer_of, wanted};
 use crate::generator::extract::compile_regex;
-use crate::generator::rules::{Rule, parse_outcome};
-use crate::task::outcome::{RuleOutcome, Verb};
+use crate::generator::rules::{Rule, Ruled, parse_outcome};
+use crate::task::outcome::RuleOutcome;
 
 /// The rules of a verb, its own or those of the section it is like.
-pub(super) fn read_rules(verb: Verb, section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<Rule> {
+pub(super) fn read_rules<V: Ruled>(verb: V, section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<Rule> {
     let name = section.path("rules");
     let is_inherited = !section.has("rules");
     let Some(node) = section.node("rules") else { return Vec::new() };
@@ -22,7 +22,13 @@ pub(super) fn read_rules(verb: Verb, section: &mut Section<'_, '_>, faults: &mut
     rules.collect()
 }
 
-fn read_rule(verb: Verb, is_inherited: bool, name: &str, node: Node<'_, '_>, faults: &mut Faults<'_>) -> Option<Rule> {
+fn read_rule<V: Ruled>(
+    verb: V,
+    is_inherited: bool,
+    name: &str,
+    node: Node<'_, '_>,
+    faults: &mut Faults<'_>,
+) -> Option<Rule> {
     let mut section = Section::of(node, name, faults)?;
     let before = faults.count();
     let then = section.text("then", faults);

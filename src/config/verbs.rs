@@ -13,6 +13,7 @@ use super::error::Faults;
 use super::reader::{Placed, Section, text_of, wanted};
 use super::rules::read_rules;
 use crate::generator::extract::Extractor;
+use crate::generator::rules::{Rule, Ruled};
 use crate::generator::spec::{
     BatchSpec, CallSpec, FetchSpec, FindSpec, Mark, PAGE_NAMES, PieceSpec, PollSpec, REF_NAME, RefSource, StateSpec,
     SubmitSpec, TASK_NAMES, Yields, known_names,
@@ -277,7 +278,6 @@ fn is_always_written(mark: &str, submit: &Section<'_, '_>) -> bool {
     })
 }
 
-/// What every verb has: `run`, `stdin`, `timeout`, `rules`. Without a default time limit the verb has none.
 fn read_call(
     verb: Verb,
     section: &mut Section<'_, '_>,
@@ -285,6 +285,25 @@ fn read_call(
     default_timeout_s: Option<u64>,
     faults: &mut Faults<'_>,
 ) -> Option<CallSpec> {
+    let Command { command, timeout, rules } = read_command(verb, section, known, default_timeout_s, faults)?;
+    Some(CallSpec { verb, command, timeout, rules })
+}
+
+/// What is called, whoever's verb it is.
+pub(super) struct Command {
+    pub(super) command: CommandTemplate,
+    pub(super) timeout: Duration,
+    pub(super) rules: Vec<Rule>,
+}
+
+/// What every verb has: `run`, `stdin`, `timeout`, `rules`. Without a default time limit the verb has none.
+pub(super) fn read_command<V: Ruled>(
+    verb: V,
+    section: &mut Section<'_, '_>,
+    known: &KnownNames,
+    default_timeout_s: Option<u64>,
+    faults: &mut Faults<'_>,
+) -> Option<Command> {
     let args = read_args(section, faults);
     let stdin = section.text("stdin", faults);
     let timeout = section.span_of_time("timeout", faults);
@@ -302,7 +321,7 @@ fn read_call(
     match CommandTemplate::compile(&sources, stdin_text, known) {
         Ok(command) => {
             let default = Duration::from_secs(default_timeout_s.unwrap_or(30));
-            Some(CallSpec { verb, command, timeout: timeout.map_or(default, |span| span.value), rules })
+            Some(Command { command, timeout: timeout.map_or(default, |span| span.value), rules })
         }
         Err(found) => {
             for (at, error) in found {
@@ -345,7 +364,11 @@ fn read_args(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<V
     Some(args)
 }
 
-fn extractor(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<Extractor> {
+pub(super) fn extractor(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    faults: &mut Faults<'_>,
+) -> Option<Extractor> {
     let source = section.text(key, faults)?;
     compile_extractor(&source, faults)
 }

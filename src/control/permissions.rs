@@ -31,6 +31,8 @@ const SUBMIT: Needs = Needs::AnyOf(RoleSet::of(&[Submitter]));
 const REVIEW: Needs = Needs::AnyOf(RoleSet::of(&[Reviewer]));
 /// Both of a piece and of what costs money.
 const REVIEW_AND_SUBMIT: Needs = Needs::AllOf(RoleSet::of(&[Reviewer, Submitter]));
+/// What brings a piece out, and says what became of it.
+const PUBLISH: Needs = Needs::AnyOf(RoleSet::of(&[Publisher]));
 /// What decides about doubt, about everybody's tasks at once, or about the daemon itself.
 const OPERATE: Needs = Needs::AnyOf(RoleSet::NONE);
 
@@ -60,6 +62,14 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("io.contentd.Accounts.Set", OPERATE),
     ("io.contentd.Accounts.Import", OPERATE),
     ("io.contentd.Pool.List", SEE),
+    // With the keys that a piece went out under.
+    ("io.contentd.Pool.Show", PUBLISH),
+    ("io.contentd.Pool.Next", PUBLISH),
+    ("io.contentd.Pool.Done", PUBLISH),
+    ("io.contentd.Pool.Fail", PUBLISH),
+    ("io.contentd.Pool.Renew", PUBLISH),
+    ("io.contentd.Pool.Schedule", PUBLISH),
+    ("io.contentd.Pool.Remove", PUBLISH),
     // With the first words of each piece.
     ("io.contentd.Content.List", READ),
     ("io.contentd.Content.Get", READ),

@@ -21,12 +21,16 @@ use super::api::{
     SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply, TryGeneratorParams,
     VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
 };
+use super::api::{
+    PoolDoneParams, PoolFailParams, PoolNextParams, PoolParams, PoolRemoveParams, PoolRenewParams, PoolScheduleParams,
+    PoolWord,
+};
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
 use super::permissions::{self, Caller};
 use super::protocol::{CallHead, MAX_REPLY_BYTES, read_parameters};
 use super::staging::Staging;
-use crate::task::ContentId;
+use crate::task::{ContentId, PoolId};
 
 /// The parameters of replies, serialised.
 pub type Bodies = Vec<Vec<u8>>;
@@ -346,6 +350,7 @@ impl Router {
 
     fn pool_and_accounts(&self, peer: &Peer, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
         let backend = &self.backend;
+        let word = |peer: &Peer, word: PoolWord| once(backend.pool_word(peer.clone(), word));
         Ok(Some(match method {
             "io.contentd.Pool.List" => {
                 once(backend.pool_list(peer.clone(), read_parameters::<PoolListParams>(frame)?.try_into()?))
@@ -353,6 +358,17 @@ impl Router {
             "io.contentd.Pool.Release" => {
                 once(backend.pool_release(peer.clone(), read_parameters::<PoolReleaseParams>(frame)?.check()?))
             }
+            "io.contentd.Pool.Show" => {
+                once(backend.pool_show(peer.clone(), PoolId(read_parameters::<PoolParams>(frame)?.pool_id)))
+            }
+            "io.contentd.Pool.Next" => {
+                once(backend.pool_next(peer.clone(), read_parameters::<PoolNextParams>(frame)?.check()?))
+            }
+            "io.contentd.Pool.Done" => word(peer, read_parameters::<PoolDoneParams>(frame)?.check()?),
+            "io.contentd.Pool.Fail" => word(peer, read_parameters::<PoolFailParams>(frame)?.check()?),
+            "io.contentd.Pool.Renew" => word(peer, read_parameters::<PoolRenewParams>(frame)?.check()?),
+            "io.contentd.Pool.Schedule" => word(peer, read_parameters::<PoolScheduleParams>(frame)?.check()?),
+            "io.contentd.Pool.Remove" => word(peer, read_parameters::<PoolRemoveParams>(frame)?.check()?),
             "io.contentd.Accounts.Add" => {
                 let params = read_parameters::<AccountAddParams>(frame)?;
                 let name = checked::account_name(&params.name)?;

@@ -133,6 +133,9 @@ impl ContentView {
             publish_status: record.publish_status.to_string(),
             content_hash: record.content_hash.clone(),
             created_at: record.created_at.into(),
+            published_at: content.publication.as_ref().map(|publication| publication.at.into()),
+            published_by: content.publication.as_ref().map(|publication| publication.by.clone()),
+            published_url: content.publication.as_ref().and_then(|publication| publication.url.clone()),
         }
     }
 }
@@ -163,6 +166,9 @@ impl From<&PoolEntry> for PoolView {
             last_error: entry.last_error.clone(),
             published_at: entry.published_at.map(Into::into),
             held_reason: entry.held_reason.clone(),
+            account_id: entry.account_id.0,
+            fence: entry.fence,
+            lease_until: entry.wake_at.map(Into::into),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What may be typed. Plain declarations; what the values mean is judged where the daemon judges it too.
 
 mod account;
+pub mod pool;
 mod review;
 mod schedule;
 
@@ -11,6 +12,7 @@ pub use review::{EditArgs, RejectArgs, ReviewVerb};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use pool::PoolVerb;
 pub use schedule::{ScheduleAddArgs, ScheduleVerb};
 
 /// How answers are printed.
@@ -102,7 +104,7 @@ pub enum Verb {
     /// Pieces that wait for a review: read, approve, reject, edit
     #[command(subcommand)]
     Review(ReviewVerb),
-    /// The publish pool
+    /// The publish pool: what is to go out, and what became of it
     #[command(subcommand)]
     Pool(PoolVerb),
     /// Schedules: tasks that are submitted by themselves
@@ -520,35 +522,6 @@ pub struct ReviewArgs {
     /// Why
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub reason: Option<String>,
-}
-
-/// What to do with the pool.
-#[derive(Debug, Subcommand)]
-pub enum PoolVerb {
-    /// Entries in the order of going out
-    List {
-        /// Of this account: number or name
-        #[arg(long, allow_hyphen_values = true)]
-        account: Option<String>,
-        /// pending, publishing, published, failed or removed
-        #[arg(long)]
-        status: Option<String>,
-        /// Which part.
-        #[command(flatten)]
-        page: PageArgs,
-        /// Only entries with a smaller number
-        #[arg(long, value_name = "ID")]
-        before: Option<i64>,
-    },
-    /// Let entries go that a restore from a backup holds, because they were not published since
-    Release {
-        /// Numbers of entries
-        #[arg(value_name = "ID", required_unless_present = "all")]
-        pool_ids: Vec<i64>,
-        /// Every entry that waits
-        #[arg(long, conflicts_with = "pool_ids")]
-        all: bool,
-    },
 }
 
 /// A raw call.

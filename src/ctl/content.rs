@@ -1,16 +1,16 @@
-//! The verbs on pieces: `result`, `content`, `pool`.
+//! The verbs on pieces: `result`, `content`.
 
 use serde::Serialize;
 
 use super::Session;
-use super::args::{ContentVerb, PieceArgs, PoolVerb, ResultArgs, ReviewArgs};
+use super::args::{ContentVerb, PieceArgs, ResultArgs, ReviewArgs};
 use super::failure::Failure;
 use super::output::{Column, fixed, flexible, write_out};
 use super::text::safe_lines;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, ImagesReply, PoolListParams,
-    PoolReleaseParams, PoolReleaseReply, PoolReply, ReviewParams, TaskParams, VersionsReply,
+    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, ImagesReply, ReviewParams, TaskParams,
+    VersionsReply,
 };
 use crate::control::values::TextOrNumber;
 
@@ -32,6 +32,9 @@ pub(super) const CONTENT_FIELDS: &[&str] = &[
     "publish_status",
     "content_hash",
     "created_at",
+    "published_at",
+    "published_by",
+    "published_url",
 ];
 const CONTENT_COLUMNS: &[Column] = &[
     fixed("ID", "content_id"),
@@ -80,29 +83,6 @@ const IMAGE_COLUMNS: &[Column] = &[
     flexible("URL", "url"),
     flexible("ERROR", "error"),
 ];
-const POOL_FIELDS: &[&str] = &[
-    "pool_id",
-    "content_id",
-    "priority",
-    "scheduled_at",
-    "status",
-    "retry_count",
-    "last_error",
-    "published_at",
-    "held_reason",
-];
-const POOL_COLUMNS: &[Column] = &[
-    fixed("ID", "pool_id"),
-    fixed("CONTENT", "content_id"),
-    fixed("PRI", "priority"),
-    fixed("STATUS", "status"),
-    fixed("DUE", "scheduled_at"),
-    fixed("PUBLISHED", "published_at"),
-    fixed("RETRIES", "retry_count"),
-    flexible("ERROR", "last_error"),
-    flexible("HELD", "held_reason"),
-];
-
 #[derive(Serialize)]
 struct Record {
     #[serde(flatten)]
@@ -183,27 +163,4 @@ pub(super) fn review(session: &Session, args: ReviewArgs, method: &str) -> Resul
 pub(super) fn print_reviewed(session: &Session, reply: &ContentReply) -> Result<(), Failure> {
     let fields = ["content_id", "task_id", "review_status", "publish_status", "content_hash"];
     session.printer.record(&reply.content, &fields)
-}
-
-/// `contentctl pool`.
-pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
-    let (account, status, page, before) = match verb {
-        PoolVerb::List { account, status, page, before } => (account, status, page, before),
-        PoolVerb::Release { pool_ids, all } => return release(session, pool_ids, all),
-    };
-    let params = PoolListParams {
-        account: account.map(TextOrNumber),
-        status,
-        limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
-        offset: Some(i64::from(page.offset)),
-        before,
-    };
-    let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
-    session.printer.rows(&reply.entries, POOL_COLUMNS, POOL_FIELDS)
-}
-
-fn release(session: &Session, pool_ids: Vec<i64>, all: bool) -> Result<(), Failure> {
-    let params = PoolReleaseParams { pool_ids: (!all).then_some(pool_ids), all: all.then_some(true) };
-    let reply: PoolReleaseReply = session.call("io.contentd.Pool.Release", &params)?;
-    session.printer.record(&reply, &["released"])
 }

@@ -7,7 +7,7 @@
 //! | [`output`] | how is an answer printed? (table, JSON, CSV) |
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
-//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`review`], [`accounts`], [`daemon`], [`doctor`], [`schedule`] | the verbs |
+//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`review`], [`pool`], [`accounts`], [`daemon`], [`doctor`], [`schedule`] | the verbs |
 //!
 //! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon. JSON and CSV stand alone on standard output; everything said to
 //! people goes to standard error. The surprise: texts of generators and submitters are untrusted even here, because a
@@ -22,6 +22,7 @@ pub mod failure;
 pub mod follow;
 pub mod log;
 pub mod output;
+pub mod pool;
 pub mod review;
 pub mod schedule;
 pub mod submit;
@@ -129,7 +130,7 @@ fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Account(verb) => accounts::account(session, verb),
         Verb::Content(verb) => content::content(session, verb),
         Verb::Review(verb) => review::run(session, verb),
-        Verb::Pool(verb) => content::pool(session, verb),
+        Verb::Pool(verb) => pool::pool(session, verb),
         Verb::Schedule(verb) => schedule::schedule(session, verb),
         Verb::Doctor(args) => doctor::doctor(session, &args),
         Verb::Backup(args) => daemon::backup(session, args),

@@ -77,7 +77,7 @@ fn submission(args: SubmitArgs) -> Submission {
     }
 }
 
-fn random_key() -> Result<String, Failure> {
+pub(super) fn random_key() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Failure::Io(std::io::Error::other(error)))?;
     Ok(bytes.iter().fold(String::from("ctl-"), |key, byte| key + &format!("{byte:02x}")))

@@ -25,6 +25,24 @@ pub fn since(text: &str, now: jiff::Timestamp) -> Result<String, Failure> {
     Ok(WireTime(Timestamp(zoned.timestamp().as_millisecond())).to_string())
 }
 
+/// How a time ahead may be written.
+const AHEAD_FORMS: &str =
+    "now, a span from now (2h, 1d), a date (2026-01-31), a local time (2026-01-31T08:00), or RFC 3339";
+
+/// Reads a time ahead as of `now`; gives RFC 3339.
+pub fn from_now(option: &str, text: &str, now: jiff::Timestamp) -> Result<String, Failure> {
+    let refused = || Failure::usage(option, text, AHEAD_FORMS);
+    let wire = |ms| WireTime(Timestamp(ms)).to_string();
+    if text == "now" {
+        return Ok(wire(now.as_millisecond()));
+    }
+    if let Some(seconds) = parse_duration_s(text) {
+        let ahead = i64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or_else(refused)?;
+        return Ok(wire(now.as_millisecond().saturating_add(ahead)));
+    }
+    since(text, now).map_err(|_| refused())
+}
+
 /// A time of the wire in local time, to the second; anything else as it is.
 pub fn local(text: &str) -> String {
     match text.parse::<jiff::Timestamp>() {
@@ -51,6 +69,17 @@ mod tests {
         assert!(since("2026-01-31T08:00", now).is_ok());
         assert!(since("yesterday", now).is_err());
         assert!(since("99999999999999999999", now).is_err());
+    }
+
+    #[test]
+    fn a_time_ahead_is_read_as_people_write_it() {
+        let now: jiff::Timestamp = "2026-02-01T00:00:00Z".parse().expect("a time");
+        let read = |text| from_now("--at", text, now);
+        assert_eq!(read("now").expect("reads"), "2026-02-01T00:00:00.000Z");
+        assert_eq!(read("90m").expect("reads"), "2026-02-01T01:30:00.000Z");
+        assert_eq!(read("2026-01-31T08:00:00+08:00").expect("reads"), "2026-01-31T00:00:00.000Z");
+        let refused = read("soon").expect_err("no time").to_string();
+        assert!(refused.contains("--at") && refused.contains("from now"), "{refused}");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The effective configuration as people may see it, and what a reload changes. Secrets are names of credentials here,
 //! never values; a variable whose name sounds like a secret is masked, because people put them there all the same.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use crate::config::{Config, Loaded};
 use crate::control::api::ConfigReply;
 use crate::generator::spec::GeneratorSpec;
+use crate::publisher::spec::PublisherSpec;
 use crate::roles::Role;
 use crate::task::GeneratorName;
 use crate::task::review::Phrase;
@@ -47,6 +50,25 @@ fn sections(config: &Config) -> Value {
         "schedules": { "topic_directories": config.schedules.topic_directories },
         "topic_sources": topic_sources(config),
         "generators": generators,
+        "publishing": {
+            "lease_s": config.publishing.lease.as_secs(), "idempotent": config.publishing.consumers.is_idempotent,
+            "max_retries": config.publishing.consumers.max_retries, "retry": backoff(&config.publishing.consumers.retry),
+        },
+        "publishers": config.publishers.iter().map(|(name, spec)| (name.clone(), publisher(spec)))
+            .collect::<serde_json::Map<String, Value>>(),
+    })
+}
+
+/// A publisher without its templates and expressions, which stand in the file.
+fn publisher(spec: &PublisherSpec) -> Value {
+    json!({
+        "idempotent": spec.is_idempotent, "verbs": { "find": spec.find.is_some() },
+        "accounts": spec.serves.accounts, "categories": spec.serves.categories,
+        "max_in_flight": spec.limits.max_in_flight, "publishes_per_day": spec.limits.publishes_per_day,
+        "interval_s": spec.limits.interval.as_secs_f64(), "batch": spec.limits.batch,
+        "cwd": spec.cwd, "env": masked(&spec.env), "secrets": spec.secrets,
+        "settle_s": spec.settle.as_secs(), "find_limit_s": spec.find_limit.as_secs(),
+        "max_retries": spec.max_retries, "retry": backoff(&spec.retry),
     })
 }
 
@@ -62,7 +84,7 @@ fn topic_sources(config: &Config) -> Value {
     Value::Object(sources.collect())
 }
 
-fn masked(env: &std::collections::BTreeMap<String, String>) -> serde_json::Map<String, Value> {
+fn masked(env: &BTreeMap<String, String>) -> serde_json::Map<String, Value> {
     let shown = |(name, value): (&String, &String)| {
         (name.clone(), Value::from(if sounds_secret(name) { "[masked]" } else { value.as_str() }))
     };
@@ -140,9 +162,18 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
         ["daemon.socket", "daemon.database", "daemon.state_dir", "daemon.workers", "daemon.queue"];
     let (before, after) = (sections(old), sections(new));
     let mut changed = Vec::new();
-    for section in
-        ["daemon", "tasks", "polling", "retention", "roles", "review", "images", "schedules", "topic_sources"]
-    {
+    for section in [
+        "daemon",
+        "tasks",
+        "polling",
+        "retention",
+        "roles",
+        "review",
+        "images",
+        "schedules",
+        "topic_sources",
+        "publishing",
+    ] {
         let names = after[section].as_object().into_iter().flat_map(|fields| fields.keys());
         changed.extend(
             names
@@ -150,9 +181,14 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
                 .map(|name| format!("{section}.{name}")),
         );
     }
-    let names: std::collections::BTreeSet<_> = old.generators.keys().chain(new.generators.keys()).collect();
+    let names: BTreeSet<_> = old.generators.keys().chain(new.generators.keys()).collect();
     let is_changed = |name: &&&GeneratorName| !is_same_generator(old, new, name);
     changed.extend(names.iter().filter(is_changed).map(|name| format!("generators.{name}")));
+    let names: BTreeSet<_> = old.publishers.keys().chain(new.publishers.keys()).collect();
+    let form = |config: &Config, name: &str| config.publishers.get(name).map(|spec| format!("{spec:?}"));
+    changed.extend(
+        names.iter().filter(|name| form(old, name) != form(new, name)).map(|name| format!("publishers.{name}")),
+    );
     let needs_restart = changed.iter().filter(|name| NEED_RESTART.contains(&name.as_str())).cloned().collect();
     (changed, needs_restart)
 }

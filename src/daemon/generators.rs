@@ -38,11 +38,13 @@ pub fn build(config: &Config, logs: &GeneratorLogs, before: Option<(&Config, &Ge
 /// Takes out the credentials, which only the service has, and tells which they are. Names that are none stay, to be told.
 pub fn without_secrets(config: &mut Config) -> Vec<String> {
     let mut unread = Vec::new();
-    for (name, spec) in &mut config.generators {
-        spec.secrets.retain(|variable, credential| {
+    let generators = config.generators.iter_mut().map(|(name, spec)| (format!("generators.{name}"), &mut spec.secrets));
+    let publishers = config.publishers.iter_mut().map(|(name, spec)| (format!("publishers.{name}"), &mut spec.secrets));
+    for (section, secrets) in generators.chain(publishers) {
+        secrets.retain(|variable, credential| {
             let is_name = is_credential_name(credential);
             if is_name {
-                unread.push(format!("generators.{name}: secrets.{variable} = {credential:?}"));
+                unread.push(format!("{section}: secrets.{variable} = {credential:?}"));
             }
             !is_name
         });

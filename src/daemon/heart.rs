@@ -169,6 +169,7 @@ fn name_of(child: Child) -> String {
         Child::ResultHandler => "the result handler".to_owned(),
         Child::Schedules => "the schedules".to_owned(),
         Child::Images => "the fetcher of images".to_owned(),
+        Child::Publisher => "the publisher".to_owned(),
         Child::Worker(number) => format!("worker {number}"),
     }
 }

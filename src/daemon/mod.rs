@@ -15,6 +15,7 @@ mod generators;
 mod heart;
 mod leftovers;
 pub mod offline;
+mod publishers;
 mod restored;
 mod retention;
 mod server_thread;
@@ -46,6 +47,7 @@ use crate::host::notify::Notifier;
 use crate::host::signals::Asked;
 use crate::host::{OsEntropy, SystemClock, runtime, signals, sockets};
 use crate::images::{Bounds, ImageKeeper, KeepImages};
+use crate::publisher::Publishing;
 use crate::roles::Grants;
 use crate::store::group_commit::GroupCommit;
 use crate::store::write::PieceRules;
@@ -102,7 +104,12 @@ pub fn check_config(options: &Options) -> anyhow::Result<Checked> {
     };
     let logs = GeneratorLogs::new(&loaded.config.daemon.state_dir);
     let generators = generators::build(&loaded.config, &logs, None);
-    let mut faults = System::new().block_on(generators::faults(&generators));
+    let publishers = publishers::build(&loaded.config, &logs);
+    let mut faults = System::new().block_on(async {
+        let mut faults = generators::faults(&generators).await;
+        faults.extend(publishers::faults(&publishers).await);
+        faults
+    });
     faults.extend(schedule_faults(&loaded.config, &logs));
     Ok(Checked { file: loaded.file, faults, unread })
 }
@@ -271,6 +278,10 @@ impl Daemon {
             tell!(Level::Warn, Kind::GeneratorFaulty, "{fault}; its tasks wait until this is mended");
         }
         generators::learn(&generators, &self.store).await;
+        let publishers = publishers::build(config, &self.logs);
+        for fault in publishers::faults(&publishers).await {
+            tell!(Level::Warn, Kind::PublisherFaulty, "{fault}; its pieces wait until this is mended");
+        }
         let clock = Arc::new(SystemClock::new());
         clocks::settle(&self.store, &clock).await?;
         let (peers, peers_rx) = watch::channel(Peers::default());
@@ -284,6 +295,7 @@ impl Daemon {
             failing: FailingJobs::default(),
             rules: Default::default(),
             images: Default::default(),
+            publishers: Publishing::of(publishers),
         };
         world.rules.replace(rules_of(&self.loaded));
         world.images.replace(keeper_of(&self.loaded));
@@ -426,6 +438,9 @@ impl Daemon {
             })?;
         let mut warnings = generators::faults(&generators).await;
         warnings.extend(schedule_faults);
+        let publishers = publishers::build(&fresh.config, &self.logs);
+        warnings.extend(publishers::faults(&publishers).await);
+        running.world.publishers.replace(publishers);
         generators::learn(&generators, &self.store).await;
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.world.rules.replace(rules_of(&fresh));

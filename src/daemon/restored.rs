@@ -17,7 +17,7 @@ use crate::events::{About, Kind};
 use crate::generator::leftovers::Leftovers;
 use crate::store::query::{Page, TaskFilter};
 use crate::store::restored::{RestoreMark, SETTING};
-use crate::store::write::{ScheduleWrite, Write, WriteError};
+use crate::store::write::{PoolWrite, ScheduleWrite, Write, WriteError};
 use crate::store::{DbError, Store, TaskChanged};
 use crate::task::{AttemptKey, Event, Task, TaskId, TaskMove, TaskState};
 use crate::tell;
@@ -61,7 +61,7 @@ async fn tell_tasks(world: &World, state_dir: &Path, mark: &RestoreMark) -> anyh
             held += u32::from(changed == Some(TaskState::Held));
         }
         world.store.write(Write::MarkEnded { at: mark.at }).await?;
-        world.store.write(Write::HoldPool).await?;
+        world.store.write(Write::Pool(PoolWrite::HoldRestored { now: world.clock.now().utc })).await?;
         hold_schedules(world).await?;
         found = adopt_runs(world, state_dir, None).await?;
     }

@@ -304,6 +304,80 @@ kinds! {
         cure: "`contentctl content images ID` says why. Where the address should have been asked, see [images] in \
          contentd.toml(5).",
     }
+    /// A piece went out.
+    PiecePublished {
+        id: "2f6a360f436c4a85923d8f831b8dcc6e",
+        subject: "A piece of task @TASK_ID@ was published",
+        meaning: "A publisher, a consumer of the pool or a person said that a piece of account @ACCOUNT@ is out. Its content record \
+         says where.",
+        cure: "Nothing is to be done.",
+    }
+    /// A piece is not out.
+    PublishFailed {
+        id: "ebe559a81bd34e0496fab6b62837d59d",
+        subject: "A piece of task @TASK_ID@ could not be published",
+        meaning: "The publisher will not take the piece, or no retry is left. It stays in the pool as failed.",
+        cure: "`contentctl pool list --status failed` says why; `contentctl pool schedule ID --at now` gives it another chance.",
+    }
+    /// A piece waits for another try.
+    PublishRetried {
+        id: "0bc2397272d04f0e82fca9f4946ace36",
+        subject: "A piece of task @TASK_ID@ is to be published again",
+        meaning: "The piece is not out, and goes out again later.",
+        cure: "Nothing is to be done, unless it happens often.",
+    }
+    /// Nobody knows whether a piece is out.
+    PublishHeld {
+        id: "405ccf171ad8404ea86ff2b4837cbce5",
+        subject: "A piece of task @TASK_ID@ may be published or not",
+        meaning: "Whoever had the piece never said what came of it, and it could be published twice if it was handed out again. It \
+         is held.",
+        cure: "Look whether it is out. `contentctl pool done ID --reason TEXT` or `contentctl pool fail ID --reason TEXT` settles \
+         it; `contentctl pool release ID` lets it go out.",
+    }
+    /// An entry of the pool changed otherwise.
+    PoolMoved {
+        id: "2870170bbf0340f492dad51e07f192a9",
+        subject: "A piece of task @TASK_ID@ moved in the publish pool",
+        meaning: "An entry of the publish pool was handed out, given back, released, rescheduled or taken out.",
+        cure: "Nothing is to be done.",
+    }
+    /// A publisher's words.
+    PublisherWrote {
+        id: "5952b531a47945b58f7db2a3c06aa82d",
+        subject: "A publisher wrote to standard error",
+        meaning: "What a publisher's command wrote, its secrets taken out.",
+        cure: "Nothing is to be done, unless its pieces fail.",
+    }
+    /// A publisher cannot be called.
+    PublisherFaulty {
+        id: "38b9459448264e6ea5344d30c6b5b650",
+        subject: "A publisher cannot be called",
+        meaning: "The program, the working directory or a secret of a publisher is missing.",
+        cure: "The message names the setting and the cure. `contentd --check-config` looks again.",
+    }
+    /// A publisher is away.
+    PublisherAway {
+        id: "70297868b8c149f28a4b71df53093b39",
+        subject: "A publisher is away",
+        meaning: "It does not take pieces, or fails one after the other. One piece at a time tries it, and nothing is spent while \
+         nobody is there.",
+        cure: "Look at the publisher; the message says what it answered.",
+    }
+    /// A publisher is back.
+    PublisherBack {
+        id: "f0388af095c540bdbd4479ece61a0873",
+        subject: "A publisher is back",
+        meaning: "It took a piece, and the others follow.",
+        cure: "Nothing is to be done.",
+    }
+    /// Something about the pool could not be carried out.
+    PoolTrouble {
+        id: "4846cef4caa34e1985c9d46ee44c88b1",
+        subject: "The publish pool has trouble",
+        meaning: "Something about an entry of the publish pool could not be read or written, and is tried again.",
+        cure: "The message says what failed; a full disk is the usual reason.",
+    }
     /// The daemon starts.
     DaemonStarting {
         id: "d41262a70176446a9503abab5b822a3f",

@@ -4,7 +4,7 @@
 //! what reads the answers ([`super::interpret`]). It must not decide anything itself, and secrets must not leave it. The
 //! surprise: each method does all of its work, reading files and parsing output included, on one blocking thread.
 
-mod calls;
+pub(crate) mod calls;
 mod meaning;
 mod notes;
 mod plain;

@@ -13,7 +13,7 @@ mod fitness;
 pub mod interpret;
 pub mod leftovers;
 pub mod log;
-mod patience;
+pub(crate) mod patience;
 pub mod registry;
 pub mod rules;
 pub mod run;

@@ -9,20 +9,20 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 /// How old the wish to submit may be when the call starts.
-pub(super) const CALL_AGE: Duration = Duration::from_secs(4);
+pub(crate) const CALL_AGE: Duration = Duration::from_secs(4);
 /// How much longer than its time limit and its grace a call may take until it is reaped and told.
-pub(super) const CALL_MARGIN: Duration = Duration::from_secs(5);
+pub(crate) const CALL_MARGIN: Duration = Duration::from_secs(5);
 /// How old the wish to run may be when the runner is started.
-pub(super) const RUN_AGE: Duration = Duration::from_secs(20);
+pub(crate) const RUN_AGE: Duration = Duration::from_secs(20);
 /// How long the service manager's queue and the message to it may take, each.
-pub(super) const SEND: Duration = Duration::from_secs(2);
+pub(crate) const SEND: Duration = Duration::from_secs(2);
 /// How long a runner's word is waited for, the sending included. Without it the run is still starting, and the next look
 /// says more.
-pub(super) const WORD: Duration = Duration::from_secs(10);
+pub(crate) const WORD: Duration = Duration::from_secs(10);
 /// How long the locks of a run that was refused may take to come free.
-pub(super) const REFUSED: Duration = Duration::from_secs(2);
+pub(crate) const REFUSED: Duration = Duration::from_secs(2);
 /// The longest start of a blocking run; what has not begun by then (and [`CALL_MARGIN`] later) is looked at.
-pub(super) const RUN_START: Duration = Duration::from_secs(30);
+pub(crate) const RUN_START: Duration = Duration::from_secs(30);
 
 // A submit that starts late must not outlast the time after which its outcome counts as unknown.
 const _: () = assert!(CALL_AGE.as_millis() < CALL_MARGIN.as_millis());
@@ -33,7 +33,7 @@ const _: () = assert!(2 * SEND.as_millis() < WORD.as_millis());
 
 /// When somebody wished for a call or a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct AskedAt(Duration);
+pub(crate) struct AskedAt(Duration);
 
 impl AskedAt {
     /// Just now.

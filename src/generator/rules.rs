@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::call::{CallEnd, CallResult};
 use super::extract::Output;
+use crate::publish::outcome::PublishVerb;
 use crate::task::outcome::{RuleOutcome, Verb};
 
 /// Characters that an error text keeps.
@@ -21,7 +22,7 @@ pub enum RuleError {
     #[error("{verb} cannot come to {outcome:?}: write one of {allowed}")]
     WrongOutcome {
         /// The verb.
-        verb: Verb,
+        verb: &'static str,
         /// The outcome.
         outcome: String,
         /// What would be right.
@@ -34,6 +35,41 @@ pub enum RuleError {
     #[error("exit, signal, timeout and spawn_error exclude each other: a call ends in one way only")]
     Contradiction,
 }
+
+/// A verb whose calls are classified by rules: a generator's or a publisher's.
+pub trait Ruled: Copy {
+    /// Its name in the configuration.
+    fn name(self) -> &'static str;
+    /// The outcomes that a rule of it may name.
+    fn rule_outcomes(self) -> &'static [RuleOutcome];
+    /// What the outcome is where no rule matches and the exit status is not 0; none is an end of its own.
+    fn default_failure(self) -> Option<RuleOutcome>;
+    /// Whether a piece stands on its standard output.
+    fn writes_a_piece(self) -> bool;
+}
+
+macro_rules! ruled {
+    ($($verb:ty),+) => {$(
+        impl Ruled for $verb {
+            fn name(self) -> &'static str {
+                self.as_str()
+            }
+
+            fn rule_outcomes(self) -> &'static [RuleOutcome] {
+                self.rule_outcomes()
+            }
+
+            fn default_failure(self) -> Option<RuleOutcome> {
+                self.default_failure()
+            }
+
+            fn writes_a_piece(self) -> bool {
+                self.writes_a_piece()
+            }
+        }
+    )+};
+}
+ruled!(Verb, PublishVerb);
 
 /// One rule.
 #[derive(Clone, Debug)]
@@ -72,7 +108,7 @@ impl Rule {
     }
 
     /// Whether the rule can stand at this verb.
-    pub fn check(&self, verb: Verb) -> Result<(), RuleError> {
+    pub fn check<V: Ruled>(&self, verb: V) -> Result<(), RuleError> {
         parse_outcome(verb, self.then.as_str())?;
         let ends = [!self.exit.is_empty(), !self.signal.is_empty(), self.is_timeout, self.is_spawn_error];
         let count = ends.iter().filter(|is_named| **is_named).count();
@@ -100,7 +136,7 @@ impl Rule {
     }
 
     /// The line that made the rule match, as the reason; of a piece only what the rule asked for.
-    fn quoted<'t>(&self, verb: Verb, stdout: &'t Output, stderr: &'t Output) -> Option<&'t str> {
+    fn quoted<'t, V: Ruled>(&self, verb: V, stdout: &'t Output, stderr: &'t Output) -> Option<&'t str> {
         let line = |regex: &Option<Regex>, output: &'t Output, is_whole: bool| {
             let text = output.text();
             let found = regex.as_ref()?.find(text)?;
@@ -117,11 +153,11 @@ impl Rule {
 }
 
 /// The outcome that a text names, if it is one of this verb's.
-pub fn parse_outcome(verb: Verb, text: &str) -> Result<RuleOutcome, RuleError> {
+pub fn parse_outcome<V: Ruled>(verb: V, text: &str) -> Result<RuleOutcome, RuleError> {
     let allowed = verb.rule_outcomes();
     let found = text.parse::<RuleOutcome>().ok().filter(|outcome| allowed.contains(outcome));
     found.ok_or_else(|| RuleError::WrongOutcome {
-        verb,
+        verb: verb.name(),
         outcome: text.to_owned(),
         allowed: allowed.iter().map(|outcome| outcome.as_str()).collect::<Vec<_>>().join(", "),
     })
@@ -142,7 +178,7 @@ pub fn matching<'r>(rules: &'r [Rule], call: &CallResult, stdout: &Output, stder
 }
 
 /// Classifies a call.
-pub fn classify(verb: Verb, rules: &[Rule], call: &CallResult, stdout: &Output, stderr: &Output) -> Verdict {
+pub fn classify<V: Ruled>(verb: V, rules: &[Rule], call: &CallResult, stdout: &Output, stderr: &Output) -> Verdict {
     let matched = matching(rules, call, stdout, stderr);
     // A piece is for those who may read pieces, and a reason for everybody: what was written where a piece is written is not
     // quoted, but for what a rule of the configuration names.

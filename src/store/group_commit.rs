@@ -191,9 +191,8 @@ fn weight(write: &Write) -> usize {
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }
-        | Write::HoldPool
+        | Write::Pool(_)
         | Write::MarkEnded { .. }
-        | Write::ReleasePool { .. }
         | Write::Schedule(_)
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. } => 1,

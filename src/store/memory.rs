@@ -4,6 +4,7 @@
 //! write leaves nothing behind. A simulated crash keeps the [`MemoryDb`] and drops everything else: it is the disk.
 
 mod pieces;
+mod pool;
 mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +16,9 @@ use super::query::{
 };
 use super::write::{Account, KeptImage, NewImage, Rows, Write, WriteError, Written, execute};
 use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
+use crate::publish::Handout;
 use crate::task::account::AccountLimits;
-use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Version};
+use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, Version};
 use crate::task::{
     AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState,
     Timestamp,
@@ -31,6 +33,7 @@ struct Tables {
     contents: Vec<ContentRecord>,
     pool: Vec<PoolEntry>,
     images: Vec<KeptImage>,
+    handouts: Vec<Handout>,
     settings: BTreeMap<String, String>,
     submit_keys: BTreeMap<String, (TaskId, String)>,
     last_seq: i64,
@@ -82,6 +85,11 @@ impl MemoryDb {
     /// Every pool entry.
     pub fn all_pool_entries(&self) -> Vec<PoolEntry> {
         self.tables().pool.clone()
+    }
+
+    /// Every handing out, in the order of insertion.
+    pub fn all_handouts(&self) -> Vec<Handout> {
+        self.tables().handouts.clone()
     }
 }
 
@@ -243,7 +251,7 @@ impl Rows for Tables {
 
     fn insert_content(&mut self, content: &NewContent) -> Result<ContentId, DbError> {
         let id = ContentId(count_up(self.contents.len()));
-        self.contents.push(ContentRecord { id, record: content.clone() });
+        self.contents.push(ContentRecord { id, record: content.clone(), publication: None });
         Ok(id)
     }
 
@@ -288,12 +296,60 @@ impl Rows for Tables {
     }
 
     fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError> {
-        Ok(self.pool.iter().filter(|entry| entry.held_reason.is_some()).cloned().collect())
+        Ok(self.pool.iter().filter(|entry| entry.status == PoolState::Held).cloned().collect())
     }
 
-    fn hold_pool_entry(&mut self, id: PoolId, reason: Option<&str>) -> Result<(), DbError> {
-        for entry in self.pool.iter_mut().filter(|entry| entry.id == id) {
-            entry.held_reason = reason.map(str::to_owned);
+    fn task_of_content(&mut self, id: ContentId) -> Result<Option<TaskId>, DbError> {
+        Ok(self.content(id)?.map(|content| content.record.task_id))
+    }
+
+    fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<String>, DbError> {
+        Ok(self.doubt_of(content_id))
+    }
+
+    fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError> {
+        Ok(self.pool.iter().find(|entry| entry.id == id).cloned())
+    }
+
+    fn update_pool_entry(&mut self, entry: &PoolEntry) -> Result<(), DbError> {
+        self.put_entry(entry)
+    }
+
+    fn due_pool_entries(
+        &mut self,
+        account: Option<AccountId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PoolEntry>, DbError> {
+        Ok(self.due_entries(account, None, now, limit))
+    }
+
+    fn handout(&mut self, id: PoolId, fence: u64) -> Result<Option<Handout>, DbError> {
+        Ok(self.handouts.iter().find(|one| one.pool_id == id && one.fence == fence).cloned())
+    }
+
+    fn handouts_of_request(&mut self, holder: &str, request: &str) -> Result<Vec<Handout>, DbError> {
+        let is_meant = |one: &&Handout| {
+            !one.holder.is_publisher() && one.holder.name() == holder && one.request.as_deref() == Some(request)
+        };
+        Ok(self.handouts.iter().filter(is_meant).cloned().collect())
+    }
+
+    fn insert_handout(&mut self, handout: &Handout) -> Result<(), DbError> {
+        self.put_handout(handout)
+    }
+
+    fn update_handout(&mut self, handout: &Handout) -> Result<(), DbError> {
+        self.change_handout(handout)
+    }
+
+    fn publish_content(&mut self, id: ContentId, publication: &Publication) -> Result<(), DbError> {
+        self.set_publication(id, publication)
+    }
+
+    fn set_publish_status(&mut self, id: ContentId, status: PublishState, _: Timestamp) -> Result<(), DbError> {
+        for content in self.contents.iter_mut().filter(|content| content.id == id) {
+            content.record.publish_status = status;
         }
         Ok(())
     }
@@ -340,6 +396,7 @@ impl Rows for Tables {
             attempt.unchanged_since = attempt.unchanged_since.map(shifted);
             attempt.watch_until = attempt.watch_until.map(shifted);
         }
+        self.shift_pool(by_ms);
         Ok(())
     }
 }
@@ -555,7 +612,7 @@ impl Queries for MemoryDb {
             let task = tables.tasks.get(&attempt.task_id)?;
             Some((attempt.key.clone(), KeyUse::of(attempt.state, task.state)))
         });
-        Ok(uses.collect())
+        Ok(uses.chain(tables.handout_uses(keys)).collect())
     }
 
     fn accounts(&self) -> Result<Vec<Account>, DbError> {
@@ -629,6 +686,36 @@ impl Queries for MemoryDb {
             .collect();
         found.sort_by_key(|entry| (std::cmp::Reverse(entry.priority), entry.scheduled_at, entry.id));
         Ok(page_of(found, page))
+    }
+
+    fn pool_entry(&self, id: PoolId) -> Result<Option<(PoolEntry, Vec<Handout>)>, DbError> {
+        Ok(self.tables().entry_with_history(id))
+    }
+
+    fn pool_wakes(&self, until: Timestamp, limit: u32) -> Result<Vec<(PoolEntry, Handout)>, DbError> {
+        Ok(self.tables().wakes(until, limit))
+    }
+
+    fn pool_accounts_due(&self, now: Timestamp) -> Result<Vec<Account>, DbError> {
+        Ok(self.tables().accounts_due(now))
+    }
+
+    fn pool_heads(
+        &self,
+        account: AccountId,
+        categories: Option<&[String]>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PoolEntry>, DbError> {
+        Ok(self.tables().due_entries(Some(account), categories, now, limit))
+    }
+
+    fn next_pool_time(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
+        Ok(self.tables().next_pool_time(now))
+    }
+
+    fn publishes_since(&self, publisher: &str, since: Timestamp) -> Result<u32, DbError> {
+        Ok(self.tables().publishes_since(publisher, since))
     }
 
     fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>, DbError> {

@@ -156,7 +156,7 @@ impl Store {
             | Written::Rewritten(..)
             | Written::Reviewed(_)
             | Written::Stored
-            | Written::PoolReleased(_)
+            | Written::Pool(_)
             | Written::Cleaned { .. } => {}
         }
         Ok(written)

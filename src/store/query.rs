@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::write::{Account, KeptImage};
 use super::{DbError, LookupError};
+use crate::publish::Handout;
 use crate::task::account::AccountLimits;
 use crate::task::content::{ContentRecord, PoolEntry, PoolState, ReviewState};
 use crate::task::{
-    AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, Now, Task, TaskId, TaskState,
-    Timestamp,
+    AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, Now, PoolId, Task, TaskId,
+    TaskState, Timestamp,
 };
 
 pub use schedules::{ScheduleAgenda, ScheduleQueries};
@@ -103,6 +104,14 @@ impl KeyUse {
     /// What an attempt and its task make of its key.
     pub const fn of(attempt: AttemptState, task: TaskState) -> Self {
         if attempt.may_be_alive() || matches!(task, TaskState::Held) { Self::Needed } else { Self::Ended }
+    }
+
+    /// What the state of a pool entry makes of the key of a handing out; `is_current` while nobody had it since.
+    pub const fn of_handout(status: PoolState, is_current: bool) -> Self {
+        match status {
+            PoolState::Publishing | PoolState::Held if is_current => Self::Needed,
+            _ => Self::Ended,
+        }
     }
 }
 
@@ -207,6 +216,24 @@ pub trait Queries: ScheduleQueries + Send + Sync + 'static {
     fn account_limits(&self) -> Result<BTreeMap<AccountId, AccountLimits>, DbError>;
     /// Pool entries in the order in which they go out: by priority, then due time, then number.
     fn pool(&self, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError>;
+    /// A pool entry with every handing out of it, oldest first.
+    fn pool_entry(&self, id: PoolId) -> Result<Option<(PoolEntry, Vec<Handout>)>, DbError>;
+    /// Entries that are being published and must be looked at by then, earliest first.
+    fn pool_wakes(&self, until: Timestamp, limit: u32) -> Result<Vec<(PoolEntry, Handout)>, DbError>;
+    /// Accounts that have a pending entry which is due, by number.
+    fn pool_accounts_due(&self, now: Timestamp) -> Result<Vec<Account>, DbError>;
+    /// The next due entries of an account, of these categories if given.
+    fn pool_heads(
+        &self,
+        account: AccountId,
+        categories: Option<&[String]>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PoolEntry>, DbError>;
+    /// When an entry becomes due, or must be looked at, next after `now`.
+    fn next_pool_time(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
+    /// How many entries a publisher of the configuration was given since a time.
+    fn publishes_since(&self, publisher: &str, since: Timestamp) -> Result<u32, DbError>;
     /// Settings whose name begins with `prefix`, by name.
     fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>, DbError>;
     /// How many finished tasks a cleanup would delete.

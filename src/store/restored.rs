@@ -14,8 +14,6 @@ pub const SETTING: &str = "restored";
 /// Why a pool entry waits after a restore.
 pub const POOL_REASON: &str =
     "the database was restored from a backup, and the piece may have been published since: look there, then release it";
-/// The event of the audit row of a release.
-pub const POOL_RELEASED_EVENT: &str = "pool_released";
 
 /// A restore.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -85,7 +85,9 @@ named! {
         Published = "published",
         /// Given up.
         Failed = "failed",
-        /// Taken out, because its approval was withdrawn.
+        /// It may be out already: a person decides.
+        Held = "held",
+        /// Taken out, by a person or because its approval was withdrawn.
         Removed = "removed",
     }
 }
@@ -159,6 +161,21 @@ pub struct ContentRecord {
     pub id: ContentId,
     /// Everything else.
     pub record: NewContent,
+    /// Where and when it went out; none while it did not.
+    pub publication: Option<Publication>,
+}
+
+/// Where and when a piece went out, and by whom.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Publication {
+    /// When contentd heard of it.
+    pub at: Timestamp,
+    /// The publisher of the configuration, or the `uid:name` of who took it from the pool or settled it.
+    pub by: String,
+    /// Its address.
+    pub url: Option<String>,
+    /// What it is called there.
+    pub reference: Option<String>,
 }
 
 /// An entry of the publish pool.
@@ -184,8 +201,12 @@ pub struct PoolEntry {
     pub published_at: Option<Timestamp>,
     /// When it was pooled.
     pub created_at: Timestamp,
-    /// Why it must not go out before a person releases it; none where it may.
+    /// Why it must not go out before a person decides; none where it may.
     pub held_reason: Option<String>,
+    /// How often it was handed out; the number of the last one. It only grows, so that a late answer is known as one.
+    pub fence: u64,
+    /// While it is being published: when somebody must look at it. For a consumer, the end of the lease.
+    pub wake_at: Option<Timestamp>,
 }
 
 /// A piece with its renderings: what the result handler hands to the store.

@@ -216,6 +216,7 @@ impl Rig {
             failing: FailingJobs::default(),
             rules: Default::default(),
             images: Default::default(),
+            publishers: Default::default(),
         };
         recover(&world).await.unwrap();
         let budgets_spent = Rc::new(RefCell::new(0));

@@ -257,6 +257,7 @@ fn world(store: Store, clock: &FastClock) -> World {
         failing: FailingJobs::default(),
         rules: Default::default(),
         images: Default::default(),
+        publishers: Default::default(),
     }
 }
 

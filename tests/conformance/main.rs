@@ -12,6 +12,7 @@ mod migrations;
 mod opening;
 mod pieces;
 mod plans;
+mod pool;
 mod random;
 mod readers;
 mod schedules;

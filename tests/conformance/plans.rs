@@ -2,16 +2,18 @@
 
 use std::cell::RefCell;
 
+use contentd::publish::{Holder, PoolEvent};
 use contentd::schedule::{FireId, FireMove, ScheduleId};
 use contentd::store::query::{ContentFilter, Page, PoolFilter, Queries, TaskFilter};
 use contentd::store::sqlite::SqliteQueries;
 use contentd::store::write::{
-    AccountWrite, ContentWrite, ImageWrite, NewTask, PendingLimits, ScheduleWrite, Taken, Write, Written,
+    AccountWrite, ContentWrite, HandOut, ImageWrite, NewTask, PendingLimits, PoolWrite, ScheduleWrite, Taken, Write,
+    Written,
 };
 use contentd::task::account::AccountChange;
 use contentd::task::content::{PoolState, RenderedPiece, ReviewMove, ReviewState};
 use contentd::task::image::ImageState;
-use contentd::task::{AccountId, ContentId, Event, TaskState, Timestamp};
+use contentd::task::{AccountId, ContentId, Event, PoolId, TaskState, Timestamp};
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
@@ -181,6 +183,16 @@ fn no_question_reads_the_history() {
     ] {
         check("pool", &[], &|queries| seen(queries.pool(&filter, page).unwrap()));
     }
+    check("pool_entry", &[], &|queries| seen(queries.pool_entry(PoolId(1)).unwrap()));
+    check("pool_wakes", &[], &|queries| seen(queries.pool_wakes(Timestamp(START), 10).unwrap()));
+    check("pool_accounts_due", &[], &|queries| seen(queries.pool_accounts_due(Timestamp(START)).unwrap()));
+    let categories = ["a".to_owned()];
+    check("pool_heads", &[], &|queries| {
+        seen(queries.pool_heads(AccountId(1), None, Timestamp(START), 10).unwrap());
+        seen(queries.pool_heads(AccountId(1), Some(&categories), Timestamp(START), 10).unwrap());
+    });
+    check("next_pool_time", &[], &|queries| seen(queries.next_pool_time(Timestamp(START)).unwrap()));
+    check("publishes_since", &[], &|queries| seen(queries.publishes_since("p", Timestamp(START)).unwrap()));
     // Each is grouped by its state: ten groups at most.
     let groups = ["USE TEMP B-TREE FOR GROUP BY"];
     check("statistics", &groups, &|queries| {
@@ -246,6 +258,32 @@ fn no_write_reads_the_history() {
             side.write(review).unwrap();
         }
         write_about_pieces(&mut side, content_id);
+        let hand_out = HandOut {
+            holder: Holder::Consumer("1:x".into()),
+            only: None,
+            account: None,
+            keys: vec!["k".into()],
+            request: Some("r".into()),
+            lease_until: Timestamp(START + 200),
+            now: Timestamp(START + 100),
+        };
+        side.write(Write::Pool(PoolWrite::HandOut(Box::new(hand_out.clone())))).unwrap();
+        let of_one = HandOut { account: Some(AccountId(1)), request: None, ..hand_out };
+        side.write(Write::Pool(PoolWrite::HandOut(Box::new(of_one)))).unwrap();
+        for event in [PoolEvent::Renewed { until: Timestamp(START + 300) }, PoolEvent::Done(Default::default())] {
+            let happened = PoolWrite::Happened {
+                id: PoolId(2),
+                fence: Some(1),
+                event: Box::new(event),
+                policy: Box::default(),
+                draw: 0.5,
+                who: "1:x".into(),
+                now: Timestamp(START + 150),
+            };
+            side.write(Write::Pool(happened)).unwrap();
+        }
+        let release = PoolWrite::Release { ids: None, who: "1:x".into(), now: Timestamp(START) };
+        side.write(Write::Pool(release)).unwrap();
         side.change(&id(1), START + 20, Event::CancelRequested);
         side.write(Write::Cleanup { finished_before: Timestamp(START + 99), limit: 5 }).unwrap();
         let schedule = side.schedule(new_schedule("daily", AccountId(1))).id;

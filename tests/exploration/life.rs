@@ -238,6 +238,7 @@ impl Life<'_> {
             failing: FailingJobs::default(),
             rules: Default::default(),
             images: Default::default(),
+            publishers: Default::default(),
         };
         (world, WorldChannels { peers, generators })
     }

@@ -105,6 +105,9 @@ pub fn content(id: i64) -> ContentReply {
             publish_status: "pooled".to_owned(),
             content_hash: "ab".repeat(32),
             created_at: WireTime(Timestamp(1_769_847_330_250)),
+            published_at: None,
+            published_by: None,
+            published_url: None,
         },
         version: 1,
         reviewed_by: None,
@@ -112,6 +115,54 @@ pub fn content(id: i64) -> ContentReply {
         findings: vec![],
         edited_by: None,
         rewritten_by: None,
+    }
+}
+
+/// A pool entry as tests expect it.
+pub fn pooled(id: i64) -> PoolView {
+    PoolView {
+        pool_id: id,
+        content_id: 7,
+        priority: 5,
+        scheduled_at: WireTime(Timestamp(0)),
+        status: "pending".to_owned(),
+        retry_count: 0,
+        last_error: None,
+        published_at: None,
+        held_reason: None,
+        account_id: 1,
+        fence: 1,
+        lease_until: None,
+    }
+}
+
+/// Who had it.
+pub fn handout() -> HandoutView {
+    HandoutView {
+        fence: 1,
+        holder: "1000:ada".to_owned(),
+        is_publisher: false,
+        key: "cd".repeat(16),
+        handed_out_at: WireTime(Timestamp(0)),
+        sends: 0,
+        doubted_at: None,
+        ended_at: None,
+        outcome: None,
+        error: None,
+    }
+}
+
+/// What a consumer is given.
+pub fn handed_out() -> HandedOut {
+    HandedOut {
+        pool_id: 1,
+        fence: 1,
+        key: "cd".repeat(16),
+        lease_until: WireTime(Timestamp(0)),
+        priority: 5,
+        account: "blog".to_owned(),
+        external_id: None,
+        content: content(7).content,
     }
 }
 
@@ -448,6 +499,20 @@ impl Backend for FakeBackend {
     fn pool_release(&self, _: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply> {
         self.called(format!("release of the pool {ids:?}"));
         done(Ok(PoolReleaseReply { released: ids.unwrap_or_default().into_iter().map(|id| id.0).collect() }))
+    }
+
+    fn pool_show(&self, _: Peer, id: PoolId) -> Answer<PoolShowReply> {
+        done(Ok(PoolShowReply { entry: pooled(id.0), handouts: vec![handout()], publication: None }))
+    }
+
+    fn pool_next(&self, _: Peer, query: NextQuery) -> Answer<PoolNextReply> {
+        self.called(format!("next {} of the pool", query.limit));
+        done(Ok(PoolNextReply { handed_out: vec![handed_out()] }))
+    }
+
+    fn pool_word(&self, _: Peer, word: PoolWord) -> Answer<PoolEntryReply> {
+        self.called(format!("{:?} of pool entry {}", word.answer, word.id));
+        done(Ok(PoolEntryReply { entry: pooled(word.id.0) }))
     }
 
     fn account_add(&self, _: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply> {

@@ -8,12 +8,14 @@
 //! - `places`: the state directory, files that are left over
 //! - `process`: actors, limits, the clock, systemd
 //! - `generators`: each generator and its tasks
+//! - `publishers`: each publisher, and what waits for a person in the pool
 //! - `trial`: one generator, each verb
 
 mod database;
 mod generators;
 mod places;
 mod process;
+mod publishers;
 mod trial;
 
 use std::future::Future;
@@ -84,14 +86,15 @@ impl Installation {
 
 impl DaemonBackend {
     pub(super) async fn examine(&self) -> Result<FindingsReply, ApiError> {
-        let parts = futures_util::future::join4(
+        let parts = futures_util::future::join5(
             bounded("database", self.look_at_database()),
             bounded("state directory", self.look_at_places()),
             bounded("daemon", self.look_at_process()),
             bounded("generators", self.look_at_generators()),
+            bounded("publishers", self.look_at_publishers()),
         );
-        let (database, places, process, generators) = parts.await;
-        let findings = [database, places, process, generators].concat();
+        let (database, places, process, generators, publishers) = parts.await;
+        let findings = [database, places, process, generators, publishers].concat();
         Ok(FindingsReply { findings })
     }
 }

@@ -37,6 +37,7 @@ fn actors(status: &DaemonStatus) -> Vec<Finding> {
         ("queue", status.queue.is_none()),
         ("poller", status.poller.is_none()),
         ("result handler", status.results.is_none()),
+        ("publisher", status.publisher.is_none()),
     ]
     .iter()
     .filter(|(_, is_silent)| *is_silent)
@@ -116,6 +117,7 @@ mod tests {
             results: None,
             schedules: None,
             has_schedules: false,
+            publisher: None,
             workers: vec![None],
             restarts: 2,
             worker_restarts: vec![2],
@@ -123,7 +125,7 @@ mod tests {
         };
         let findings = actors(&status);
         assert_eq!(findings.iter().map(|f| f.severity).collect::<Vec<_>>(), [Severity::Error, Severity::Warning]);
-        assert!(findings[0].found.ends_with("queue, poller, result handler, worker 1"));
+        assert!(findings[0].found.ends_with("queue, poller, result handler, publisher, worker 1"));
     }
 
     #[test]

@@ -654,8 +654,9 @@ impl TryFrom<PoolListParams> for PoolQuery {
     fn try_from(given: PoolListParams) -> Result<Self, ApiError> {
         let (limit, offset) = page(given.limit, given.offset)?;
         let status = given.status.map(|text| {
-            text.parse()
-                .map_err(|_| ApiError::invalid("status", &text, "one of pending publishing published failed removed"))
+            text.parse().map_err(|_| {
+                ApiError::invalid("status", &text, "one of pending publishing published failed held removed")
+            })
         });
         Ok(Self {
             account: given.account.map(|account| account.0),

@@ -41,6 +41,12 @@ pub struct ContentView {
     pub content_hash: String,
     /// When it was made.
     pub created_at: WireTime,
+    /// When it went out.
+    pub published_at: Option<WireTime>,
+    /// By whom: a publisher's name, or `uid:name`.
+    pub published_by: Option<String>,
+    /// Its address.
+    pub published_url: Option<String>,
 }
 
 /// A content record alone.
@@ -129,7 +135,7 @@ pub struct PoolView {
     pub priority: u8,
     /// Not before this time.
     pub scheduled_at: WireTime,
-    /// `pending publishing published failed removed`.
+    /// `pending publishing published failed held removed`.
     pub status: String,
     /// Publishing attempts that failed.
     pub retry_count: u32,
@@ -137,8 +143,14 @@ pub struct PoolView {
     pub last_error: Option<String>,
     /// When it went out.
     pub published_at: Option<WireTime>,
-    /// Why it does not go out before a person releases it.
+    /// Why it does not go out before a person decides.
     pub held_reason: Option<String>,
+    /// Whose piece.
+    pub account_id: i64,
+    /// How often it was handed out; the number of the last one.
+    pub fence: u64,
+    /// While it is being published: until when its holder has it, or when contentd looks at it next.
+    pub lease_until: Option<WireTime>,
 }
 
 /// `List` of the pool, in the order of going out.
@@ -148,7 +160,7 @@ pub struct PoolListParams {
     /// Of this account: number or name.
     #[serde(default)]
     pub account: Option<TextOrNumber>,
-    /// `pending publishing published failed removed`; null: all but removed ones.
+    /// `pending publishing published failed held removed`; null: all but removed ones.
     #[serde(default)]
     pub status: Option<String>,
     /// At most so many (50; at most 1,000).

@@ -254,6 +254,35 @@ pub enum ApiError {
         fire_id: i64,
     },
 
+    /// No such entry of the publish pool.
+    #[serde(rename = "io.contentd.Pool.PoolEntryNotFound")]
+    PoolEntryNotFound {
+        /// Which.
+        pool_id: i64,
+    },
+    /// The entry was handed out anew since; what was said changed nothing.
+    #[serde(rename = "io.contentd.Pool.StaleFence")]
+    StaleFence {
+        /// Which.
+        pool_id: i64,
+        /// The number that was named.
+        fence: u64,
+        /// The number that it has.
+        current: u64,
+    },
+    /// The entry's state does not allow it.
+    #[serde(rename = "io.contentd.Pool.WrongPoolState")]
+    WrongPoolState {
+        /// Which.
+        pool_id: i64,
+        /// Its state.
+        status: String,
+        /// What was asked for.
+        action: String,
+        /// What can be done instead.
+        cure: String,
+    },
+
     /// The caller's roles do not let them call this method.
     #[serde(rename = "io.contentd.Daemon.PermissionDenied")]
     PermissionDenied {
@@ -510,6 +539,16 @@ impl ApiError {
                     String::new()
                 };
                 format!("cannot {action} content {content_id}: it is {review_status}{cure}")
+            }
+            Self::PoolEntryNotFound { pool_id } => {
+                format!("there is no pool entry {pool_id}; `contentctl pool list` shows what there is")
+            }
+            Self::StaleFence { pool_id, fence, current } => format!(
+                "pool entry {pool_id} is at fence {current}, and {fence} was named: it was handed out anew since, and nothing \
+                 was changed; `contentctl pool show {pool_id}` says to whom"
+            ),
+            Self::WrongPoolState { pool_id, status, action, cure } => {
+                format!("cannot {action} pool entry {pool_id}: it is {status}; {cure}")
             }
             _ => return None,
         })

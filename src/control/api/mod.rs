@@ -11,6 +11,7 @@ pub mod content;
 pub mod daemon;
 pub mod doctor;
 pub mod error;
+pub mod pool;
 pub mod review;
 pub mod schedules;
 pub mod tasks;
@@ -42,6 +43,11 @@ pub use daemon::{
 };
 pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, TryGeneratorParams};
 pub use error::{ApiError, FieldFault};
+pub use pool::{
+    HandedOut, HandoutView, NextQuery, PoolAnswer, PoolDoneParams, PoolEntryReply, PoolFailParams, PoolNextParams,
+    PoolNextReply, PoolParams, PoolRemoveParams, PoolRenewParams, PoolScheduleParams, PoolShowReply, PoolWord,
+    PublicationView,
+};
 pub use review::{EditParams, ImageView, ImagesReply, VersionView, VersionsReply, WriteAgainParams, WriteAgainReply};
 pub use schedules::{
     CheckedSchedule, FireReply, FireView, FiresReply, NewScheduleParams, ScheduleAddParams, ScheduleCalls,
@@ -156,6 +162,12 @@ pub trait Backend: ScheduleCalls + Send + Sync + 'static {
     fn pool_list(&self, peer: Peer, query: PoolQuery) -> Answer<PoolReply>;
     /// Lets pool entries go that wait for a release: these, or all.
     fn pool_release(&self, peer: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply>;
+    /// One entry and everybody who had it.
+    fn pool_show(&self, peer: Peer, id: PoolId) -> Answer<PoolShowReply>;
+    /// Hands entries out to the caller.
+    fn pool_next(&self, peer: Peer, query: NextQuery) -> Answer<PoolNextReply>;
+    /// What the caller says of an entry.
+    fn pool_word(&self, peer: Peer, word: PoolWord) -> Answer<PoolEntryReply>;
     /// Adds an account.
     fn account_add(&self, peer: Peer, name: String, external_id: Option<String>) -> Answer<AccountReply>;
     /// Accounts by number.

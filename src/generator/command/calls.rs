@@ -267,7 +267,7 @@ impl Inner {
 }
 
 /// A file without a name, at its beginning: nothing of it is left behind.
-fn in_memory(text: &str) -> io::Result<File> {
+pub(crate) fn in_memory(text: &str) -> io::Result<File> {
     let mut file = File::from(memfd_create("stdin", MemfdFlags::CLOEXEC)?);
     file.write_all(text.as_bytes())?;
     file.rewind()?;

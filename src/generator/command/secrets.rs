@@ -30,7 +30,7 @@ const MAX_SECRET: u64 = 1 << 20;
 
 /// Where secrets are read from.
 #[derive(Clone)]
-pub(super) struct SecretSource {
+pub(crate) struct SecretSource {
     /// `$CREDENTIALS_DIRECTORY`, if there is one.
     pub dir: Option<PathBuf>,
     /// Environment variables and the names of their credentials.
@@ -39,14 +39,14 @@ pub(super) struct SecretSource {
 
 /// The values, for the length of one call.
 #[derive(Default)]
-pub(super) struct Secrets(Vec<(String, Vec<u8>)>);
+pub(crate) struct Secrets(Vec<(String, Vec<u8>)>);
 
 /// Which secrets a run was given, kept beside it: so that a later look knows whether those that it can read are the same.
 ///
 /// Digests under a salt of the run's own say nothing of a long secret, but a short one could be guessed by whoever reads
 /// them. So they lie where only the daemon's user reads.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Given {
+pub(crate) struct Given {
     salt: String,
     digests: BTreeSet<String>,
 }

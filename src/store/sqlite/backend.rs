@@ -115,9 +115,8 @@ fn is_of_many_rows(write: &Write) -> bool {
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }
-        | Write::HoldPool
+        | Write::Pool(_)
         | Write::MarkEnded { .. }
-        | Write::ReleasePool { .. }
         | Write::Schedule(_)
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. } => false,

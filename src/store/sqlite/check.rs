@@ -17,9 +17,9 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::migrate::Look;
-use super::{OpenError, beside, connection, failed_as, guard, migrate, read_only_uri};
+use super::{OpenError, beside, check_pool, connection, failed_as, guard, migrate, read_only_uri};
 use crate::finding::{Finding, Severity};
-use crate::store::restored::POOL_RELEASED_EVENT;
+use crate::publish::PoolMove;
 use crate::store::write::SUBMITTED_EVENT;
 use crate::task::content::ReviewMove;
 use crate::task::state::{TaskMove, is_consistent};
@@ -217,6 +217,9 @@ pub fn promises(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> 
         findings.extend(ask(connection, sql, cure)?);
     }
     findings.extend(versions::promises(connection)?);
+    for (sql, cure) in check_pool::promises(connection)? {
+        findings.extend(ask(connection, sql, cure)?);
+    }
     findings.extend(states(connection)?);
     findings.extend(steps(connection)?);
     findings.extend(schedules::promises(connection)?);
@@ -237,7 +240,8 @@ const PIECES: &[(&str, &str)] = &[
          'content ' || c.id || ' is ' || c.review_status || ' and has ' || c.entries || ' entries in the publish pool' AS found \
          FROM (SELECT id, task_id, review_status, (SELECT count(*) FROM publish_pool p \
          WHERE p.content_id = contents.id AND p.status <> 'removed') AS entries FROM contents) c \
-         WHERE c.entries <> (c.review_status = 'approved')",
+         WHERE c.entries <> (c.review_status = 'approved') AND NOT (c.entries = 0 AND EXISTS \
+         (SELECT 1 FROM publish_pool p WHERE p.content_id = c.id AND p.status = 'removed'))",
         "`contentctl content reject ID` and `contentctl content approve ID` make its entry anew",
     ),
     (
@@ -345,7 +349,7 @@ fn is_step(step: &Step) -> bool {
         return step.event == SUBMITTED_EVENT && to == TaskState::Pending;
     };
     let Ok(from) = from.parse::<TaskState>() else { return false };
-    let is_aside = step.event == POOL_RELEASED_EVENT || step.event.parse::<ReviewMove>().is_ok();
+    let is_aside = step.event.parse::<PoolMove>().is_ok() || step.event.parse::<ReviewMove>().is_ok();
     match step.event.parse::<TaskMove>() {
         Ok(event) => from.target(event) == Some(to),
         Err(_) => is_aside && from == to,

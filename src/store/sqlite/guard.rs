@@ -12,8 +12,9 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
+use crate::publish::state::pool_edges;
 use crate::store::write;
-use crate::task::content::ReviewState;
+use crate::task::content::{PoolState, ReviewState};
 use crate::task::{AttemptState, TaskState};
 
 /// What the names of all its triggers begin with; the migrations' own triggers begin otherwise.
@@ -53,6 +54,7 @@ pub fn triggers() -> String {
     sql += &edges("tasks", "a task", "state", TaskState::ALL, &write::task_edges());
     sql += &edges("attempts", "an attempt", "state", AttemptState::ALL, &write::attempt_edges());
     sql += &edges("contents", "a content record", "review_status", ReviewState::ALL, &write::review_edges());
+    sql += &edges("publish_pool", "a pool entry", "status", PoolState::ALL, &pool_edges());
 
     sql += &refuse(
         "tasks_insert",
@@ -101,6 +103,43 @@ pub fn triggers() -> String {
         "a content record begins approved or waits for a review",
     );
     sql += &refuse("contents_delete", "DELETE ON contents", "1", "a content record outlives its task and is kept");
+    sql += &pool_triggers();
+    sql
+}
+
+/// What no state says: a piece is handed out under a new number each time, and what is out stays out.
+fn pool_triggers() -> String {
+    let mut sql = refuse(
+        "publish_pool_insert",
+        "INSERT ON publish_pool",
+        "NEW.status NOT IN ('pending', 'held') OR NEW.fence <> 0",
+        "a pool entry begins pending or held, and was never handed out",
+    );
+    sql += &refuse(
+        "publish_pool_identity",
+        "UPDATE OF id, content_id, account_id, created_at ON publish_pool",
+        "NEW.id <> OLD.id OR NEW.content_id <> OLD.content_id OR NEW.account_id <> OLD.account_id \
+         OR NEW.created_at <> OLD.created_at",
+        "what a pool entry is and for whom never changes",
+    );
+    sql += &refuse(
+        "publish_pool_fence",
+        "UPDATE OF fence, status ON publish_pool",
+        "NEW.fence < OLD.fence OR (NEW.status = 'publishing' AND OLD.status <> 'publishing' AND NEW.fence = OLD.fence)",
+        "a fencing number only grows, with each handing out",
+    );
+    sql += &refuse("publish_pool_delete", "DELETE ON publish_pool", "1", "a pool entry is kept");
+    sql += &refuse(
+        "handouts_identity",
+        "UPDATE OF pool_id, fence, key, holder, is_publisher, request, handed_out_at ON handouts",
+        "NEW.pool_id <> OLD.pool_id OR NEW.fence <> OLD.fence OR NEW.key <> OLD.key OR NEW.holder <> OLD.holder \
+         OR NEW.is_publisher <> OLD.is_publisher OR NEW.request IS NOT OLD.request \
+         OR NEW.handed_out_at <> OLD.handed_out_at",
+        "a handing out and its key are never used again",
+    );
+    sql += &refuse("handouts_delete", "DELETE ON handouts", "1", "a handing out is kept");
+    sql += &refuse("publications_update", "UPDATE ON publications", "1", "where a piece went is never changed");
+    sql += &refuse("publications_delete", "DELETE ON publications", "1", "where a piece went is kept");
     sql
 }
 

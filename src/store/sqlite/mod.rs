@@ -15,12 +15,14 @@
 
 mod backend;
 pub mod check;
+mod check_pool;
 mod connection;
 mod fixed;
 pub mod guard;
 mod lock;
 pub mod migrate;
 mod models;
+mod pool_rows;
 pub mod queries;
 pub mod restore;
 mod rows;

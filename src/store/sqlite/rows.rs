@@ -9,22 +9,18 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use super::connection::{db_error, optional};
-use super::fixed::Fixed;
 use super::models::{
-    AccountChanges, AccountRow, AttemptChanges, AttemptRow, ContentRow, ImageChanges, ImageRow, NewContentRow,
-    NewEventRow, NewImageRow, NewPoolRow, NewTaskRow, PoolRow, TaskChanges, TaskNotes, TaskRow, VersionRow,
+    AccountChanges, AccountRow, AttemptChanges, AttemptRow, ImageChanges, ImageRow, NewContentRow, NewEventRow,
+    NewImageRow, NewTaskRow, TaskChanges, TaskNotes, TaskRow, VersionRow,
 };
+use super::pool_rows;
 use super::queries::images::of_content as images_of;
-use super::schema::{
-    accounts, attempts, contents, events, images, publish_pool, settings, state_counts, submit_keys, tasks,
-};
+use super::schema::{accounts, attempts, contents, events, images, settings, state_counts, submit_keys, tasks};
+use crate::publish::Handout;
 use crate::store::DbError;
 use crate::store::write::{Account, KeptImage, NewImage, Rows};
-use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Version};
+use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, Version};
 use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp};
-
-/// The condition of the index `pool_of_content`.
-const IS_IN_THE_POOL: Fixed = Fixed("publish_pool.status <> 'removed'");
 
 /// Bound: generator, limit. A task that is not final has no end: the condition of the index `tasks_unfinished`.
 const UNFINISHED_AT_GENERATOR: &str = "SELECT count(*) AS count FROM \
@@ -190,8 +186,7 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn content(&mut self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
-        let found = contents::table.find(id.0).select(ContentRow::as_select());
-        optional(found.first(self.connection))?.map(ContentRow::into_record).transpose()
+        super::queries::contents::one(self.connection, id)
     }
 
     fn versions_of(&mut self, task_id: &TaskId) -> Result<Vec<Version>, DbError> {
@@ -242,42 +237,73 @@ impl Rows for SqliteRows<'_> {
         Self::expect_one(changed.map_err(db_error)?, || format!("content {} is not there to be updated", content.id))
     }
 
+    fn task_of_content(&mut self, id: ContentId) -> Result<Option<TaskId>, DbError> {
+        pool_rows::task_of_content(self.connection, id)
+    }
+
     fn pool_entry_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError> {
-        let found = publish_pool::table
-            .filter(publish_pool::content_id.eq(content_id.0))
-            .filter(IS_IN_THE_POOL)
-            .select(PoolRow::as_select());
-        optional(found.first(self.connection))?.map(PoolRow::into_record).transpose()
+        pool_rows::entry_of(self.connection, content_id)
     }
 
     fn insert_pool_entry(&mut self, entry: &PoolEntry) -> Result<PoolId, DbError> {
-        let insert = diesel::insert_into(publish_pool::table).values(NewPoolRow::from(entry));
-        Ok(PoolId(insert.returning(publish_pool::id).get_result(self.connection).map_err(db_error)?))
+        pool_rows::insert(self.connection, entry)
     }
 
     fn set_pool_status(&mut self, id: PoolId, status: PoolState) -> Result<(), DbError> {
-        let update = diesel::update(publish_pool::table.find(id.0)).set(publish_pool::status.eq(status.as_str()));
-        let changed = update.execute(self.connection).map_err(db_error)?;
-        Self::expect_one(changed, || format!("pool entry {id} is not there to be updated"))
+        pool_rows::set_status(self.connection, id, status)
     }
 
     fn unpublished_pool_entries(&mut self) -> Result<Vec<PoolId>, DbError> {
-        let out = [PoolState::Published, PoolState::Removed].map(PoolState::as_str);
-        let found = publish_pool::table.filter(publish_pool::status.ne_all(out)).order(publish_pool::id);
-        let ids: Vec<i64> = found.select(publish_pool::id).load(self.connection).map_err(db_error)?;
-        Ok(ids.into_iter().map(PoolId).collect())
+        pool_rows::unpublished(self.connection)
     }
 
     fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError> {
-        let found = publish_pool::table.filter(publish_pool::held_reason.is_not_null()).order(publish_pool::id);
-        let rows: Vec<PoolRow> = found.select(PoolRow::as_select()).load(self.connection).map_err(db_error)?;
-        rows.into_iter().map(PoolRow::into_record).collect()
+        pool_rows::held(self.connection)
     }
 
-    fn hold_pool_entry(&mut self, id: PoolId, reason: Option<&str>) -> Result<(), DbError> {
-        let update = diesel::update(publish_pool::table.find(id.0)).set(publish_pool::held_reason.eq(reason));
-        let changed = update.execute(self.connection).map_err(db_error)?;
-        Self::expect_one(changed, || format!("pool entry {id} is not there to be updated"))
+    fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<String>, DbError> {
+        pool_rows::doubt_of(self.connection, content_id)
+    }
+
+    fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError> {
+        pool_rows::one(self.connection, id)
+    }
+
+    fn update_pool_entry(&mut self, entry: &PoolEntry) -> Result<(), DbError> {
+        pool_rows::update(self.connection, entry)
+    }
+
+    fn due_pool_entries(
+        &mut self,
+        account: Option<AccountId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PoolEntry>, DbError> {
+        pool_rows::due(self.connection, account, None, now, limit)
+    }
+
+    fn handout(&mut self, id: PoolId, fence: u64) -> Result<Option<Handout>, DbError> {
+        pool_rows::handout(self.connection, id, fence)
+    }
+
+    fn handouts_of_request(&mut self, holder: &str, request: &str) -> Result<Vec<Handout>, DbError> {
+        pool_rows::handouts_of_request(self.connection, holder, request)
+    }
+
+    fn insert_handout(&mut self, handout: &Handout) -> Result<(), DbError> {
+        pool_rows::insert_handout(self.connection, handout)
+    }
+
+    fn update_handout(&mut self, handout: &Handout) -> Result<(), DbError> {
+        pool_rows::update_handout(self.connection, handout)
+    }
+
+    fn publish_content(&mut self, id: ContentId, publication: &Publication) -> Result<(), DbError> {
+        pool_rows::publish_content(self.connection, id, publication)
+    }
+
+    fn set_publish_status(&mut self, id: ContentId, status: PublishState, now: Timestamp) -> Result<(), DbError> {
+        pool_rows::set_publish_status(self.connection, id, status, now)
     }
 
     fn setting(&mut self, name: &str) -> Result<Option<String>, DbError> {
@@ -335,7 +361,8 @@ impl Rows for SqliteRows<'_> {
         diesel::update(rows).set(tasks::wake_at.eq(shifted)).execute(self.connection).map_err(db_error)?;
         let shift = sql_query(SHIFT_IMAGES).bind::<BigInt, _>(by_ms);
         shift.execute(self.connection).map_err(db_error)?;
-        self.shift_attempts(by_ms)
+        self.shift_attempts(by_ms)?;
+        pool_rows::shift_times(self.connection, by_ms)
     }
 }
 

@@ -141,6 +141,38 @@ diesel::table! {
         published_at -> Nullable<BigInt>,
         created_at -> BigInt,
         held_reason -> Nullable<Text>,
+        fence -> BigInt,
+        wake_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    publications (content_id) {
+        content_id -> BigInt,
+        published_at -> BigInt,
+        published_by -> Text,
+        url -> Nullable<Text>,
+        reference -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    handouts (pool_id, fence) {
+        pool_id -> BigInt,
+        fence -> BigInt,
+        key -> Text,
+        holder -> Text,
+        is_publisher -> Bool,
+        request -> Nullable<Text>,
+        handed_out_at -> BigInt,
+        sends -> BigInt,
+        doubted_at -> Nullable<BigInt>,
+        is_lost -> Bool,
+        quiet_since -> Nullable<BigInt>,
+        absences -> BigInt,
+        ended_at -> Nullable<BigInt>,
+        outcome -> Nullable<Text>,
+        error -> Nullable<Text>,
     }
 }
 
@@ -240,3 +272,4 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(tasks, attempts, contents);
+diesel::allow_tables_to_appear_in_same_query!(publish_pool, handouts, contents);

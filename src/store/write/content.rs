@@ -11,8 +11,10 @@ use super::image::NewImage;
 use super::review::{take_out, write_audit};
 use super::rows::Rows;
 use super::{NewTask, SubmittedTask, WriteError, Written};
+use crate::publish::PoolRefusal;
 use crate::task::content::{
-    ContentRecord, NewContent, PublishState, RenderedPiece, ReviewMove, ReviewState, Version, summary_of, word_count,
+    ContentRecord, NewContent, PoolEntry, PoolState, PublishState, RenderedPiece, ReviewMove, ReviewState, Version,
+    summary_of, word_count,
 };
 use crate::task::image::ImageState;
 use crate::task::review::{Judged, ReviewRules};
@@ -177,6 +179,16 @@ pub(super) fn make_way(
     Ok(approved)
 }
 
+/// A piece that may be out is not written again before somebody says whether it is: the second one is paid for, and goes out too.
+fn settled(rows: &mut dyn Rows, content_id: ContentId) -> Result<(), WriteError> {
+    match rows.pool_entry_of(content_id)?.filter(|entry| entry.status == PoolState::Held) {
+        Some(PoolEntry { id, status: state, .. }) => {
+            Err(WriteError::PoolRefused { id, state, refusal: PoolRefusal::NotDue })
+        }
+        None => Ok(()),
+    }
+}
+
 struct Edit<'a> {
     base_hash: &'a String,
     rendered: &'a RenderedPiece,
@@ -210,7 +222,7 @@ impl Edit<'_> {
         }
         let why = format!("edited: content {id} is version {}", new.version);
         write_audit(rows, &old, before, ReviewMove::Superseded, Some(&why), self.who, self.now)?;
-        Ok(Written::Reviewed(Box::new(ContentRecord { id, record: new })))
+        Ok(Written::Reviewed(Box::new(ContentRecord { id, record: new, publication: None })))
     }
 
     fn new_version(&self, rows: &mut dyn Rows, old: &ContentRecord) -> Result<NewContent, WriteError> {
@@ -263,6 +275,7 @@ impl Again<'_> {
         let before = content.record.review_status;
         if before != ReviewState::Rejected {
             let after = moved(&content, ReviewMove::Rejected)?;
+            settled(rows, content_id)?;
             take_out(rows, &mut content)?;
             content.record.review_status = after;
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::review::{Review, new_pool_entry, release_pool, restore_doubt};
+use super::review::{Review, new_pool_entry, restore_doubt};
 use super::rows::Rows;
 use super::{Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
 use super::{account, content, image};
@@ -39,17 +39,11 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             rows.put_setting(name, value.as_deref())?;
             Ok(Written::Stored)
         }
-        Write::HoldPool => {
-            for id in rows.unpublished_pool_entries()? {
-                rows.hold_pool_entry(id, Some(restored::POOL_REASON))?;
-            }
-            Ok(Written::Stored)
-        }
+        Write::Pool(write) => write.carry_out(rows).map(Written::Pool),
         Write::MarkEnded { at } => {
             rows.mark_ended(*at)?;
             Ok(Written::Stored)
         }
-        Write::ReleasePool { ids, who, now } => release_pool(rows, ids.as_deref(), who, *now),
         Write::Cleanup { finished_before, limit } => {
             let ids = rows.finished_before(*finished_before, *limit)?;
             for id in &ids {

@@ -6,6 +6,7 @@ mod account;
 mod content;
 mod execute;
 mod image;
+mod pool;
 mod review;
 mod rows;
 mod schedule;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::DbError;
+use crate::publish::PoolRefusal;
 use crate::task::account::{AccountDefaults, AccountLimits};
-use crate::task::content::{ContentRecord, RenderedPiece, ReviewMove, ReviewState};
+use crate::task::content::{ContentRecord, PoolState, RenderedPiece, ReviewMove, ReviewState};
 use crate::task::state::{IllegalMove, TaskMove, TaskState};
 use crate::task::{
     AccountId, Attempt, AttemptKey, AttemptState, Change, ContentId, Event, Now, Policy, PoolId, Refusal, Task, TaskId,
@@ -26,6 +28,7 @@ pub use account::{AccountEntry, AccountOutcome, AccountWrite};
 pub use content::{ContentWrite, PieceRules, Rewriting};
 pub use execute::execute;
 pub use image::{ImageWrite, KeptImage, NewImage};
+pub use pool::{HandOut, PoolWrite, PoolWritten};
 pub use rows::Rows;
 pub use schedule::{ScheduleError, ScheduleRows, ScheduleWrite, ScheduleWritten, Taken};
 
@@ -168,23 +171,14 @@ pub enum Write {
         /// JSON.
         value: Option<String>,
     },
-    /// After a restore: every pool entry that may have gone out since the backup waits for a release.
-    HoldPool,
     /// After a restore: every task that has ended without a piece is marked, because it may have been started again since the
     /// backup. Its state stays.
     MarkEnded {
         /// When the restore was made.
         at: Timestamp,
     },
-    /// Lets pool entries go that wait for a release; those that do not are passed over.
-    ReleasePool {
-        /// Which; none: all of them.
-        ids: Option<Vec<PoolId>>,
-        /// Who.
-        who: String,
-        /// When.
-        now: Timestamp,
-    },
+    /// Something about the publish pool.
+    Pool(PoolWrite),
     /// Deletes finished tasks with their attempts and audit rows, oldest first.
     Cleanup {
         /// Only what became final before this time.
@@ -242,10 +236,10 @@ pub enum Written {
     Reviewed(Box<ContentRecord>),
     /// Of `Schedule`.
     Schedule(Box<ScheduleWritten>),
-    /// Of `PutSetting`, `HoldPool`, `Image` and `ShiftWakeTimes`.
+    /// Of `PutSetting`, `Image` and `ShiftWakeTimes`.
     Stored,
-    /// Of `ReleasePool`: which were let go.
-    PoolReleased(Vec<PoolId>),
+    /// Of `Pool`.
+    Pool(PoolWritten),
     /// Of `Cleanup`.
     Cleaned {
         /// The tasks that were deleted.
@@ -302,6 +296,29 @@ pub enum WriteError {
     /// The piece is published and cannot be called back.
     #[error("content {0} is published already")]
     AlreadyPublished(ContentId),
+    /// No such pool entry.
+    #[error("there is no pool entry {0}")]
+    PoolEntryNotFound(PoolId),
+    /// The pool entry was handed out anew since.
+    #[error("pool entry {id} is at fence {current}, and {asked} was named")]
+    StaleFence {
+        /// Which.
+        id: PoolId,
+        /// The number that was named.
+        asked: u64,
+        /// The number that it has.
+        current: u64,
+    },
+    /// The core refused something about the pool.
+    #[error("pool entry {id} is {state}: {refusal}")]
+    PoolRefused {
+        /// Which.
+        id: PoolId,
+        /// Its state.
+        state: PoolState,
+        /// Why.
+        refusal: PoolRefusal,
+    },
     /// The piece is not the one that was looked at.
     #[error("content {content_id} has hash {actual} now, and {expected} was reviewed")]
     HashChanged {

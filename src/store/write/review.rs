@@ -21,12 +21,14 @@ pub(super) fn new_pool_entry(
         account_id,
         priority,
         scheduled_at: now,
-        status: PoolState::Pending,
+        status: if held_reason.is_some() { PoolState::Held } else { PoolState::Pending },
         retry_count: 0,
         last_error: None,
         published_at: None,
         created_at: now,
         held_reason,
+        fence: 0,
+        wake_at: None,
     }
 }
 
@@ -66,8 +68,10 @@ impl Review<'_> {
         self.take_out_others(rows, content.id, &versions)?;
         let task = rows.task(&content.record.task_id)?;
         let priority = task.as_ref().map_or(5, |task| task.priority);
-        let is_held = may_be_out(rows, task.as_ref(), &versions)?;
-        let held_reason = is_held.then(|| restored::POOL_REASON.to_owned());
+        let held_reason = match may_be_out(rows, task.as_ref(), &versions)? {
+            true => Some(restored::POOL_REASON.to_owned()),
+            false => doubt_of(rows, &versions)?,
+        };
         let entry = new_pool_entry(content.id, content.record.account_id, priority, self.now, held_reason);
         rows.insert_pool_entry(&entry)?;
         content.record.publish_status = PublishState::Pooled;
@@ -98,7 +102,9 @@ impl Review<'_> {
 pub(super) fn take_out(rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
     let Some(entry) = rows.pool_entry_of(content.id)? else { return Ok(()) };
     match entry.status {
-        PoolState::Pending | PoolState::Failed => rows.set_pool_status(entry.id, PoolState::Removed)?,
+        PoolState::Pending | PoolState::Failed | PoolState::Held => {
+            rows.set_pool_status(entry.id, PoolState::Removed)?
+        }
         PoolState::Publishing | PoolState::Published => return Err(WriteError::AlreadyPublished(content.id)),
         PoolState::Removed => {}
     }
@@ -137,6 +143,17 @@ pub(super) fn write_audit(
     Ok(())
 }
 
+/// Why nobody knows whether the piece is out, in whatever version: it was taken out of the pool in doubt, and neither an approval
+/// nor another text makes that known.
+fn doubt_of(rows: &mut dyn Rows, versions: &[Version]) -> Result<Option<String>, WriteError> {
+    for version in versions.iter().rev() {
+        if let Some(reason) = rows.pool_doubt_of(version.id)? {
+            return Ok(Some(reason));
+        }
+    }
+    Ok(None)
+}
+
 /// Up to when a restore leaves in doubt what went out; none where nothing is. A mark that cannot be read clears nothing.
 pub(super) fn restore_doubt(rows: &mut dyn Rows) -> Result<Option<Timestamp>, WriteError> {
     let mark = restored::RestoreMark::parse(rows.setting(restored::SETTING)?.as_deref());
@@ -149,36 +166,4 @@ fn may_be_out(rows: &mut dyn Rows, task: Option<&Task>, versions: &[Version]) ->
     let Some(doubt) = restore_doubt(rows)? else { return Ok(false) };
     let is_task_old = task.is_none_or(|task| task.restored_at.is_some() || task.created_at <= doubt);
     Ok(is_task_old || versions.iter().any(|version| version.created_at <= doubt))
-}
-
-/// Lets pool entries go that a restore held back, each with a row in the audit trail of its task. Names none: all of them.
-pub(super) fn release_pool(
-    rows: &mut dyn Rows,
-    ids: Option<&[PoolId]>,
-    who: &str,
-    now: Timestamp,
-) -> Result<Written, WriteError> {
-    let held = rows.held_pool_entries()?;
-    let is_meant = |entry: &&PoolEntry| ids.is_none_or(|ids| ids.contains(&entry.id));
-    let mut released = Vec::new();
-    for entry in held.iter().filter(is_meant) {
-        rows.hold_pool_entry(entry.id, None)?;
-        released.push(entry.id);
-        let Some(content) = rows.content(entry.content_id)? else { continue };
-        // A piece outlives its task, and the trail goes with the task.
-        let Some(task) = rows.task(&content.record.task_id)? else { continue };
-        rows.insert_audit(&AuditRow {
-            task_id: task.id,
-            at: now,
-            event: restored::POOL_RELEASED_EVENT.to_owned(),
-            from_state: Some(task.state),
-            to_state: task.state,
-            attempt: task.attempt,
-            attempt_from: None,
-            attempt_to: None,
-            why: Some(format!("pool entry {} may go out", entry.id)),
-            who: who.to_owned(),
-        })?;
-    }
-    Ok(Written::PoolReleased(released))
 }

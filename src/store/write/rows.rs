@@ -2,7 +2,8 @@
 
 use super::image::{KeptImage, NewImage};
 use super::{Account, DbError, ScheduleRows};
-use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Version};
+use crate::publish::Handout;
+use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, Version};
 use crate::task::state::TaskState;
 use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, Timestamp};
 
@@ -47,6 +48,8 @@ pub trait Rows: ScheduleRows {
     fn insert_submit_key(&mut self, key: &str, task: &TaskId, digest: &str, now: Timestamp) -> Result<(), DbError>;
     /// A content record.
     fn content(&mut self, id: ContentId) -> Result<Option<ContentRecord>, DbError>;
+    /// Whose piece a content record is, without reading the piece.
+    fn task_of_content(&mut self, id: ContentId) -> Result<Option<TaskId>, DbError>;
     /// The versions of a task's piece, oldest first.
     fn versions_of(&mut self, task_id: &TaskId) -> Result<Vec<Version>, DbError>;
     /// Inserts an image that is to be kept.
@@ -71,8 +74,31 @@ pub trait Rows: ScheduleRows {
     fn unpublished_pool_entries(&mut self) -> Result<Vec<PoolId>, DbError>;
     /// Entries that wait for a release, by number.
     fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError>;
-    /// Holds an entry back for a reason, or lets it go.
-    fn hold_pool_entry(&mut self, id: PoolId, reason: Option<&str>) -> Result<(), DbError>;
+    /// Why the last entry of a content record was held that was taken out so; none where it was not.
+    fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<String>, DbError>;
+    /// A pool entry.
+    fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError>;
+    /// Writes a pool entry over its row.
+    fn update_pool_entry(&mut self, entry: &PoolEntry) -> Result<(), DbError>;
+    /// Pending entries that are due, in the order of going out; of one account if given.
+    fn due_pool_entries(
+        &mut self,
+        account: Option<AccountId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PoolEntry>, DbError>;
+    /// One handing out of an entry.
+    fn handout(&mut self, id: PoolId, fence: u64) -> Result<Option<Handout>, DbError>;
+    /// What a consumer's request was given, by entry.
+    fn handouts_of_request(&mut self, holder: &str, request: &str) -> Result<Vec<Handout>, DbError>;
+    /// Inserts a handing out.
+    fn insert_handout(&mut self, handout: &Handout) -> Result<(), DbError>;
+    /// Writes a handing out over its row.
+    fn update_handout(&mut self, handout: &Handout) -> Result<(), DbError>;
+    /// Remembers where a piece went, and writes its publish state.
+    fn publish_content(&mut self, id: ContentId, publication: &Publication) -> Result<(), DbError>;
+    /// Writes the publish state of a content record.
+    fn set_publish_status(&mut self, id: ContentId, status: PublishState, now: Timestamp) -> Result<(), DbError>;
     /// A setting.
     fn setting(&mut self, name: &str) -> Result<Option<String>, DbError>;
     /// Stores or removes a setting.

@@ -53,6 +53,7 @@ io.contentd.Pool.List|{}|.entries[0].status == "pending"
 io.contentd.Schedules.List|{}|.schedules[0].name == "daily"
 io.contentd.Schedules.Get|{"schedule": "daily"}|.schedule.next | length == 5
 io.contentd.Schedules.History|{"schedule": "daily"}|.fires == []
+io.contentd.Pool.Show|{"pool_id": 1}|.entry.pool_id == 1 and (.handouts | length) == 0
 TABLE
 }
 
@@ -62,6 +63,7 @@ io.contentd.Daemon.Backup io.contentd.Daemon.Pause io.contentd.Daemon.Resume io.
 io.contentd.Accounts.Add io.contentd.Accounts.Set io.contentd.Accounts.Import io.contentd.Content.Approve io.contentd.Content.Reject
 io.contentd.Content.Edit io.contentd.Content.WriteAgain
 io.contentd.Tasks.Submit io.contentd.Tasks.SubmitBatch io.contentd.Tasks.Stage io.contentd.Tasks.SubmitStaged
+io.contentd.Pool.Next io.contentd.Pool.Done io.contentd.Pool.Fail io.contentd.Pool.Renew io.contentd.Pool.Schedule io.contentd.Pool.Remove
 io.contentd.Tasks.Cancel io.contentd.Tasks.Release io.contentd.Pool.Release io.contentd.Tasks.Retry io.contentd.Tasks.Correct io.contentd.Tasks.Settle io.contentd.Tasks.Set
 io.contentd.Tasks.Cleanup io.contentd.Tasks.Poll io.contentd.Tasks.PollAll
 io.contentd.Schedules.Add io.contentd.Schedules.Run io.contentd.Schedules.Pause io.contentd.Schedules.Resume io.contentd.Schedules.Remove'

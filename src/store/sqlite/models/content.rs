@@ -54,6 +54,8 @@ impl ContentRow {
         let images = images.into_iter().map(|image| Image { url: image.url, object_json: image.object_json });
         Ok(ContentRecord {
             id: ContentId(self.id),
+            // Of a table of its own.
+            publication: None,
             record: NewContent {
                 task_id: TaskId(self.task_id),
                 account_id: AccountId(self.account_id),
@@ -182,6 +184,8 @@ pub struct PoolRow {
     published_at: Option<i64>,
     created_at: i64,
     held_reason: Option<String>,
+    fence: i64,
+    wake_at: Option<i64>,
 }
 
 impl PoolRow {
@@ -200,6 +204,8 @@ impl PoolRow {
             published_at: time(self.published_at),
             created_at: Timestamp(self.created_at),
             held_reason: self.held_reason,
+            fence: narrowed(&row, "fence", self.fence)?,
+            wake_at: time(self.wake_at),
         })
     }
 }

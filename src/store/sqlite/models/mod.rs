@@ -7,6 +7,7 @@ mod account;
 mod attempt;
 mod content;
 mod image;
+mod publishing;
 mod schedule;
 mod task;
 
@@ -17,6 +18,7 @@ pub use account::{AccountChanges, AccountRow};
 pub use attempt::{AttemptChanges, AttemptRow};
 pub use content::{ContentRow, NewContentRow, NewPoolRow, PoolRow, VersionRow};
 pub use image::{ImageChanges, ImageRow, NewImageRow};
+pub use publishing::{HandoutChanges, HandoutRow, PoolChanges, PublicationRow, stored_fence};
 pub use schedule::{FireChanges, FireRow, NewFireRow, NewScheduleRow, ScheduleRow};
 pub use task::{NewTaskRow, TaskChanges, TaskNotes, TaskRow};
 

@@ -67,7 +67,9 @@ pub fn key_uses(
         let task = parsed(&key, "state of its task", &task)?;
         Ok((AttemptKey(key), KeyUse::of(attempt, task)))
     });
-    uses.collect()
+    let mut uses = uses.collect::<Result<BTreeMap<_, _>, DbError>>()?;
+    uses.extend(super::pool::key_uses(connection, keys)?);
+    Ok(uses)
 }
 
 #[derive(QueryableByName)]

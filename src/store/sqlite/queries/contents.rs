@@ -1,16 +1,18 @@
 //! Content records, newest first, and the publish pool in the order in which it goes out.
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
 use super::super::connection::{db_error, optional};
-use super::super::models::{ContentRow, PoolRow};
-use super::super::schema::{contents, publish_pool};
+use super::super::models::{ContentRow, PoolRow, PublicationRow};
+use super::super::schema::{contents, publications, publish_pool};
 use crate::store::DbError;
 use crate::store::query::{ContentFilter, Page, PoolFilter};
 use crate::task::ContentId;
-use crate::task::content::{ContentRecord, PoolEntry, PoolState};
+use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState};
 
 /// The columns of a [`ContentRow`] but for its two long texts.
 macro_rules! short_columns {
@@ -43,7 +45,28 @@ macro_rules! short_columns {
 
 pub fn one(connection: &mut SqliteConnection, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
     let found = contents::table.find(id.0).select(ContentRow::as_select());
-    optional(found.first::<ContentRow>(connection))?.map(ContentRow::into_record).transpose()
+    let Some(row) = optional(found.first::<ContentRow>(connection))? else { return Ok(None) };
+    let mut content = row.into_record()?;
+    if content.record.publish_status == PublishState::Published {
+        fill_in(connection, std::slice::from_mut(&mut content))?;
+    }
+    Ok(Some(content))
+}
+
+/// Where those of them went that are out.
+fn fill_in(connection: &mut SqliteConnection, records: &mut [ContentRecord]) -> Result<(), DbError> {
+    let is_out = |content: &&ContentRecord| content.record.publish_status == PublishState::Published;
+    let ids: Vec<i64> = records.iter().filter(is_out).map(|content| content.id.0).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let found = publications::table.filter(publications::content_id.eq_any(ids)).select(PublicationRow::as_select());
+    let rows: Vec<PublicationRow> = found.load(connection).map_err(db_error)?;
+    let mut known: BTreeMap<ContentId, _> = rows.into_iter().map(PublicationRow::into_record).collect();
+    for content in records {
+        content.publication = known.remove(&content.id);
+    }
+    Ok(())
 }
 
 pub fn list(
@@ -70,7 +93,9 @@ pub fn list(
         found = found.filter(contents::id.lt(before));
     }
     let rows: Vec<ContentRow> = found.load(connection).map_err(db_error)?;
-    rows.into_iter().map(ContentRow::into_record).collect()
+    let mut records = rows.into_iter().map(ContentRow::into_record).collect::<Result<Vec<_>, _>>()?;
+    fill_in(connection, &mut records)?;
+    Ok(records)
 }
 
 /// One list a status, each in the order of its index, then merged: SQLite would sort all that was ever published.

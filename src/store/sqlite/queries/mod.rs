@@ -3,7 +3,8 @@
 //! - `tasks`: one task and lists of them
 //! - `agenda`: what is due, what runs next, what is in flight
 //! - `lanes`: the heads of the lanes
-//! - `contents`: pieces and the publish pool
+//! - `contents`: pieces, and lists of the publish pool
+//! - `pool`: one entry of it, and what is due there
 //! - `images`: images that are kept, and accounts with limits
 //! - `numbers`: counters, durations, statistics
 //! - `schedules`: schedules, their agenda and their fires
@@ -11,10 +12,11 @@
 //! Every question goes by an index; `tests/conformance/plans.rs` holds that against SQLite's own plans.
 
 mod agenda;
-mod contents;
+pub(super) mod contents;
 pub(super) mod images;
 mod lanes;
 mod numbers;
+mod pool;
 mod schedules;
 mod tasks;
 
@@ -27,7 +29,9 @@ use diesel::sqlite::SqliteConnection;
 
 use super::connection::{db_error, optional};
 use super::models::AccountRow;
+use super::pool_rows;
 use super::schema::{accounts, settings};
+use crate::publish::Handout;
 use crate::store::query::{
     ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, Queries, Statistics, TaskFilter,
 };
@@ -36,7 +40,7 @@ use crate::store::{DbError, LookupError};
 use crate::task::account::AccountLimits;
 use crate::task::content::{ContentRecord, PoolEntry};
 use crate::task::{
-    AccountId, Attempt, AttemptKey, AuditRow, ContentId, GeneratorName, Task, TaskId, TaskState, Timestamp,
+    AccountId, Attempt, AttemptKey, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp,
 };
 
 type Reader = PooledConnection<ConnectionManager<SqliteConnection>>;
@@ -191,6 +195,36 @@ impl Queries for SqliteQueries {
 
     fn pool(&self, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError> {
         self.snapshot(|connection| contents::pool(connection, filter, page))
+    }
+
+    fn pool_entry(&self, id: PoolId) -> Result<Option<(PoolEntry, Vec<Handout>)>, DbError> {
+        self.snapshot(|connection| pool::one(connection, id))
+    }
+
+    fn pool_wakes(&self, until: Timestamp, limit: u32) -> Result<Vec<(PoolEntry, Handout)>, DbError> {
+        pool::wakes(&mut *self.connection()?, until, limit)
+    }
+
+    fn pool_accounts_due(&self, now: Timestamp) -> Result<Vec<Account>, DbError> {
+        pool::accounts_due(&mut *self.connection()?, now)
+    }
+
+    fn pool_heads(
+        &self,
+        account: AccountId,
+        categories: Option<&[String]>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PoolEntry>, DbError> {
+        self.snapshot(|connection| pool_rows::due(connection, Some(account), categories, now, limit))
+    }
+
+    fn next_pool_time(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
+        self.snapshot(|connection| pool::next_time(connection, now))
+    }
+
+    fn publishes_since(&self, publisher: &str, since: Timestamp) -> Result<u32, DbError> {
+        pool::publishes_since(&mut *self.connection()?, publisher, since)
     }
 
     fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>, DbError> {

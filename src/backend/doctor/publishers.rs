@@ -1,0 +1,48 @@
+//! Each publisher as it stands, and what of the pool waits for a person.
+
+use super::off_thread;
+use crate::actors::supervisor::GetStatus;
+use crate::backend::DaemonBackend;
+use crate::finding::Finding;
+use crate::store::query::{Page, PoolFilter};
+use crate::task::content::PoolState;
+
+/// How many held entries are counted.
+const COUNTED: u32 = 1000;
+
+impl DaemonBackend {
+    pub(super) async fn look_at_publishers(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let status = self.supervisor.send(GetStatus).await.ok().and_then(|status| status.publisher);
+        let publishers = self.world.publishers.current();
+        for publisher in publishers.iter() {
+            let subject = format!("publisher {}", publisher.name);
+            let driver = std::sync::Arc::clone(&publisher.driver);
+            let faults = off_thread(move || driver.faults()).await.unwrap_or_else(|error| vec![error]);
+            let away =
+                status.as_ref().and_then(|status| status.away.iter().find(|one| one.publisher == publisher.name));
+            match (faults.first(), away) {
+                (Some(_), _) => findings.extend(faults.iter().map(|fault| Finding::of_fault(&subject, fault))),
+                (None, Some(away)) => {
+                    let found = format!("is away: {}", away.why);
+                    let cure = "look at it; one piece at a time tries it, and nothing is spent";
+                    findings.push(Finding::error(subject, found, cure));
+                }
+                (None, None) => findings.push(Finding::ok(subject, "can be called")),
+            }
+        }
+        findings.extend(self.look_at_held_pieces().await);
+        findings
+    }
+
+    async fn look_at_held_pieces(&self) -> Option<Finding> {
+        let filter = PoolFilter { account: None, status: Some(PoolState::Held) };
+        let held = self.read(move |queries| queries.pool(&filter, Page::first(COUNTED))).await.ok()?;
+        (!held.is_empty()).then(|| {
+            let found = format!("{} pieces may be published or not, and wait for a person", held.len());
+            let cure =
+                "`contentctl pool list --status held` says why; `contentctl pool done`, `fail` or `release` decides";
+            Finding::warning("publish pool", found, cure)
+        })
+    }
+}

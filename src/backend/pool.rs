@@ -1,0 +1,145 @@
+//! Consumers of the publish pool: what they are given, and what they say of it.
+
+use std::time::Duration;
+
+use super::{DaemonBackend, errors};
+use crate::actors::publisher::log_move;
+use crate::control::api::pool::{
+    HandedOut, HandoutView, NextQuery, PoolAnswer, PoolEntryReply, PoolNextReply, PoolShowReply, PoolWord,
+    PublicationView,
+};
+use crate::control::api::{ApiError, ContentView, Peer};
+use crate::publish::outcome::Published;
+use crate::publish::{Handout, Holder, PoolEvent};
+use crate::store::write::{HandOut, PoolWrite, PoolWritten, Write, Written};
+use crate::task::content::PoolEntry;
+use crate::task::{PoolId, Timestamp};
+
+impl DaemonBackend {
+    pub(super) async fn show_pool_entry(&self, id: PoolId) -> Result<PoolShowReply, ApiError> {
+        let found = self.read(move |queries| {
+            let Some((entry, handouts)) = queries.pool_entry(id)? else { return Ok(None) };
+            let publication = queries.content(entry.content_id)?.and_then(|content| content.publication);
+            Ok(Some((entry, handouts, publication)))
+        });
+        let (entry, handouts, publication) = found.await?.ok_or(ApiError::PoolEntryNotFound { pool_id: id.0 })?;
+        let publication = publication.map(|publication| PublicationView {
+            published_at: publication.at.into(),
+            published_by: publication.by,
+            url: publication.url,
+            reference: publication.reference,
+        });
+        Ok(PoolShowReply { entry: (&entry).into(), handouts: handouts.iter().map(Into::into).collect(), publication })
+    }
+
+    pub(super) async fn next_of_pool(&self, peer: &Peer, query: NextQuery) -> Result<PoolNextReply, ApiError> {
+        self.refuse_while_stopping()?;
+        let account = self.account_of(query.account.as_deref()).await?.map(|account| account.id);
+        let now = self.world.clock.now().utc;
+        let hand_out = HandOut {
+            holder: Holder::Consumer(peer.label()),
+            only: None,
+            account,
+            keys: (0..query.limit).map(|_| self.world.entropy.attempt_key()).collect(),
+            request: query.key,
+            lease_until: now.plus(self.lease(query.lease_s)),
+            now,
+        };
+        let write = Write::Pool(PoolWrite::HandOut(Box::new(hand_out)));
+        let handed_out =
+            match self.world.store.write(write).await.map_err(|error| errors::of_write(error, "hand out"))? {
+                Written::Pool(PoolWritten::HandedOut(handed_out)) => handed_out,
+                _ => return Err(ApiError::internal("the store gave the answer of another write")),
+            };
+        // The lease of one of them may be what ends next.
+        self.world.tell_publisher();
+        let pieces = self.read(move |queries| {
+            let with_piece = |(entry, handout): (PoolEntry, Handout)| {
+                let content = queries.content(entry.content_id)?;
+                let account = queries.find_account(&entry.account_id.to_string())?;
+                Ok(content.zip(account).map(|(content, account)| HandedOut {
+                    pool_id: entry.id.0,
+                    fence: handout.fence,
+                    key: handout.key.0,
+                    lease_until: entry.wake_at.unwrap_or(entry.scheduled_at).into(),
+                    priority: entry.priority,
+                    account: account.name,
+                    external_id: account.external_id,
+                    content: ContentView::with_piece(&content),
+                }))
+            };
+            handed_out.into_iter().filter_map(|one| with_piece(one).transpose()).collect()
+        });
+        Ok(PoolNextReply { handed_out: pieces.await? })
+    }
+
+    fn lease(&self, given_s: Option<u64>) -> Duration {
+        given_s.map_or_else(|| self.world.publishers.current().lease, Duration::from_secs)
+    }
+
+    /// What a holder or a person says of an entry.
+    pub(super) async fn hear_of_pool(&self, peer: &Peer, word: PoolWord) -> Result<PoolEntryReply, ApiError> {
+        self.refuse_while_stopping()?;
+        let now = self.world.clock.now().utc;
+        let PoolWord { id, fence, answer } = word;
+        let (event, action) = self.event_of(answer, now);
+        let publishers = self.world.publishers.current();
+        let write = PoolWrite::Happened {
+            id,
+            fence,
+            event: Box::new(event),
+            policy: Box::new(publishers.consumers.clone()),
+            draw: self.world.entropy.draw(),
+            who: peer.label(),
+            now,
+        };
+        let written = self.world.store.write(Write::Pool(write)).await;
+        match written.map_err(|error| errors::of_write(error, action))? {
+            Written::Pool(PoolWritten::Changed { change, task_id }) => {
+                log_move(&change, task_id.as_ref(), &peer.label());
+                self.world.tell_publisher();
+                Ok(PoolEntryReply { entry: (&change.entry).into() })
+            }
+            _ => Err(ApiError::internal("the store gave the answer of another write")),
+        }
+    }
+
+    fn event_of(&self, answer: PoolAnswer, now: Timestamp) -> (PoolEvent, &'static str) {
+        match answer {
+            PoolAnswer::Done { url, reference, settles: None } => {
+                (PoolEvent::Done(Published { url, reference }), "finish")
+            }
+            PoolAnswer::Done { url, reference, settles: Some(reason) } => {
+                (PoolEvent::Settled { published: Some(Published { url, reference }), reason }, "settle")
+            }
+            PoolAnswer::Failed { error, is_settled: true, .. } => {
+                (PoolEvent::Settled { published: None, reason: error }, "settle")
+            }
+            PoolAnswer::Failed { error, is_final, is_settled: false } => {
+                (PoolEvent::Failed { error, is_final }, "finish")
+            }
+            PoolAnswer::Renewed { lease_s } => (PoolEvent::Renewed { until: now.plus(self.lease(lease_s)) }, "renew"),
+            PoolAnswer::Scheduled { at, priority } => {
+                (PoolEvent::Rescheduled { at: at.unwrap_or(now), priority }, "schedule")
+            }
+            PoolAnswer::Removed { reason } => (PoolEvent::Removed { reason }, "remove"),
+        }
+    }
+}
+
+impl From<&Handout> for HandoutView {
+    fn from(handout: &Handout) -> Self {
+        Self {
+            fence: handout.fence,
+            holder: handout.holder.name().to_owned(),
+            is_publisher: handout.holder.is_publisher(),
+            key: handout.key.0.clone(),
+            handed_out_at: handout.handed_out_at.into(),
+            sends: handout.sends,
+            doubted_at: handout.doubted_at.map(Into::into),
+            ended_at: handout.ended_at.map(Into::into),
+            outcome: handout.outcome.clone(),
+            error: handout.error.clone(),
+        }
+    }
+}

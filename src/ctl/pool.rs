@@ -1,0 +1,164 @@
+//! The verbs of `contentctl pool`.
+//!
+//! The surprise: `next` without a key makes one, so that a call that is repeated over a restart of the daemon takes nothing
+//! a second time.
+
+use serde_json::{Value, json};
+
+use super::Session;
+use super::args::pool::{PoolDoneArgs, PoolFailArgs, PoolNextArgs, PoolVerb};
+use super::failure::Failure;
+use super::output::{Column, fixed, flexible};
+use super::submit::random_key;
+use super::when;
+use crate::control::api::checked::MAX_LIMIT;
+use crate::control::api::{
+    PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams, PoolNextParams, PoolNextReply, PoolParams,
+    PoolReleaseParams, PoolReleaseReply, PoolRemoveParams, PoolRenewParams, PoolReply, PoolScheduleParams,
+    PoolShowReply,
+};
+use crate::control::values::TextOrNumber;
+
+const FIELDS: &[&str] = &[
+    "pool_id",
+    "content_id",
+    "priority",
+    "scheduled_at",
+    "status",
+    "retry_count",
+    "last_error",
+    "published_at",
+    "held_reason",
+    "account_id",
+    "fence",
+    "lease_until",
+];
+const COLUMNS: &[Column] = &[
+    fixed("ID", "pool_id"),
+    fixed("CONTENT", "content_id"),
+    fixed("PRI", "priority"),
+    fixed("STATUS", "status"),
+    fixed("DUE", "scheduled_at"),
+    fixed("PUBLISHED", "published_at"),
+    fixed("RETRIES", "retry_count"),
+    flexible("ERROR", "last_error"),
+    flexible("HELD", "held_reason"),
+];
+const HANDED_OUT_FIELDS: &[&str] =
+    &["pool_id", "fence", "key", "lease_until", "priority", "account", "external_id", "content"];
+const HANDED_OUT_COLUMNS: &[Column] = &[
+    fixed("ID", "pool_id"),
+    fixed("FENCE", "fence"),
+    fixed("YOURS UNTIL", "lease_until"),
+    fixed("CONTENT", "content_id"),
+    fixed("ACCOUNT", "account"),
+    flexible("TITLE", "title"),
+];
+
+/// `contentctl pool`.
+pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
+    match verb {
+        PoolVerb::List { account, status, page, before } => {
+            let params = PoolListParams {
+                account: account.map(TextOrNumber),
+                status,
+                limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
+                offset: Some(i64::from(page.offset)),
+                before,
+            };
+            let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
+            session.printer.rows(&reply.entries, COLUMNS, FIELDS)
+        }
+        PoolVerb::Show { pool_id } => show(session, pool_id),
+        PoolVerb::Next(args) => next(session, args),
+        PoolVerb::Done(args) => done(session, args),
+        PoolVerb::Fail(args) => fail(session, args),
+        PoolVerb::Renew { pool_id, fence, lease } => {
+            let params = PoolRenewParams { pool_id, fence, lease: lease.map(TextOrNumber) };
+            said(session, "io.contentd.Pool.Renew", &params)
+        }
+        PoolVerb::Schedule { pool_id, at, priority } => {
+            let at = Some(when::from_now("--at", &at, jiff::Timestamp::now())?);
+            said(session, "io.contentd.Pool.Schedule", &PoolScheduleParams { pool_id, at, priority })
+        }
+        PoolVerb::Remove { pool_id, reason } => {
+            said(session, "io.contentd.Pool.Remove", &PoolRemoveParams { pool_id, reason })
+        }
+        PoolVerb::Release { pool_ids, all } => release(session, pool_ids, all),
+    }
+}
+
+fn show(session: &Session, pool_id: i64) -> Result<(), Failure> {
+    let reply: PoolShowReply = session.call("io.contentd.Pool.Show", &PoolParams { pool_id })?;
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply, &["entry", "handouts", "publication"]);
+    }
+    session.printer.record(&reply.entry, FIELDS)?;
+    if let Some(publication) = &reply.publication {
+        session.printer.record(publication, &["published_at", "published_by", "url", "reference"])?;
+    }
+    let columns = [
+        fixed("FENCE", "fence"),
+        fixed("HOLDER", "holder"),
+        fixed("KEY", "key"),
+        fixed("HANDED OUT", "handed_out_at"),
+        fixed("SENDS", "sends"),
+        fixed("ENDED", "ended_at"),
+        fixed("OUTCOME", "outcome"),
+        flexible("ERROR", "error"),
+    ];
+    session.printer.rows(&reply.handouts, &columns, &[])
+}
+
+fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
+    let params = PoolNextParams {
+        account: args.account.map(TextOrNumber),
+        lease: args.lease.map(TextOrNumber),
+        limit: Some(args.limit),
+        key: Some(args.key.map_or_else(random_key, Ok)?),
+    };
+    let reply: PoolNextReply = session.repeat(|client| client.call("io.contentd.Pool.Next", &params))?;
+    if !session.printer.is_for_people() {
+        return session.printer.rows(&reply.handed_out, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS);
+    }
+    let rows: Vec<Value> = reply
+        .handed_out
+        .iter()
+        .map(|one| {
+            json!({
+                "pool_id": one.pool_id, "fence": one.fence, "lease_until": one.lease_until, "account": one.account,
+                "content_id": one.content.content_id, "title": one.content.title,
+            })
+        })
+        .collect();
+    session.printer.rows(&rows, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS)?;
+    if !rows.is_empty() {
+        session.tell(
+            "publish each, then `contentctl pool done ID --fence N --url URL`; `content show CONTENT` prints the piece",
+        );
+    }
+    Ok(())
+}
+
+fn done(session: &Session, args: PoolDoneArgs) -> Result<(), Failure> {
+    let PoolDoneArgs { pool_id, fence, url, reference, reason } = args;
+    said(session, "io.contentd.Pool.Done", &PoolDoneParams { pool_id, fence, url, reference, reason })
+}
+
+fn fail(session: &Session, args: PoolFailArgs) -> Result<(), Failure> {
+    let PoolFailArgs { pool_id, fence, error, give_up, reason, retry: _ } = args;
+    let params = PoolFailParams { pool_id, fence, error, give_up: give_up.then_some(true), reason };
+    said(session, "io.contentd.Pool.Fail", &params)
+}
+
+/// Says something of an entry and prints it as it then is. The same word again changes nothing, so it may be repeated.
+fn said<P: serde::Serialize>(session: &Session, method: &str, params: &P) -> Result<(), Failure> {
+    let reply: PoolEntryReply = session.call(method, params)?;
+    session.printer.record(&reply.entry, FIELDS)
+}
+
+fn release(session: &Session, pool_ids: Vec<i64>, all: bool) -> Result<(), Failure> {
+    let params = PoolReleaseParams { pool_ids: (!all).then_some(pool_ids), all: all.then_some(true) };
+    let reply: PoolReleaseReply = session.call("io.contentd.Pool.Release", &params)?;
+    session.printer.record(&reply, &["released"])
+}

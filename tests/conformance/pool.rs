@@ -1,0 +1,386 @@
+//! The publish pool on every backend: who is given what, which answers count, and what stands where afterwards.
+
+use contentd::publish::outcome::{PublishAnswer, Published};
+use contentd::publish::{Handout, Holder, PoolChange, PoolEvent, PoolRefusal, PublishPolicy};
+use contentd::store::query::{KeyUse, Page, PoolFilter};
+use contentd::store::write::{HandOut, PoolWrite, PoolWritten, Write, WriteError, Written};
+use contentd::task::content::{PoolEntry, PoolState, PublishState, ReviewMove};
+use contentd::task::{AccountId, AttemptKey, ContentId, PoolId, Timestamp};
+
+use super::common::*;
+
+macro_rules! on_every_backend {
+    ($($name:ident),+ $(,)?) => {
+        mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
+        mod on_sqlite { $(#[test] fn $name() { super::$name(super::sqlite()); })+ }
+    };
+}
+
+on_every_backend! {
+    entries_go_out_by_priority_and_due_time_each_to_one,
+    the_same_request_is_given_the_same_entries,
+    an_answer_with_an_older_fence_changes_nothing,
+    where_a_piece_went_is_on_its_record_and_in_its_trail,
+    what_is_held_waits_for_a_person,
+    doubt_outlives_a_rejection_and_an_approval,
+    a_removed_entry_comes_back_while_its_piece_is_approved,
+    a_restore_holds_what_may_be_out_and_its_fences_go_on,
+    the_agenda_of_publishing,
+    leases_move_with_the_clock_and_due_times_do_not,
+}
+
+/// `count` approved pieces of one account, with priorities from 1 up.
+fn pieces(side: &mut Side, account: AccountId, from: usize, count: usize) -> Vec<PoolId> {
+    (from..from + count)
+        .map(|n| {
+            let mut asked = task(n, account);
+            asked.priority = u8::try_from(n % 10).unwrap().max(1);
+            asked.category = Some(if n % 2 == 0 { "even".into() } else { "odd".into() });
+            side.submit(vec![new(asked)]);
+            side.complete(&id(n), START + 10).pool_id.unwrap()
+        })
+        .collect()
+}
+
+fn hand_out(holder: Holder, count: usize, at: i64) -> HandOut {
+    let key = |n| AttemptKey(format!("{}-{at}-{n}", holder.name()));
+    HandOut {
+        keys: (0..count).map(key).collect(),
+        holder,
+        only: None,
+        account: None,
+        request: None,
+        lease_until: Timestamp(at + 60_000),
+        now: Timestamp(at),
+    }
+}
+
+fn consumer(name: &str) -> Holder {
+    Holder::Consumer(name.into())
+}
+
+fn take(side: &mut Side, asked: HandOut) -> Vec<(PoolEntry, Handout)> {
+    match side.write(Write::Pool(PoolWrite::HandOut(Box::new(asked)))) {
+        Ok(Written::Pool(PoolWritten::HandedOut(handed_out))) => handed_out,
+        other => panic!("entries were expected: {other:?}"),
+    }
+}
+
+fn say(side: &mut Side, id: PoolId, fence: Option<u64>, event: PoolEvent, at: i64) -> Result<PoolChange, WriteError> {
+    say_by(side, id, fence, event, at, PublishPolicy::default())
+}
+
+fn say_by(
+    side: &mut Side,
+    id: PoolId,
+    fence: Option<u64>,
+    event: PoolEvent,
+    at: i64,
+    policy: PublishPolicy,
+) -> Result<PoolChange, WriteError> {
+    let write = PoolWrite::Happened {
+        id,
+        fence,
+        event: Box::new(event),
+        policy: Box::new(policy),
+        draw: 0.5,
+        who: "1:ada".into(),
+        now: Timestamp(at),
+    };
+    match side.write(Write::Pool(write))? {
+        Written::Pool(PoolWritten::Changed { change, .. }) => Ok(*change),
+        other => panic!("a change was expected: {other:?}"),
+    }
+}
+
+fn entry(side: &Side, id: PoolId) -> PoolEntry {
+    side.queries.pool_entry(id).unwrap().unwrap().0
+}
+
+fn done() -> PoolEvent {
+    PoolEvent::Done(Published { url: Some("https://example.org/1".into()), reference: Some("1".into()) })
+}
+
+const LATER: i64 = START + 100_000;
+
+fn entries_go_out_by_priority_and_due_time_each_to_one(mut side: Side) {
+    let ada = side.account("ada").id;
+    let bob = side.account("bob").id;
+    let of_ada = pieces(&mut side, ada, 1, 3);
+    let of_bob = pieces(&mut side, bob, 4, 2);
+    say(&mut side, of_bob[1], None, PoolEvent::Rescheduled { at: Timestamp(LATER + 1), priority: Some(10) }, LATER)
+        .unwrap();
+    let first = take(&mut side, hand_out(consumer("a"), 2, LATER));
+    let ids: Vec<PoolId> = first.iter().map(|(entry, _)| entry.id).collect();
+    assert_eq!(ids, [of_bob[0], of_ada[2]], "the most urgent that are due");
+    assert!(first.iter().all(|(entry, handout)| entry.status == PoolState::Publishing && handout.fence == 1));
+    let mine = HandOut { account: Some(ada), ..hand_out(consumer("b"), 9, LATER) };
+    let second: Vec<PoolId> = take(&mut side, mine).iter().map(|(entry, _)| entry.id).collect();
+    assert_eq!(second, [of_ada[1], of_ada[0]], "what is out is nobody else's");
+    assert!(take(&mut side, hand_out(consumer("c"), 9, LATER)).is_empty());
+    let third = take(&mut side, hand_out(consumer("c"), 9, LATER + 1));
+    assert_eq!(third.iter().map(|(entry, _)| entry.id).collect::<Vec<_>>(), [of_bob[1]], "its time has come");
+    let only = HandOut { only: Some(of_ada[0]), ..hand_out(Holder::Publisher("p".into()), 1, LATER + 2) };
+    let refused = side.write(Write::Pool(PoolWrite::HandOut(Box::new(only))));
+    assert!(matches!(refused, Err(WriteError::PoolRefused { state: PoolState::Publishing, .. })), "{refused:?}");
+}
+
+fn the_same_request_is_given_the_same_entries(mut side: Side) {
+    let ada = side.account("ada").id;
+    pieces(&mut side, ada, 1, 4);
+    let asked = |at| HandOut { request: Some("mine".into()), ..hand_out(consumer("a"), 2, at) };
+    let first = take(&mut side, asked(LATER));
+    assert_eq!(first.len(), 2);
+    assert_eq!(take(&mut side, asked(LATER + 1)), first, "an answer was lost on the way");
+    let other = HandOut { request: Some("mine".into()), ..hand_out(consumer("b"), 1, LATER + 2) };
+    assert_ne!(take(&mut side, other)[0].0.id, first[0].0.id, "a key is its caller's own");
+    say(&mut side, first[0].0.id, Some(1), done(), LATER + 3).unwrap();
+    assert_eq!(take(&mut side, asked(LATER + 4)), first[1..], "what was answered is not handed out again");
+    say(&mut side, first[1].0.id, Some(1), done(), LATER + 5).unwrap();
+    assert!(take(&mut side, asked(LATER + 6)).is_empty(), "and nothing else for this key, ever");
+}
+
+fn an_answer_with_an_older_fence_changes_nothing(mut side: Side) {
+    let ada = side.account("ada").id;
+    let id = pieces(&mut side, ada, 1, 1)[0];
+    take(&mut side, hand_out(consumer("a"), 1, LATER));
+    let harmless = PublishPolicy { is_idempotent: true, ..PublishPolicy::default() };
+    say_by(&mut side, id, Some(1), PoolEvent::LeaseEnded, LATER + 60_000, harmless).unwrap();
+    let again = take(&mut side, hand_out(consumer("b"), 1, LATER + 60_001));
+    assert_eq!(again[0].1.fence, 2);
+    for event in [
+        done(),
+        PoolEvent::Failed { error: "no".into(), is_final: true },
+        PoolEvent::Renewed { until: Timestamp(LATER) },
+    ] {
+        let stale = say(&mut side, id, Some(1), event, LATER + 60_002);
+        assert_eq!(stale, Err(WriteError::StaleFence { id, asked: 1, current: 2 }));
+        assert_eq!(entry(&side, id), again[0].0);
+    }
+    assert!(
+        matches!(say(&mut side, id, Some(3), done(), LATER), Err(WriteError::StaleFence { .. })),
+        "nor a guessed one"
+    );
+    let until = Timestamp(LATER + 900_000);
+    say(&mut side, id, Some(2), PoolEvent::Renewed { until }, LATER + 60_003).unwrap();
+    assert_eq!(entry(&side, id).wake_at, Some(until));
+    say(&mut side, id, Some(2), done(), LATER + 60_004).unwrap();
+    assert_eq!(entry(&side, id).status, PoolState::Published);
+    assert_eq!(say(&mut side, PoolId(99), None, done(), LATER), Err(WriteError::PoolEntryNotFound(PoolId(99))));
+}
+
+fn where_a_piece_went_is_on_its_record_and_in_its_trail(mut side: Side) {
+    let ada = side.account("ada").id;
+    let pool_id = pieces(&mut side, ada, 1, 1)[0];
+    let asked = HandOut { only: Some(pool_id), ..hand_out(Holder::Publisher("site".into()), 1, LATER) };
+    let key = take(&mut side, asked)[0].1.key.clone();
+    let uses = |side: &Side| side.queries.key_uses(std::slice::from_ref(&key)).unwrap();
+    assert_eq!(uses(&side)[&key], KeyUse::Needed);
+    let published = Published { url: Some("https://example.org/p".into()), reference: None };
+    let answer = PoolEvent::Answered(PublishAnswer::Published(published));
+    say(&mut side, pool_id, Some(1), answer, LATER + 5).unwrap();
+    let content = side.queries.content(entry(&side, pool_id).content_id).unwrap().unwrap();
+    assert_eq!(content.record.publish_status, PublishState::Published);
+    let publication = content.publication.clone().expect("it is known where it went");
+    assert_eq!((publication.at, publication.by.as_str()), (Timestamp(LATER + 5), "site"));
+    assert_eq!(publication.url.as_deref(), Some("https://example.org/p"));
+    let listed = side.queries.contents(&Default::default(), Page::first(9)).unwrap();
+    assert_eq!(listed[0].publication, content.publication);
+    let (now, handouts) = side.queries.pool_entry(pool_id).unwrap().unwrap();
+    assert_eq!((now.published_at, now.wake_at), (Some(Timestamp(LATER + 5)), None));
+    assert_eq!(handouts.len(), 1);
+    assert_eq!(
+        (handouts[0].outcome.as_deref(), handouts[0].ended_at),
+        (Some("pool_published"), Some(Timestamp(LATER + 5)))
+    );
+    assert_eq!(uses(&side)[&key], KeyUse::Ended);
+    let trail: Vec<String> = side.queries.history(&id(1)).unwrap().into_iter().map(|row| row.event).collect();
+    assert_eq!(trail[trail.len() - 2..], ["pool_handed_out", "pool_published"]);
+    let reject = review_of(content.id, ReviewMove::Rejected);
+    assert_eq!(side.write(reject), Err(WriteError::AlreadyPublished(content.id)));
+}
+
+fn review_of(content_id: ContentId, decision: ReviewMove) -> Write {
+    let (reason, expected_hash, who) = (None, None, "1:ada".to_owned());
+    Write::Review { content_id, decision, reason, expected_hash, who, now: Timestamp(LATER + 500_000) }
+}
+
+fn what_is_held_waits_for_a_person(mut side: Side) {
+    let ada = side.account("ada").id;
+    let ids = pieces(&mut side, ada, 1, 3);
+    take(&mut side, hand_out(consumer("a"), 3, LATER));
+    for id in &ids {
+        let held = say(&mut side, *id, Some(1), PoolEvent::LeaseEnded, LATER + 60_000).unwrap();
+        assert_eq!(held.entry.status, PoolState::Held);
+        assert!(held.entry.held_reason.unwrap().contains("handed out to a"));
+    }
+    assert!(take(&mut side, hand_out(consumer("b"), 3, LATER + 70_000)).is_empty());
+    let settle = |published| PoolEvent::Settled { published, reason: "seen on the site".into() };
+    say(&mut side, ids[0], None, settle(Some(Published::default())), LATER + 80_000).unwrap();
+    say(&mut side, ids[1], None, settle(None), LATER + 80_000).unwrap();
+    let release = PoolWrite::Release { ids: None, who: "1:ada".into(), now: Timestamp(LATER + 80_000) };
+    let released = side.write(Write::Pool(release)).unwrap();
+    assert_eq!(released, Written::Pool(PoolWritten::Released(vec![ids[2]])));
+    let states: Vec<PoolState> = ids.iter().map(|id| entry(&side, *id).status).collect();
+    assert_eq!(states, [PoolState::Published, PoolState::Failed, PoolState::Pending]);
+    let publication = side.queries.content(entry(&side, ids[0]).content_id).unwrap().unwrap().publication.unwrap();
+    assert_eq!(publication.by, "1:ada", "a person said so");
+    // Its holder was only slow: what it says is the truth.
+    say(&mut side, ids[1], Some(1), done(), LATER + 90_000).unwrap();
+    assert_eq!(entry(&side, ids[1]).status, PoolState::Published);
+    let again = take(&mut side, hand_out(consumer("b"), 3, LATER + 90_000));
+    assert_eq!((again.len(), again[0].1.fence), (1, 2));
+    let late = say(&mut side, ids[2], Some(1), done(), LATER + 90_001);
+    assert!(matches!(late, Err(WriteError::StaleFence { .. })));
+}
+
+fn doubt_outlives_a_rejection_and_an_approval(mut side: Side) {
+    let ada = side.account("ada").id;
+    let pool_id = pieces(&mut side, ada, 1, 1)[0];
+    let content_id = entry(&side, pool_id).content_id;
+    take(&mut side, hand_out(consumer("a"), 1, LATER));
+    assert_eq!(side.write(review_of(content_id, ReviewMove::Rejected)), Err(WriteError::AlreadyPublished(content_id)));
+    say(&mut side, pool_id, Some(1), PoolEvent::LeaseEnded, LATER + 60_000).unwrap();
+    side.write(review_of(content_id, ReviewMove::Rejected)).unwrap();
+    assert_eq!(entry(&side, pool_id).status, PoolState::Removed);
+    side.write(review_of(content_id, ReviewMove::Approved)).unwrap();
+    let pool = side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap();
+    assert_eq!((pool.len(), pool[0].status), (1, PoolState::Held), "nobody has looked whether it is out");
+    assert!(pool[0].id != pool_id && pool[0].held_reason.is_some());
+    let back = say(&mut side, pool_id, None, PoolEvent::Rescheduled { at: Timestamp(LATER), priority: None }, LATER);
+    assert!(matches!(back, Err(WriteError::PoolRefused { state: PoolState::Removed, .. })), "{back:?}");
+}
+
+fn a_removed_entry_comes_back_while_its_piece_is_approved(mut side: Side) {
+    let ada = side.account("ada").id;
+    let pool_id = pieces(&mut side, ada, 1, 1)[0];
+    let content_id = entry(&side, pool_id).content_id;
+    let status = |side: &Side| side.queries.content(content_id).unwrap().unwrap().record.publish_status;
+    say(&mut side, pool_id, None, PoolEvent::Removed { reason: None }, LATER).unwrap();
+    assert_eq!((entry(&side, pool_id).status, status(&side)), (PoolState::Removed, PublishState::Unpublished));
+    assert!(take(&mut side, hand_out(consumer("a"), 1, LATER)).is_empty());
+    let back = || PoolEvent::Rescheduled { at: Timestamp(LATER), priority: Some(7) };
+    say(&mut side, pool_id, None, back(), LATER).unwrap();
+    assert_eq!((entry(&side, pool_id).status, status(&side)), (PoolState::Pending, PublishState::Pooled));
+    say(&mut side, pool_id, None, PoolEvent::Removed { reason: None }, LATER).unwrap();
+    side.write(review_of(content_id, ReviewMove::Rejected)).unwrap();
+    let refused = say(&mut side, pool_id, None, back(), LATER);
+    assert!(matches!(refused, Err(WriteError::PoolRefused { refusal: PoolRefusal::NotDue, .. })), "{refused:?}");
+}
+
+fn a_restore_holds_what_may_be_out_and_its_fences_go_on(mut side: Side) {
+    let ada = side.account("ada").id;
+    let ids = pieces(&mut side, ada, 1, 3);
+    take(&mut side, hand_out(consumer("a"), 2, LATER));
+    say(&mut side, ids[2], Some(1), done(), LATER).unwrap();
+    let hold = || Write::Pool(PoolWrite::HoldRestored { now: Timestamp(LATER) });
+    assert_eq!(side.write(hold()).unwrap(), Written::Pool(PoolWritten::Held(2)));
+    assert_eq!(side.write(hold()).unwrap(), Written::Pool(PoolWritten::Held(0)), "a take-over that began anew");
+    let states: Vec<PoolState> = ids.iter().map(|id| entry(&side, *id).status).collect();
+    assert_eq!(states, [PoolState::Held, PoolState::Held, PoolState::Published]);
+    let release = PoolWrite::Release { ids: Some(vec![ids[1]]), who: "1:ada".into(), now: Timestamp(LATER) };
+    side.write(Write::Pool(release)).unwrap();
+    let again = take(&mut side, hand_out(consumer("b"), 9, LATER + 1));
+    assert_eq!(again.len(), 1);
+    assert!(again[0].1.fence > 1_000, "a number that the lost daemon gave out is not given out again");
+}
+
+fn the_agenda_of_publishing(mut side: Side) {
+    let ada = side.account("ada").id;
+    let bob = side.account("bob").id;
+    let of_ada = pieces(&mut side, ada, 1, 4);
+    let accounts = |side: &Side, at| -> Vec<AccountId> {
+        side.queries.pool_accounts_due(Timestamp(at)).unwrap().iter().map(|account| account.id).collect()
+    };
+    assert_eq!(accounts(&side, LATER), [ada]);
+    assert!(accounts(&side, START).is_empty(), "nothing is due yet");
+    let heads = |side: &Side, account, categories: Option<&[String]>| -> Vec<PoolId> {
+        side.queries.pool_heads(account, categories, Timestamp(LATER), 9).unwrap().iter().map(|one| one.id).collect()
+    };
+    assert_eq!(heads(&side, ada, None), [of_ada[3], of_ada[2], of_ada[1], of_ada[0]]);
+    assert_eq!(heads(&side, ada, Some(&["even".into()])), [of_ada[3], of_ada[1]]);
+    assert!(heads(&side, ada, Some(&["other".into()])).is_empty() && heads(&side, bob, None).is_empty());
+    let next = |side: &Side, at| side.queries.next_pool_time(Timestamp(at)).unwrap();
+    assert_eq!(next(&side, LATER), None);
+    say(&mut side, of_ada[0], None, PoolEvent::Rescheduled { at: Timestamp(LATER + 90_000), priority: None }, LATER)
+        .unwrap();
+    assert_eq!(next(&side, LATER), Some(Timestamp(LATER + 90_000)));
+    let asked = HandOut { only: Some(of_ada[3]), ..hand_out(Holder::Publisher("site".into()), 1, LATER) };
+    take(&mut side, asked);
+    take(&mut side, hand_out(consumer("site"), 1, LATER + 1));
+    assert_eq!(next(&side, LATER), Some(Timestamp(LATER + 60_000)));
+    let wakes = |side: &Side, at| -> Vec<(PoolId, bool)> {
+        let due = side.queries.pool_wakes(Timestamp(at), 9).unwrap();
+        due.iter().map(|(entry, handout)| (entry.id, handout.holder.is_publisher())).collect()
+    };
+    assert_eq!(wakes(&side, LATER + 60_000), [(of_ada[3], true)]);
+    assert_eq!(wakes(&side, LATER + 60_001), [(of_ada[3], true), (of_ada[2], false)]);
+    let count = |side: &Side, since| side.queries.publishes_since("site", Timestamp(since)).unwrap();
+    assert_eq!((count(&side, LATER), count(&side, LATER + 1)), (1, 0), "a consumer of the same name does not count");
+    assert_eq!(side.queries.pool_entry(PoolId(99)).unwrap(), None);
+}
+
+fn leases_move_with_the_clock_and_due_times_do_not(mut side: Side) {
+    let ada = side.account("ada").id;
+    let ids = pieces(&mut side, ada, 1, 2);
+    let asked = HandOut { only: Some(ids[0]), ..hand_out(Holder::Publisher("site".into()), 1, LATER) };
+    take(&mut side, asked);
+    say(&mut side, ids[0], Some(1), PoolEvent::CallLost, LATER + 1).unwrap();
+    say(&mut side, ids[0], Some(1), PoolEvent::Looked { is_quiet: true }, LATER + 2).unwrap();
+    side.write(Write::ShiftWakeTimes { by_ms: 3_600_000 }).unwrap();
+    let (moved, handouts) = side.queries.pool_entry(ids[0]).unwrap().unwrap();
+    assert_eq!(moved.wake_at, Some(Timestamp(LATER + 2 + 3_600_000)));
+    assert_eq!(handouts[0].doubted_at, Some(Timestamp(LATER + 1 + 3_600_000)));
+    assert_eq!(handouts[0].quiet_since, Some(Timestamp(LATER + 2 + 3_600_000)));
+    assert_eq!(entry(&side, ids[1]).scheduled_at, Timestamp(START + 14), "a person's time stays");
+}
+
+/// What no program does, the database itself refuses.
+#[test]
+fn the_guard_holds_the_pool() {
+    use diesel::connection::SimpleConnection;
+    let (backend, queries, _directory) = real();
+    let mut side = Side::of(backend, queries);
+    let ada = side.account("ada").id;
+    for n in 1..=2 {
+        side.submit(vec![new(task(n, ada))]);
+        side.complete(&id(n), START + 10);
+    }
+    let hand_out = Write::Pool(PoolWrite::HandOut(Box::new(hand_out(consumer("a"), 1, LATER))));
+    side.write(hand_out).unwrap();
+    let mut backend = side.into_backend();
+    let mut counted = 0;
+    for (sql, words) in [
+        ("UPDATE publish_pool SET status = 'publishing', wake_at = 1 WHERE id = 2", "fencing number only grows"),
+        ("UPDATE publish_pool SET fence = 0 WHERE id = 1", "fencing number only grows"),
+        (
+            "UPDATE publish_pool SET status = 'removed', wake_at = NULL WHERE id = 1",
+            "cannot go from publishing to removed",
+        ),
+        ("UPDATE publish_pool SET content_id = 2 WHERE id = 1", "never changes"),
+        ("DELETE FROM publish_pool WHERE id = 2", "kept"),
+        ("UPDATE handouts SET key = 'x'", "never used again"),
+        ("DELETE FROM handouts", "kept"),
+        (
+            "INSERT INTO publish_pool (content_id, account_id, priority, scheduled_at, status, retry_count, created_at) \
+          VALUES (1, 1, 5, 1, 'pending', 0, 1)",
+            "UNIQUE",
+        ),
+        ("UPDATE publish_pool SET held_reason = 'x' WHERE id = 2", "CHECK"),
+    ] {
+        let refused = backend.connection().batch_execute(sql).expect_err(sql).to_string();
+        assert!(refused.contains(words), "{sql}: {refused}");
+        counted += 1;
+    }
+    assert_eq!(counted, 9);
+    backend
+        .connection()
+        .batch_execute("UPDATE publish_pool SET status = 'published', wake_at = NULL WHERE id = 1")
+        .unwrap();
+    for to in ["pending", "held", "failed", "removed", "publishing"] {
+        let sql =
+            format!("UPDATE publish_pool SET status = '{to}', held_reason = 'x', wake_at = 1, fence = 9 WHERE id = 1");
+        let refused = backend.connection().batch_execute(&sql).expect_err(&sql).to_string();
+        assert!(refused.contains("contentd: a pool entry cannot go from published"), "{refused}");
+    }
+}

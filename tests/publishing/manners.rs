@@ -1,0 +1,190 @@
+//! How the actor uses a publisher: in which order, how much at once and a day, and what an outage costs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use contentd::actors::supervisor::{Crash as CrashChild, Drain, GetStatus, SupervisorActor};
+use contentd::publish::PublishPolicy;
+use contentd::publisher::{PublisherLimits, Publishers, Serves};
+use contentd::store::memory::MemoryDb;
+use contentd::store::query::Queries;
+use contentd::task::content::PoolState;
+use contentd::task::{AccountId, Timestamp};
+
+use super::crash::Crash;
+use super::life::{fill, limits, policy, publisher, world};
+use super::site::{Kind, Site};
+use super::world::{SimClock, SimEntropy};
+
+thread_local! {
+    static IS_PAUSED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// A daemon with one publisher that does as it is told, or as the site does.
+struct Rig {
+    db: MemoryDb,
+    clock: SimClock,
+    site: Site,
+    world: contentd::actors::World,
+    supervisor: Addr<SupervisorActor>,
+}
+
+impl Rig {
+    fn start(accounts: &[usize], badness: u32, limits: PublisherLimits, serves: Serves, policy: PublishPolicy) -> Self {
+        // A test may start several daemons, one after the other.
+        if !IS_PAUSED.replace(true) {
+            tokio::time::pause();
+        }
+        let (clock, db) = (SimClock::new(), MemoryDb::new());
+        fill(&db, &clock, accounts);
+        let crash = Crash::at(0);
+        clock.begin_life(&crash);
+        let site = Site::new(clock.clone(), 7, Kind::Idempotent, badness);
+        let publishers = Publishers::new(
+            [publisher(&site, &crash, policy, limits, serves)],
+            PublishPolicy::default(),
+            Duration::from_secs(300),
+        );
+        let (world, channels) = world(&db, &clock, &Arc::new(SimEntropy::new(5)), &crash, publishers);
+        let supervisor = SupervisorActor::new(world.clone(), channels, 1, Box::new(|| panic!("the budget is spent")));
+        Self { db, clock, site, world, supervisor: supervisor.start() }
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn(&MemoryDb) -> bool) {
+        let end = tokio::time::Instant::now() + Duration::from_secs(3 * 24 * 3600);
+        while !is_so(&self.db) {
+            assert!(tokio::time::Instant::now() < end, "never came to pass: {what}: {:#?}", self.db.all_pool_entries());
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    fn out(db: &MemoryDb) -> usize {
+        db.all_pool_entries().iter().filter(|entry| entry.status == PoolState::Published).count()
+    }
+
+    /// Accounts in the order in which their pieces were handed out.
+    fn order(&self) -> Vec<i64> {
+        let of = |handout: &contentd::publish::Handout| self.db.pool_entry(handout.pool_id).unwrap().unwrap().0;
+        self.db.all_handouts().iter().map(|handout| of(handout).account_id.0).collect()
+    }
+}
+
+fn one_at_once() -> PublisherLimits {
+    PublisherLimits { max_in_flight: 1, ..limits() }
+}
+
+#[actix::test]
+async fn accounts_take_turns_by_batches_and_the_urgent_goes_first() {
+    let rig = Rig::start(&[4, 4], 0, one_at_once(), Serves::default(), policy(Kind::Blind));
+    rig.until("all are out", |db| Rig::out(db) == 8).await;
+    assert_eq!(rig.order(), [1, 1, 2, 2, 1, 1, 2, 2], "batches of two");
+    let of_first: Vec<u8> = rig
+        .db
+        .all_handouts()
+        .iter()
+        .filter_map(|handout| {
+            let entry = rig.db.pool_entry(handout.pool_id).unwrap().unwrap().0;
+            (entry.account_id == AccountId(1)).then_some(entry.priority)
+        })
+        .collect();
+    assert!(of_first.is_sorted_by(|left, right| left >= right), "{of_first:?}");
+    assert_eq!(rig.site.most_at_once(), 1);
+}
+
+#[actix::test]
+async fn limits_at_once_and_a_day_are_kept() {
+    let few = PublisherLimits { max_in_flight: 3, publishes_per_day: Some(5), ..limits() };
+    let rig = Rig::start(&[12], 0, few, Serves::default(), policy(Kind::Blind));
+    let began = tokio::time::Instant::now();
+    rig.until("five are out", |db| Rig::out(db) == 5).await;
+    tokio::time::sleep(Duration::from_secs(20 * 3600)).await;
+    assert_eq!((Rig::out(&rig.db), rig.site.calls()), (5, 5));
+    rig.until("all are out", |db| Rig::out(db) == 12).await;
+    assert!(began.elapsed() > Duration::from_secs(48 * 3600), "twelve at five a day");
+    assert_eq!(rig.site.most_at_once(), 3);
+}
+
+#[actix::test]
+async fn an_outage_spends_nothing_and_one_piece_at_a_time_tries() {
+    let rig = Rig::start(&[6], 1, limits(), Serves::default(), policy(Kind::Idempotent));
+    // The site is away at the end of each span of 500 s.
+    tokio::time::sleep(Duration::from_secs(385)).await;
+    let before = Rig::out(&rig.db);
+    assert_eq!(before, 6, "the first were taken at once");
+    let now = rig.clock_now();
+    for n in 1..=6 {
+        // Nothing is left; the next pieces come in the outage.
+        assert!(rig.db.pool_entry(contentd::task::PoolId(n)).unwrap().unwrap().0.created_at <= now);
+    }
+    let mut disk = rig.db.clone();
+    for n in 50..56 {
+        add_piece(&mut disk, n, now);
+    }
+    rig.world.tell_publisher();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let status = rig.supervisor.send(GetStatus).await.unwrap().publisher.expect("it answers");
+    assert_eq!(status.away.len(), 1, "{status:?}");
+    let calls = rig.site.calls();
+    assert!(calls < 6 + 8, "{calls} calls: a backlog that all tries is no breaker");
+    rig.until("all are out", |db| Rig::out(db) == 12).await;
+    let entries = rig.db.all_pool_entries();
+    assert!(entries.iter().all(|entry| entry.retry_count == 0), "{entries:#?}");
+    let status = rig.supervisor.send(GetStatus).await.unwrap().publisher.expect("it answers");
+    assert!(status.away.is_empty(), "{status:?}");
+    assert_eq!(rig.db.settings("publisher-breaker/").unwrap(), []);
+}
+
+impl Rig {
+    fn clock_now(&self) -> Timestamp {
+        contentd::task::Clock::now(&self.clock).utc
+    }
+}
+
+fn add_piece(disk: &mut MemoryDb, n: usize, now: Timestamp) {
+    use super::common::{accepted, event_of, id, key_of, new, one, piece, polled, submit, task};
+    use contentd::task::{Event, outcome::JobState};
+    one(disk, submit(vec![new(task(n, AccountId(1)))])).unwrap();
+    let key = Event::Claimed { key: key_of(&id(n), now.0) };
+    for event in [key, accepted("job-1"), polled(JobState::Completed), piece("# Words")] {
+        one(disk, event_of(&id(n), now.0, event)).unwrap();
+    }
+}
+
+#[actix::test]
+async fn a_publisher_serves_whom_it_is_told_to() {
+    let serves = Serves { accounts: Some(vec!["2".into()]), categories: Some(vec!["essays".into()]) };
+    let rig = Rig::start(&[2, 2], 0, limits(), serves, policy(Kind::Blind));
+    rig.until("the second account's are out", |db| Rig::out(db) == 2).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(rig.order(), [2, 2]);
+    let other = Serves { accounts: None, categories: Some(vec!["poems".into()]) };
+    let none = Rig::start(&[2], 0, limits(), other, policy(Kind::Blind));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(none.site.calls(), 0);
+}
+
+#[actix::test]
+async fn a_publisher_actor_that_dies_in_a_call_is_rebuilt_and_clears_the_doubt() {
+    let rig = Rig::start(&[3], 0, one_at_once(), Serves::default(), policy(Kind::Findable));
+    rig.until("a call is under way", |db| !db.all_handouts().is_empty()).await;
+    let child = rig.world.peers.borrow().publisher.clone().expect("it was built");
+    child.do_send(CrashChild);
+    rig.until("all are out", |db| Rig::out(db) == 3).await;
+    let status = rig.supervisor.send(GetStatus).await.unwrap();
+    assert!(status.restarts == 1 && status.silent().is_empty(), "{status:?}");
+    assert!(rig.db.all_contents().iter().all(|content| rig.site.times_out(content.id) == 1));
+}
+
+#[actix::test]
+async fn a_drain_lets_the_call_in_hand_end_and_begins_none() {
+    let rig = Rig::start(&[4], 0, one_at_once(), Serves::default(), policy(Kind::Blind));
+    rig.until("a call is under way", |db| !db.all_handouts().is_empty()).await;
+    rig.supervisor.send(Drain).await.unwrap();
+    let entries = rig.db.all_pool_entries();
+    let count = |status| entries.iter().filter(|entry| entry.status == status).count();
+    assert!(count(PoolState::Publishing) == 0 && count(PoolState::Published) >= 1, "{entries:#?}");
+    let calls = rig.site.calls();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(rig.site.calls(), calls);
+}
