@@ -37,6 +37,8 @@ pub mod events;
 pub mod finding;
 pub mod generator;
 pub mod host;
+pub mod metrics;
+pub mod notice;
 pub mod render;
 pub mod roles;
 pub mod store;

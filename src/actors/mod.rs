@@ -13,6 +13,7 @@
 //! next look repairs whatever a message should have told.
 
 pub mod failing;
+pub mod notice;
 pub mod poller;
 pub mod queue;
 pub mod recovery;
@@ -27,6 +28,7 @@ use log::Level;
 use tokio::sync::watch;
 
 use crate::events::{About, Kind};
+use crate::generator::hooks::Notices;
 use crate::generator::registry::{Generator, Generators};
 use crate::store::Store;
 use crate::store::write::{Changed, Env, Transition, Write, WriteError, Written};
@@ -37,6 +39,7 @@ use crate::task::{Change, Clock, Entropy, Event, GeneratorName, Policy, Task, Ta
 use crate::tell;
 
 use failing::{FailingJobs, is_failure};
+use notice::NoticeActor;
 use poller::PollerActor;
 use queue::QueueActor;
 use result_handler::ResultHandlerActor;
@@ -51,6 +54,8 @@ pub struct Peers {
     pub poller: Option<Addr<PollerActor>>,
     /// The result handler.
     pub results: Option<Addr<ResultHandlerActor>>,
+    /// Who tells somebody.
+    pub notice: Option<Addr<NoticeActor>>,
     /// The workers, by number.
     pub workers: Vec<Option<Addr<WorkerActor>>>,
 }
@@ -70,6 +75,8 @@ pub struct World {
     pub peers: watch::Receiver<Peers>,
     /// The generators whose jobs fail one after the other.
     pub failing: FailingJobs,
+    /// The rules and the hooks of the current configuration.
+    pub notices: watch::Receiver<Arc<Notices>>,
 }
 
 /// An event on its way into the store.
@@ -155,7 +162,8 @@ impl World {
             | Written::Reviewed(_)
             | Written::Stored
             | Written::PoolReleased(_)
-            | Written::Cleaned { .. } => {
+            | Written::Cleaned { .. }
+            | Written::Noticed(_) => {
                 Err(WriteError::Db(crate::store::DbError::Fatal("the store gave the answer of another write".into())))
             }
         }
@@ -164,6 +172,7 @@ impl World {
     /// Tells the queue what a change means for it: a breaker's signal, a slot that may be free, a task that may run.
     /// Lost messages are harmless: the queue looks for itself at its next tick.
     pub fn tell_queue(&self, changed: &Changed) {
+        self.tell_notices(changed);
         let Some(queue) = self.peers.borrow().queue.clone() else { return };
         let task = &changed.change.task;
         if let Some(signal) = &changed.change.signal {
@@ -175,6 +184,21 @@ impl World {
         }
         if task.state == TaskState::Pending || changed.from.is_active() && !task.state.is_active() {
             queue.do_send(queue::QueueChanged { task: Some(Box::new(task.clone())) });
+        }
+    }
+
+    /// Tells the NoticeActor of what may be an alarm. A lost message is harmless: the rules are asked at their interval.
+    fn tell_notices(&self, changed: &Changed) {
+        let is_bad_end = changed.change.task.state != changed.from
+            && matches!(changed.change.task.state, TaskState::Held | TaskState::Failed | TaskState::Timeout);
+        let is_of_breaker = matches!(
+            changed.change.signal,
+            Some(Signal::SubmitUnavailable(_) | Signal::VerbUnavailable(_) | Signal::BadAnswer(_))
+        );
+        if (is_bad_end || is_of_breaker)
+            && let Some(notice) = self.peers.borrow().notice.clone()
+        {
+            notice.do_send(notice::SomethingHappened);
         }
     }
 

@@ -15,6 +15,7 @@ use log::Level;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::notice::{DrainNotices, GetNoticeStatus, NoticeActor, NoticeStatus, NoticesChanged};
 use super::poller::{DrainPoller, GetPollerStatus, PollerActor, PollerStatus, RunEnded};
 use super::queue::{DrainQueue, GetQueueStatus, QueueActor, QueueStatus};
 use super::result_handler::{GetResultStatus, ResultHandlerActor, ResultStatus};
@@ -42,6 +43,8 @@ pub enum Child {
     Poller,
     /// The result handler.
     ResultHandler,
+    /// Who tells somebody.
+    Notice,
     /// A worker, by number.
     Worker(usize),
 }
@@ -108,6 +111,8 @@ pub struct DaemonStatus {
     pub poller: Option<PollerStatus>,
     /// The result handler.
     pub results: Option<ResultStatus>,
+    /// Who tells somebody.
+    pub notice: Option<NoticeStatus>,
     /// The workers, by number.
     pub workers: Vec<Option<WorkerStatus>>,
     /// Restarts of children since the start.
@@ -125,6 +130,7 @@ impl DaemonStatus {
             (Child::Queue, self.queue.is_none()),
             (Child::Poller, self.poller.is_none()),
             (Child::ResultHandler, self.results.is_none()),
+            (Child::Notice, self.notice.is_none()),
         ];
         let workers =
             self.workers.iter().enumerate().map(|(index, worker)| (Child::Worker(index + 1), worker.is_none()));
@@ -191,6 +197,10 @@ impl SupervisorActor {
                 let address = ResultHandlerActor::new(world, parent).start();
                 self.peers.send_modify(|peers| peers.results = Some(address));
             }
+            Child::Notice => {
+                let address = NoticeActor::new(world, parent).start();
+                self.peers.send_modify(|peers| peers.notice = Some(address));
+            }
             Child::Worker(number) => {
                 let address = WorkerActor::new(number, world, parent).start();
                 self.peers.send_modify(|peers| {
@@ -217,7 +227,7 @@ impl SupervisorActor {
                 }
             }
             Child::ResultHandler => self.world.tell_poller(),
-            Child::Poller | Child::Worker(_) => {}
+            Child::Poller | Child::Notice | Child::Worker(_) => {}
         }
     }
 
@@ -275,6 +285,7 @@ impl Actor for SupervisorActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.arm_drivers(&Generators::default(), ctx);
         // Whoever is sent to comes before whoever sends.
+        self.build(Child::Notice, ctx);
         self.build(Child::ResultHandler, ctx);
         self.build(Child::Queue, ctx);
         self.build(Child::Poller, ctx);
@@ -337,6 +348,9 @@ impl Handler<Reload> for SupervisorActor {
         if let Some(queue) = self.peers.borrow().queue.clone() {
             queue.do_send(super::queue::QueueChanged { task: None });
         }
+        if let Some(notice) = self.peers.borrow().notice.clone() {
+            notice.do_send(NoticesChanged);
+        }
         self.world.tell_poller();
     }
 }
@@ -360,7 +374,12 @@ impl Handler<Drain> for SupervisorActor {
                     let _ = poller.send(DrainPoller).await;
                 }
             };
-            futures_util::future::join(futures_util::future::join_all(workers), poller).await;
+            let notice = async {
+                if let Some(notice) = &peers.notice {
+                    let _ = notice.send(DrainNotices).await;
+                }
+            };
+            futures_util::future::join3(futures_util::future::join_all(workers), poller, notice).await;
             futures_util::future::join_all(drivers.iter().map(|driver| driver.interrupt())).await;
         })
     }
@@ -376,13 +395,14 @@ impl Handler<GetStatus> for SupervisorActor {
         Box::pin(async move {
             // All at once: one that is wedged must not take the time of the others.
             let asked = peers.workers.iter().map(|worker| ask(worker.as_ref(), GetWorkerStatus));
-            let (queue, poller, results, workers) = futures_util::join!(
+            let (queue, poller, results, notice, workers) = futures_util::join!(
                 ask(peers.queue.as_ref(), GetQueueStatus),
                 ask(peers.poller.as_ref(), GetPollerStatus),
                 ask(peers.results.as_ref(), GetResultStatus),
+                ask(peers.notice.as_ref(), GetNoticeStatus),
                 futures_util::future::join_all(asked),
             );
-            DaemonStatus { queue, poller, results, workers, restarts, worker_restarts, is_draining }
+            DaemonStatus { queue, poller, results, notice, workers, restarts, worker_restarts, is_draining }
         })
     }
 }
@@ -417,7 +437,7 @@ macro_rules! crashes {
         }
     )+};
 }
-crashes!(QueueActor, PollerActor, ResultHandlerActor, WorkerActor);
+crashes!(QueueActor, PollerActor, ResultHandlerActor, NoticeActor, WorkerActor);
 
 impl Handler<Wedge> for SupervisorActor {
     type Result = ();

@@ -177,7 +177,7 @@ fn check_blocking(
     }
 }
 
-fn read_cwd(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<PathBuf> {
+pub(super) fn read_cwd(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<PathBuf> {
     let cwd = section.text("cwd", faults)?;
     if cwd.value.starts_with('/') && !cwd.value.contains('\0') {
         return Some(PathBuf::from(cwd.value));
@@ -186,9 +186,9 @@ fn read_cwd(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Pa
     None
 }
 
-type Texts = BTreeMap<String, (Placed<String>, std::ops::Range<usize>)>;
+pub(super) type Texts = BTreeMap<String, (Placed<String>, std::ops::Range<usize>)>;
 
-fn read_texts(section: Option<Section<'_, '_>>, faults: &mut Faults<'_>) -> Texts {
+pub(super) fn read_texts(section: Option<Section<'_, '_>>, faults: &mut Faults<'_>) -> Texts {
     let Some(section) = section else { return Texts::new() };
     let mut texts = Texts::new();
     for (key, node) in section.entries() {
@@ -200,11 +200,11 @@ fn read_texts(section: Option<Section<'_, '_>>, faults: &mut Faults<'_>) -> Text
     texts
 }
 
-fn values(texts: Texts) -> BTreeMap<String, String> {
+pub(super) fn values(texts: Texts) -> BTreeMap<String, String> {
     texts.into_iter().map(|(key, (text, _))| (key, text.value)).collect()
 }
 
-fn check_environment(env: &Texts, secrets: &Texts, faults: &mut Faults<'_>) {
+pub(super) fn check_environment(env: &Texts, secrets: &Texts, faults: &mut Faults<'_>) {
     for (name, (value, place)) in env.iter().chain(secrets) {
         if name.is_empty() || name.contains(['=', '\0']) || value.value.contains('\0') {
             let why = format!("{name:?} cannot be a variable of an environment: no `=`, no NUL, and not empty");

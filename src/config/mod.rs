@@ -8,6 +8,7 @@
 mod duration;
 mod error;
 mod generators;
+mod notices;
 mod places;
 mod reader;
 mod roles;
@@ -16,6 +17,7 @@ mod verbs;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrors};
+pub use notices::NoticesConfig;
 pub use places::{Env, config_candidates, parse_database_url, socket_path};
 pub use roles::{ReviewConfig, RolesConfig};
 
@@ -25,6 +27,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use crate::generator::hooks::HookSpec;
 use crate::generator::spec::GeneratorSpec;
 use crate::task::retry::Backoff;
 use crate::task::{GeneratorName, limits};
@@ -52,6 +55,10 @@ pub struct Config {
     pub roles: RolesConfig,
     /// `[review]`
     pub review: ReviewConfig,
+    /// `[notices]`
+    pub notices: NoticesConfig,
+    /// `[hooks.NAME]`
+    pub hooks: BTreeMap<String, HookSpec>,
     /// `[generators.NAME]`
     pub generators: BTreeMap<GeneratorName, GeneratorSpec>,
 }
@@ -197,6 +204,8 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
     let (mut tasks, named) = read_tasks(root.section("tasks", faults), review, faults);
     let polling = read_polling(root.section("polling", faults), faults);
     let retention = read_retention(root.section("retention", faults), faults);
+    let notices = notices::read(root.section("notices", faults), faults);
+    let hooks = notices::read_hooks(root.section("hooks", faults), faults);
     let surroundings = Surroundings {
         creator: places::variable(env, "CREATOR_CLI_PATH").unwrap_or_else(|| DEFAULT_CREATOR.to_owned()),
         retry: tasks.retry,
@@ -218,7 +227,7 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
         Some(named) => tasks.generator = Some(GeneratorName(named.value)),
         None => tasks.generator = generators.keys().next().filter(|_| generators.len() == 1).cloned(),
     }
-    Some(Config { daemon: daemon?, tasks, polling, retention, roles, review, generators })
+    Some(Config { daemon: daemon?, tasks, polling, retention, roles, review, notices, hooks, generators })
 }
 
 fn read_daemon(section: Option<Section<'_, '_>>, env: Env<'_>, faults: &mut Faults<'_>) -> Option<DaemonConfig> {

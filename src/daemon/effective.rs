@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Loaded};
 use crate::control::api::ConfigReply;
+use crate::generator::hooks::HookSpec;
 use crate::generator::spec::GeneratorSpec;
+use crate::notice::rules::{Rule, RuleSettings};
 use crate::roles::Role;
 use crate::task::GeneratorName;
 
@@ -42,6 +44,8 @@ fn sections(config: &Config) -> Value {
         },
         "roles": roles(config),
         "review": { "four_eyes": config.review.four_eyes },
+        "notices": notices(config),
+        "hooks": config.hooks.iter().map(|(name, spec)| (name.clone(), hook(spec))).collect::<serde_json::Map<_, _>>(),
         "generators": generators,
     })
 }
@@ -59,13 +63,42 @@ fn backoff(retry: &crate::task::retry::Backoff) -> Value {
     })
 }
 
+fn notices(config: &Config) -> Value {
+    let settings = &config.notices.settings;
+    let rule = |(rule, set): (&Rule, &RuleSettings)| {
+        let limit = rule.has_limit().then_some(set.limit);
+        let shown = json!({
+            "off": set.is_off, "severity": set.severity, "for_s": set.lasting.as_secs(), "limit": limit,
+            "critical_limit": set.critical,
+        });
+        (rule.as_str().to_owned(), shown)
+    };
+    let mut shown: serde_json::Map<String, Value> = settings.rules.iter().map(rule).collect();
+    shown.insert("off".to_owned(), config.notices.is_off.into());
+    shown.insert("interval_s".to_owned(), settings.interval.as_secs_f64().into());
+    shown.insert("cool_down_s".to_owned(), settings.cool_down.as_secs().into());
+    shown.insert("least_ended".to_owned(), settings.least_ended.into());
+    Value::Object(shown)
+}
+
+fn hook(spec: &HookSpec) -> Value {
+    json!({
+        "run": spec.run, "cwd": spec.cwd, "env": masked(&spec.env), "secrets": spec.secrets, "least": spec.least,
+        "timeout_s": spec.patience.timeout.as_secs_f64(), "give_up_after_s": spec.patience.give_up_after.as_secs(),
+        "retry": backoff(&spec.patience.retry),
+    })
+}
+
+/// Variables whose names sound like a secret, without their values.
+fn masked(env: &std::collections::BTreeMap<String, String>) -> serde_json::Map<String, Value> {
+    env.iter()
+        .map(|(name, value)| (name.clone(), Value::from(if sounds_secret(name) { "[masked]" } else { value.as_str() })))
+        .collect()
+}
+
 /// A generator without its templates and expressions, which stand in the file.
 fn generator(spec: &GeneratorSpec) -> Value {
-    let env: serde_json::Map<String, Value> = spec
-        .env
-        .iter()
-        .map(|(name, value)| (name.clone(), Value::from(if sounds_secret(name) { "[masked]" } else { value.as_str() })))
-        .collect();
+    let env = masked(&spec.env);
     let policy = spec.policy(None);
     json!({
         "kind": if policy.is_blocking { "blocking" } else { "submit, poll, fetch" },
@@ -102,7 +135,7 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
         ["daemon.socket", "daemon.database", "daemon.state_dir", "daemon.workers", "daemon.queue"];
     let (before, after) = (sections(old), sections(new));
     let mut changed = Vec::new();
-    for section in ["daemon", "tasks", "polling", "retention", "roles", "review"] {
+    for section in ["daemon", "tasks", "polling", "retention", "roles", "review", "notices"] {
         let names = after[section].as_object().into_iter().flat_map(|fields| fields.keys());
         changed.extend(
             names
@@ -113,6 +146,9 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
     let names: std::collections::BTreeSet<_> = old.generators.keys().chain(new.generators.keys()).collect();
     let is_changed = |name: &&&GeneratorName| !is_same_generator(old, new, name);
     changed.extend(names.iter().filter(is_changed).map(|name| format!("generators.{name}")));
+    let hooks: std::collections::BTreeSet<_> = old.hooks.keys().chain(new.hooks.keys()).collect();
+    let is_changed = |name: &&&String| old.hooks.get(**name) != new.hooks.get(**name);
+    changed.extend(hooks.iter().filter(is_changed).map(|name| format!("hooks.{name}")));
     let needs_restart = changed.iter().filter(|name| NEED_RESTART.contains(&name.as_str())).cloned().collect();
     (changed, needs_restart)
 }

@@ -167,6 +167,7 @@ fn name_of(child: Child) -> String {
         Child::Queue => "the queue".to_owned(),
         Child::Poller => "the poller".to_owned(),
         Child::ResultHandler => "the result handler".to_owned(),
+        Child::Notice => "who tells somebody".to_owned(),
         Child::Worker(number) => format!("worker {number}"),
     }
 }

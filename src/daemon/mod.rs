@@ -14,6 +14,7 @@ mod faults;
 mod generators;
 mod heart;
 mod leftovers;
+mod notices;
 pub mod offline;
 mod restored;
 mod retention;
@@ -39,6 +40,7 @@ use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
 use crate::control::socket::{self, BoundSocket, Place};
 use crate::events::Kind;
+use crate::generator::hooks::Notices;
 use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
@@ -189,6 +191,7 @@ struct Running {
     clock: Arc<SystemClock>,
     settings: watch::Sender<Arc<Settings>>,
     grants: watch::Sender<Arc<Grants>>,
+    notices: watch::Sender<Arc<Notices>>,
     stopping: watch::Sender<bool>,
     notice: watch::Sender<Notice>,
     server: ServerThread,
@@ -261,10 +264,14 @@ impl Daemon {
         for fault in generators::faults(&generators).await {
             tell!(Level::Warn, Kind::GeneratorFaulty, "{fault}; its tasks wait until this is mended");
         }
+        for fault in notices::faults(config).await {
+            tell!(Level::Warn, Kind::HookFailed, "{fault}; its messages wait until this is mended");
+        }
         generators::learn(&generators, &self.store).await;
         let clock = Arc::new(SystemClock::new());
         clocks::settle(&self.store, &clock).await?;
         let (peers, peers_rx) = watch::channel(Peers::default());
+        let (notices, notices_rx) = watch::channel(Arc::new(notices::build(config)));
         let (generators, generators_rx) = watch::channel(generators);
         let world = World {
             store: self.store.clone(),
@@ -273,6 +280,7 @@ impl Daemon {
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
+            notices: notices_rx,
         };
         restored::take_over(&world, &config.daemon.state_dir)
             .await
@@ -332,7 +340,7 @@ impl Daemon {
         };
         self.notifier.ready("ready");
         heart.start();
-        Ok(Running { supervisor, world, clock, settings, grants, stopping, notice, server })
+        Ok(Running { supervisor, world, clock, settings, grants, notices, stopping, notice, server })
     }
 
     /// Ends in order, within the drain's time limit.
@@ -408,8 +416,10 @@ impl Daemon {
         let Prepared { fresh, generators, changed, needs_restart } = prepared.unwrap_or_else(|error| {
             Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
         })?;
-        let warnings = generators::faults(&generators).await;
+        let mut warnings = generators::faults(&generators).await;
+        warnings.extend(notices::faults(&fresh.config).await);
         generators::learn(&generators, &self.store).await;
+        running.notices.send_replace(Arc::new(notices::build(&fresh.config)));
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.settings.send_replace(Arc::new(settings_of(&fresh)));
         running.grants.send_replace(Arc::new(fresh.config.roles.grants.clone()));

@@ -3,6 +3,8 @@
 //! Not for production: it keeps everything in maps and copies the whole state around each write, so that a refused
 //! write leaves nothing behind. A simulated crash keeps the [`MemoryDb`] and drops everything else: it is the disk.
 
+mod notice;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +31,7 @@ struct Tables {
     settings: BTreeMap<String, String>,
     submit_keys: BTreeMap<String, (TaskId, String)>,
     last_seq: i64,
+    notices: notice::NoticeTables,
 }
 
 /// The twin's disk. Clones share it.

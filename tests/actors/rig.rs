@@ -15,6 +15,7 @@ use contentd::actors::recovery::recover;
 use contentd::actors::supervisor::{DaemonStatus, Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use contentd::actors::{Happened, Peers, World};
 use contentd::generator::Driver;
+use contentd::generator::hooks::Notices;
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
@@ -214,6 +215,7 @@ impl Rig {
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
+            notices: Notices::none(),
         };
         recover(&world).await.unwrap();
         let budgets_spent = Rc::new(RefCell::new(0));

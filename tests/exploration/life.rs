@@ -10,6 +10,7 @@ use contentd::actors::failing::FailingJobs;
 use contentd::actors::recovery::recover;
 use contentd::actors::supervisor::{SupervisorActor, WorldChannels};
 use contentd::actors::{Peers, World};
+use contentd::generator::hooks::Notices;
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
@@ -236,6 +237,7 @@ impl Life<'_> {
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
+            notices: Notices::none(),
         };
         (world, WorldChannels { peers, generators })
     }

@@ -3,6 +3,7 @@
 //! [`execute()`] does it, inside a transaction of whatever backend, over its [`Rows`].
 
 mod execute;
+mod notice;
 mod review;
 mod rows;
 
@@ -18,6 +19,7 @@ use crate::task::{
     Timestamp,
 };
 pub use execute::execute;
+pub use notice::{NoticeRows, NoticeWrite, Noticed, SILENCE_SETTING, Silence, changes, silence_of};
 pub use rows::Rows;
 
 /// The event of a task's first audit row.
@@ -170,6 +172,8 @@ pub enum Write {
         /// By how many milliseconds.
         by_ms: i64,
     },
+    /// Alarms, and the messages about them.
+    Notice(Box<NoticeWrite>),
 }
 
 /// A task after a submit.
@@ -216,6 +220,8 @@ pub enum Written {
         /// The tasks that were deleted.
         tasks: Vec<TaskId>,
     },
+    /// Of `Notice`.
+    Noticed(Noticed),
 }
 
 /// Why a write was refused. Nothing of it stands.

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod content;
+mod notice;
 mod task;
 
 use std::fmt::Display;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 
 pub use attempt::{AttemptChanges, AttemptRow};
 pub use content::{ContentRow, NewContentRow, NewPoolRow, PoolRow};
+pub use notice::{AlarmRow, DeliveryRow, NewNoticeRow, NoticeRow};
 pub use task::{NewTaskRow, TaskChanges, TaskNotes, TaskRow};
 
 use diesel::prelude::*;

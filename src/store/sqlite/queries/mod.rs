@@ -5,12 +5,14 @@
 //! - `lanes`: the heads of the lanes
 //! - `contents`: pieces and the publish pool
 //! - `numbers`: counters, durations, statistics
+//! - `notice`: alarms, messages and their deliveries, and what the rules look at
 //!
 //! Every question goes by an index; `tests/conformance/plans.rs` holds that against SQLite's own plans.
 
 mod agenda;
 mod contents;
 mod lanes;
+mod notice;
 mod numbers;
 mod tasks;
 
