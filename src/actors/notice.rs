@@ -27,7 +27,7 @@ use crate::notice::message::{MessageKind, Notice};
 use crate::notice::rules::{Severity, readings};
 use crate::store::DbError;
 use crate::store::write::{NoticeWrite, Noticed, SILENCE_SETTING, Write, WriteError, Written, changes, silence_of};
-use crate::task::{AttemptKey, Timestamp};
+use crate::task::Timestamp;
 use crate::tell;
 pub use look::take_look;
 pub use messages::{
@@ -361,14 +361,6 @@ fn log_delivery(delivery: &Delivery) {
         }
         DeliveryState::Waiting => log::debug!("hook {hook}: message {id} was not taken: {why}"),
         DeliveryState::Delivered => log::debug!("hook {hook} took message {id}"),
-    }
-}
-
-/// Somebody says that the job of this attempt has ended. Answers whose look was brought forward.
-pub async fn bring_forward(world: &World, key: AttemptKey, at: Timestamp) -> Result<Option<crate::task::TaskId>, WriteError> {
-    match noticed(world, NoticeWrite::Report { key, at }).await? {
-        Noticed::Woken(task) => Ok(task),
-        _ => Err(another_answer()),
     }
 }
 

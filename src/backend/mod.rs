@@ -10,6 +10,8 @@ mod content;
 mod daemon;
 pub mod doctor;
 mod errors;
+mod metrics;
+mod notice;
 mod streams;
 mod submit;
 mod task_log;

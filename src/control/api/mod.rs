@@ -10,6 +10,7 @@ pub mod content;
 pub mod daemon;
 pub mod doctor;
 pub mod error;
+pub mod notice;
 pub mod tasks;
 
 use futures_util::future::BoxFuture;
@@ -32,6 +33,11 @@ pub use daemon::{
 };
 pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, TryGeneratorParams};
 pub use error::{ApiError, FieldFault};
+pub use notice::{
+    AcknowledgeParams, CheckView, DeliveryView, HealthReply, HookView, MetricsReply, NoticeBackend, NoticeParams,
+    NoticeReply, NoticeView, NoticesParams, NoticesReply, ReportParams, SilenceParams, SilenceReply, SummaryParams,
+    SummaryQuery, SummaryReply, TestHookParams,
+};
 pub use tasks::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryEntry, HistoryReply,
     ImageValue, ListParams, LogEntryView, LogReply, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams,
@@ -66,7 +72,7 @@ pub type Answer<T> = BoxFuture<'static, Result<T, ApiError>>;
 /// The daemon behind the socket. Every method may be called from several connections at once, never blocks the thread,
 /// and gives back a future that is polled on the server's runtime. Task arguments are ids or prefixes as people typed
 /// them; accounts are numbers or names.
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: NoticeBackend + Send + Sync + 'static {
     // io.contentd.Tasks
 
     /// Submits tasks: all or none. One entry for a single submit; a key in an entry makes it safe to repeat.

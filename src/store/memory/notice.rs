@@ -109,10 +109,8 @@ impl NoticeRows for Tables {
         let Some(attempt) = found.filter(|attempt| attempt.state == AttemptState::Accepted) else { return Ok(None) };
         let Some(task) = self.tasks.get_mut(&attempt.task_id) else { return Ok(None) };
         let is_watched = !matches!(task.state, TaskState::Pending | TaskState::Held) && task.attempt == attempt.number;
-        if !is_watched || task.wake_at.is_none_or(|wake_at| wake_at <= at) {
-            return Ok(None);
-        }
-        task.wake_at = Some(at);
+        let Some(wake_at) = task.wake_at.filter(|_| is_watched) else { return Ok(None) };
+        task.wake_at = Some(wake_at.min(at));
         Ok(Some(task.id.clone()))
     }
 }

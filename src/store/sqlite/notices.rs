@@ -8,7 +8,7 @@ use diesel::sqlite::SqliteConnection;
 use super::connection::{db_error, optional};
 use super::models::{AlarmRow, DeliveryRow, NewNoticeRow, NoticeRow};
 use super::rows::SqliteRows;
-use super::schema::{alarms, deliveries, notices};
+use super::schema::{alarms, deliveries, notices, tasks};
 use crate::notice::alarm::Alarm;
 use crate::notice::delivery::Delivery;
 use crate::notice::message::Notice;
@@ -27,15 +27,16 @@ const SHIFT_ALARMS: &str = "UPDATE alarms SET \
      told_at = min(max(told_at + ?1, -9223372036854775808), 9223372036854775807)";
 const SHIFT_DELIVERIES: &str = "UPDATE deliveries SET \
      due_at = min(max(due_at + ?1, -9223372036854775808), 9223372036854775807) WHERE state = 'waiting'";
-/// Bound: time, key. The key finds one attempt; a wake time moves forward only.
-const BRING_FORWARD: &str = "UPDATE tasks SET wake_at = ?1 WHERE wake_at > ?1 AND state <> 'pending' AND state <> 'held' \
-     AND seq = (SELECT t.seq FROM attempts a JOIN tasks t ON t.id = a.task_id AND t.attempt = a.number \
-     WHERE a.key = ?2 AND a.state = 'accepted') RETURNING id";
+/// Bound: key, which one attempt has.
+const REPORTED: &str = "SELECT t.id AS id, t.wake_at AS wake_at FROM attempts a JOIN tasks t ON t.id = a.task_id AND t.attempt = a.number \
+     WHERE a.key = ? AND a.state = 'accepted' AND t.wake_at IS NOT NULL AND t.state <> 'pending' AND t.state <> 'held'";
 
 #[derive(QueryableByName)]
-struct Id {
+struct Reported {
     #[diesel(sql_type = Text)]
     id: String,
+    #[diesel(sql_type = BigInt)]
+    wake_at: i64,
 }
 
 /// A row of the outbox with its message.
@@ -110,9 +111,13 @@ impl NoticeRows for SqliteRows<'_> {
     }
 
     fn bring_forward(&mut self, key: &AttemptKey, at: Timestamp) -> Result<Option<TaskId>, DbError> {
-        let forward = diesel::sql_query(BRING_FORWARD).bind::<BigInt, _>(at.0).bind::<Text, _>(key.as_str());
-        let woken: Vec<Id> = forward.load(self.connection).map_err(db_error)?;
-        Ok(woken.into_iter().next().map(|row| TaskId(row.id)))
+        let reported = diesel::sql_query(REPORTED).bind::<Text, _>(key.as_str());
+        let Some(found): Option<Reported> = optional(reported.get_result(self.connection))? else { return Ok(None) };
+        if found.wake_at > at.0 {
+            let row = tasks::table.filter(tasks::id.eq(&found.id));
+            diesel::update(row).set(tasks::wake_at.eq(at.0)).execute(self.connection).map_err(db_error)?;
+        }
+        Ok(Some(TaskId(found.id)))
     }
 }
 

@@ -91,12 +91,10 @@ pub enum NoticeWrite {
         /// When.
         now: Timestamp,
     },
-    /// Somebody says that the job of this attempt has ended: its next look is brought forward.
+    /// Somebody says that the jobs of these attempts have ended: their next looks are brought forward.
     Report {
-        /// The attempt's key; one that is unknown changes nothing.
-        key: AttemptKey,
-        /// To when.
-        at: Timestamp,
+        /// The keys of attempts, each with the time to which; one that is unknown changes nothing.
+        keys: Vec<(AttemptKey, Timestamp)>,
     },
 }
 
@@ -109,8 +107,8 @@ pub enum Noticed {
     Acknowledged(bool),
     /// Of `BeginDelivery` and `EndDelivery`: the delivery as it stands; none where there is nothing to do any more.
     Delivery(Option<Box<Delivery>>),
-    /// Of `Report`: whose wake time was brought forward.
-    Woken(Option<TaskId>),
+    /// Of `Report`: the keys that are those of jobs, with their tasks, whose wake times are no later now than was asked.
+    Woken(Vec<(AttemptKey, TaskId)>),
 }
 
 /// The row operations about alarms and messages. No rules here.
@@ -133,8 +131,8 @@ pub trait NoticeRows {
     fn delete_notices_before(&mut self, time: Timestamp, limit: u32) -> Result<(), DbError>;
     /// Adds to every time that alarms and deliveries are measured by.
     fn shift_notices(&mut self, by_ms: i64) -> Result<(), DbError>;
-    /// Brings the wake time of the task forward whose current attempt has this key and is accepted; says whose that was.
-    /// A wake time that is earlier already stays, and a task that sleeps for ever sleeps on.
+    /// Brings the wake time of the task forward whose current attempt has this key and is accepted; says whose that is.
+    /// A wake time that is earlier already stays. Of a task that sleeps for ever, or waits for a person, nothing is said.
     fn bring_forward(&mut self, key: &AttemptKey, at: Timestamp) -> Result<Option<TaskId>, DbError>;
 }
 
@@ -171,7 +169,14 @@ impl NoticeWrite {
                 rows.update_delivery(&ended)?;
                 Ok(Noticed::Delivery(Some(Box::new(ended))))
             }
-            Self::Report { key, at } => Ok(Noticed::Woken(rows.bring_forward(key, *at)?)),
+            Self::Report { keys } => {
+                let mut woken = Vec::new();
+                for (key, at) in keys {
+                    let task = rows.bring_forward(key, *at)?;
+                    woken.extend(task.map(|task| (key.clone(), task)));
+                }
+                Ok(Noticed::Woken(woken))
+            }
         }
     }
 }

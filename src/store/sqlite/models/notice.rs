@@ -78,8 +78,6 @@ impl AlarmRow {
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = notices)]
 pub struct NoticeRow {
-    /// The order of making.
-    pub seq: i64,
     id: String,
     kind: String,
     alarm: String,
