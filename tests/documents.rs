@@ -142,12 +142,13 @@ fn the_readme_shows_who_sends_what_to_whom() {
 
 /// Who a source file belongs to in the diagram of the actors; none for files that send nothing.
 fn owner_of(file: &str) -> Option<&'static str> {
-    const OWNERS: [(&str, &str); 8] = [
+    const OWNERS: [(&str, &str); 9] = [
         ("src/actors/supervisor", "SupervisorActor"),
         ("src/actors/queue/", "QueueActor"),
         ("src/actors/worker.rs", "WorkerActor"),
         ("src/actors/poller/", "PollerActor"),
         ("src/actors/result_handler.rs", "ResultHandlerActor"),
+        ("src/actors/notice", "NoticeActor"),
         // What every actor does through the world that it is given.
         ("src/actors/mod.rs", "every actor"),
         ("src/backend/", "control socket"),
@@ -209,7 +210,7 @@ fn actor_diagram() -> String {
             assert!(owner_of(file).is_some(), "{file} handles {message} and has no place in the diagram");
         }
     }
-    for child in ["QueueActor", "WorkerActor", "PollerActor", "ResultHandlerActor"] {
+    for child in ["QueueActor", "WorkerActor", "PollerActor", "ResultHandlerActor", "NoticeActor"] {
         let file =
             actors.iter().find(|(file, text)| owner_of(file) == Some(child) && text.contains("ChildExited::report("));
         assert!(file.is_some(), "{child} does not tell its death");

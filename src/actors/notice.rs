@@ -22,6 +22,7 @@ use super::World;
 use super::supervisor::{Child, ChildExited};
 use crate::events::Kind;
 use crate::generator::hooks::{Hook, Notices};
+use crate::notice::alarm::{Alarm, next_change};
 use crate::notice::delivery::{Delivery, DeliveryEnd, DeliveryState};
 use crate::notice::message::{MessageKind, Notice};
 use crate::notice::rules::{Severity, readings};
@@ -30,12 +31,12 @@ use crate::store::write::{NoticeWrite, Noticed, SILENCE_SETTING, Write, WriteErr
 use crate::task::Timestamp;
 use crate::tell;
 pub use look::take_look;
-pub use messages::{
-    DrainNotices, GetNoticeStatus, NoticeStatus, NoticesChanged, SomethingHappened, TryHook,
-};
+pub use messages::{DrainNotices, GetNoticeStatus, NoticeStatus, NoticesChanged, SomethingHappened, TryHook};
 
 /// How long after the first sign of something the rules are asked: what comes together is looked at together.
 const GATHERING: Duration = Duration::from_secs(2);
+/// The shortest time between two looks that nothing asked for.
+const SOONEST: Duration = Duration::from_secs(1);
 /// How long a database is left alone that refused.
 const COOL_DOWN: Duration = Duration::from_secs(5);
 /// How long a drain waits for hooks that are running.
@@ -151,7 +152,10 @@ impl NoticeActor {
             actor.is_judging = false;
             actor.judged += 1;
             match judged {
-                Ok(Ok(made)) => {
+                Ok(Ok(Judged { made, next_change })) => {
+                    // Something that happened meanwhile may want it sooner.
+                    let soonest = actor.now().plus(SOONEST);
+                    actor.judge_at = next_change.map_or(actor.judge_at, |at| at.max(soonest).min(actor.judge_at));
                     for notice in &made {
                         actor.count(notice);
                         log_notice(notice);
@@ -250,9 +254,19 @@ impl NoticeActor {
     }
 }
 
-/// Looks at the numbers, asks the rules, and writes what changes; the messages that were made.
-async fn judge(world: &World, notices: &Notices) -> Result<Vec<Notice>, WriteError> {
-    let Some(settings) = notices.settings.clone() else { return Ok(Vec::new()) };
+/// What asking the rules came to.
+#[derive(Default)]
+struct Judged {
+    /// The messages that were made.
+    made: Vec<Notice>,
+    /// When they will say something else although no number changes.
+    next_change: Option<Timestamp>,
+}
+
+/// Looks at the numbers, asks the rules, and writes what changes.
+async fn judge(world: &World, notices: &Notices) -> Result<Judged, WriteError> {
+    let Some(settings) = notices.settings.clone() else { return Ok(Judged::default()) };
+    let next_change = |alarms: &[Alarm]| alarms.iter().filter_map(|alarm| next_change(alarm, &settings)).min();
     let look = take_look(world, notices).await?;
     let readings = readings(&look, &settings);
     let now = world.clock.now().utc;
@@ -261,15 +275,14 @@ async fn judge(world: &World, notices: &Notices) -> Result<Vec<Notice>, WriteErr
     let is_silent = silence_of(silence.first().map(|(_, json)| json.as_str()), now).is_some();
     // Most looks change nothing, and then nothing is written.
     if changes(&alarms, &readings, &settings, is_silent, now).is_empty() {
-        return Ok(Vec::new());
+        return Ok(Judged { made: Vec::new(), next_change: next_change(&alarms) });
     }
     let hooks = notices.hooks.iter().map(|(name, hook)| (name.clone(), hook.least)).collect();
     let nonce = world.entropy.attempt_key().0;
-    let write = NoticeWrite::Judge { readings, settings, hooks, nonce, now };
-    match noticed(world, write).await? {
-        Noticed::Made(made) => Ok(made),
-        _ => Err(another_answer()),
-    }
+    let write = NoticeWrite::Judge { readings, settings: Arc::clone(&settings), hooks, nonce, now };
+    let Noticed::Made(made) = noticed(world, write).await? else { return Err(another_answer()) };
+    let alarms = world.store.read(|queries| queries.alarms()).await?;
+    Ok(Judged { made, next_change: next_change(&alarms) })
 }
 
 async fn noticed(world: &World, write: NoticeWrite) -> Result<Noticed, WriteError> {

@@ -53,11 +53,11 @@ impl DaemonBackend {
 #[expect(clippy::cast_precision_loss, reason = "Prometheus keeps every number as a float")]
 fn process(page: &mut Page, started_at: Timestamp, status: &DaemonStatus) {
     page.gauge("contentd_up", "1 where the daemon answers.").count(&[], 1);
-    page.gauge("contentd_build_info", "The version of the daemon.")
-        .count(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    page.gauge("contentd_build_info", "The version of the daemon.").count(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     page.gauge("contentd_start_time_seconds", "When the daemon started, in seconds since 1970.")
         .sample(&[], started_at.0 as f64 / 1_000.0);
-    page.counter("contentd_actor_restarts_total", "Actors that were rebuilt after a fault.").count(&[], status.restarts);
+    page.counter("contentd_actor_restarts_total", "Actors that were rebuilt after a fault.")
+        .count(&[], status.restarts);
     let busy = status.workers.iter().flatten().filter(|worker| worker.task.is_some()).count();
     page.gauge("contentd_workers", "Workers.").count(&[], status.workers.len() as u64);
     page.gauge("contentd_workers_busy", "Workers that carry a call.").count(&[], busy as u64);
@@ -70,14 +70,19 @@ fn tasks(page: &mut Page, assessment: &Assessment) {
         tasks.count(&[("state", state.as_str())], look.counts.get(state).copied().unwrap_or(0));
     }
     let oldest = look.oldest.map_or(0.0, |waited| waited.as_secs_f64());
-    page.gauge("contentd_oldest_waiting_task_seconds", "How long the oldest task has waited that could run; 0 where none does.")
-        .sample(&[], oldest);
-    let mut ended = page.gauge("contentd_tasks_ended_last_hour", "Tasks that became final within the last hour, by state.");
+    page.gauge(
+        "contentd_oldest_waiting_task_seconds",
+        "How long the oldest task has waited that could run; 0 where none does.",
+    )
+    .sample(&[], oldest);
+    let mut ended =
+        page.gauge("contentd_tasks_ended_last_hour", "Tasks that became final within the last hour, by state.");
     for state in TaskState::ALL.iter().filter(|state| state.is_final()) {
         ended.count(&[("state", state.as_str())], look.ended.get(state).copied().unwrap_or(0));
     }
     if let Some(free) = look.disk_free {
-        page.gauge("contentd_disk_free_bytes", "Bytes that are free on the disk of the state directory.").count(&[], free);
+        page.gauge("contentd_disk_free_bytes", "Bytes that are free on the disk of the state directory.")
+            .count(&[], free);
     }
 }
 
@@ -96,7 +101,8 @@ fn notices(page: &mut Page, assessment: &Assessment) {
     for hook in &hooks {
         waiting.count(&[("hook", &hook.name)], hook.waiting);
     }
-    let mut given_up = page.gauge("contentd_hook_messages_given_up_last_day", "Messages that were given up within 24 hours.");
+    let mut given_up =
+        page.gauge("contentd_hook_messages_given_up_last_day", "Messages that were given up within 24 hours.");
     for hook in &hooks {
         given_up.count(&[("hook", &hook.name)], hook.given_up);
     }
@@ -121,7 +127,11 @@ fn counted(page: &mut Page, numbers: &Numbers) {
     }
     for (name, help, histograms) in [
         ("contentd_job_duration_seconds", "From acceptance by the generator to completion.", &numbers.job_seconds),
-        ("contentd_task_wait_seconds", "From the submit to the first acceptance by the generator.", &numbers.wait_seconds),
+        (
+            "contentd_task_wait_seconds",
+            "From the submit to the first acceptance by the generator.",
+            &numbers.wait_seconds,
+        ),
     ] {
         let mut family = page.histogram(name, help);
         for (generator, histogram) in histograms {
@@ -150,7 +160,11 @@ fn commits(page: &mut Page, numbers: &Numbers) {
         .distribution(&[], &numbers.commit_writes);
     page.histogram("contentd_commit_duration_seconds", "How long a commit took in all.")
         .distribution(&[], &numbers.commit_seconds);
-    page.histogram("contentd_commit_sync_seconds", "How long of it was the way to the disk: the write to the log and its fsync.")
-        .distribution(&[], &numbers.sync_seconds);
-    page.counter("contentd_commit_failures_total", "Commits of which nothing stands.").count(&[], numbers.commit_failures);
+    page.histogram(
+        "contentd_commit_sync_seconds",
+        "How long of it was the way to the disk: the write to the log and its fsync.",
+    )
+    .distribution(&[], &numbers.sync_seconds);
+    page.counter("contentd_commit_failures_total", "Commits of which nothing stands.")
+        .count(&[], numbers.commit_failures);
 }

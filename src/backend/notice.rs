@@ -60,7 +60,8 @@ impl DaemonBackend {
             })
             .await?;
         let silence = silence_of(silence.first().map(|(_, json)| json.as_str()), now);
-        let mut alarms: BTreeMap<String, Alarm> = kept.iter().map(|alarm| (alarm.name.clone(), alarm.clone())).collect();
+        let mut alarms: BTreeMap<String, Alarm> =
+            kept.iter().map(|alarm| (alarm.name.clone(), alarm.clone())).collect();
         let settings = settings.unwrap_or_else(|| Arc::new(off()));
         for (name, step) in changes(&kept, &readings, &settings, true, now) {
             match step.after {
@@ -143,8 +144,8 @@ impl DaemonBackend {
     async fn set_silence(&self, peer: &Peer, seconds: Option<u64>) -> Result<SilenceReply, ApiError> {
         self.refuse_while_stopping()?;
         let now = self.world.clock.now().utc;
-        let silence = seconds
-            .map(|seconds| Silence { until: now.plus(Duration::from_secs(seconds)), who: peer.label() });
+        let silence =
+            seconds.map(|seconds| Silence { until: now.plus(Duration::from_secs(seconds)), who: peer.label() });
         let value = silence.as_ref().map(serde_json::to_string).transpose().map_err(ApiError::internal)?;
         let write = Write::PutSetting { name: SILENCE_SETTING.to_owned(), value };
         self.world.store.write(write).await.map_err(|error| errors::of_write(error, "silence"))?;
@@ -247,7 +248,10 @@ fn check_of_hook(hook: &HookView) -> Option<CheckView> {
     (hook.given_up > 0).then(|| CheckView {
         name: format!("hook/{}", hook.name),
         status: "warning".to_owned(),
-        text: format!("hook {} did not take {} messages of the last 24 hours, which were given up", hook.name, hook.given_up),
+        text: format!(
+            "hook {} did not take {} messages of the last 24 hours, which were given up",
+            hook.name, hook.given_up
+        ),
         #[expect(clippy::cast_precision_loss, reason = "a number for people")]
         value: hook.given_up as f64,
         limit: 0.0,

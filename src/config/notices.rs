@@ -191,14 +191,16 @@ fn read_run(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Ve
     let name = section.path("run");
     let span = section.span.clone();
     let Some(node) = section.node("run") else {
-        faults.at(&span, format!("{name} is missing: write the program and its arguments, run = [\"/path/to/program\"]"));
+        faults
+            .at(&span, format!("{name} is missing: write the program and its arguments, run = [\"/path/to/program\"]"));
         return None;
     };
     let DeValue::Array(items) = node.get_ref() else {
         faults.at(&node.span(), wanted(&name, node.get_ref(), "an array of the program and its arguments"));
         return None;
     };
-    let run: Vec<String> = items.iter().filter_map(|item| text_of(item, &name, faults)).map(|text| text.value).collect();
+    let run: Vec<String> =
+        items.iter().filter_map(|item| text_of(item, &name, faults)).map(|text| text.value).collect();
     if run.first().is_none_or(String::is_empty) || run.iter().any(|argument| argument.contains('\0')) {
         faults.at(&node.span(), format!("{name} must begin with a program, and no argument holds a NUL character"));
         return None;

@@ -12,11 +12,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::api::{
-    AccountAddParams, AccountParams, AcknowledgeParams, ApiError, Backend, BackupParams, CancelParams, CleanupParams, ContentListParams,
-    ContentParams, CorrectParams, HistoryReply, ListParams, NoParams, NoticeParams, NoticesParams, PauseParams, Peer, PingReply, PoolListParams,
-    PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, ReportParams, RetryParams, ReviewParams, SetParams, SettleParams,
-    SilenceParams, StageParams, StatisticsParams, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted,
-    SummaryParams, TaskParams, TasksReply, TestHookParams, TryGeneratorParams, VersionReply, WaitParams, WatchParams, checked,
+    AccountAddParams, AccountParams, AcknowledgeParams, ApiError, Backend, BackupParams, CancelParams, CleanupParams,
+    ContentListParams, ContentParams, CorrectParams, HistoryReply, ListParams, NoParams, NoticeParams, NoticesParams,
+    PauseParams, Peer, PingReply, PoolListParams, PoolReleaseParams, QueueParams, QueueReply, ReleaseParams,
+    ReportParams, RetryParams, ReviewParams, SetParams, SettleParams, SilenceParams, StageParams, StatisticsParams,
+    SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, SummaryParams, TaskParams,
+    TasksReply, TestHookParams, TryGeneratorParams, VersionReply, WaitParams, WatchParams, checked,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};

@@ -8,7 +8,7 @@
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
 //! | [`batch`] | what does a batch file hold, and what is wrong with it? |
-//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`daemon`], [`doctor`] | the verbs |
+//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`daemon`], [`doctor`], [`notice`], [`stats`] | the verbs |
 //!
 //! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon. JSON and CSV stand alone on standard output; everything said to
 //! people goes to standard error. The surprise: texts of generators and submitters are untrusted even here, because a
@@ -22,7 +22,9 @@ pub mod doctor;
 pub mod failure;
 pub mod follow;
 pub mod log;
+pub mod notice;
 pub mod output;
+pub mod stats;
 pub mod submit;
 pub mod tasks;
 pub mod text;
@@ -116,7 +118,11 @@ fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Settle(args) => tasks::settle(session, args),
         Verb::Set(args) => tasks::set(session, args),
         Verb::Cleanup(args) => tasks::cleanup(session, &args),
-        Verb::Stats(args) => tasks::stats(session, args),
+        Verb::Stats(args) => stats::stats(session, args),
+        Verb::Health => notice::health(session),
+        Verb::Metrics(args) => notice::metrics(session, &args),
+        Verb::Notice(verb) => notice::notice(session, verb),
+        Verb::Report(args) => notice::report(session, args),
         Verb::Poll(args) => tasks::poll(session, args),
         Verb::Wait(args) => follow::wait(session, &args),
         Verb::Watch(args) => follow::watch(session, args),

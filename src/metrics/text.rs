@@ -75,7 +75,8 @@ impl Family<'_> {
         let buckets = histogram.cumulative().map(|(bound, count)| (number(bound), count));
         for (bound, count) in buckets.chain([("+Inf".to_owned(), histogram.count())]) {
             let labels = bounded(&bound);
-            let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let labels: Vec<(&str, &str)> =
+                labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             self.line(&bucket, &labels, count as f64);
         }
         let (sum, count) = (format!("{}_sum", self.name), format!("{}_count", self.name));
@@ -120,7 +121,9 @@ mod tests {
     #[test]
     fn a_page_is_written_as_prometheus_reads_it() {
         let mut page = Page::default();
-        page.gauge("a_tasks", "Tasks,\nby \\state.").count(&[("state", "held")], 3).sample(&[("state", "x\"\\\n")], 0.5);
+        page.gauge("a_tasks", "Tasks,\nby \\state.")
+            .count(&[("state", "held")], 3)
+            .sample(&[("state", "x\"\\\n")], 0.5);
         let mut histogram = Histogram::new(&[0.5, 10.0]);
         [0.1, 0.5, 11.0].iter().for_each(|value| histogram.observe(*value));
         page.histogram("a_seconds", "Seconds.").distribution(&[("generator", "g")], &histogram);

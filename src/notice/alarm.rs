@@ -134,6 +134,20 @@ impl Judge<'_> {
     }
 }
 
+/// When an alarm will be judged otherwise than now although nothing that is read changes; none where it will not.
+pub fn next_change(alarm: &Alarm, settings: &Settings) -> Option<Timestamp> {
+    let set = settings.rules.get(&alarm.rule).copied().unwrap_or_else(|| alarm.rule.default_settings());
+    let owed = alarm.told_at.filter(|_| !alarm.is_told && alarm.acknowledged_by.is_none());
+    match alarm.state {
+        AlarmState::Quiet => None,
+        AlarmState::Pending => Some(alarm.since.plus(set.lasting)),
+        AlarmState::Firing => match alarm.good_since {
+            Some(since) => Some(since.plus(set.lasting)),
+            None => owed.map(|at| at.plus(settings.cool_down)),
+        },
+    }
+}
+
 struct Draft<'a> {
     alarm: Option<Alarm>,
     reading: &'a Reading,
@@ -326,7 +340,12 @@ mod tests {
         life.at(0, WARNING).at(60, WARNING).at(61, CRITICAL).at(62, WARNING).at(63, CRITICAL);
         assert_eq!(life.told, [(60, Firing, Severity::Warning), (61, Firing, Severity::Critical)]);
         let mut life = Life::new();
-        life.at(0, WARNING).at(60, WARNING).at(70, Level::Good).at(130, Level::Good).at(140, CRITICAL).at(200, CRITICAL);
+        life.at(0, WARNING)
+            .at(60, WARNING)
+            .at(70, Level::Good)
+            .at(130, Level::Good)
+            .at(140, CRITICAL)
+            .at(200, CRITICAL);
         assert_eq!(life.told[2..], [(200, Firing, Severity::Critical)], "within the cool-down, because it is worse");
     }
 
@@ -342,7 +361,11 @@ mod tests {
         life.at(110, CRITICAL);
         life.is_silent = true;
         life.at(120, Level::Good).at(180, Level::Good);
-        assert_eq!(life.told[1..], [(180, Resolved, Severity::Warning)], "an end is told in silence too, as the beginning was");
+        assert_eq!(
+            life.told[1..],
+            [(180, Resolved, Severity::Warning)],
+            "an end is told in silence too, as the beginning was"
+        );
     }
 
     #[test]

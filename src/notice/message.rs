@@ -134,6 +134,9 @@ mod tests {
         let (_, rest) = page.split_once("<!-- message:begin -->\n```json\n").expect("the page has the message");
         let (shown, _) = rest.split_once("```").expect("it ends");
         assert_eq!(serde_json::from_str::<Message>(shown).expect("it is one"), message);
-        assert_eq!(serde_json::to_value(&message).expect("it serialises").as_object().map(|fields| fields.len()), Some(14));
+        assert_eq!(
+            serde_json::to_value(&message).expect("it serialises").as_object().map(|fields| fields.len()),
+            Some(14)
+        );
     }
 }

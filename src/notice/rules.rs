@@ -225,7 +225,8 @@ pub fn readings(look: &Look, settings: &Settings) -> Vec<Reading> {
                 found.push(judged(*rule, set, as_number(held), text));
             }
             Rule::Disk => {
-                let reading = |free| judged(*rule, set, as_number(free), format!("{} are free on the disk", size(free)));
+                let reading =
+                    |free| judged(*rule, set, as_number(free), format!("{} are free on the disk", size(free)));
                 found.extend(look.disk_free.map(reading));
             }
             Rule::Breaker => found.extend(look.breakers.iter().map(|(name, open)| {
@@ -351,9 +352,11 @@ mod tests {
         for (pending, expected) in [(51, warning), (50, Level::Between), (45, Level::Good)] {
             assert_eq!(level(&look([0; 4], pending), Rule::Backlog), expected, "{pending}");
         }
-        for (free, expected) in
-            [(999_999_999, Level::Bad(Severity::Critical)), (1_000_000_000, Level::Between), (1_100_000_000, Level::Good)]
-        {
+        for (free, expected) in [
+            (999_999_999, Level::Bad(Severity::Critical)),
+            (1_000_000_000, Level::Between),
+            (1_100_000_000, Level::Good),
+        ] {
             assert_eq!(level(&Look { disk_free: Some(free), ..Look::default() }, Rule::Disk), expected, "{free}");
         }
         let oldest = |seconds| Look { oldest: Some(Duration::from_secs(seconds)), ..Look::default() };

@@ -8,9 +8,11 @@ mod cancels;
 mod deadlines;
 mod drain;
 mod limits;
+mod notices;
 mod order;
 mod panics;
 mod polls;
+mod reports;
 mod rig;
 mod script;
 #[path = "../support/tally.rs"]

@@ -115,11 +115,13 @@ pub fn limits() -> Limits {
 pub struct Setup {
     pub generators: Vec<(GeneratorName, Policy, Limits)>,
     pub workers: usize,
+    /// Whom to tell of what; the default tells nobody.
+    pub notices: Notices,
 }
 
 impl Setup {
     pub fn one(policy: Policy, limits: Limits) -> Self {
-        Self { generators: vec![(sample(), policy, limits)], workers: 4 }
+        Self { generators: vec![(sample(), policy, limits)], workers: 4, notices: Notices::default() }
     }
 }
 
@@ -215,7 +217,7 @@ impl Rig {
             generators: generators_rx,
             peers: peers_rx,
             failing: FailingJobs::default(),
-            notices: Notices::none(),
+            notices: watch::channel(Arc::new(setup.notices.clone())).1,
         };
         recover(&world).await.unwrap();
         let budgets_spent = Rc::new(RefCell::new(0));
@@ -236,6 +238,17 @@ impl Rig {
     pub async fn restart(self) -> Self {
         self.supervisor.send(Drain).await.unwrap();
         Self::on(self.db, self.clock, self.scripts, self.entropy, self.setup).await
+    }
+
+    /// What it watches, and whom it tells.
+    pub fn notices(&self) -> Notices {
+        self.setup.notices.clone()
+    }
+
+    /// Drains this daemon and starts another that tells others.
+    pub async fn restart_with(mut self, notices: Notices) -> Self {
+        self.setup.notices = notices;
+        self.restart().await
     }
 
     /// Tells the daemon that its generator is called through this driver now.

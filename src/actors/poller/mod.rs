@@ -28,8 +28,8 @@ use crate::task::{Attempt, GeneratorName, Task, TaskId, Timestamp};
 use crate::tell;
 use budget::Budget;
 pub use messages::{
-    DrainPoller, GetPollerStatus, JobMayHaveEnded, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded, SpendCalls,
-    WakeTimesChanged,
+    DrainPoller, GetPollerStatus, JobMayHaveEnded, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded,
+    SpendCalls, WakeTimesChanged,
 };
 pub use round::PollError;
 

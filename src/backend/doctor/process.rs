@@ -37,6 +37,7 @@ fn actors(status: &DaemonStatus) -> Vec<Finding> {
         ("queue", status.queue.is_none()),
         ("poller", status.poller.is_none()),
         ("result handler", status.results.is_none()),
+        ("notices", status.notice.is_none()),
     ]
     .iter()
     .filter(|(_, is_silent)| *is_silent)
@@ -112,6 +113,7 @@ mod tests {
         let status = DaemonStatus {
             queue: None,
             poller: None,
+            notice: None,
             results: None,
             workers: vec![None],
             restarts: 2,
@@ -120,7 +122,7 @@ mod tests {
         };
         let findings = actors(&status);
         assert_eq!(findings.iter().map(|f| f.severity).collect::<Vec<_>>(), [Severity::Error, Severity::Warning]);
-        assert!(findings[0].found.ends_with("queue, poller, result handler, worker 1"));
+        assert!(findings[0].found.ends_with("queue, poller, result handler, notices, worker 1"));
     }
 
     #[test]

@@ -274,7 +274,8 @@ impl ReportParams {
         if key.len() == KEY_DIGITS && key.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Ok(AttemptKey(key));
         }
-        let cure = format!("the key of an attempt, {KEY_DIGITS} hexadecimal digits: what the generator was given as {{key}}");
+        let cure =
+            format!("the key of an attempt, {KEY_DIGITS} hexadecimal digits: what the generator was given as {{key}}");
         Err(ApiError::invalid("key", &self.key, cure))
     }
 }

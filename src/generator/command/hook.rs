@@ -135,7 +135,10 @@ mod tests {
         assert_eq!(ended(CallEnd::Exited(0), "noise"), DeliveryEnd::Delivered);
         let failed = |text: &str| DeliveryEnd::Failed(text.to_owned());
         assert_eq!(ended(CallEnd::Exited(7), ""), failed("it exited with status 7"));
-        assert_eq!(ended(CallEnd::Exited(7), "a\nno \u{1b}[2Jroute\n\n"), failed("it exited with status 7: no  [2Jroute"));
+        assert_eq!(
+            ended(CallEnd::Exited(7), "a\nno \u{1b}[2Jroute\n\n"),
+            failed("it exited with status 7: no  [2Jroute")
+        );
         let DeliveryEnd::Failed(long) = ended(CallEnd::TimedOut, &"x".repeat(1_000_000)) else { panic!("not taken") };
         assert!(long.len() <= MAX_WORDS && long.starts_with("it was ended at its time limit: x"), "{long}");
     }

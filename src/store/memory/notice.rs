@@ -7,9 +7,7 @@ use crate::notice::alarm::Alarm;
 use crate::notice::delivery::{Delivery, DeliveryState};
 use crate::notice::message::Notice;
 use crate::store::DbError;
-use crate::store::query::notice::{
-    Gathering, NoticeQueries, NoticeStory, Outbox, Summary, SummaryFilter, WaitingFor,
-};
+use crate::store::query::notice::{Gathering, NoticeQueries, NoticeStory, Outbox, Summary, SummaryFilter, WaitingFor};
 use crate::store::write::NoticeRows;
 use crate::task::{AttemptKey, AttemptState, TaskId, TaskState, Timestamp};
 

@@ -231,12 +231,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    fn judge(
-        &self,
-        rows: &mut dyn Rows,
-        readings: &[Reading],
-        settings: &Settings,
-    ) -> Result<Vec<Notice>, WriteError> {
+    fn judge(&self, rows: &mut dyn Rows, readings: &[Reading], settings: &Settings) -> Result<Vec<Notice>, WriteError> {
         let alarms = rows.alarms()?;
         let is_silent = silence_of(rows.setting(SILENCE_SETTING)?.as_deref(), self.now).is_some();
         let mut made = Vec::new();

@@ -16,9 +16,7 @@ use super::SqliteQueries;
 use crate::notice::alarm::Alarm;
 use crate::notice::delivery::Delivery;
 use crate::store::DbError;
-use crate::store::query::notice::{
-    Gathering, NoticeQueries, NoticeStory, Outbox, Summary, SummaryFilter, WaitingFor,
-};
+use crate::store::query::notice::{Gathering, NoticeQueries, NoticeStory, Outbox, Summary, SummaryFilter, WaitingFor};
 use crate::task::{TaskState, Timestamp};
 
 /// The condition of the index `deliveries_waiting`, word for word.
