@@ -193,7 +193,9 @@ impl World {
             && matches!(changed.change.task.state, TaskState::Held | TaskState::Failed | TaskState::Timeout);
         let is_of_breaker = matches!(
             changed.change.signal,
-            Some(Signal::SubmitUnavailable(_) | Signal::VerbUnavailable(_) | Signal::BadAnswer(_))
+            Some(
+                Signal::SubmitUnavailable(_) | Signal::VerbUnavailable(_) | Signal::BadAnswer(_) | Signal::JobFailed(_)
+            )
         );
         if (is_bad_end || is_of_breaker)
             && let Some(notice) = self.peers.borrow().notice.clone()
