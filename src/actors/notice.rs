@@ -200,6 +200,8 @@ impl NoticeActor {
             actor.carried(asked, carried, made, ctx);
         }));
         self.sending.insert(name.to_owned(), handle);
+        // Its time has come, and must not wake us while it runs.
+        self.waits.remove(name);
     }
 
     /// A look at an outbox ended that began when messages had been made so often.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contentd::actors::supervisor::Crash;
@@ -42,11 +42,11 @@ struct Scripted(Arc<Mutex<Receiver>>);
 
 impl Scripted {
     fn behave(&self, change: impl FnOnce(&mut Receiver)) {
-        change(&mut self.0.lock().unwrap());
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn taken(&self) -> Vec<Message> {
-        self.0.lock().unwrap().taken.clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).taken.clone()
     }
 
     fn kinds(&self) -> Vec<MessageKind> {
@@ -54,7 +54,7 @@ impl Scripted {
     }
 
     fn given(&self) -> Vec<Message> {
-        self.0.lock().unwrap().given.clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).given.clone()
     }
 }
 
@@ -64,7 +64,7 @@ impl Courier for Scripted {
         let message: Message = serde_json::from_str(&message).expect("a message is JSON");
         async move {
             let (takes, is_failing) = {
-                let mut receiver = receiver.lock().unwrap();
+                let mut receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
                 receiver.given.push(message.clone());
                 assert!(!receiver.panics, "a crash was asked for");
                 let is_failing = receiver.fails > 0;
@@ -77,7 +77,7 @@ impl Courier for Scripted {
             if takes > limit || is_failing {
                 return DeliveryEnd::Failed("it did not work".into());
             }
-            receiver.lock().unwrap().taken.push(message);
+            receiver.lock().unwrap_or_else(PoisonError::into_inner).taken.push(message);
             DeliveryEnd::Delivered
         }
         .boxed()

@@ -48,7 +48,12 @@ impl PollerActor {
         while keys.len() < SLICE
             && let Some(key) = reports.waiting.pop_first()
         {
-            let at = reports.taken.get(&key).map_or(now, |last| last.plus(GAP).max(now));
+            // One that is still ahead is not put off by those that come meanwhile.
+            let at = match reports.taken.get(&key) {
+                Some(last) if *last > now => *last,
+                Some(last) => last.plus(GAP).max(now),
+                None => now,
+            };
             keys.push((key, at));
         }
         reports.is_writing = true;

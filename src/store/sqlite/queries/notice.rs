@@ -31,10 +31,11 @@ const GIVEN_UP: &str = "SELECT hook, count(*) AS count, 0 AS oldest FROM deliver
 /// Bound: time.
 const ENDED_SINCE: &str = "SELECT state, count(*) AS count FROM tasks WHERE completed_at >= ? GROUP BY +state";
 /// Bound: time. Of each lane the head of each priority, and of its delayed tasks the first.
-const OLDEST_READY: &str = "WITH priorities (priority) AS (VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10)) \
-     SELECT min(at) AS at FROM (SELECT (SELECT t.queued_at FROM tasks t WHERE t.state = 'pending' AND t.wake_at IS NULL \
+const OLDEST_READY: &str = "SELECT min(at) AS at FROM (SELECT (SELECT t.queued_at FROM tasks t WHERE t.state = 'pending' AND t.wake_at IS NULL \
      AND t.generator = l.generator AND t.account_id = l.account_id AND t.priority = p.priority \
-     ORDER BY t.queued_at, t.seq LIMIT 1) AS at FROM lanes l CROSS JOIN priorities p WHERE l.pending > 0 \
+     ORDER BY t.queued_at, t.seq LIMIT 1) AS at FROM lanes l CROSS JOIN (SELECT 1 AS priority UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 \
+     UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9 UNION ALL SELECT 10) p \
+     WHERE l.pending > 0 \
      UNION ALL SELECT (SELECT t.wake_at FROM tasks t WHERE t.state = 'pending' AND t.wake_at IS NOT NULL \
      AND t.generator = l.generator AND t.account_id = l.account_id AND t.wake_at <= ?1 ORDER BY t.wake_at LIMIT 1) AS at \
      FROM lanes l WHERE l.pending > 0)";
