@@ -74,6 +74,26 @@ fn a_second_sigterm_ends_at_once_and_nothing_acknowledged_is_lost() {
 }
 
 #[test]
+fn a_call_that_outlasts_the_drain_limit_keeps_nobody_waiting_and_is_not_paid_again() {
+    let home = slow_submits(18);
+    let text = fs::read_to_string(home.path("contentd.toml")).unwrap();
+    fs::write(home.path("contentd.toml"), text.replace("drain_timeout = \"30s\"", "drain_timeout = \"2s\"")).unwrap();
+    let mut daemon = home.start();
+    daemon.add_account("blog");
+    let id = daemon.submit(json!({ "account": "blog", "topic": "Tea" }));
+    until_submitting(&daemon, &id);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended().code(), Some(0), "{}", home.log());
+    assert!(home.log().contains("calls were still under way after 2 s"), "{}", home.log());
+    assert_eq!(home.paid_for("Tea"), 0, "it did not wait for the call");
+    faults(&home, "");
+    let next = home.start();
+    next.until_state(&id, "completed");
+    assert_eq!(home.paid_for("Tea"), 1);
+    assert_eq!(next.task(&id)["retry_count"], 0, "an attempt that we interrupted ourselves is not spent");
+}
+
+#[test]
 fn sighup_applies_a_good_configuration_and_refuses_a_bad_one() {
     let home = Home::new("", "max_in_flight = 1");
     let daemon = home.start();

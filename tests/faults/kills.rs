@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -108,9 +108,10 @@ fn killed_a_hundred_times_under_load_nothing_is_lost_and_nothing_is_paid_twice()
     first.kill();
     let mut draws = Draws(seed);
     let client = Client::start(home.socket(), seed);
-    let mut answered = 0;
+    let mut starts = Vec::new();
     for round in 0..rounds {
         client.allowance.fetch_add(TASKS_A_ROUND, Ordering::SeqCst);
+        let begun = Instant::now();
         let mut child = home.spawn(home.command());
         // Every third dies while it starts, or soon after.
         if round % 3 > 0 {
@@ -118,7 +119,7 @@ fn killed_a_hundred_times_under_load_nothing_is_lost_and_nothing_is_paid_twice()
                 assert!(child.try_wait().unwrap().is_none(), "it ended by itself:\n{}", home.log());
                 is_answered_by(&home.socket(), child.id()).then_some(())
             });
-            answered += 1;
+            starts.push(begun.elapsed());
             assert_eq!(promises::broken(&home.database()), [""; 0], "round {round} of seed {seed}");
         }
         thread::sleep(Duration::from_micros(draws.below(250_000)));
@@ -134,11 +135,13 @@ fn killed_a_hundred_times_under_load_nothing_is_lost_and_nothing_is_paid_twice()
     let jobs = counting::jobs(&home);
     faults.extend(paid_twice(&home, &jobs));
     assert!(faults.is_empty(), "seed {seed}:\n{}\n{}", faults.join("\n"), home.log());
-    let (tasks, jobs) = (told.len(), jobs.len());
+    starts.sort();
+    let (answered, tasks, jobs) = (starts.len(), told.len(), jobs.len());
+    let median = starts.get(answered / 2).map_or(0, Duration::as_millis);
     tally::tell(
         "faults: SIGKILL",
         &format!(
-            "{rounds} rounds of SIGKILL under load, {answered} after the first answer: {tasks} tasks acknowledged, {jobs} jobs made (seed {seed})"
+            "{rounds} rounds of SIGKILL under load, {answered} after the first answer, which came {median} ms after the start (median): {tasks} tasks acknowledged, {jobs} jobs made (seed {seed})"
         ),
     );
 }
@@ -151,8 +154,8 @@ fn rest(home: &Home, client: Client) -> BTreeMap<usize, String> {
     let daemon = home.start();
     let told = client.end();
     let mut unrested = Vec::new();
-    let end = std::time::Instant::now() + crate::live::PATIENCE;
-    while std::time::Instant::now() < end {
+    let end = Instant::now() + crate::live::PATIENCE;
+    while Instant::now() < end {
         unrested = promises::lines(&home.database(), UNRESTED);
         if unrested.is_empty() {
             assert_eq!(daemon.stop(), Some(0), "{}", home.log());
@@ -186,9 +189,10 @@ fn paid_twice(home: &Home, jobs: &[Job]) -> Vec<String> {
         promises::lines(&home.database(), "SELECT key AS line FROM attempts").into_iter().collect();
     faults.extend(by_key.keys().filter(|key| !known.contains(**key)).map(|key| format!("nobody knows the key {key}")));
     let tasks =
-        "SELECT generator || '|' || state || '|' || topic || '|' || coalesce(reason, error, '') AS line FROM tasks";
+        "SELECT generator || '|' || state || '|' || retry_count || '|' || topic || '|' || coalesce(reason, error, '') AS line
+         FROM tasks";
     for line in promises::lines(&home.database(), tasks) {
-        let [kind, state, topic, why] = line.splitn(4, '|').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let [kind, state, retries, topic, why] = line.splitn(5, '|').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let made = by_topic.get(topic).copied().unwrap_or(0);
         // A run that dies has ended, and its next attempt is another job: that is what retries are for.
         let jobs = if kind == "runs" && topic.contains("[die]") { 2 } else { 1 };
@@ -200,6 +204,10 @@ fn paid_twice(home: &Home, jobs: &[Job]) -> Vec<String> {
         };
         if !is_well {
             faults.push(format!("{topic} of {kind} is {state} ({why}) with {made} jobs"));
+        }
+        // Every kill interrupts attempts, and none of those is spent.
+        if retries != (jobs - 1).to_string() {
+            faults.push(format!("{topic} of {kind} has spent {retries} retries for {jobs} jobs"));
         }
     }
     faults

@@ -1,6 +1,6 @@
 # docs/operators.md, followed word by word: every block of commands that is not marked otherwise runs in order, as root, from the
 # installation of the package to an approved piece of the real generator, and on to a restore.
-# rig: -t 900 -f docs/operators.md:/root/operators.md -f $target/operators-test:/root/package -b $bin/examples/llm-stub
+# rig: -t 900 -f docs/operators.md:/root/operators.md -f $target/operators-test:/root/package -b $target/debug/examples/llm-stub
 # rig: -b tests/real/node_modules:/usr/local/lib/node_modules
 . /root/lib.sh
 

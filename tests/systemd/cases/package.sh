@@ -56,7 +56,8 @@ blocking_configuration >>$conffile
 systemctl reload contentd
 slow=$(ctl submit --account blog --generator slow --topic "seconds:25 a long one" | field .task_id)
 ok "a detached run is under way" 'until_ "[ \$(runs) = 1 ]"'
-run=$(pgrep -f '/usr/local/bin/slow-writer seconds:25')
+# The oldest: while the script starts a command of its own, there are two of it.
+run=$(pgrep -o -f '/usr/local/bin/slow-writer seconds:25')
 before=$(p MainPID)
 socket_before=$(stat -c %i $socket)
 (

@@ -1,7 +1,6 @@
 # Restarts without a gap: 200 restarts of the daemon under 500 submits a second. Nobody is refused, nothing is lost, no job is
-# made twice, and what runs detached goes on. The programs are optimised, so that the load is carried and not only offered.
+# made twice, and what runs detached goes on.
 # rig: -t 900 -f tests/systemd/load.py:/root/load.py
-# rig: -b $target/quick-release/contentd -b $target/quick-release/contentctl -b $target/quick-release/contentd-run
 . /root/lib.sh
 
 # A generator that counts: each submit is a line in `jobs`, which is what would be paid for. It has no `find` and is not

@@ -78,7 +78,7 @@ first=$(submit "seconds:600 first")
 ok "it runs" 'until_state $first processing && until_ "[ -n \"\$(unit_of $first)\" ]"'
 unit=$(unit_of "$first")
 main=$(p MainPID "$unit")
-writer=$(pgrep -f 'slow-writer seconds:600 first')
+writer=$(pgrep -o -f 'slow-writer seconds:600 first')
 ok "as its own user and group" '[ "$(stat -c %U:%G /proc/$main)" = contentd-run:contentd-run ] && [ "$(stat -c %U:%G /proc/$writer)" = contentd-run:contentd-run ]'
 ok "in its own cgroup" 'grep -q "contentd-run.slice/$unit\$" /proc/$writer/cgroup'
 ok "the daemon has no child" '[ -z "$(pgrep -P "$(p MainPID)")" ]'
