@@ -283,7 +283,8 @@ fn the_defaults_in_the_page_are_the_readers() {
         for entry in entries.iter().filter(|entry| entry.default.is_some()) {
             let rest = if ["detached"].contains(&entry.key.as_str()) { BLOCKING } else { GENERATOR };
             let source = match section.as_str() {
-                "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "review" | "notices" | "tasks.retry" => {
+                "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "review" | "notices"
+                | "tasks.retry" => {
                     format!(
                         "[{}]\n{} = {}\n{rest}",
                         section.replace("NAME", "g"),
@@ -300,8 +301,10 @@ fn the_defaults_in_the_page_are_the_readers() {
                 "generators.NAME.VERB.rules" => continue,
                 "hooks.NAME" => {
                     let hook = format!("[hooks.h]\nrun = [\"p\"]\n{{}}\n{rest}");
-                    let (said, not_said) =
-                        (hook.replace("{}", &format!("{} = {}", entry.key, entry.default.as_ref().unwrap())), hook.replace("{}", ""));
+                    let (said, not_said) = (
+                        hook.replace("{}", &format!("{} = {}", entry.key, entry.default.as_ref().unwrap())),
+                        hook.replace("{}", ""),
+                    );
                     seen += 1;
                     assert_eq!(config(&said), config(&not_said), "[hooks.NAME] the default of {}", entry.key);
                     continue;

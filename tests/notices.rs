@@ -55,14 +55,21 @@ const TAKE: &str = "cat >> $dir/told";
 
 #[test]
 fn an_alarm_and_its_end_are_told_with_the_documented_shape() {
-    let mut daemon = with_hooks(Setup::default(), ALWAYS, &[("mail", TAKE, ""), ("worst", "cat >> $dir/worst", "least = \"critical\"")]);
+    let mut daemon = with_hooks(
+        Setup::default(),
+        ALWAYS,
+        &[("mail", TAKE, ""), ("worst", "cat >> $dir/worst", "least = \"critical\"")],
+    );
     let first = daemon.wait_until("the beginning is told", || told(&daemon, "told").pop());
     let fields: BTreeSet<&str> = first.as_object().expect("an object").keys().map(String::as_str).collect();
     let documented = include_str!("../docs/notices.md");
     let (_, rest) = documented.split_once("```json\n").expect("the page shows one");
     let shown: Value = serde_json::from_str(rest.split_once("```").expect("it ends").0).expect("JSON");
     assert_eq!(fields, shown.as_object().expect("an object").keys().map(String::as_str).collect());
-    assert_eq!((&first["kind"], &first["alarm"], &first["severity"]), (&json!("firing"), &json!("disk"), &json!("critical")));
+    assert_eq!(
+        (&first["kind"], &first["alarm"], &first["severity"]),
+        (&json!("firing"), &json!("disk"), &json!("critical"))
+    );
     let health = daemon.ctl(&["health"]).exits(2).json();
     assert_eq!((&health["status"], &health["checks"][0]["name"]), (&json!("critical"), &json!("disk")));
     daemon.change(|setup| setup.more = setup.more.replace(ALWAYS, NEVER));
@@ -84,7 +91,9 @@ fn an_alarm_and_its_end_are_told_with_the_documented_shape() {
         .collect();
     assert_eq!(states, ["delivered"; 4]);
     // Off, nothing is watched.
-    daemon.change(|setup| setup.more = setup.more.replace(INTERVAL, &format!("{INTERVAL}off = true\n")).replace(NEVER, ALWAYS));
+    daemon.change(|setup| {
+        setup.more = setup.more.replace(INTERVAL, &format!("{INTERVAL}off = true\n")).replace(NEVER, ALWAYS)
+    });
     daemon.call("io.contentd.Daemon.Reload", json!({}));
     assert_eq!(daemon.ctl_json(&["health"])["checks"], json!([]));
 }
@@ -95,7 +104,11 @@ fn a_kill_in_the_middle_of_a_hook_tells_again_under_the_same_id() {
     let mut daemon = Daemon::prepared(Setup::default());
     daemon.write_file("slow", "");
     let path = hook_file(&daemon, "mail", script);
-    daemon.change(|setup| setup.more = format!("{INTERVAL}{ALWAYS}[hooks.mail]\nrun = [{path:?}]\ntimeout = \"1s\"\nretry = {{ initial = \"1s\" }}\n"));
+    daemon.change(|setup| {
+        setup.more = format!(
+            "{INTERVAL}{ALWAYS}[hooks.mail]\nrun = [{path:?}]\ntimeout = \"1s\"\nretry = {{ initial = \"1s\" }}\n"
+        )
+    });
     let mut kills = 0;
     for _ in 0..3 {
         daemon.spawn();
@@ -162,7 +175,9 @@ fn what_a_hook_says_is_kept_short_and_clean() {
     daemon.change(|setup| {
         setup.env.push(("CREDENTIALS_DIRECTORY".into(), directory));
         setup.env.push(("LEAKS".into(), "nothing".into()));
-        setup.more = format!("{INTERVAL}[hooks.mail]\nrun = [{path:?}]\nsecrets = {{ TOKEN = \"token\" }}\nenv = {{ MINE = \"yes\" }}\n");
+        setup.more = format!(
+            "{INTERVAL}[hooks.mail]\nrun = [{path:?}]\nsecrets = {{ TOKEN = \"token\" }}\nenv = {{ MINE = \"yes\" }}\n"
+        );
     });
     daemon.spawn();
     daemon.await_answer();
@@ -184,7 +199,10 @@ fn people_try_hooks_acknowledge_alarms_and_order_silence() {
     assert_eq!(told(&daemon, "told")[0]["kind"], "test");
     assert_eq!(daemon.ctl_json(&["notice", "show", shown["notice_id"].as_str().expect("an id")])["kind"], "test");
     let refused = daemon.refused("io.contentd.Daemon.TestHook", json!({"hook": "nobody"}));
-    assert_eq!((refused.name.as_str(), &refused.parameters["known"]), ("io.contentd.Daemon.HookNotFound", &json!(["mail"])));
+    assert_eq!(
+        (refused.name.as_str(), &refused.parameters["known"]),
+        ("io.contentd.Daemon.HookNotFound", &json!(["mail"]))
+    );
     let refused = daemon.refused("io.contentd.Daemon.Notice", json!({"notice": "nothing"}));
     assert_eq!(refused.name, "io.contentd.Daemon.NoticeNotFound");
     let refused = daemon.refused("io.contentd.Daemon.Acknowledge", json!({"alarm": "disk"}));
@@ -207,7 +225,10 @@ fn health_counts_as_monitoring_systems_do() {
     };
     let well = plain(&daemon).exits(0);
     let line = well.out.lines().next().expect("a line");
-    assert!(line.starts_with("CONTENTD OK - ") && line.contains("'backlog'=0;50;;0") && line.contains("'disk'="), "{line}");
+    assert!(
+        line.starts_with("CONTENTD OK - ") && line.contains("'backlog'=0;50;;0") && line.contains("'disk'="),
+        "{line}"
+    );
     daemon.terminate();
     let down = plain(&daemon).exits(2);
     assert!(down.out.starts_with("CONTENTD CRITICAL - "), "{down:?}");
@@ -243,7 +264,9 @@ fn samples(page: &str) -> BTreeMap<String, f64> {
 fn metrics_are_a_page_for_prometheus_that_does_not_grow_with_tasks() {
     let mut daemon = with_hooks(Setup::default(), NEVER, &[("mail", TAKE, "")]);
     daemon.ctl(&["notice", "test", "mail"]).exits(0);
-    let page = |daemon: &Daemon| daemon.call("io.contentd.Daemon.Metrics", json!({}))["text"].as_str().expect("a text").to_owned();
+    let page = |daemon: &Daemon| {
+        daemon.call("io.contentd.Daemon.Metrics", json!({}))["text"].as_str().expect("a text").to_owned()
+    };
     let ids: Vec<String> = (0..3).map(|n| daemon.submit(&format!("topic {n}"), &[])).collect();
     for id in &ids {
         daemon.await_state(id, "completed");
@@ -295,7 +318,10 @@ fn textfile(daemon: &mut Daemon) {
     let down = samples(&fs::read_to_string(&path).expect("it is there"));
     assert_eq!(down, BTreeMap::from([("contentd_up".to_owned(), 0.0)]));
     let left = fs::read_dir(daemon.dir()).expect("listed").flatten();
-    assert!(left.into_iter().all(|entry| !entry.file_name().to_string_lossy().contains(".tmp")), "nothing is left beside");
+    assert!(
+        left.into_iter().all(|entry| !entry.file_name().to_string_lossy().contains(".tmp")),
+        "nothing is left beside"
+    );
 }
 
 /// Prometheus' own tool reads the page, and finds nothing to say about its names.
@@ -352,7 +378,10 @@ fn a_report_says_nothing_of_the_key() {
     }
     assert_eq!(daemon.call("io.contentd.Tasks.History", json!({ "task": id })), history);
     let refused = daemon.refused("io.contentd.Tasks.Report", json!({"key": "task-1"}));
-    assert_eq!((refused.name.as_str(), &refused.parameters["field"]), ("io.contentd.Tasks.InvalidField", &json!("key")));
+    assert_eq!(
+        (refused.name.as_str(), &refused.parameters["field"]),
+        ("io.contentd.Tasks.InvalidField", &json!("key"))
+    );
     daemon.ctl(&["report", "nonsense"]).exits(1);
     assert_eq!(daemon.paid(), ["called back"]);
 }

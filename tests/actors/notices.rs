@@ -1,4 +1,6 @@
 //! Telling somebody: alarms, hooks and their outbox, over hours of paused time and over restarts.
+//!
+//! `CONTENTD_NOTICE_STEP_MS` says how far apart the moments of death are (5,000); 1,000 takes a minute.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -298,7 +300,8 @@ async fn told_over(deaths: &str, moments: impl Iterator<Item = u64>) -> (usize, 
 #[actix::test]
 async fn a_death_at_any_moment_tells_at_most_once_more_and_never_not_at_all() {
     // The alarm fires after a minute or two, and the hook takes 8 s.
-    let moments = || (55_000..135_000).step_by(1_000);
+    let step = std::env::var("CONTENTD_NOTICE_STEP_MS").map_or(5_000, |text| text.parse().expect("milliseconds"));
+    let moments = || (55_000..135_000).step_by(step);
     let panics = told_over("panic", moments()).await;
     let restarts = told_over("restart", moments()).await;
     let (messages, runs) = (panics.0 + restarts.0, panics.1 + restarts.1);
