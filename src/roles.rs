@@ -2,10 +2,12 @@
 //!
 //! Names were made numbers when the configuration was read ([`crate::config`]); which role a method takes stands in
 //! [`crate::control::permissions`]. Nothing here asks the system. The surprise: the overflow ids are nobody's. The kernel
-//! calls everybody by them whom it cannot name in our user namespace, so a role for them would be a role for strangers.
+//! calls everybody by them whom it cannot name in our user namespace, so a role for them would be a role for strangers. Nor are
+//! subordinate ids: whoever was lent them can call under each of them, and keeps the groups of their own.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 /// What a person or a program is to contentd.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -138,6 +140,7 @@ impl Default for Unnamed {
 pub struct Grants {
     own_uid: u32,
     unnamed: Unnamed,
+    lent: Vec<Range<u32>>,
     users: BTreeMap<u32, RoleSet>,
     groups: BTreeMap<u32, RoleSet>,
 }
@@ -146,7 +149,12 @@ impl Grants {
     /// Root and the daemon's own user are operators, and nobody else is anything: whoever is one of these two can read
     /// the database and end the daemon as it is.
     pub fn closed(own_uid: u32, unnamed: Unnamed) -> Self {
-        Self { own_uid, unnamed, users: BTreeMap::new(), groups: BTreeMap::new() }
+        Self { own_uid, unnamed, lent: Vec::new(), users: BTreeMap::new(), groups: BTreeMap::new() }
+    }
+
+    /// Numbers of users that are lent to others for their user namespaces (subuid(5)): nobody's.
+    pub fn set_lent(&mut self, lent: Vec<Range<u32>>) {
+        self.lent = lent;
     }
 
     /// Gives a user a role.
@@ -161,9 +169,9 @@ impl Grants {
         *roles = roles.and(RoleSet::of(&[role]));
     }
 
-    /// Whether the kernel has no name for this peer in our user namespace.
+    /// Whether this peer's number names nobody: the kernel has none in our user namespace, or somebody was lent it.
     pub fn is_unnamed(&self, peer: &Credentials) -> bool {
-        peer.uid == self.unnamed.uid
+        peer.uid == self.unnamed.uid || self.lent.iter().any(|lent| lent.contains(&peer.uid))
     }
 
     /// What a peer is.
@@ -229,6 +237,17 @@ mod tests {
             let without_groups = Credentials { groups: None, ..peer(uid, 50, &[]) };
             assert_eq!(grants().roles_of(&without_groups), RoleSet::NONE, "{uid}");
         }
+    }
+
+    #[test]
+    fn a_number_that_somebody_was_lent_is_nobody_whatever_groups_come_along() {
+        let mut grants = grants();
+        grants.grant_user(100_004, Role::Operator);
+        grants.set_lent(vec![100_000..165_536]);
+        for uid in [100_000, 100_004, 165_535] {
+            assert_eq!(grants.roles_of(&peer(uid, 50, &[50, 51])), RoleSet::NONE, "{uid}");
+        }
+        assert_eq!(grants.roles_of(&peer(165_536, 50, &[])).names(), ["reviewer"]);
     }
 
     #[test]

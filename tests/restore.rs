@@ -58,7 +58,8 @@ fn sound(path: &Path) -> Judgement {
 }
 
 fn mark(at: i64) -> RestoreMark {
-    RestoreMark { at: Timestamp(at), file: "b".into(), who: "0:root".into(), is_nothing_since: false, is_done: false }
+    let (file, who) = ("b".into(), "0:root".into());
+    RestoreMark { at: Timestamp(at), file, who, is_nothing_since: false, is_done: false, earlier_doubt: None }
 }
 
 /// What a child dies with, at the step of its number; the names of all steps are told to `seen`.
@@ -396,6 +397,176 @@ fn a_run_that_began_after_the_backup_is_found_by_its_directory() {
     sound(&daemon.database());
 }
 
+/// What a task's content record is called.
+fn content_of(daemon: &Daemon, task: &str) -> i64 {
+    daemon.call("io.contentd.Tasks.Result", json!({ "task": task }))["content"]["content_id"].as_i64().unwrap()
+}
+
+#[test]
+fn what_had_ended_or_waited_for_a_review_in_the_backup_is_neither_paid_for_nor_published_twice() {
+    let mut daemon = Daemon::with(Setup::without_polls());
+    daemon.set_faults("create:fail");
+    let failed = daemon.submit("Failed before", &["--max-retries", "0"]);
+    daemon.wait_until("it has failed", || {
+        let _ = daemon.try_call("io.contentd.Tasks.Poll", &json!({ "task": failed }))?;
+        (daemon.state(&failed) == "failed").then_some(())
+    });
+    daemon.set_faults("");
+    let reviewed = daemon.submit("Reviewed since", &["--no-auto-approve"]);
+    daemon.await_state(&reviewed, "submitted");
+    daemon.ctl(&["pause"]).exits(0);
+    let waits = daemon.submit("Waits", &[]);
+    let file = backup(&daemon, "b.db");
+
+    // What the backup will never know: a retry that was paid for, and an approval.
+    daemon.ctl(&["resume"]).exits(0);
+    daemon.ctl(&["retry", &failed, "--reset-count"]).exits(0);
+    for task in [&failed, &reviewed, &waits] {
+        poll_until_completed(&daemon, task);
+    }
+    daemon.ctl(&["content", "approve", &content_of(&daemon, &reviewed).to_string()]).exits(0);
+    let last = [&failed, &reviewed, &waits].map(|task| content_of(&daemon, task)).into_iter().max().unwrap();
+    let paid = daemon.paid();
+    daemon.kill9();
+    restore_with(&daemon, &file, &[]).exits(0);
+    daemon.spawn();
+    daemon.await_answer();
+    daemon.ctl(&["resume"]).exits(0);
+
+    let refused = daemon.ctl(&["retry", &failed, "--reset-count"]).exits(1);
+    assert!(
+        refused.err.contains("restored from a backup") && refused.err.contains("contentctl release"),
+        "{refused:?}"
+    );
+    let many = daemon.ctl_json(&["retry", "--state", "failed", "--reset-count", "--dry-run"]);
+    assert_eq!((&many["done_count"], &many["skipped_count"]), (&json!(0), &json!(1)), "{many}");
+    // A cancel and a retry are no way round a release.
+    daemon.ctl(&["cancel", &waits]).exits(0);
+    assert_eq!(daemon.state(&waits), "cancelled");
+    daemon.ctl(&["retry", &waits, "--reset-count"]).exits(1);
+    poll_until_completed(&daemon, &reviewed);
+    let again = content_of(&daemon, &reviewed);
+    assert!(again > last, "{again}: a number of the lost daemon's names nothing else");
+    daemon.ctl(&["content", "approve", &again.to_string()]).exits(0);
+    let pool = daemon.call("io.contentd.Pool.List", json!({}));
+    assert!(pool["entries"][0]["held_reason"].is_string(), "it may have been approved and gone out: {pool}");
+    assert_eq!(daemon.paid(), paid, "nothing was paid for again");
+    sound(&daemon.database());
+
+    // An operator has looked.
+    daemon.ctl(&["release", &failed]).exits(0);
+    assert_eq!(daemon.state(&failed), "failed");
+    daemon.ctl(&["retry", &failed, "--reset-count"]).exits(0);
+    poll_until_completed(&daemon, &failed);
+    assert_eq!(daemon.paid().len(), paid.len() + 1);
+    sound(&daemon.database());
+}
+
+#[test]
+fn a_run_since_the_backup_is_taken_up_when_the_run_that_is_known_is_over() {
+    let mut daemon = Daemon::prepared(Setup::default());
+    let file_in = |name: &str| daemon.dir().join(name);
+    let (count, first, second) = (file_in("count"), file_in("first"), file_in("second"));
+    let script = format!(
+        "echo x >> {0}; if [ $(wc -l < {0}) = 1 ]; then while [ ! -e {1} ]; do sleep 0.1; done; exit 1; fi; \
+         while [ ! -e {2} ]; do sleep 0.1; done; echo '# A piece'; echo; echo 'There is much to be said about it.'",
+        count.display(),
+        first.display(),
+        second.display()
+    );
+    let section = format!(
+        "[generators.runs]\n[generators.runs.submit]\nrun = [\"/bin/sh\", \"-c\", \"\"\"{script}\"\"\"]\ncontent = \"text\"\n"
+    );
+    daemon.change(|setup| setup.more = section);
+    daemon.spawn();
+    daemon.await_answer();
+    daemon.ctl(&["account", "add", "--name", "blog"]).exits(0);
+    let task = daemon.submit("Run twice", &["--generator", "runs", "--max-retries", "0"]);
+    let runs = || fs::read_to_string(&count).map_or(0, |text| text.lines().count());
+    daemon.await_state(&task, "processing");
+    daemon.wait_until("the first run", || (runs() == 1).then_some(()));
+    let file = backup(&daemon, "b.db");
+    fs::write(&first, "").unwrap();
+    daemon.await_state(&task, "failed");
+    daemon.ctl(&["retry", &task, "--reset-count"]).exits(0);
+    daemon.wait_until("the second run", || (runs() == 2).then_some(()));
+    daemon.kill9();
+
+    restore_with(&daemon, &file, &[]).exits(0);
+    daemon.spawn();
+    daemon.await_answer();
+    daemon
+        .wait_until("the second run is taken up", || events(&daemon, &task).contains(&"adopted".into()).then_some(()));
+    fs::write(&second, "").unwrap();
+    daemon.await_state(&task, "completed");
+    assert_eq!(runs(), 2, "no third one was made");
+    let pool = daemon.call("io.contentd.Pool.List", json!({}));
+    assert!(pool["entries"][0]["held_reason"].is_string(), "{pool}");
+    sound(&daemon.database());
+}
+
+#[test]
+fn whoever_says_that_nothing_ran_since_is_not_believed_against_the_audit_trail() {
+    let mut daemon = Daemon::with(Setup::default());
+    let file = backup(&daemon, "b.db");
+    let since = daemon.submit("Came since", &[]);
+    daemon.await_state(&since, "completed");
+    assert!(daemon.terminate().success());
+    let before = fs::read(daemon.database()).unwrap();
+    let refused = restore_with(&daemon, &file, &["--nothing-ran-since"]).exits(1);
+    assert!(refused.err.contains("--nothing-ran-since is not so") && refused.err.contains(&since), "{refused:?}");
+    assert_eq!(fs::read(daemon.database()).unwrap(), before);
+
+    // The wrong backup, and back again before anything ran: nothing is in doubt. Then the doubt of a restore stays one.
+    let kept =
+        |ran: &daemon::Ran| PathBuf::from(ran.out.lines().find_map(|line| line.split_once("is kept: ")).unwrap().1);
+    let wrong = restore_with(&daemon, &file, &[]).exits(0);
+    let back = restore_with(&daemon, &kept(&wrong), &["--nothing-ran-since"]).exits(0);
+    assert!(back.out.contains("goes on where the backup was made"), "{back:?}");
+    // That one holds what the wrong restore left in doubt, and nobody has begun with it.
+    let undone = restore_with(&daemon, &kept(&back), &["--nothing-ran-since"]).exits(0);
+    assert!(undone.out.contains("never started since"), "{undone:?}");
+    sound(&daemon.database());
+}
+
+#[test]
+fn a_name_alone_takes_no_databases_place() {
+    let place = tempfile::tempdir().unwrap();
+    let (database, file) = old_and_new(place.path());
+    let stray = place.path().join("contentd.db.restored-1");
+    fs::copy(&file, &stray).unwrap();
+    let before = fs::read(&database).unwrap();
+    let refused = sqlite::open(&database, 1).err().expect("it is refused").to_string();
+    assert!(refused.contains(stray.to_str().unwrap()) && refused.contains("move that file away"), "{refused}");
+    let refused = restore::restore(&database, &file, &mark(7), "T1", &mut |_| {}).unwrap_err();
+    assert!(matches!(&refused, RestoreError::Decided { copy, .. } if *copy == stray), "{refused}");
+    // One whose restore was done before: a copy of a database that was restored once.
+    let json = RestoreMark { is_done: true, ..mark(1) }.to_json().unwrap();
+    run_sql(&stray, &format!("INSERT INTO settings VALUES ('{SETTING}', '{json}')"));
+    assert!(matches!(sqlite::open(&database, 1), Err(OpenError::NoRestore { .. })));
+    assert_eq!(fs::read(&database).unwrap(), before);
+    fs::rename(&stray, place.path().join("contentd.db.restored-")).unwrap();
+    drop(sqlite::open(&database, 1).expect("a name without a time is nobody's"));
+    assert_eq!(which(&database), "old");
+}
+
+#[test]
+fn what_fails_after_the_decision_says_that_it_was_decided_and_the_next_start_completes_it() {
+    let place = tempfile::tempdir().unwrap();
+    let (database, file) = old_and_new(place.path());
+    // What stands in the way of the last steps, as a disk may.
+    let stone = place.path().join("contentd.db-shm");
+    fs::create_dir(&stone).unwrap();
+    let error = restore::restore(&database, &file, &mark(7), "T1", &mut |_| {}).unwrap_err();
+    let told = error.to_string();
+    assert!(matches!(error, RestoreError::Decided { .. }), "{told}");
+    assert!(told.contains("contentd.db.restored-T1") && !told.contains("nothing was restored"), "{told}");
+    fs::remove_dir(&stone).unwrap();
+    drop(sqlite::open(&database, 1).unwrap());
+    assert_eq!(which(&database), "new");
+    assert_eq!(which(&place.path().join("contentd.db.before-restore-T1")), "old");
+}
+
 #[test]
 fn what_cannot_be_restored_is_refused_and_the_database_is_as_it_was() {
     let mut daemon = Daemon::with(Setup::default());
@@ -476,7 +647,7 @@ fn old_or_new(place: &Path, what: &str) -> bool {
     let is_new = which(&database) == "new";
     if is_new {
         let stored = texts(&database, &format!("SELECT value AS text FROM settings WHERE name = '{SETTING}'"));
-        assert_eq!(RestoreMark::parse(Some(&stored[0])).unwrap(), mark(7), "{what}: it is marked");
+        assert_eq!(RestoreMark::parse(Some(&stored[0])).unwrap().unwrap(), mark(7), "{what}: it is marked");
         assert_eq!(fs::metadata(&database).unwrap().mode() & 0o777, 0o600);
         let kept = place.join("contentd.db.before-restore-T1");
         sound(&kept);

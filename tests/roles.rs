@@ -72,6 +72,8 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("io.contentd.Tasks.SubmitStaged", "s", r#"{"batch": "b", "parts": 1}"#),
     ("io.contentd.Tasks.Cancel", "s", r#"{"tasks": ["task-a"]}"#),
     ("io.contentd.Tasks.Retry", "s", r#"{"tasks": ["task-a"]}"#),
+    // Says that a job which may be alive is nobody's: that is not for who spends the money.
+    ("io.contentd.Tasks.Retry", "-", r#"{"tasks": ["task-a"], "abandon": true, "reason": "r"}"#),
     ("io.contentd.Tasks.Set", "s", r#"{"task": "task-a", "priority": 5}"#),
     ("io.contentd.Tasks.Poll", "s", r#"{"task": "task-done"}"#),
     ("io.contentd.Tasks.Report", "cs", r#"{"key": "000102030405060708090a0b0c0d0e0f"}"#),
@@ -149,7 +151,9 @@ fn denial(client: &mut Client, method: &str, parameters: &str) -> Option<ApiErro
 #[test]
 fn every_role_may_call_exactly_what_the_table_says() {
     let declared: usize = INTERFACES.iter().map(|interface| interface.description.matches("\nmethod ").count()).sum();
-    assert_eq!(declared, MATRIX.len(), "every method of the interfaces stands in the table");
+    let mut methods: Vec<&str> = MATRIX.iter().map(|(method, ..)| *method).collect();
+    methods.dedup();
+    assert_eq!(declared, methods.len(), "every method of the interfaces stands in the table");
     let rig = Rig::start();
     let mut callers: Vec<(Credentials, Option<Role>)> =
         vec![(user(STRANGER), None), (user(DAEMON), Some(Role::Operator))];

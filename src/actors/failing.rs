@@ -1,20 +1,16 @@
-//! Which jobs of a generator failed since one last brought its piece: asked before the next failure is committed.
+//! Which jobs of a generator ended badly since one last brought its piece: asked before the next such end is committed.
 //!
 //! The breaker of [`crate::task::breaker`] hears of a failure after it was committed. By then the failures of all other jobs
 //! of the same sweep may be on their way into the store, and each would spend a retry of its task. So the row of failures
-//! is kept here too, where asking and adding are one step. The surprise: a restart forgets it unless the breaker is open;
-//! then five more tasks may spend a retry, never the backlog.
+//! is kept here too, where asking and adding are one step; what turns out to be no bad end is taken back after its commit.
+//! The surprise: a restart forgets it unless the breaker is open; then five more tasks may spend a retry, never the backlog.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use crate::task::breaker::{Breaker, FIVE_IN_A_ROW};
-use crate::task::outcome::{JobState, PollAnswer, RunReport};
+use crate::task::breaker::{Breaker, FIVE_IN_A_ROW, SUSPICION, Signal};
+use crate::task::outcome::{JobState, PollAnswer, RunReport, SubmitAnswer};
 use crate::task::{Event, GeneratorName, TaskId, Timestamp};
-
-/// How long after the last failure fewer jobs are risked. A job that hangs must not hold up the others for longer.
-const SUSPICION: Duration = Duration::from_secs(30 * 60);
 
 #[derive(Debug, Default)]
 struct Row {
@@ -39,17 +35,38 @@ impl FailingJobs {
         row.map_or(0, |row| row.tasks.len())
     }
 
-    /// A job of this task fails: whether jobs of so many tasks have failed before that it is no fault of the task.
-    pub(super) fn add(&self, generator: &GeneratorName, task: &TaskId, now: Timestamp) -> bool {
+    /// The tasks of the row.
+    pub(super) fn tasks(&self, generator: &GeneratorName) -> Vec<TaskId> {
+        self.rows().get(generator).map_or_else(Vec::new, |row| row.tasks.iter().cloned().collect())
+    }
+
+    /// Whether jobs of so many tasks have failed that one more is no fault of its task.
+    pub(super) fn is_outage(&self, generator: &GeneratorName) -> bool {
+        self.rows().get(generator).is_some_and(|row| row.tasks.len() >= FIVE_IN_A_ROW)
+    }
+
+    /// A job of this task may be about to fail: asks and adds in one step.
+    pub(super) fn announce(&self, generator: &GeneratorName, task: &TaskId, now: Timestamp) -> Announced {
         let mut rows = self.rows();
         let row = rows.entry(generator.clone()).or_default();
-        row.failed_at = now;
+        let failed_before = std::mem::replace(&mut row.failed_at, now);
         let is_outage = row.tasks.len() >= FIVE_IN_A_ROW;
         // More need not be known, so that an outage of a night takes no memory.
-        if !is_outage {
-            row.tasks.insert(task.clone());
+        let is_new = !is_outage && row.tasks.insert(task.clone());
+        Announced { is_outage, is_new, failed_before }
+    }
+
+    /// It was no failure after all: a person wanted the end, or the announcement came too late.
+    pub(super) fn withdraw(&self, generator: &GeneratorName, task: &TaskId, announced: Announced) {
+        let mut rows = self.rows();
+        let Some(row) = rows.get_mut(generator) else { return };
+        row.failed_at = announced.failed_before;
+        if announced.is_new {
+            row.tasks.remove(task);
         }
-        is_outage
+        if row.tasks.is_empty() {
+            rows.remove(generator);
+        }
     }
 
     /// A job brought its piece.
@@ -65,11 +82,34 @@ impl FailingJobs {
     }
 }
 
-/// Whether an event says that a job failed.
-pub(super) fn is_failure(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::PollAnswered(PollAnswer::State { state: JobState::Failed, .. })
-            | Event::RunReported(RunReport::Failed(_))
-    )
+/// What the row said to an announcement, and what takes it back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Announced {
+    /// One more is no fault of its task.
+    pub(super) is_outage: bool,
+    is_new: bool,
+    failed_before: Timestamp,
+}
+
+/// Whether an event may say that a job failed. Whether it does depends on what its task wanted: see [`is_failure`].
+pub(super) fn may_be_failure(event: &Event) -> bool {
+    match event {
+        Event::PollAnswered(PollAnswer::State { state, .. }) => matches!(state, JobState::Failed | JobState::Cancelled),
+        Event::RunReported(report) => matches!(
+            report,
+            RunReport::Failed(_)
+                | RunReport::Terminated(_)
+                | RunReport::Killed
+                | RunReport::Lost { .. }
+                | RunReport::NeverStarted(_)
+        ),
+        Event::SubmitAnswered(answer) => matches!(answer, SubmitAnswer::Retry(_)),
+        Event::DeadlineReached { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether what came of an event is a failure of the generator's.
+pub(super) fn is_failure(signal: Option<&Signal>) -> bool {
+    matches!(signal, Some(Signal::JobFailed(_) | Signal::SubmitPutOff(_)))
 }

@@ -38,7 +38,7 @@ use crate::task::content::RenderedPiece;
 use crate::task::{Change, Clock, Entropy, Event, GeneratorName, Policy, Task, TaskId, TaskState};
 use crate::tell;
 
-use failing::{FailingJobs, is_failure};
+use failing::{FailingJobs, is_failure, may_be_failure};
 use notice::NoticeActor;
 use poller::PollerActor;
 use queue::QueueActor;
@@ -133,7 +133,9 @@ impl World {
     pub async fn transit(&self, happened: Happened) -> Result<Changed, WriteError> {
         let generator = happened.generator;
         let now = self.clock.now();
-        let is_outage = is_failure(&happened.event) && self.failing.add(&generator, &happened.task_id, now.utc);
+        let (task_id, utc) = (happened.task_id.clone(), now.utc);
+        let announced = may_be_failure(&happened.event).then(|| self.failing.announce(&generator, &task_id, utc));
+        let is_outage = announced.map_or_else(|| self.failing.is_outage(&generator), |announced| announced.is_outage);
         let env = Env {
             now,
             policy: self.policy(&generator),
@@ -149,7 +151,17 @@ impl World {
             env,
             rendered: happened.rendered,
         };
-        match self.store.write(Write::Transition(Box::new(transition))).await? {
+        let written = self.store.write(Write::Transition(Box::new(transition))).await;
+        let has_failed =
+            matches!(&written, Ok(Written::Changed(changed)) if is_failure(changed.change.signal.as_ref()));
+        match announced {
+            Some(announced) if !has_failed => self.failing.withdraw(&generator, &task_id, announced),
+            None if has_failed => {
+                self.failing.announce(&generator, &task_id, utc);
+            }
+            Some(_) | None => {}
+        }
+        match written? {
             Written::Changed(changed) => {
                 if changed.change.signal == Some(Signal::JobCompleted) {
                     self.failing.clear(&generator);
@@ -222,7 +234,12 @@ fn log_move(changed: &Changed) {
     let why = audit.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
     let level = match change.signal {
         Some(
-            Signal::SubmitUnavailable(_) | Signal::VerbUnavailable(_) | Signal::BadAnswer(_) | Signal::JobFailed(_),
+            Signal::SubmitUnavailable(_)
+            | Signal::SubmitUnanswered(_)
+            | Signal::SubmitPutOff(_)
+            | Signal::VerbUnavailable(_)
+            | Signal::BadAnswer(_)
+            | Signal::JobFailed(_),
         ) => Level::Warn,
         _ => Level::Info,
     };
@@ -233,7 +250,7 @@ fn log_move(changed: &Changed) {
 fn log_trouble(about: About<'_>, change: &Change) {
     let (kind, why) = match &change.signal {
         Some(Signal::BadAnswer(why)) => (Kind::ContractDrift, why),
-        Some(Signal::VerbUnavailable(why)) => (Kind::GeneratorSilent, why),
+        Some(Signal::VerbUnavailable(why) | Signal::SubmitUnanswered(why)) => (Kind::GeneratorSilent, why),
         _ => return,
     };
     let is_first = change.attempt.as_ref().is_none_or(|attempt| attempt.bad_answers <= 1);

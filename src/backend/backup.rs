@@ -51,7 +51,7 @@ impl DaemonBackend {
 
 fn make(database: &Path, backups: &Path, file: Option<String>, keep: Option<u32>) -> Result<BackupReply, ApiError> {
     let target = match file {
-        Some(file) => named_target(file, backups, std::env::var_os("INVOCATION_ID").is_some())?,
+        Some(file) => named_target(file, database, backups, std::env::var_os("INVOCATION_ID").is_some())?,
         None => {
             prepare(backups).map_err(|error| refused(backups, &error.to_string(), &own_place(backups)))?;
             free_name(backups, jiff::Timestamp::now())
@@ -67,7 +67,7 @@ fn make(database: &Path, backups: &Path, file: Option<String>, keep: Option<u32>
     })
 }
 
-fn named_target(file: String, backups: &Path, is_service: bool) -> Result<PathBuf, ApiError> {
+fn named_target(file: String, database: &Path, backups: &Path, is_service: bool) -> Result<PathBuf, ApiError> {
     let path = PathBuf::from(&file);
     let is_file = path.is_absolute() && path.file_name().is_some() && !file.ends_with('/') && !file.contains('\0');
     if !is_file {
@@ -83,7 +83,20 @@ fn named_target(file: String, backups: &Path, is_service: bool) -> Result<PathBu
         let reason = "files of such names are made and deleted by themselves";
         return Err(refused(&path, reason, "give it another name, or leave FILE out"));
     }
+    if is_named_after(&path, database) {
+        let reason = "a file whose name begins with the database's own belongs to it: a log, or a restore that is to be completed";
+        return Err(refused(&path, reason, "give it another name or another directory, or leave FILE out"));
+    }
     Ok(path)
+}
+
+/// Whether a file would stand beside the database with a name that begins as the database's does.
+fn is_named_after(path: &Path, database: &Path) -> bool {
+    let directory =
+        |path: &Path| path.parent().map(|parent| parent.canonicalize().unwrap_or_else(|_| parent.to_owned()));
+    let name = |path: &Path| path.file_name().map(|name| name.as_encoded_bytes().to_owned());
+    let (Some(path_name), Some(own)) = (name(path), name(database)) else { return false };
+    path_name.starts_with(&own) && directory(path) == directory(database)
 }
 
 fn refused(path: &Path, reason: &str, cure: &str) -> ApiError {
@@ -213,10 +226,15 @@ mod tests {
         assert_eq!(first, dir.path().join("contentd-20260102T030405Z.db"));
         fs::write(&first, "").expect("written");
         assert_eq!(free_name(dir.path(), now), dir.path().join("contentd-20260102T030406Z.db"));
-        let target = |file: &str, is_service| named_target(file.into(), dir.path(), is_service);
+        let target =
+            |file: &str, is_service| named_target(file.into(), Path::new("/d/contentd.db"), dir.path(), is_service);
         assert!(target("backup.db", false).is_err() && target("/x/", false).is_err());
         assert!(target("/x/y.db", true).is_ok() && target("/tmp/y.db", false).is_ok());
         assert!(target("/tmp/y.db", true).is_err() && target("/var/tmp/d/y.db", true).is_err());
         assert!(target("/x/contentd-20260102T030405Z.db", false).is_err());
+        for name in ["contentd.db.restored-1", "contentd.db-wal", "contentd.db"] {
+            assert!(target(&format!("/d/{name}"), false).is_err(), "{name} belongs to the database");
+            assert!(target(&format!("/x/{name}"), false).is_ok(), "{name} elsewhere does not");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Cancel, retry and release, of one task or of many. One task by id is refused with its own error; of many, those that cannot
 //! be are skipped, counted and named.
 
-use super::DaemonBackend;
+use super::{DaemonBackend, errors};
 use crate::control::api::{ApiError, Bulk, BulkReply, Peer, RetryMode, SkippedTask, TaskRef};
 use crate::store::query::Page;
-use crate::task::{AttemptState, Event, Settlement, Task, TaskState};
+use crate::task::{AttemptState, Event, Refusal, Settlement, Task, TaskState};
 
 /// How many tasks are looked at in one slice of a filter.
 const SLICE: u32 = 500;
@@ -33,7 +33,10 @@ impl Deed {
         let state = task.state;
         match self {
             Self::Cancel => !state.is_final() && !matches!(state, TaskState::Cancelling),
-            Self::Release => matches!(state, TaskState::Held) && task.restored_at.is_some(),
+            Self::Release => {
+                task.restored_at.is_some()
+                    && matches!(state, TaskState::Held | TaskState::Failed | TaskState::Timeout | TaskState::Cancelled)
+            }
             Self::Retry(_) => matches!(state, TaskState::Failed | TaskState::Timeout | TaskState::Cancelled),
         }
     }
@@ -100,7 +103,8 @@ impl DaemonBackend {
 
     async fn one(&self, peer: &Peer, task: Task, deed: &Deed, dry_run: bool) -> Result<TaskRef, ApiError> {
         if dry_run {
-            return would(&task, deed);
+            let is_free = self.world.policy(&task.generator).is_free_to_repeat;
+            return would(&task, deed, is_free);
         }
         let task = match deed {
             Deed::Cancel => self.decide(peer, &task, Event::CancelRequested, deed.action()).await?.change.task,
@@ -139,8 +143,11 @@ impl DaemonBackend {
     }
 }
 
-fn would(task: &Task, deed: &Deed) -> Result<TaskRef, ApiError> {
+fn would(task: &Task, deed: &Deed, is_free: bool) -> Result<TaskRef, ApiError> {
     let (task_id, state) = (task.id.0.clone(), task.state.to_string());
+    if matches!(deed, Deed::Retry(_)) && task.restored_at.is_some() && !is_free && deed.fits(task) {
+        return Err(errors::of_refusal(&task.id, task.state, Refusal::RestoredSince, deed.action()));
+    }
     if deed.fits(task) {
         return Ok(TaskRef { task_id, state });
     }

@@ -58,7 +58,7 @@ fn review_state(content_id: i64, state: ReviewState, action: &str) -> ApiError {
     ApiError::WrongReviewState { content_id, review_status: state.to_string(), action: action.to_owned() }
 }
 
-fn of_refusal(task: &TaskId, state: TaskState, refusal: Refusal, action: &str) -> ApiError {
+pub fn of_refusal(task: &TaskId, state: TaskState, refusal: Refusal, action: &str) -> ApiError {
     let task = task.0.clone();
     match refusal {
         Refusal::Illegal(_) => {
@@ -66,6 +66,13 @@ fn of_refusal(task: &TaskId, state: TaskState, refusal: Refusal, action: &str) -
             ApiError::WrongState { task, state: state.to_string(), action, cure }
         }
         Refusal::JobMayBeAlive { attempt } => ApiError::JobMayBeAlive { task, attempt, external_ref: None },
+        Refusal::RestoredSince => {
+            let cure = format!(
+                "the database was restored from a backup, and a job may have been made of it since: an operator looks at the \
+                 generator, then `contentctl release {task}` says that there was none"
+            );
+            ApiError::WrongState { task, state: state.to_string(), action: action.to_owned(), cure }
+        }
         Refusal::CallInFlight => ApiError::CallInFlight { task },
         Refusal::RetriesSpent { retry_count, max_retries } => ApiError::RetriesSpent { task, retry_count, max_retries },
     }

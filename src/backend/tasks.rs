@@ -9,9 +9,10 @@ use crate::control::api::{
     SettleDecision, ShowReply, StatisticsQuery, StatisticsReply, TaskQuery, TaskReply, TaskView, TasksReply,
 };
 use crate::events::Kind;
+use crate::generator::leftovers::Leftovers;
 use crate::store::query::{Page, Queries, TaskFilter};
 use crate::store::write::{Changed, Write, Written};
-use crate::task::{Attempt, CorrectedState, Event, Settlement, Task, TaskState};
+use crate::task::{Attempt, AttemptKey, CorrectedState, Event, Settlement, Task, TaskState};
 use crate::tell;
 use log::Level;
 use std::collections::BTreeMap;
@@ -171,12 +172,34 @@ impl DaemonBackend {
         name: &str,
         decision: SettleDecision,
     ) -> Result<TaskReply, ApiError> {
+        if let SettleDecision::Adopt(reference) = &decision {
+            self.refuse_what_names_no_run(name, reference).await?;
+        }
         let settlement = match decision {
             SettleDecision::Adopt(reference) => Settlement::Adopt { reference, key: self.world.entropy.attempt_key() },
             SettleDecision::Absent => Settlement::Absent,
             SettleDecision::Fail(reason) => Settlement::Fail { reason },
         };
         self.decided(peer, name, Event::Settled(settlement), "settle").await
+    }
+
+    /// The job of a blocking generator is a run, and a run is a directory whose name is its key, used for one attempt.
+    async fn refuse_what_names_no_run(&self, name: &str, reference: &str) -> Result<(), ApiError> {
+        let (task, attempt) = self.task(name).await?;
+        let key = AttemptKey(reference.to_owned());
+        let is_known = attempt.is_some_and(|attempt| attempt.key == key && attempt.state.may_be_alive());
+        if is_known || !self.world.policy(&task.generator).is_blocking {
+            return Ok(());
+        }
+        let asked = vec![key.clone()];
+        let is_used = self.read(move |queries| Ok(queries.key_uses(&asked)?.contains_key(&key))).await?;
+        let is_there = Leftovers::new(&self.installation.state_dir).task_of(&AttemptKey(reference.to_owned()));
+        if is_used || is_there != Some(task.id) {
+            let cure = "the name of a directory below runs/v1 of the state directory whose `request` names this task, and which no \
+                        attempt has";
+            return Err(ApiError::invalid("adopt", reference, cure));
+        }
+        Ok(())
     }
 
     pub(super) async fn change_priority(&self, peer: &Peer, name: &str, priority: u8) -> Result<TaskReply, ApiError> {

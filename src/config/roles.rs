@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::ops::Range;
 
 use toml::de::DeValue;
@@ -14,6 +15,9 @@ use toml::de::DeValue;
 use super::error::Faults;
 use super::reader::{Section, integer_of, wanted};
 use crate::roles::{Grants, Role, Unnamed};
+
+/// How much of /etc/subuid is read: tens of thousands of lines.
+const SUBUID_BYTES: u64 = 1 << 20;
 
 /// Who has which role.
 #[derive(Clone, PartialEq, Debug)]
@@ -57,10 +61,33 @@ fn unnamed() -> Unnamed {
     Unnamed { uid: read("overflowuid").unwrap_or(usual.uid), gid: read("overflowgid").unwrap_or(usual.gid) }
 }
 
+/// The beginning of a file of the system, whole lines of it.
+fn beginning_of(path: &str) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(file) = fs::File::open(path) {
+        // What can be read is what is known.
+        let _ = file.take(SUBUID_BYTES).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Numbers that users were lent, by lines of `OWNER:FIRST:COUNT`. Not those that system users have: root, ours.
+fn lent_uids(subuid: &str, own_uid: u32) -> Vec<Range<u32>> {
+    let lent = subuid.lines().filter_map(|line| {
+        let mut fields = line.split(':').skip(1);
+        let first: u32 = fields.next()?.trim().parse().ok()?;
+        let count: u32 = fields.next()?.trim().parse().ok()?;
+        Some(first..first.saturating_add(count))
+    });
+    lent.filter(|range| !range.is_empty() && !range.contains(&0) && !range.contains(&own_uid)).collect()
+}
+
 /// Reads `[roles]`; without it only root and the daemon's own user are anything.
 pub(super) fn read(section: Option<Section<'_, '_>>, faults: &mut Faults<'_>) -> RolesConfig {
     let unnamed = unnamed();
-    let grants = Grants::closed(rustix::process::geteuid().as_raw(), unnamed);
+    let own_uid = rustix::process::geteuid().as_raw();
+    let mut grants = Grants::closed(own_uid, unnamed);
+    grants.set_lent(lent_uids(&beginning_of("/etc/subuid"), own_uid));
     let mut reading = Reading { names: None, unnamed, roles: RolesConfig { written: BTreeMap::new(), grants } };
     let Some(mut section) = section else { return reading.roles };
     for role in Role::ALL {
@@ -165,6 +192,13 @@ mod tests {
             ["submitter", "submitter", "reviewer", "submitter reviewer", ""]
         );
         assert_eq!(config.roles.written["reviewer"], ["@daemon", "@4712"]);
+    }
+
+    #[test]
+    fn numbers_that_users_were_lent_are_read_and_nonsense_is_not() {
+        let file =
+            "ada:100000:65536\n# a remark\nbob:165536:10\n1000:4294967290:100\nbad\nx:1\nroot:0:5\ny:890:20\nz:7:0\n";
+        assert_eq!(super::lent_uids(file, 900), [100_000..165_536, 165_536..165_546, 4_294_967_290..u32::MAX]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Which role may call which method: the one table.
 //!
-//! [`super::routes`] asks it before it looks at a call's parameters, so that no handler judges who calls. The surprise: a
-//! method that is not in the table is not found, whatever the router could do with it: a method that somebody forgot here
-//! is closed, not open.
+//! [`super::routes`] asks it before it looks at a call's parameters, so that no handler judges who calls; only a retry that gives
+//! a job up is judged once more, by its parameters. The surprise: a method that is not in the table is not found, whatever the
+//! router could do with it: a method that somebody forgot here is closed, not open.
 
 use super::api::{ApiError, Peer};
 use super::idl::interface;
@@ -119,6 +119,18 @@ pub fn check(caller: &Caller, method: &str) -> Result<(), ApiError> {
         Needs::AnyOf(roles) if caller.roles.suffices_for(*roles) => Ok(()),
         Needs::AnyOf(roles) => Err(denied(caller, method, *roles)),
     }
+}
+
+/// A retry that gives up a job which may be alive says what `Settle` says: that one is for who may decide about doubt.
+pub fn check_abandon(caller: &Caller, method: &str) -> Result<(), ApiError> {
+    if caller.roles.suffices_for(RoleSet::NONE) {
+        return Ok(());
+    }
+    let mut error = denied(caller, method, RoleSet::NONE);
+    if let ApiError::PermissionDenied { cure, .. } = &mut error {
+        cure.insert_str(0, "whether a job that may be alive is given up is an operator's to say: ");
+    }
+    Err(error)
 }
 
 fn not_found(method: &str) -> ApiError {

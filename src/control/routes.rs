@@ -144,7 +144,7 @@ impl Router {
             "org.varlink.service" => service(method, frame)?,
             "io.contentd.Tasks" => match self.tasks_asking(peer, method, head, frame)? {
                 Some(routed) => Some(routed),
-                None => self.tasks_changing(peer, method, head, frame)?,
+                None => self.tasks_changing(caller, method, head, frame)?,
             },
             "io.contentd.Content" => self.content(peer, method, frame)?,
             "io.contentd.Pool" | "io.contentd.Accounts" => self.pool_and_accounts(peer, &head.method, frame)?,
@@ -212,12 +212,12 @@ impl Router {
 
     fn tasks_changing(
         &self,
-        peer: &Peer,
+        caller: &Caller,
         method: &str,
         head: &CallHead,
         frame: &[u8],
     ) -> Result<Option<Routed>, ApiError> {
-        let backend = &self.backend;
+        let (backend, peer) = (&self.backend, &caller.peer);
         let more = head.wants_more();
         Ok(Some(match method {
             "Submit" | "SubmitBatch" | "Stage" | "SubmitStaged" => self.submitting(peer, method, more, frame)?,
@@ -235,6 +235,9 @@ impl Router {
                 let params = read_parameters::<RetryParams>(frame)?;
                 let dry_run = params.dry_run == Some(true);
                 let (which, mode) = params.check()?;
+                if mode.abandon.is_some() {
+                    permissions::check_abandon(caller, &head.method)?;
+                }
                 once(backend.retry(peer.clone(), which, mode, dry_run))
             }
             "Correct" => {
@@ -287,7 +290,7 @@ impl Router {
             }
             "Stage" => {
                 let params = read_parameters::<StageParams>(frame)?;
-                let staged = self.staging.put(peer.uid, params, frame.len())?;
+                let staged = self.staging.put(peer.uid, params)?;
                 Ok(now(&staged))
             }
             _ => {

@@ -83,7 +83,7 @@ impl Access {
         } else if grants.is_unnamed(credentials) {
             Some(
                 "contentd sees you through a user namespace that does not name you; call as a user of the host whose number \
-                 is below 65534",
+                 is below 65534 and in no range of /etc/subuid",
             )
         } else {
             None

@@ -5,6 +5,7 @@
 //! surprise: files of a key that no row knows are kept for `retention.generator_logs`, because two databases may share a
 //! state directory, and a restored one may be older than its files. The logs of tasks go by the same age.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +18,7 @@ use crate::generator::leftovers::Leftovers;
 use crate::generator::log::GeneratorLogs;
 use crate::store::Store;
 use crate::store::query::KeyUse;
-use crate::task::AttemptKey;
+use crate::task::{AttemptKey, Task, TaskId, TaskState};
 use crate::tell;
 
 /// Keys that are asked about at once: a statement binds each of them.
@@ -81,11 +82,33 @@ impl LeftoverSweep {
                 None => self.keep_unknown.is_some_and(|keep| is_older(*changed, keep)),
             };
             let done: Vec<AttemptKey> = slice.iter().filter(is_done).map(|(key, _)| key.clone()).collect();
+            let unknown = done.iter().filter(|key| !uses.contains_key(*key)).cloned().collect();
+            let owed = self.owed(&leftovers, unknown).await?;
+            let done: Vec<AttemptKey> = done.into_iter().filter(|key| !owed.contains(key)).collect();
             let leftovers = leftovers.clone();
             let remove = move || done.iter().filter(|key| leftovers.remove_if_quiet(key)).count();
             removed += tokio::task::spawn_blocking(remove).await?;
         }
         Ok(removed)
+    }
+}
+
+impl LeftoverSweep {
+    /// Runs of tasks that a restore took back in time: what they wrote is paid for, however old it is.
+    async fn owed(&self, leftovers: &Leftovers, unknown: Vec<AttemptKey>) -> anyhow::Result<BTreeSet<AttemptKey>> {
+        let leftovers = leftovers.clone();
+        let whose = move || -> Vec<(AttemptKey, TaskId)> {
+            unknown.into_iter().filter_map(|key| leftovers.task_of(&key).map(|task| (key, task))).collect()
+        };
+        let mut owed = BTreeSet::new();
+        for (key, task) in tokio::task::spawn_blocking(whose).await? {
+            let found = self.store.read(move |queries| queries.task(&task)).await?;
+            let is_owed = |task: &Task| task.restored_at.is_some() && task.state != TaskState::Completed;
+            if found.is_some_and(|(task, _)| is_owed(&task)) {
+                owed.insert(key);
+            }
+        }
+        Ok(owed)
     }
 }
 

@@ -21,6 +21,8 @@ use crate::task::Timestamp;
 
 /// Where the service keeps its state; the service manager says so to the daemon, and nobody to root's shell.
 const SERVICE_STATE: &str = "/var/lib/contentd";
+/// Who asked for a restore that goes on as another user: set for the child alone.
+const RESTORED_BY: &str = "CONTENTD_RESTORED_BY";
 
 /// The database that a daemon of this configuration would open.
 fn configured(options: &Options) -> anyhow::Result<PathBuf> {
@@ -67,19 +69,25 @@ fn tell_judgement(path: &Path, judgement: &Judgement) -> io::Result<()> {
 
 /// `restore`: puts a backup into the place of the database, marks it as restored, and says what comes next; whether it did.
 pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) -> anyhow::Result<bool> {
-    let database = configured(options)?;
-    if let Some(owner) = owner_to_become(&database)? {
-        return restore_as(&owner, &database);
+    let database = resolved(&configured(options)?)?;
+    let uid = rustix::process::geteuid();
+    let who = label(rustix::process::getuid().as_raw());
+    if uid.is_root()
+        && let Some(owner) = owner_to_become(&database)?
+    {
+        return restore_as(&owner, &database, &who);
     }
+    // Whoever may write to the database may write any name into it; this is for people.
+    let who = environment(RESTORED_BY).unwrap_or(who);
     let file = std::path::absolute(file).with_context(|| format!("{}: cannot be found", file.display()))?;
     let now = jiff::Timestamp::now();
-    let uid = rustix::process::getuid().as_raw();
     let mark = RestoreMark {
         at: Timestamp(now.as_millisecond()),
         file: file.display().to_string(),
-        who: format!("{uid}:{}", user_name(uid)),
+        who,
         is_nothing_since,
         is_done: false,
+        earlier_doubt: None,
     };
     let stamp = now.strftime("%Y%m%dT%H%M%S%3fZ").to_string();
     let mut steps = |step: &str| log::debug!("restore: {step}");
@@ -93,9 +101,15 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
         Some(kept) => writeln!(out, "restored; the old database is kept: {}", kept.display())?,
         None => writeln!(out, "restored; there was no database before")?,
     }
-    if is_nothing_since {
+    if restored.mark.is_nothing_since {
         writeln!(out, "The next start goes on where the backup was made.")?;
     } else {
+        if is_nothing_since {
+            writeln!(
+                out,
+                "The backup is of a restored database that was never started since: what that restore holds is held."
+            )?;
+        }
         writeln!(
             out,
             "The next start holds each task that may have got a job since the backup, and each piece that may have been published.\n\
@@ -105,21 +119,87 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
     Ok(true)
 }
 
-/// Whose files they are, where root asks for a service's. Root itself must not work in a directory of somebody else's, who could
-/// put a link where a file is about to be made, opened or given away.
-fn owner_to_become(database: &Path) -> anyhow::Result<Option<Metadata>> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let directory = database.parent().unwrap_or(Path::new("/"));
-    let meta = directory.metadata().with_context(|| format!("{}: cannot be looked at", directory.display()))?;
-    Ok(Some(meta).filter(|meta| meta.uid() != 0))
+fn label(uid: u32) -> String {
+    format!("{uid}:{}", user_name(uid))
 }
 
-/// The same command once more, as the user of the daemon.
-fn restore_as(owner: &Metadata, database: &Path) -> anyhow::Result<bool> {
+/// The path without links: whose file it is says more than whose link leads to it.
+fn resolved(database: &Path) -> anyhow::Result<PathBuf> {
+    if database.exists() {
+        return database.canonicalize().with_context(|| format!("{}: cannot be found", database.display()));
+    }
+    let absolute = std::path::absolute(database).with_context(|| format!("{}: cannot be found", database.display()))?;
+    let (Some(directory), Some(name)) = (absolute.parent(), absolute.file_name()) else { return Ok(absolute) };
+    Ok(directory.canonicalize().map_or_else(|_| absolute.clone(), |directory| directory.join(name)))
+}
+
+/// A user and a group.
+type Owner = (u32, u32);
+
+/// Whose files they are, where root asks for a service's. Root itself must not work in a directory of somebody else's, who could
+/// put a link where a file is about to be made, opened or given away; nor leave a file of root's to a daemon that cannot open it.
+fn owner_to_become(database: &Path) -> anyhow::Result<Option<Owner>> {
+    let directory = database.parent().unwrap_or(Path::new("/"));
+    let meta = directory.metadata().with_context(|| format!("{}: cannot be looked at", directory.display()))?;
+    let owner = |meta: &Metadata| (meta.uid(), meta.gid());
+    let of_file = match database.metadata() {
+        Ok(meta) => Some(owner(&meta)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("{}: cannot be looked at", database.display())),
+    };
+    judged_owner(database, of_file, owner(&meta))
+}
+
+/// Whom root becomes; nobody where all of it is root's.
+fn judged_owner(database: &Path, of_file: Option<Owner>, of_directory: Owner) -> anyhow::Result<Option<Owner>> {
+    let (uid, gid) = of_file.unwrap_or(of_directory);
+    if uid != of_directory.0 {
+        anyhow::bail!(
+            "{}: it belongs to user {uid} and its directory to user {}, so that it cannot be said whose database it is: give both \
+             to the daemon's user (chown), or restore as that user",
+            database.display(),
+            of_directory.0
+        );
+    }
+    Ok(Some((uid, gid)).filter(|(uid, _)| *uid != 0))
+}
+
+/// The same command once more, as the user of the daemon, for whoever asked.
+fn restore_as((uid, gid): &Owner, database: &Path, who: &str) -> anyhow::Result<bool> {
     let mut command = Command::new(std::env::current_exe().context("this program cannot be found")?);
-    command.args(std::env::args_os().skip(1)).env("DATABASE_URL", database).uid(owner.uid()).gid(owner.gid());
-    let status = command.status().with_context(|| format!("cannot go on as user {}", owner.uid()))?;
+    command.args(std::env::args_os().skip(1)).env("DATABASE_URL", database).env(RESTORED_BY, who);
+    let status = command.uid(*uid).gid(*gid).status().with_context(|| format!("cannot go on as user {uid}"))?;
     Ok(status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_file_behind_the_links_whose_owner_counts() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let (real, links) = (place.path().join("real"), place.path().join("links"));
+        for directory in [&real, &links] {
+            std::fs::create_dir(directory).expect("made");
+        }
+        let real = real.canonicalize().expect("there");
+        std::os::unix::fs::symlink(&real, links.join("dir")).expect("linked");
+        assert_eq!(resolved(&links.join("dir/contentd.db")).expect("none yet"), real.join("contentd.db"));
+        std::fs::write(real.join("contentd.db"), "").expect("written");
+        std::os::unix::fs::symlink(real.join("contentd.db"), links.join("contentd.db")).expect("linked");
+        assert_eq!(resolved(&links.join("contentd.db")).expect("there"), real.join("contentd.db"));
+    }
+
+    #[test]
+    fn root_becomes_who_has_the_database_and_refuses_what_is_of_two() {
+        let judge = |file, directory| judged_owner(Path::new("/d/contentd.db"), file, directory);
+        assert_eq!(judge(Some((900, 901)), (900, 902)).expect("one owner"), Some((900, 901)));
+        assert_eq!(judge(None, (900, 902)).expect("no database yet"), Some((900, 902)));
+        assert_eq!(judge(Some((0, 0)), (0, 0)).expect("root's own"), None);
+        for (file, directory) in [((900, 900), (0, 0)), ((0, 0), (900, 900)), ((1000, 1), (900, 900))] {
+            let refused = judge(Some(file), directory).expect_err("two owners").to_string();
+            assert!(refused.contains("/d/contentd.db") && refused.contains("chown"), "{refused}");
+        }
+    }
 }

@@ -2,13 +2,15 @@
 //!
 //! The mark stands in the database until all of it is done, so a death in between begins it again; each part may be done
 //! twice. What it means for a task is in `task::apply::restored`. The surprise: a run that was started after the backup
-//! is found by its directory, which names its task: then its job is known after all, and goes on.
+//! is found by its directory, which names its task: then its job is known after all, and goes on. A task has one job at a time,
+//! so that a run may have to wait until the job that the backup knows is over: it is looked for again then.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
 use log::Level;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::actors::{Happened, World};
 use crate::events::{About, Kind};
@@ -16,8 +18,8 @@ use crate::generator::leftovers::Leftovers;
 use crate::store::query::{Page, TaskFilter};
 use crate::store::restored::{RestoreMark, SETTING};
 use crate::store::write::{Write, WriteError};
-use crate::store::{DbError, Store};
-use crate::task::{AttemptKey, Event, Task, TaskId, TaskState};
+use crate::store::{DbError, Store, TaskChanged};
+use crate::task::{AttemptKey, Event, Task, TaskId, TaskMove, TaskState};
 use crate::tell;
 
 /// Tasks that are read at once.
@@ -26,19 +28,31 @@ const SLICE: u32 = 500;
 const KEYS: usize = 500;
 
 /// The mark that a restore left, whether it is done or not.
-pub async fn mark(store: &Store) -> Result<Option<RestoreMark>, DbError> {
+pub async fn mark(store: &Store) -> anyhow::Result<Option<RestoreMark>> {
     let stored = store.read(|queries| queries.settings(SETTING)).await?;
     let json = stored.into_iter().find(|(name, _)| name == SETTING).map(|(_, json)| json);
-    Ok(RestoreMark::parse(json.as_deref()))
+    Ok(RestoreMark::parse(json.as_deref())?)
 }
 
 /// Does what a mark asks for, once.
 pub async fn take_over(world: &World, state_dir: &Path) -> anyhow::Result<()> {
-    let Some(mark) = mark(&world.store).await?.filter(|mark| !mark.is_done) else { return Ok(()) };
+    let Some(mark) = mark(&world.store).await? else { return Ok(()) };
+    if !mark.is_done {
+        tell_tasks(world, state_dir, &mark).await?;
+    } else if mark.doubt().is_some() {
+        adopt_runs(world, state_dir, None).await?;
+    }
+    if mark.doubt().is_some() {
+        go_on_adopting(world, state_dir);
+    }
+    Ok(())
+}
+
+async fn tell_tasks(world: &World, state_dir: &Path, mark: &RestoreMark) -> anyhow::Result<()> {
     let (mut told, mut held, mut found) = (0, 0, 0);
     if !mark.is_nothing_since {
         for task in unfinished(world).await? {
-            // What costs nothing to repeat needs nobody.
+            // What costs nothing to repeat needs nobody, until its piece comes.
             if task.restored_at == Some(mark.at) || world.policy(&task.generator).is_free_to_repeat {
                 continue;
             }
@@ -46,8 +60,9 @@ pub async fn take_over(world: &World, state_dir: &Path) -> anyhow::Result<()> {
             told += u32::from(changed.is_some());
             held += u32::from(changed == Some(TaskState::Held));
         }
+        world.store.write(Write::MarkEnded { at: mark.at }).await?;
         world.store.write(Write::HoldPool).await?;
-        found = adopt_runs(world, state_dir).await?;
+        found = adopt_runs(world, state_dir, None).await?;
     }
     let done = RestoreMark { is_done: true, ..mark.clone() };
     world.store.write(Write::PutSetting { name: SETTING.to_owned(), value: Some(done.to_json()?) }).await?;
@@ -85,11 +100,46 @@ async fn unfinished(world: &World) -> Result<Vec<Task>, DbError> {
     }
 }
 
-/// Takes up runs whose keys are not known here, each by the task that it names. How many.
-async fn adopt_runs(world: &World, state_dir: &Path) -> anyhow::Result<u32> {
+/// Takes up runs of restored tasks whose keys are not known here, each by the task that it names: of all of them, or of one. Of
+/// several runs of a task the newest comes first, and the others when that one is over. How many.
+async fn adopt_runs(world: &World, state_dir: &Path, only: Option<&TaskId>) -> anyhow::Result<u32> {
     let leftovers = Leftovers::new(&std::path::absolute(state_dir)?);
-    let listed = tokio::task::spawn_blocking(move || leftovers.runs()).await?;
-    let listed = listed.with_context(|| format!("{}: runs cannot be listed", state_dir.display()))?;
+    let runs = unknown_runs(world, &leftovers, only).await?;
+    let mut adopted = 0;
+    for (id, keys) in runs {
+        // A run of a task that the backup does not know stays where it is.
+        let Some((task, _)) = world.store.read(move |queries| queries.task(&id)).await? else { continue };
+        if task.restored_at.is_none() || task.state == TaskState::Completed {
+            continue;
+        }
+        let is_taken = take(world, &task, Event::RunFound { key: keys[0].clone() }).await?.is_some();
+        adopted += u32::from(is_taken);
+        let waiting = if is_taken { &keys[1..] } else { &keys[..] };
+        if !waiting.is_empty() {
+            let dirs: Vec<String> =
+                waiting.iter().filter_map(|key| Some(leftovers.run_dir(key)?.display().to_string())).collect();
+            tell!(
+                Level::Warn,
+                About::task(&task).is(Kind::TaskTrouble),
+                "was run since the backup, and that run waits until the job that is known is over: {}",
+                dirs.join(", ")
+            );
+        }
+    }
+    if adopted > 0 {
+        world.tell_poller();
+    }
+    Ok(adopted)
+}
+
+async fn unknown_runs(
+    world: &World,
+    leftovers: &Leftovers,
+    only: Option<&TaskId>,
+) -> anyhow::Result<BTreeMap<TaskId, Vec<AttemptKey>>> {
+    let listing = leftovers.clone();
+    let mut listed = tokio::task::spawn_blocking(move || listing.runs()).await?.context("runs cannot be listed")?;
+    listed.retain(|(_, task)| only.is_none_or(|only| only == task));
     let mut runs: BTreeMap<TaskId, Vec<AttemptKey>> = BTreeMap::new();
     for slice in listed.chunks(KEYS) {
         let keys: Vec<AttemptKey> = slice.iter().map(|(key, _)| key.clone()).collect();
@@ -98,20 +148,37 @@ async fn adopt_runs(world: &World, state_dir: &Path) -> anyhow::Result<u32> {
             runs.entry(task.clone()).or_default().push(key.clone());
         }
     }
-    let mut adopted = 0;
-    for (id, keys) in runs {
-        let asked = id.clone();
-        // A run of a task that the backup does not know stays where it is.
-        let Some((task, _)) = world.store.read(move |queries| queries.task(&asked)).await? else { continue };
-        match <[AttemptKey; 1]>::try_from(keys) {
-            Ok([key]) => adopted += u32::from(take(world, &task, Event::RunFound { key }).await?.is_some()),
-            Err(keys) => {
-                let about = About::task(&task).is(Kind::TaskTrouble);
-                tell!(Level::Warn, about, "has {} runs that the backup does not know; it stays held", keys.len());
+    Ok(runs)
+}
+
+/// As long as the daemon lives: whenever a job of a restored task is over without a piece, looks for a run that came since.
+fn go_on_adopting(world: &World, state_dir: &Path) {
+    let (world, state_dir) = (world.clone(), state_dir.to_owned());
+    let mut changes = world.store.watch();
+    actix::spawn(async move {
+        loop {
+            let only = match changes.recv().await {
+                Ok(changed) if wants_a_run(&world, &changed) => Some(changed.task.id.clone()),
+                Ok(_) => continue,
+                Err(RecvError::Lagged(_)) => None,
+                Err(RecvError::Closed) => return,
+            };
+            if let Err(error) = adopt_runs(&world, &state_dir, only.as_ref()).await {
+                tell!(Level::Warn, Kind::TaskTrouble, "runs since the backup could not be taken up: {error:#}");
             }
         }
-    }
-    Ok(adopted)
+    });
+}
+
+fn wants_a_run(world: &World, changed: &TaskChanged) -> bool {
+    let task = &changed.task;
+    let is_over = task.state == TaskState::Held || task.state.is_final() && task.state != TaskState::Completed;
+    let is_ours = changed.event.as_deref() == Some(TaskMove::Adopted.as_str());
+    task.restored_at.is_some()
+        && is_over
+        && changed.event.is_some()
+        && !is_ours
+        && world.policy(&task.generator).is_blocking
 }
 
 /// The state afterwards; none where the event did not fit.

@@ -532,7 +532,7 @@ impl Kind {
             Some(TaskMove::Completed) if from.is_final() => return Self::LatePieceTaken,
             Some(TaskMove::Accepted | TaskMove::Adopted) if from.is_final() => return Self::LateJobFound,
             Some(TaskMove::LateJobEnded) => return Self::LateJobEnded,
-            Some(TaskMove::Changed | TaskMove::RefetchRequested) => return Self::TaskChanged,
+            Some(TaskMove::Changed | TaskMove::RefetchRequested | TaskMove::Released) => return Self::TaskChanged,
             Some(TaskMove::Restored) if from == audit.to_state => return Self::TaskRestored,
             _ => {}
         }

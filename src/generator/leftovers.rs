@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::run::directory::RunDirs;
@@ -34,11 +34,23 @@ impl Leftovers {
         Ok(keys)
     }
 
-    /// Every run that says whose it is.
+    /// Every run that says whose it is, the newest first.
     pub fn runs(&self) -> io::Result<Vec<(AttemptKey, TaskId)>> {
         let mut keys = BTreeMap::new();
         collect(self.runs.root(), &mut keys, |name: &str| Some(name))?;
-        Ok(keys.into_keys().filter_map(|key| self.runs.task_of(&key).map(|task| (key, task))).collect())
+        let mut keys: Vec<_> = keys.into_iter().collect();
+        keys.sort_by_key(|(_, changed)| std::cmp::Reverse(*changed));
+        Ok(keys.into_iter().filter_map(|(key, _)| self.task_of(&key).map(|task| (key, task))).collect())
+    }
+
+    /// Whose a run is, by its own word.
+    pub fn task_of(&self, key: &AttemptKey) -> Option<TaskId> {
+        self.runs.task_of(key)
+    }
+
+    /// The directory of a run.
+    pub fn run_dir(&self, key: &AttemptKey) -> Option<PathBuf> {
+        self.runs.path_of(key)
     }
 
     /// Removes the files of a key unless a process of it is left or it was sealed lately; whether it did.

@@ -99,16 +99,20 @@ impl Rule {
             && self.stderr.as_ref().is_none_or(|regex| regex.is_match(stderr.text()))
     }
 
-    /// The line that made the rule match, as the reason.
-    fn quoted<'t>(&self, stdout: &'t Output, stderr: &'t Output) -> Option<&'t str> {
-        let line = |regex: &Option<Regex>, output: &'t Output| {
+    /// The line that made the rule match, as the reason; of a piece only what the rule asked for.
+    fn quoted<'t>(&self, verb: Verb, stdout: &'t Output, stderr: &'t Output) -> Option<&'t str> {
+        let line = |regex: &Option<Regex>, output: &'t Output, is_whole: bool| {
             let text = output.text();
             let found = regex.as_ref()?.find(text)?;
+            if !is_whole {
+                return Some(found.as_str());
+            }
             let start = text[..found.start()].rfind('\n').map_or(0, |at| at + 1);
             let end = text[found.start()..].find('\n').map_or(text.len(), |at| found.start() + at);
             Some(&text[start..end.max(start)])
         };
-        line(&self.stderr, stderr).or_else(|| line(&self.stdout, stdout)).filter(|line| !line.trim().is_empty())
+        let said = line(&self.stderr, stderr, true).or_else(|| line(&self.stdout, stdout, !verb.writes_a_piece()));
+        said.filter(|line| !line.trim().is_empty())
     }
 }
 
@@ -139,10 +143,14 @@ pub fn matching<'r>(rules: &'r [Rule], call: &CallResult, stdout: &Output, stder
 
 /// Classifies a call.
 pub fn classify(verb: Verb, rules: &[Rule], call: &CallResult, stdout: &Output, stderr: &Output) -> Verdict {
-    if let Some(rule) = matching(rules, call, stdout, stderr) {
-        let why = match rule.quoted(stdout, stderr) {
+    let matched = matching(rules, call, stdout, stderr);
+    // A piece is for those who may read pieces, and a reason for everybody: what was written where a piece is written is not
+    // quoted, but for what a rule of the configuration names.
+    let shown = (!verb.writes_a_piece()).then_some(stdout);
+    if let Some(rule) = matched {
+        let why = match rule.quoted(verb, stdout, stderr) {
             Some(line) => excerpt(line),
-            None => describe(call, stdout, stderr),
+            None => describe(call, shown, stderr),
         };
         return Verdict { outcome: Some(rule.then), why };
     }
@@ -151,20 +159,21 @@ pub fn classify(verb: Verb, rules: &[Rule], call: &CallResult, stdout: &Output, 
         CallEnd::NotStarted(_) => Some(RuleOutcome::Unavailable),
         CallEnd::Exited(_) | CallEnd::Signalled(_) | CallEnd::TimedOut => verb.default_failure(),
     };
-    Verdict { outcome, why: describe(call, stdout, stderr) }
+    Verdict { outcome, why: describe(call, shown, stderr) }
 }
 
-/// How the call ended and the end of what it wrote, for people.
-pub fn describe(call: &CallResult, stdout: &Output, stderr: &Output) -> String {
+/// How the call ended and the end of what it wrote, for people; without `stdout` where that is not for all of them.
+pub fn describe(call: &CallResult, stdout: Option<&Output>, stderr: &Output) -> String {
     let end = match &call.end {
         CallEnd::Exited(status) => format!("exit status {status}"),
         CallEnd::Signalled(signal) => format!("ended by signal {signal}"),
         CallEnd::TimedOut => "no answer within the time limit".to_owned(),
         CallEnd::NotStarted(why) => return excerpt(why),
     };
-    let said = [stderr, stdout].into_iter().map(Output::text).find(|text| !text.trim().is_empty());
+    let said = [Some(stderr), stdout].into_iter().flatten().map(Output::text).find(|text| !text.trim().is_empty());
     match said {
         Some(text) => format!("{end}: {}", last_part(text)),
+        None if stdout.is_none() => format!("{end}, and nothing was written to standard error"),
         None => format!("{end}, and nothing was written"),
     }
 }
@@ -236,6 +245,20 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_quotes_no_piece() {
+        let canary = "the end of a piece";
+        let mut rule = Rule::new(RuleOutcome::Unavailable);
+        rule.stdout = Some(compile_regex("end of").unwrap());
+        for verb in [Verb::Run, Verb::Fetch, Verb::Poll, Verb::Submit] {
+            for rules in [&[][..], std::slice::from_ref(&rule)] {
+                let wrote = CallResult { stdout: canary.into(), ..call(CallEnd::Exited(1), "") };
+                let why = verdict(verb, rules, &wrote).why;
+                assert_eq!(why.contains(canary), !verb.writes_a_piece(), "{verb}: {why}");
+            }
+        }
+    }
+
+    #[test]
     fn conditions_hold_together_and_the_first_rule_decides() {
         let mut strict = Rule::new(RuleOutcome::Rejected);
         strict.exit = vec![2, 3];
@@ -302,6 +325,6 @@ mod tests {
 
     fn describe_of(stderr: &str, status: i32) -> String {
         let call = call(CallEnd::Exited(status), stderr);
-        describe(&call, &Output::new(&call.stdout), &Output::new(&call.stderr))
+        describe(&call, Some(&Output::new(&call.stdout)), &Output::new(&call.stderr))
     }
 }

@@ -202,6 +202,7 @@ fn weight(write: &Write) -> usize {
         | Write::Review { .. }
         | Write::PutSetting { .. }
         | Write::HoldPool
+        | Write::MarkEnded { .. }
         | Write::ReleasePool { .. }
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. }

@@ -268,6 +268,12 @@ impl Rows for Tables {
         Ok(())
     }
 
+    fn mark_ended(&mut self, at: Timestamp) -> Result<(), DbError> {
+        let has_ended = |task: &&mut Task| task.state.is_final() && task.state != TaskState::Completed;
+        self.tasks.values_mut().filter(has_ended).for_each(|task| task.restored_at = Some(at));
+        Ok(())
+    }
+
     fn setting(&mut self, name: &str) -> Result<Option<String>, DbError> {
         Ok(self.settings.get(name).cloned())
     }
@@ -469,14 +475,17 @@ impl Queries for MemoryDb {
 
     fn in_flight(&self) -> Result<Vec<InFlight>, DbError> {
         let tables = self.tables();
-        let mut jobs: BTreeMap<(GeneratorName, AccountId), u32> = BTreeMap::new();
+        let mut jobs: BTreeMap<(GeneratorName, AccountId), (u32, u32)> = BTreeMap::new();
         for task in tables.tasks.values().filter(|task| task.state.is_active() || task.state.is_final()) {
             let is_alive = tables.current(task).is_some_and(|attempt| attempt.state.may_be_alive());
             if is_alive && (task.state.is_active() || task.wake_at.is_some()) {
-                *jobs.entry((task.generator.clone(), task.account_id)).or_insert(0) += 1;
+                let (jobs, watched) = jobs.entry((task.generator.clone(), task.account_id)).or_default();
+                *jobs += 1;
+                *watched += u32::from(task.state.is_final());
             }
         }
-        Ok(jobs.into_iter().map(|((generator, account), jobs)| InFlight { generator, account, jobs }).collect())
+        let entry = |((generator, account), (jobs, watched))| InFlight { generator, account, jobs, watched };
+        Ok(jobs.into_iter().map(entry).collect())
     }
 
     fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<BTreeMap<AccountId, u32>, DbError> {

@@ -83,6 +83,8 @@ pub struct InFlight {
     pub account: AccountId,
     /// Active tasks, and final ones whose job is still watched.
     pub jobs: u32,
+    /// Of these, the final ones.
+    pub watched: u32,
 }
 
 /// Whether the files of an attempt's key are still needed.

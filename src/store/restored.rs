@@ -5,8 +5,9 @@
 //! had happened. What it means for tasks is in `task::apply::restored`, who carries it out in `daemon::restored`.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
-use crate::task::Timestamp;
+use crate::task::{Attempt, Task, Timestamp};
 
 /// The setting that holds it.
 pub const SETTING: &str = "restored";
@@ -29,16 +30,49 @@ pub struct RestoreMark {
     pub is_nothing_since: bool,
     /// Every unfinished task and every pool entry was told.
     pub is_done: bool,
+    /// Up to when an earlier restore of this database left things in doubt. Saying that nothing ran since a backup says nothing of
+    /// a restore before it.
+    #[serde(default)]
+    pub earlier_doubt: Option<Timestamp>,
 }
 
+/// A mark that cannot be read: what it was to hold back is not known.
+#[derive(Debug, Error)]
+#[error(
+    "the mark of a restore (setting {SETTING:?}) cannot be read: {0}; nothing goes on without it: restore a backup, or a copy of \
+     this database, without --nothing-ran-since"
+)]
+pub struct BadMark(#[from] serde_json::Error);
+
 impl RestoreMark {
-    /// The mark that a setting holds. One that cannot be read is none: a newer contentd is refused before it is looked at.
-    pub fn parse(json: Option<&str>) -> Option<Self> {
-        json.and_then(|json| serde_json::from_str(json).ok())
+    /// The mark that a setting holds.
+    pub fn parse(json: Option<&str>) -> Result<Option<Self>, BadMark> {
+        Ok(json.map(serde_json::from_str).transpose()?)
+    }
+
+    /// Up to when what was begun may have been done again by a daemon that this database knows nothing of.
+    pub fn doubt(&self) -> Option<Timestamp> {
+        if self.is_nothing_since { self.earlier_doubt } else { self.earlier_doubt.max(Some(self.at)) }
     }
 
     /// As it is stored.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
+}
+
+/// Whether a piece that comes may have come to a daemon that this database knows nothing of, and have gone out there. `doubt` is
+/// up to when there was one.
+pub fn may_have_come(
+    doubt: Option<Timestamp>,
+    task: &Task,
+    attempt: Option<&Attempt>,
+    is_free_to_repeat: bool,
+) -> bool {
+    let is_before = |time: Timestamp| doubt.is_some_and(|doubt| time <= doubt);
+    // Marked: the lost daemon may have begun it anew. Intended before: it may have had this very job. Free to repeat: nobody was
+    // asked before it was begun again.
+    task.restored_at.is_some()
+        || attempt.is_some_and(|attempt| is_before(attempt.intended_at))
+        || is_free_to_repeat && is_before(task.created_at)
 }

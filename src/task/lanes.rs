@@ -250,14 +250,34 @@ impl Lanes {
     }
 
     /// Takes the best task among the lanes that can run: highest priority, then longest in line, then first created.
-    pub fn next(&mut self, mut can_run: impl FnMut(&LaneKey) -> bool) -> Option<(LaneKey, Waiting)> {
+    pub fn next(&mut self, can_run: impl FnMut(&LaneKey) -> bool) -> Option<(LaneKey, Waiting)> {
+        self.next_or_probe(can_run, |_| false)
+    }
+
+    /// As [`Lanes::next`]. Of a generator that is probed, the task that has been longest in line stands for all others, whatever
+    /// its priority is: a failed probe goes last, and the next one must be another's.
+    pub fn next_or_probe(
+        &mut self,
+        mut can_run: impl FnMut(&LaneKey) -> bool,
+        is_probed: impl Fn(&GeneratorName) -> bool,
+    ) -> Option<(LaneKey, Waiting)> {
         let mut best: Option<(&LaneKey, &Place)> = None;
+        let mut probes: BTreeMap<&GeneratorName, (&LaneKey, &Place)> = BTreeMap::new();
         for (key, lane) in &self.lanes {
+            if is_probed(&key.generator) {
+                let Some(oldest) = lane.tasks.iter().min_by_key(|place| in_line(place)) else { continue };
+                let is_older = probes.get(&key.generator).is_none_or(|(_, place)| in_line(oldest) < in_line(place));
+                if is_older && can_run(key) {
+                    probes.insert(&key.generator, (key, oldest));
+                }
+                continue;
+            }
             let Some(head) = lane.tasks.first() else { continue };
             if best.is_none_or(|(_, place)| head < place) && can_run(key) {
                 best = Some((key, head));
             }
         }
+        let best = probes.into_values().chain(best).min_by_key(|(_, place)| *place);
         let (key, place) = best.map(|(key, place)| (key.clone(), place.clone()))?;
         self.remove(&place.3);
         Some((key, Waiting::at(place)))
@@ -329,6 +349,11 @@ impl Lanes {
             lane.behind = lane.tasks.last().map_or(Behind::Anything, |last| Behind::After(last.clone()));
         }
     }
+}
+
+/// The place in line where no priority counts.
+fn in_line((_, queued_at, seq, id): &Place) -> (Timestamp, i64, &TaskId) {
+    (*queued_at, *seq, id)
 }
 
 impl Behind {

@@ -65,6 +65,14 @@ impl Verb {
         }
     }
 
+    /// Whether what its command writes to standard output is a piece.
+    pub const fn writes_a_piece(self) -> bool {
+        match self {
+            Self::Run | Self::Fetch => true,
+            Self::Submit | Self::Find | Self::Poll | Self::PollOne | Self::Cancel => false,
+        }
+    }
+
     /// What the outcome is where no rule matches and the exit status is not 0.
     pub const fn default_failure(self) -> Option<RuleOutcome> {
         match self {
@@ -318,9 +326,11 @@ pub const OUTCOMES: &[OutcomeRow] = outcomes! {
     Some(Verb::Submit), "unavailable (a rule: nobody was there to take it)", "attempt withdrawn, task pending and last in line, breaker", Nothing;
     Some(Verb::Submit), "anything else, or our own death; not idempotent, with find", "attempt unknown, then find", Nothing;
     Some(Verb::Submit), "anything else, or our own death; not idempotent, without find", "attempt unknown; held once the call's lock is free", Nothing;
+    Some(Verb::Submit), "of a key that went out before: rejected or retry", "says nothing about the earlier call: as anything else", Nothing;
+    Some(Verb::Submit), "of a key that went out before: unavailable", "the repetition is not counted; back-off; breaker", Nothing;
     Some(Verb::Submit), "anything else, or our own death; idempotent", "the same key again once the lock is free, at most max_retries + 1 times within the time limit of the intent; then held", Nothing;
     Some(Verb::Find), "ok, one match of our key", "unknown attempt accepted: adopted", Nothing;
-    Some(Verb::Find), "ok, none, and absence proved", "attempt ended (abandoned), task pending", Nothing;
+    Some(Verb::Find), "ok, none, and absence proved", "attempt ended (abandoned), task pending with back-off and last in line; after max_retries + 9 of them held", Nothing;
     Some(Verb::Find), "ok, several matches", "task held", Nothing;
     Some(Verb::Find), "not proved within find_limit", "task held", Nothing;
     Some(Verb::Find), "unavailable or unreadable", "nothing; back-off", Nothing;
@@ -333,6 +343,7 @@ pub const OUTCOMES: &[OutcomeRow] = outcomes! {
     Some(Verb::Run), "lock free, no exit status; free to repeat", "attempt ended (lost): retry or failed", Retry;
     Some(Verb::Run), "lock free, no exit status; not free to repeat", "attempt ended (lost), task held", Nothing;
     Some(Verb::Poll), "ok, submitted or processing", "the task follows", Nothing;
+    Some(Verb::Poll), "ok, in the state of dead_when for its time", "task held, its attempt stays accepted; free to repeat: as a run that is lost", Nothing;
     Some(Verb::Poll), "ok, completed", "fetch", Nothing;
     Some(Verb::Poll), "ok, unmapped, unreadable or empty", "nothing; counted; back-off", Nothing;
     Some(Verb::Poll), "unavailable", "nothing; back-off; counted", Nothing;
@@ -350,5 +361,6 @@ pub const OUTCOMES: &[OutcomeRow] = outcomes! {
     Some(Verb::Cancel), "unavailable, ambiguous or missing", "tried again with back-off; the poll decides", Nothing;
     Some(Verb::Cancel), "completed seen while cancelling", "fetched: the task is completed, the cancel came too late", Nothing;
     None, "deadline, and the end is proved", "attempt ended: retry or timeout", Retry;
+    None, "deadline, and what is said of the job cannot be read", "no cancel and no new job; after k of them the task is held, its attempt stays accepted", Nothing;
     None, "deadline, still alive or no answer", "no new job: the same job gets a fresh limit; after the last, timeout, and its attempt is polled slowly for a day", Retry;
 };

@@ -48,6 +48,13 @@ pub struct DeadWhen {
 pub const LATE_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// For how long.
 pub const LATE_WATCH: Duration = Duration::from_secs(24 * 3600);
+/// The wait of a task whose job ended for nothing while those of others did so too. It is longer than the one between two
+/// probes, so that no task is the probe twice while another waits, whatever their priorities are.
+pub const OUTAGE_WAIT: Backoff =
+    Backoff { initial: Duration::from_secs(20 * 60), factor: 2.0, max: Duration::from_secs(3_600), jitter: 0.2 };
+/// So many ends more than it has retries may a task have for nothing before a person decides: one that does not work alone must
+/// not be tried for ever.
+pub const FREE_ENDS: u32 = 9;
 /// The longest back-off of a verb that goes unanswered.
 const LONGEST_VERB_BACKOFF: Duration = Duration::from_secs(5 * 60);
 

@@ -75,7 +75,7 @@ pub struct Task {
     /// When anything last changed.
     pub updated_at: Timestamp,
     /// When a restored database took it over: a job may have been made of it since the backup, under a key that nobody here
-    /// knows. As long as this is set, no job is made of it and it is never pending.
+    /// knows. As long as this is set, no job is made of it and it is never pending, and its piece waits in the pool.
     pub restored_at: Option<Timestamp>,
 }
 
@@ -164,6 +164,9 @@ pub struct Attempt {
     pub is_resend_due: bool,
     /// The generator refused to cancel it: polls go on, cancels do not.
     pub is_cancel_refused: bool,
+    /// How often, up to and with this attempt, the task's job ended without a piece, or was late, and cost no retry. Counted
+    /// anew when a person decides about the task.
+    pub free_ends: u32,
     /// How often it was polled; the step of the geometric schedule.
     pub polls: u32,
     /// Until when a job that outlived its task is looked at.
@@ -199,6 +202,7 @@ impl Attempt {
             is_ready: false,
             is_resend_due: false,
             is_cancel_refused: false,
+            free_ends: 0,
             polls: 0,
             watch_until: None,
             error: None,

@@ -175,6 +175,8 @@ named! {
         Changed = "changed",
         /// The database was restored from a backup: what came of the task since is not known.
         Restored = "restored",
+        /// A person said of a task that had ended before a restore that nothing was made of it since the backup.
+        Released = "released",
     }
 }
 
@@ -205,8 +207,9 @@ impl TaskState {
                 Cancelling => Some(Cancelling),
                 // A final task's lost job, found later: it is watched, the task stays.
                 Failed => Some(Failed),
+                Timeout => Some(Timeout),
                 Cancelled => Some(Cancelled),
-                Pending | Submitted | Processing | Completed | Timeout => None,
+                Pending | Submitted | Processing | Completed => None,
             },
             TaskMove::Rejected => match self {
                 Submitting => Some(Failed),
@@ -345,6 +348,12 @@ impl TaskState {
                 Processing => Some(Processing),
                 Cancelling => Some(Cancelling),
                 Completed | Failed | Timeout | Cancelled => None,
+            },
+            TaskMove::Released => match self {
+                Failed => Some(Failed),
+                Timeout => Some(Timeout),
+                Cancelled => Some(Cancelled),
+                Pending | Submitting | Submitted | Processing | Cancelling | Held | Completed => None,
             },
         }
     }

@@ -12,7 +12,7 @@ use super::script::{Fate, state_answer};
 use super::tally;
 
 /// How often the opening and the closing were told.
-fn notices() -> (usize, usize) {
+pub fn notices() -> (usize, usize) {
     (logged("no new submits").len(), logged("submits start again").len())
 }
 
@@ -146,8 +146,33 @@ fn cost(rig: &Rig, ids: &[TaskId], verb: Verb) -> Cost {
     }
 }
 
-fn backlog(count: i64) -> impl Iterator<Item = Ask> {
+pub fn backlog(count: i64) -> impl Iterator<Item = Ask> {
     (0..count).map(|n| Ask::about(format!("{n}")).account(1 + n % 2))
+}
+
+/// Virtual hours with a restart now and then.
+pub async fn pass_with_restarts(mut rig: Rig, hours: u64, restarts: u64) -> Rig {
+    let part = Duration::from_secs(hours * 3600 / (restarts + 1));
+    for _ in 0..restarts {
+        rig.pass(part).await;
+        rig = rig.restart().await;
+    }
+    rig.pass(part).await;
+    rig
+}
+
+/// When each probe began and ended, in order: one at a time, each after the back-off that the ones before it have earned,
+/// whatever restarts lie between. Jobs are looked at so often.
+#[track_caller]
+pub fn assert_one_probe_at_a_time(probes: &[(i64, i64)], looked_at: Duration) {
+    let looked_at = i64::try_from(looked_at.as_millis() * 11 / 10).unwrap();
+    for (n, pair) in probes.windows(2).enumerate() {
+        let gap = pair[1].0 - pair[0].1;
+        let back_off = (5_000_i64 << (n + 1).min(20)).min(600_000);
+        // The end is seen by a poll, and a start at the queue's next look.
+        let (least, most) = (back_off * 8 / 10, back_off * 12 / 10 + looked_at + 35_000);
+        assert!((least..=most).contains(&gap), "{gap} ms between the probes {n} and {}, not {least} to {most}", n + 1);
+    }
 }
 
 /// A night in which every job fails, then a good key. Everything is told in the tally.
@@ -158,13 +183,17 @@ async fn night_with_a_revoked_key(part: &str, setup: Setup, tasks: u16, at_most:
     rig.script().behave(|behaviour| (behaviour.fate, behaviour.job_ms) = (Fate::Fails, 20_000));
     let ids = rig.submit_all(backlog(tasks.into())).await;
     rig.until("it opened", async |rig| !rig.status().await.queue.unwrap().breakers.is_empty()).await;
-    rig.pass(Duration::from_secs(4 * 3600)).await;
-    let rig = rig.restart().await;
-    rig.pass(Duration::from_secs(4 * 3600)).await;
+    let opened_at = rig.status().await.queue.unwrap().breakers[0].since;
+    let rig = pass_with_restarts(rig, 8, 5).await;
 
     let night = cost(&rig, &ids, verb);
-    assert!(night.probes >= 40, "the generator was asked all night: {}", night.probes);
-    assert!(night.calls <= at_most + night.probes, "{} calls, {} of them probes", night.calls, night.probes);
+    let jobs = rig.script().jobs();
+    let probes: Vec<(i64, i64)> =
+        jobs.iter().filter(|job| job.made_at > opened_at.0).map(|job| (job.made_at, job.done_at)).collect();
+    assert_one_probe_at_a_time(&probes, Duration::from_secs(10));
+    assert!((48..=70).contains(&probes.len()), "the generator was asked all night: {}", probes.len());
+    assert_eq!(night.probes, probes.len(), "each is told");
+    assert!(night.calls <= at_most + probes.len(), "{} calls, {} of them probes", night.calls, probes.len());
     assert_eq!(night.attempts, night.calls, "an attempt is a call");
     assert!(night.retries <= 5, "{} retries were spent", night.retries);
     assert!(ids.iter().all(|id| rig.state(id) != TaskState::Failed), "no task was given up");
@@ -213,10 +242,15 @@ async fn a_night_without_the_generator_costs_the_probes_and_nothing_else() {
     let rig = Rig::start(Setup::default()).await;
     rig.script().behave(|behaviour| behaviour.down = Some("no redis".into()));
     let ids = rig.submit_all(backlog(100)).await;
-    rig.pass(Duration::from_secs(8 * 3600)).await;
+    let rig = pass_with_restarts(rig, 8, 5).await;
     let night = cost(&rig, &ids, Verb::Submit);
     // The first calls leave together, one a worker, before the first of them is answered.
-    assert!(night.calls <= 4 + night.probes && night.probes >= 40, "{} calls, {} probes", night.calls, night.probes);
+    let calls = rig.script().calls(Verb::Submit);
+    let probes: Vec<(i64, i64)> =
+        calls[calls.len() - night.probes..].iter().map(|call| (call.at_ms, call.at_ms)).collect();
+    assert_one_probe_at_a_time(&probes, Duration::ZERO);
+    assert!((48..=70).contains(&night.probes), "{} probes", night.probes);
+    assert!(night.calls <= 4 + night.probes, "{} calls, {} probes", night.calls, night.probes);
     assert_eq!((night.retries, rig.script().jobs().len()), (0, 0));
     rig.script().behave(|behaviour| behaviour.down = None);
     rig.until_all(&ids, TaskState::Completed).await;

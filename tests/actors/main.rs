@@ -10,6 +10,7 @@ mod drain;
 mod limits;
 mod notices;
 mod order;
+mod outages;
 mod panics;
 mod polls;
 mod reports;

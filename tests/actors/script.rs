@@ -20,6 +20,8 @@ pub enum Fate {
     Fails,
     /// Works on until it is cancelled.
     Hangs,
+    /// Waits for a worker, until [`Script::start_worker`] brings one.
+    Waits,
 }
 
 /// One call, as the generator saw it.
@@ -46,7 +48,7 @@ pub struct MadeJob {
 
 impl MadeJob {
     pub fn is_alive(&self, now: i64) -> bool {
-        !self.is_cancelled && (now < self.done_at || self.fate == Fate::Hangs)
+        !self.is_cancelled && (now < self.done_at || matches!(self.fate, Fate::Hangs | Fate::Waits))
     }
 }
 
@@ -64,8 +66,14 @@ pub struct Behaviour {
     pub submits: VecDeque<SubmitAnswer>,
     /// What every submit answers, where it is not to be taken.
     pub down: Option<String>,
+    /// No submit is answered, and none makes a job; or only those whose topic begins so.
+    pub silent_for: Option<&'static str>,
+    /// Jobs whose topic begins so fail, whatever becomes of the others.
+    pub poison: Option<&'static str>,
     /// Answers to the next polls.
     pub polls: VecDeque<PollAnswer>,
+    /// What a poll answers after these, where it is not what is so.
+    pub polls_are: Option<PollAnswer>,
     /// Answers to the next fetches.
     pub fetches: VecDeque<FetchAnswer>,
     /// What a cancel answers, where it is not to work.
@@ -83,7 +91,10 @@ impl Default for Behaviour {
             fate: Fate::Completes,
             submits: VecDeque::new(),
             down: None,
+            silent_for: None,
+            poison: None,
             polls: VecDeque::new(),
+            polls_are: None,
             fetches: VecDeque::new(),
             no_cancel: None,
             panics: BTreeMap::new(),
@@ -220,7 +231,10 @@ impl Script {
             key: job.attempt.key.clone(),
             made_at: now,
             done_at: now + state.behaviour.job_ms,
-            fate: state.behaviour.fate,
+            fate: match state.behaviour.poison {
+                Some(prefix) if job.task.topic.starts_with(prefix) => Fate::Fails,
+                _ => state.behaviour.fate,
+            },
             is_cancelled: false,
         };
         state.jobs.push(made);
@@ -246,11 +260,31 @@ impl Script {
         if let Some(why) = self.state().behaviour.down.clone() {
             return SubmitAnswer::Unavailable(why);
         }
+        if self.state().behaviour.silent_for.is_some_and(|prefix| job.task.topic.starts_with(prefix)) {
+            return SubmitAnswer::Ambiguous("no answer within 30 s".into());
+        }
         SubmitAnswer::Accepted { reference: self.take_job(job), vars: BTreeMap::new() }
     }
 
+    /// The worker is there again, and runs what is queued, one job after the other.
+    pub fn start_worker(&self) {
+        let now = self.now();
+        let mut state = self.state();
+        state.behaviour.fate = Fate::Completes;
+        let takes = state.behaviour.job_ms;
+        let waiting = state.jobs.iter_mut().filter(|job| job.fate == Fate::Waits && !job.is_cancelled);
+        for (place, job) in (1..).zip(waiting) {
+            (job.fate, job.done_at) = (Fate::Completes, now + takes * place);
+        }
+    }
+
     fn poll_now(&self, job: &Job, by_name: bool) -> PollAnswer {
-        if let Some(answer) = self.state().behaviour.polls.pop_front() {
+        let prepared = {
+            let mut state = self.state();
+            let next = state.behaviour.polls.pop_front();
+            next.or_else(|| state.behaviour.polls_are.clone())
+        };
+        if let Some(answer) = prepared {
             return answer;
         }
         let now = self.now();
@@ -261,6 +295,7 @@ impl Script {
             _ if found.is_cancelled => JobState::Cancelled,
             Fate::Completes if now >= found.done_at => JobState::Completed,
             Fate::Fails if now >= found.done_at => JobState::Failed,
+            Fate::Waits => JobState::Submitted,
             _ => JobState::Processing,
         };
         state_answer(state)
@@ -328,7 +363,7 @@ impl Driver for Script {
                 _ if found.is_cancelled => RunReport::Killed,
                 _ if found.is_alive(now) => RunReport::Running,
                 Fate::Fails => RunReport::Failed("exit 1".into()),
-                Fate::Completes | Fate::Hangs => RunReport::Piece(piece(&found.task)),
+                Fate::Completes | Fate::Hangs | Fate::Waits => RunReport::Piece(piece(&found.task)),
             }
         })
     }

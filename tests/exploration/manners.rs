@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use contentd::task::Policy;
+use contentd::task::policy::DeadWhen;
 use contentd::task::retry::{Backoff, PollSchedule};
 
 use super::universe::Kind;
@@ -210,6 +211,8 @@ impl Habits {
 /// The generator of a kind, with the verbs that it has under this seed.
 pub fn policy(kind: Kind, seed: u64) -> Policy {
     let is_blocking = matches!(kind, Kind::Detached | Kind::Child);
+    // Its configuration calls jobs dead that are only slow: they must not be taken for ended.
+    let is_given_up_early = kind == Kind::Blind && matches!(vice_of(seed), Some(Vice::Slow));
     let is_batch = kind == Kind::Findable && seed % 3 != 2;
     Policy {
         is_idempotent: kind == Kind::Idempotent,
@@ -224,6 +227,7 @@ pub fn policy(kind: Kind, seed: u64) -> Policy {
         settle: Duration::from_secs(60),
         find_limit: Duration::from_secs(900),
         submit_limit: Duration::from_secs(45),
-        dead_when: None,
+        dead_when: is_given_up_early
+            .then(|| DeadWhen { state: "processing".into(), unchanged_for: Duration::from_secs(120) }),
     }
 }

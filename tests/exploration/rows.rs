@@ -19,6 +19,10 @@ pub type Seen = BTreeSet<Case>;
 const DOUBT_WITH_FIND: &str = "anything else, or our own death; not idempotent, with find";
 const DOUBT_WITHOUT_FIND: &str = "anything else, or our own death; not idempotent, without find";
 const DOUBT_IDEMPOTENT: &str = "anything else, or our own death; idempotent";
+const RESENT_REFUSED: &str = "of a key that went out before: rejected or retry";
+const RESENT_AWAY: &str = "of a key that went out before: unavailable";
+const LEFT: &str = "ok, in the state of dead_when";
+const UNREAD: &str = "deadline, and what is said of the job cannot be read";
 const REFUSED: &str = "refused, or no cancel verb";
 const ALIVE: &str = "deadline, still alive";
 
@@ -35,6 +39,8 @@ pub const CASES: &[Case] = &[
     (Some(Verb::Submit), DOUBT_IDEMPOTENT, "doubted"),
     (Some(Verb::Submit), DOUBT_IDEMPOTENT, "sent again"),
     (Some(Verb::Submit), DOUBT_IDEMPOTENT, "held"),
+    (Some(Verb::Submit), RESENT_REFUSED, "in doubt"),
+    (Some(Verb::Submit), RESENT_AWAY, "not counted"),
     (Some(Verb::Find), "ok, one match of our key", "adopted"),
     (Some(Verb::Find), "ok, none, and absence proved", "given back"),
     (Some(Verb::Find), "ok, several matches", "held"),
@@ -53,6 +59,7 @@ pub const CASES: &[Case] = &[
     (Some(Verb::Run), "lock free, no exit status; free to repeat", "the last"),
     (Some(Verb::Run), "lock free, no exit status; not free to repeat", "held"),
     (Some(Verb::Poll), "ok, submitted or processing", "follows"),
+    (Some(Verb::Poll), LEFT, "held"),
     (Some(Verb::Poll), "ok, completed", "ready"),
     (Some(Verb::Poll), "ok, unmapped, unreadable or empty", "counted"),
     (Some(Verb::Poll), "unavailable", "counted"),
@@ -75,6 +82,8 @@ pub const CASES: &[Case] = &[
     (Some(Verb::Cancel), "completed seen while cancelling", "completed"),
     (None, "deadline, and the end is proved", "waits"),
     (None, "deadline, and the end is proved", "the last"),
+    (None, UNREAD, "asked again"),
+    (None, UNREAD, "held"),
     (None, ALIVE, "extended"),
     (None, ALIVE, "the last"),
 ];
@@ -155,6 +164,7 @@ impl Step<'_> {
             Event::FetchAnswered(answer) => self.fetch(answer),
             Event::CancelAnswered(answer) => self.cancel(answer),
             Event::DeadlineReached { is_end_proved } => self.deadline(*is_end_proved),
+            Event::DeadlineUnread(_) => Some((None, UNREAD, if self.is_held_now() { "held" } else { "asked again" })),
             _ => None,
         }
     }
@@ -163,6 +173,13 @@ impl Step<'_> {
         let verb = Some(Verb::Submit);
         if self.was() == Some(AttemptState::Unknown) && self.is_held_now() {
             return Some((verb, DOUBT_IDEMPOTENT, "held"));
+        }
+        if self.was() == Some(AttemptState::Unknown) && self.is() == Some(AttemptState::Unknown) {
+            return match answer {
+                SubmitAnswer::Rejected(_) | SubmitAnswer::Retry(_) => Some((verb, RESENT_REFUSED, "in doubt")),
+                SubmitAnswer::Unavailable(_) => Some((verb, RESENT_AWAY, "not counted")),
+                _ => None,
+            };
         }
         if self.was() != Some(AttemptState::Intended) {
             return None;
@@ -272,6 +289,9 @@ impl Step<'_> {
             return Some((Some(Verb::Cancel), REFUSED, "no verb"));
         }
         match answer {
+            PollAnswer::State { state: JobState::Submitted | JobState::Processing, .. } if self.is_held_now() => {
+                (self.is() == Some(AttemptState::Accepted)).then_some((verb, LEFT, "held"))
+            }
             PollAnswer::State { state: JobState::Submitted | JobState::Processing, .. } => {
                 let is_followed = matches!(self.state(), TaskState::Submitted | TaskState::Processing);
                 is_followed.then_some((verb, "ok, submitted or processing", "follows"))

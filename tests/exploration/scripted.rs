@@ -47,14 +47,14 @@ impl Scripted {
         let manners = &universe.manners;
         let silence = || SubmitAnswer::Ambiguous("no answer within 30 s".into());
         if universe.is_away() || universe.chance(manners.submit_away) {
+            universe.end_submit_unseen(&job.attempt.key);
             return SubmitAnswer::Unavailable("nobody is there".into());
         }
-        // A generator that honours keys does not turn away a key that it has taken.
-        let is_known = self.kind == Kind::Idempotent && universe.is_known(&job.attempt.key);
-        if !is_known && universe.chance(manners.submit_later) {
+        // Also of a key that it has taken: a quota comes before the look at the key.
+        if universe.chance(manners.submit_later) {
             return SubmitAnswer::Retry("not now".into());
         }
-        if !is_known && universe.chance(manners.submit_rejects) {
+        if universe.chance(manners.submit_rejects) {
             return SubmitAnswer::Rejected("never".into());
         }
         let stays = if universe.chance(manners.process_stays) { 1_200_000 } else { universe.between(10, 80_000) };

@@ -245,10 +245,6 @@ impl Universe {
         self.state().jobs.iter().filter(shown).cloned().collect()
     }
 
-    pub fn is_known(&self, key: &AttemptKey) -> bool {
-        self.state().jobs.iter().any(|job| job.key == *key)
-    }
-
     pub fn cancel_job(&self, id: &str) {
         for job in self.state().jobs.iter_mut().filter(|job| job.id == id) {
             job.is_cancelled = true;
@@ -273,6 +269,13 @@ impl Universe {
         }
         if !is_quiet {
             state.violations.push(format!("{} was sent again while a process of its submit lives", key.0));
+        }
+    }
+
+    /// A submit found nobody: no generator has seen its key, so that it need not count.
+    pub fn end_submit_unseen(&self, key: &AttemptKey) {
+        if let Some(calls) = self.state().calls.get_mut(key) {
+            *calls -= 1;
         }
     }
 

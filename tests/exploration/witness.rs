@@ -248,7 +248,7 @@ fn has_piece(event: &Event) -> bool {
 fn is_bad_output(event: &Event) -> bool {
     match event {
         Event::SubmitAnswered(answer) => matches!(answer, SubmitAnswer::Ambiguous(_) | SubmitAnswer::Unavailable(_)),
-        Event::CallLost(_) | Event::LockSeen { .. } | Event::DoubtStands(_) => true,
+        Event::CallLost(_) | Event::LockSeen { .. } | Event::DoubtStands(_) | Event::DeadlineUnread(_) => true,
         Event::FindAnswered { answer, .. } => !matches!(answer, FindAnswer::One { .. }),
         Event::PollAnswered(answer) => !matches!(answer, PollAnswer::State { .. }),
         Event::FetchAnswered(answer) => !matches!(answer, FetchAnswer::Piece(_)),
@@ -271,7 +271,7 @@ fn is_given_back(event: &Event) -> bool {
         ),
         Event::PollAnswered(answer) => !matches!(answer, PollAnswer::State { .. }),
         Event::FetchAnswered(_) | Event::FindAnswered { .. } | Event::CallLost(_) | Event::LockSeen { .. } => true,
-        Event::ResendBegun | Event::PieceNotStored(_) => true,
+        Event::ResendBegun | Event::PieceNotStored(_) | Event::DeadlineUnread(_) => true,
         _ => false,
     }
 }

@@ -363,8 +363,14 @@ impl Round {
     /// The time limit has passed: poll once more, cancel, and see what that proves. A crash in between is harmless: the
     /// deadline has still passed after it.
     async fn expire(&self, generator: &Generator, job: &Job, done: &mut Done) {
-        if self.has_ended(generator, job, done).await {
-            return;
+        match self.last_answer(generator, job, done).await {
+            LastAnswer::Ended => return,
+            // A job that a person wants to end is cancelled, whatever it is.
+            LastAnswer::Unread(why) if job.task.state != TaskState::Cancelling => {
+                self.report(job, Event::DeadlineUnread(why), done).await;
+                return;
+            }
+            LastAnswer::Unread(_) | LastAnswer::Alive => {}
         }
         let policy = generator.policy();
         let mut is_end_proved = false;
@@ -374,7 +380,7 @@ impl Round {
             }
             done.calls += 1;
             is_end_proved = generator.driver.cancel(job.clone()).await == CancelAnswer::Ok;
-            if !is_end_proved && self.has_ended(generator, job, done).await {
+            if !is_end_proved && self.last_answer(generator, job, done).await == LastAnswer::Ended {
                 return;
             }
         }
@@ -382,27 +388,27 @@ impl Round {
     }
 
     /// Asks about the job; an end or a piece is reported and settles the matter.
-    async fn has_ended(&self, generator: &Generator, job: &Job, done: &mut Done) -> bool {
+    async fn last_answer(&self, generator: &Generator, job: &Job, done: &mut Done) -> LastAnswer {
         let event = if generator.policy().is_blocking {
             let report = generator.driver.look_at_run(job.clone()).await;
             if matches!(report, RunReport::Starting | RunReport::Started { .. } | RunReport::Running) {
-                return false;
+                return LastAnswer::Alive;
             }
             Event::RunReported(report)
         } else {
             done.calls += 1;
             let answer = generator.driver.poll_one(job.clone()).await;
-            let is_end = matches!(
-                answer,
-                PollAnswer::State { state: JobState::Completed | JobState::Failed | JobState::Cancelled, .. }
-            );
-            if !is_end {
-                return false;
+            match answer {
+                PollAnswer::State { state: JobState::Completed | JobState::Failed | JobState::Cancelled, .. } => {}
+                PollAnswer::Unreadable(why) => return LastAnswer::Unread(why),
+                PollAnswer::State { .. } | PollAnswer::Unavailable(_) | PollAnswer::Missing { .. } => {
+                    return LastAnswer::Alive;
+                }
             }
             Event::PollAnswered(answer)
         };
         self.report(job, event, done).await;
-        true
+        LastAnswer::Ended
     }
 }
 
@@ -412,6 +418,17 @@ impl Done {
         self.not_committed.extend(other.not_committed);
         self.outcomes.extend(other.outcomes);
     }
+}
+
+/// What a look past the time limit said.
+#[derive(PartialEq, Eq)]
+enum LastAnswer {
+    /// An end or a piece, which is reported.
+    Ended,
+    /// It goes on, or nobody says that it does not.
+    Alive,
+    /// It cannot be read.
+    Unread(String),
 }
 
 /// A job with which something could not be done.

@@ -4,7 +4,7 @@ use super::{BREAKER_SETTING, QueueActor};
 use crate::events::{About, Kind};
 use crate::generator::registry::Limits;
 use crate::store::write::Write;
-use crate::task::breaker::{Admission, FIVE_IN_A_ROW, Notice};
+use crate::task::breaker::{Admission, Breaker, FIVE_IN_A_ROW, Notice};
 use crate::task::lanes::LaneKey;
 use crate::task::{GeneratorName, Timestamp, in_words};
 use crate::tell;
@@ -29,8 +29,9 @@ impl QueueActor {
         let at_generator = self.jobs_at(name);
         if at_generator >= limits.max_in_flight {
             return Some(format!(
-                "generator {name} has {at_generator} jobs, and max_in_flight is {}",
-                limits.max_in_flight
+                "generator {name} has {at_generator} jobs, and max_in_flight is {}{}",
+                limits.max_in_flight,
+                self.outlived(name)
             ));
         }
         let of_account = self.in_flight.get(&(name.clone(), key.account)).copied().unwrap_or(0);
@@ -42,11 +43,24 @@ impl QueueActor {
             .or_else(|| self.suspicion(name, at_generator as usize, now))
     }
 
+    /// What to do about jobs that take up slots for a day because they may be alive though their tasks have ended.
+    fn outlived(&self, name: &GeneratorName) -> String {
+        match self.watched.get(name).copied().unwrap_or(0) {
+            0 => String::new(),
+            watched => format!(
+                "; {watched} of them have outlived their tasks and are looked at for a day: `contentctl list --state \
+                 timeout` has them, `contentctl retry TASK --abandon --reason ...` gives one up"
+            ),
+        }
+    }
+
     /// A job failed, and none has brought its piece since: no more jobs are risked than it takes to know whether all of
     /// them fail, so that a revoked key costs as many attempts and not one for each slot that becomes free.
     fn suspicion(&self, name: &GeneratorName, at_generator: usize, now: Timestamp) -> Option<String> {
+        // An open breaker risks its probes and no more.
+        let is_open = self.breakers.get(name).is_some_and(|breaker| breaker.is_open().is_some());
         let failed = self.world.failing.suspects(name, now);
-        if !(1..FIVE_IN_A_ROW).contains(&failed) || failed + at_generator < FIVE_IN_A_ROW {
+        if is_open || failed == 0 || failed + at_generator < FIVE_IN_A_ROW {
             return None;
         }
         Some(format!(
@@ -80,9 +94,25 @@ impl QueueActor {
         }
     }
 
-    fn persist_breaker(&self, generator: &GeneratorName, ctx: &mut Context<Self>) {
-        let breaker = self.breakers.get(generator).filter(|breaker| breaker.is_open().is_some());
-        let value = breaker.and_then(|breaker| serde_json::to_string(breaker).ok());
+    /// Changes the breaker of a generator. What an open one has become is stored: its probe and its back-off too, so that a
+    /// restart starts no other probe beside the one that lives.
+    pub(super) fn change_breaker<T>(
+        &mut self,
+        generator: &GeneratorName,
+        ctx: &mut Context<Self>,
+        change: impl FnOnce(&mut Breaker) -> T,
+    ) -> T {
+        let breaker = self.breakers.entry(generator.clone()).or_default();
+        let before = stored(breaker);
+        let told = change(breaker);
+        let after = stored(breaker);
+        if after != before {
+            self.persist_breaker(generator, after, ctx);
+        }
+        told
+    }
+
+    fn persist_breaker(&self, generator: &GeneratorName, value: Option<String>, ctx: &mut Context<Self>) {
         let write = Write::PutSetting { name: format!("{BREAKER_SETTING}{generator}"), value };
         let store = self.world.store.clone();
         let generator = generator.clone();
@@ -95,7 +125,7 @@ impl QueueActor {
         ctx.spawn(work.into_actor(self));
     }
 
-    pub(super) fn notice(&mut self, generator: &GeneratorName, notice: Option<Notice>, ctx: &mut Context<Self>) {
+    pub(super) fn notice(&self, generator: &GeneratorName, notice: Option<Notice>) {
         match notice {
             Some(Notice::Opened(trip, why)) => {
                 let about = About::generator(generator).is(Kind::BreakerOpened);
@@ -105,8 +135,13 @@ impl QueueActor {
                 let about = About::generator(generator).is(Kind::BreakerClosed);
                 tell!(Level::Info, about, "generator {generator}: submits start again");
             }
-            None => return,
+            None => {}
         }
-        self.persist_breaker(generator, ctx);
     }
+}
+
+/// What the database keeps of a breaker: nothing of a closed one.
+fn stored(breaker: &Breaker) -> Option<String> {
+    breaker.is_open()?;
+    serde_json::to_string(breaker).ok()
 }

@@ -137,7 +137,7 @@ pub struct QueueStatus {
 pub struct BreakerStatus {
     /// Of which generator.
     pub generator: GeneratorName,
-    /// `unavailable`, `contract_drift` or `failing_jobs`.
+    /// `unavailable`, `unanswered`, `contract_drift` or `failing_jobs`.
     pub trip: String,
     /// The last words of the generator.
     pub why: String,

@@ -21,6 +21,7 @@ use super::worker::{RunTask, WorkerActor};
 use super::{Happened, World};
 use crate::events::{About, Kind};
 use crate::store::DbError;
+use crate::store::query::Queries;
 use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
 use crate::task::breaker::{Admission, Breaker};
 use crate::task::lanes::{Bounds, LaneKey, Lanes, Waiting};
@@ -52,6 +53,8 @@ pub struct QueueActor {
     lanes: Lanes,
     idle: VecDeque<(usize, Addr<WorkerActor>)>,
     in_flight: BTreeMap<(GeneratorName, AccountId), u32>,
+    /// Of these, jobs that outlived their tasks.
+    watched: BTreeMap<GeneratorName, u32>,
     submits_today: BTreeMap<(GeneratorName, AccountId), u32>,
     pauses: Vec<Pause>,
     breakers: BTreeMap<GeneratorName, Breaker>,
@@ -78,6 +81,7 @@ impl QueueActor {
             lanes: Lanes::new(LANES),
             idle: VecDeque::new(),
             in_flight: BTreeMap::new(),
+            watched: BTreeMap::new(),
             submits_today: BTreeMap::new(),
             pauses: Vec::new(),
             breakers: BTreeMap::new(),
@@ -97,12 +101,12 @@ impl QueueActor {
     fn read_settings(&mut self, ctx: &mut Context<Self>) {
         let store = self.world.store.clone();
         let read = async move {
-            store.read(|queries| Ok((queries.settings(PAUSE_SETTING)?, queries.settings(BREAKER_SETTING)?))).await
+            store.read(|queries| Ok((queries.settings(PAUSE_SETTING)?, stored_breakers_with_probes(queries)?))).await
         };
         ctx.spawn(read.into_actor(self).map(|settings, queue, ctx| match settings {
             Ok((pauses, breakers)) => {
                 queue.pauses = pauses.iter().filter_map(|(_, json)| parse(json)).collect();
-                queue.breakers = breakers.iter().filter_map(stored_breaker).collect();
+                queue.take_breakers(breakers, ctx);
                 queue.has_settings = true;
                 queue.refill(ctx);
             }
@@ -111,6 +115,26 @@ impl QueueActor {
                 ctx.run_later(COOL_DOWN, Self::read_settings);
             }
         }));
+    }
+
+    /// The breakers as they were stored. A probe lives on as long as its task is active; and jobs that failed since the
+    /// last queue died are remembered.
+    fn take_breakers(&mut self, stored: Vec<StoredBreaker>, ctx: &mut Context<Self>) {
+        let now = self.world.clock.now().utc;
+        self.breakers.clear();
+        for StoredBreaker { generator, breaker, gone_probe } in stored {
+            self.breakers.insert(generator.clone(), breaker);
+            if let Some(probe) = gone_probe {
+                self.change_breaker(&generator, ctx, |breaker| breaker.probe_gone(&probe, now));
+            }
+        }
+        let names: Vec<GeneratorName> = self.world.generators.borrow().iter().map(|one| one.name.clone()).collect();
+        for name in names {
+            let failing = self.world.failing.tasks(&name);
+            let draw = self.world.entropy.draw();
+            let notice = self.change_breaker(&name, ctx, |breaker| breaker.remember_failing(failing, now, draw));
+            self.notice(&name, notice);
+        }
     }
 
     /// Gives every idle worker the best task that may run.
@@ -133,30 +157,28 @@ impl QueueActor {
     fn next_runnable(&mut self, now: Timestamp) -> Option<(LaneKey, Waiting)> {
         // The window is taken out so that the question can look at the rest of the actor.
         let mut lanes = std::mem::replace(&mut self.lanes, Lanes::new(LANES));
-        let next = lanes.next(|key| self.hindrance(key, now).is_none());
+        let is_open = |name: &GeneratorName| self.breakers.get(name).is_some_and(|breaker| breaker.is_open().is_some());
+        let next = lanes.next_or_probe(|key| self.hindrance(key, now).is_none(), is_open);
         self.lanes = lanes;
         next
     }
 
     /// Books a slot for a claim that is about to be committed.
-    fn book(&mut self, key: &LaneKey, task: &TaskId, now: Timestamp) {
+    fn book(&mut self, key: &LaneKey, task: &TaskId, now: Timestamp, ctx: &mut Context<Self>) {
         *self.in_flight.entry((key.generator.clone(), key.account)).or_insert(0) += 1;
         *self.submits_today.entry((key.generator.clone(), key.account)).or_insert(0) += 1;
-        if let Some(breaker) = self.breakers.get_mut(&key.generator)
-            && breaker.admits(now) == Admission::Probe
-        {
+        if self.breakers.get(&key.generator).is_some_and(|breaker| breaker.admits(now) == Admission::Probe) {
             let about = About::id(task).at(&key.generator).account(key.account).is(Kind::Probe);
             tell!(Level::Info, about, "is the probe of generator {}", key.generator);
-            breaker.probe_started(task);
+            self.change_breaker(&key.generator, ctx, |breaker| breaker.probe_started(task, now));
         }
         self.claims_under_way += 1;
     }
 
     /// The claim was not committed: the worker is free again, and the database says what is true.
-    fn unbook(&mut self, key: &LaneKey, task: &TaskId, worker: (usize, Addr<WorkerActor>)) {
-        if let Some(breaker) = self.breakers.get_mut(&key.generator) {
-            breaker.probe_gone(task, self.world.clock.now().utc);
-        }
+    fn unbook(&mut self, key: &LaneKey, task: &TaskId, worker: (usize, Addr<WorkerActor>), ctx: &mut Context<Self>) {
+        let now = self.world.clock.now().utc;
+        self.change_breaker(&key.generator, ctx, |breaker| breaker.probe_gone(task, now));
         self.needs_refill = true;
         self.idle.push_back(worker);
     }
@@ -170,7 +192,7 @@ impl QueueActor {
         ctx: &mut Context<Self>,
     ) {
         let now = self.world.clock.now().utc;
-        self.book(&key, &waiting.id, now);
+        self.book(&key, &waiting.id, now, ctx);
         let world = self.world.clone();
         let event = Event::Claimed { key: world.entropy.attempt_key() };
         let happened = Happened {
@@ -189,12 +211,12 @@ impl QueueActor {
             match claimed {
                 Ok((task, Some(attempt))) => worker.do_send(RunTask { task, attempt }),
                 Ok((_, None)) | Err(WriteError::Refused { .. } | WriteError::TaskNotFound(_)) => {
-                    queue.unbook(&key, &waiting.id, (number, worker));
+                    queue.unbook(&key, &waiting.id, (number, worker), ctx);
                 }
                 Err(error) => {
                     let about = About::id(&waiting.id).at(&key.generator).account(key.account).is(Kind::TaskTrouble);
                     tell!(Level::Error, about, "could not be claimed: {error}");
-                    queue.unbook(&key, &waiting.id, (number, worker));
+                    queue.unbook(&key, &waiting.id, (number, worker), ctx);
                     queue.sleep(COOL_DOWN, ctx);
                     if !queue.is_draining {
                         return;
@@ -248,10 +270,32 @@ fn log_submitted(task: &Task) {
     );
 }
 
-/// The breaker that a setting holds, after the restart that it has survived.
+/// The breaker that a setting holds.
 pub(super) fn stored_breaker((name, json): &(String, String)) -> Option<(GeneratorName, Breaker)> {
-    let breaker: Breaker = parse(json)?;
-    Some((GeneratorName(name.strip_prefix(BREAKER_SETTING)?.to_owned()), breaker.restarted()))
+    Some((GeneratorName(name.strip_prefix(BREAKER_SETTING)?.to_owned()), parse(json)?))
+}
+
+/// An open breaker as the database has it.
+struct StoredBreaker {
+    generator: GeneratorName,
+    breaker: Breaker,
+    /// The task of a probe that is over.
+    gone_probe: Option<TaskId>,
+}
+
+fn stored_breakers_with_probes(queries: &dyn Queries) -> Result<Vec<StoredBreaker>, DbError> {
+    let settings = queries.settings(BREAKER_SETTING)?;
+    let read = |(generator, breaker): (GeneratorName, Breaker)| {
+        let gone_probe = match breaker.probe() {
+            Some(probe) => {
+                let is_active = queries.task(probe)?.is_some_and(|(task, _)| task.state.is_active());
+                (!is_active).then(|| probe.clone())
+            }
+            None => None,
+        };
+        Ok(StoredBreaker { generator, breaker, gone_probe })
+    };
+    settings.iter().filter_map(stored_breaker).map(read).collect()
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
@@ -307,14 +351,14 @@ impl Handler<WorkerIdle> for QueueActor {
 impl Handler<SubmitTasks> for QueueActor {
     type Result = ResponseActFuture<Self, Result<Vec<SubmittedTask>, WriteError>>;
 
-    fn handle(&mut self, mut submit: SubmitTasks, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, mut submit: SubmitTasks, ctx: &mut Self::Context) -> Self::Result {
         let now = self.world.clock.now();
         let booked = self.worker_for(&submit.tasks);
         if let (Some((key, _)), Some(new)) = (&booked, submit.tasks.first_mut()) {
             new.claim =
                 Some(Claim { key: self.world.entropy.attempt_key(), policy: self.world.policy(&key.generator) });
             let id = new.task.id.clone();
-            self.book(&key.clone(), &id, now.utc);
+            self.book(&key.clone(), &id, now.utc, ctx);
         }
         let id = submit.tasks.first().map(|new| new.task.id.clone());
         let world = self.world.clone();
@@ -336,7 +380,7 @@ impl Handler<SubmitTasks> for QueueActor {
                     }
                     None => {
                         if let Some(id) = id {
-                            queue.unbook(&key, &id, worker);
+                            queue.unbook(&key, &id, worker, ctx);
                         }
                     }
                 }
@@ -382,13 +426,14 @@ impl Handler<GeneratorSignalled> for QueueActor {
     fn handle(&mut self, signalled: GeneratorSignalled, ctx: &mut Self::Context) {
         let now = self.world.clock.now().utc;
         let draw = self.world.entropy.draw();
-        let breaker = self.breakers.entry(signalled.generator.clone()).or_default();
-        let notice = breaker.observe(&signalled.task, &signalled.signal, now, draw);
+        let notice = self.change_breaker(&signalled.generator, ctx, |breaker| {
+            breaker.observe(&signalled.task, &signalled.signal, now, draw)
+        });
         if notice.is_some() {
             self.unblock();
             self.refill(ctx);
         }
-        self.notice(&signalled.generator, notice, ctx);
+        self.notice(&signalled.generator, notice);
     }
 }
 

@@ -77,6 +77,10 @@ impl QueueActor {
     }
 
     fn take_in(&mut self, look: Look, ctx: &mut Context<Self>) {
+        self.watched.clear();
+        for entry in &look.in_flight {
+            *self.watched.entry(entry.generator.clone()).or_insert(0) += entry.watched;
+        }
         let count = |entry: InFlight| ((entry.generator, entry.account), entry.jobs);
         self.in_flight = look.in_flight.into_iter().map(count).collect();
         self.submits_today = look.submits;
@@ -108,8 +112,8 @@ impl QueueActor {
     pub(super) fn line_up(&mut self, task: &Task, ctx: &mut Context<Self>) {
         self.lanes.remove(&task.id);
         let now = self.world.clock.now().utc;
-        if let Some(breaker) = self.breakers.get_mut(&task.generator).filter(|_| !task.state.is_active()) {
-            breaker.probe_gone(&task.id, now);
+        if !task.state.is_active() {
+            self.change_breaker(&task.generator, ctx, |breaker| breaker.probe_gone(&task.id, now));
         }
         if task.state != TaskState::Pending {
             return;

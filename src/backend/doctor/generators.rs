@@ -219,7 +219,7 @@ fn nearly_dead<'a>(
         return None;
     }
     let found = format!(
-        "{} jobs stand at {:?} and will be called dead after {}: {}",
+        "{} jobs stand at {:?} and are called dead after {}: {}",
         near.len(),
         dead.state,
         span(dead.unchanged_for),

@@ -46,7 +46,7 @@ pub struct GeneratorView {
     pub is_available: bool,
     /// Why not, a line each.
     pub faults: Vec<String>,
-    /// `closed`, or what opened the breaker: `unavailable contract_drift failing_jobs`.
+    /// `closed`, or what opened the breaker: `unavailable unanswered contract_drift failing_jobs`.
     pub breaker: String,
     /// Why it is open.
     pub breaker_reason: Option<String>,

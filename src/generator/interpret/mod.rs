@@ -39,22 +39,24 @@ struct Answered<'c> {
     stdout: Output,
     stderr: Output,
     verdict: Verdict,
+    verb: Verb,
 }
 
 impl<'c> Answered<'c> {
     fn new(verb: Verb, spec: &CallSpec, call: &'c CallResult) -> Self {
         let (stdout, stderr) = (Output::new(&call.stdout), Output::new(&call.stderr));
         let verdict = classify(verb, &spec.rules, call, &stdout, &stderr);
-        Self { call, stdout, stderr, verdict }
+        Self { call, stdout, stderr, verdict, verb }
     }
 
     fn source(&self) -> Source<'_> {
         Source::Output(&self.stdout)
     }
 
-    /// Why a value could not be read, with what was written instead.
+    /// Why a value could not be read, with what was written instead, unless that may be a piece.
     fn bad(&self, why: &str) -> String {
-        excerpt(&format!("{why} ({})", describe(self.call, &self.stdout, &self.stderr)))
+        let stdout = (!self.verb.writes_a_piece()).then_some(&self.stdout);
+        excerpt(&format!("{why} ({})", describe(self.call, stdout, &self.stderr)))
     }
 
     fn raw(self) -> String {

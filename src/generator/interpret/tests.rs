@@ -159,7 +159,10 @@ fn a_run_yields_a_piece_or_says_why_not() {
     assert_eq!(run_report(&spec, &exited(75)), RunReport::Unavailable("exit status 75: why".into()));
     assert!(matches!(run_report(&spec, &exited(6)), RunReport::Ambiguous { .. }));
     let killed = CallResult { end: CallEnd::Signalled(9), ..said("half") };
-    assert_eq!(run_report(&spec, &killed), RunReport::Failed("ended by signal 9: half".into()));
+    assert_eq!(
+        run_report(&spec, &killed),
+        RunReport::Failed("ended by signal 9, and nothing was written to standard error".into())
+    );
 }
 
 #[test]
@@ -405,5 +408,28 @@ proptest! {
         let clean = mark.taken_out_of(&marked, &key);
         prop_assert!(!clean.contains("[ref:"));
         prop_assert_eq!(mark.taken_out_of(&text, &key), text);
+    }
+}
+
+#[test]
+fn a_piece_that_cannot_be_read_is_quoted_to_nobody_who_may_not_read_pieces() {
+    let canary = "CANARY";
+    let (fetched, run) = (spec(POLLED), spec(BLOCKING));
+    let wrote = |end| CallResult { end, ..said(&format!("{{\"other\": \"{canary}\"}} {canary}")) };
+    for end in [CallEnd::Exited(0), CallEnd::Exited(1), CallEnd::Signalled(9), CallEnd::TimedOut] {
+        let answer = fetch_answer(&fetched, &job(1, Some("r")), &wrote(end.clone()));
+        match &answer {
+            FetchAnswer::Unreadable { why, raw } => {
+                assert!(!why.contains(canary) && raw.contains(canary), "{answer:?}")
+            }
+            FetchAnswer::Unavailable(why) => assert!(!why.contains(canary), "{answer:?}"),
+            other => panic!("{other:?}"),
+        }
+        let cut = CallResult { is_truncated: true, ..wrote(end) };
+        match run_report(&run, &cut) {
+            RunReport::NoPiece { why, raw } => assert!(!why.contains(canary) && raw.contains(canary), "{why}"),
+            RunReport::Failed(why) => assert!(!why.contains(canary), "{why}"),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -28,7 +28,7 @@ pub fn poll_of_a_stranger(tried: &Tried<'_>) -> Finding {
 
 fn no_rule_for_missing(tried: &Tried<'_>) -> Finding {
     let (out, err) = (Output::new(&tried.result.stdout), Output::new(&tried.result.stderr));
-    let said = describe(tried.result, &out, &err);
+    let said = describe(tried.result, Some(&out), &err);
     let found = format!("no rule says \"missing\" of the answer to an unknown reference ({said})");
     Finding::warning(tried.subject(), found, tried.suggested_rule(RuleOutcome::Missing))
 }

@@ -120,6 +120,7 @@ fn is_of_many_rows(write: &Write) -> bool {
         | Write::Review { .. }
         | Write::PutSetting { .. }
         | Write::HoldPool
+        | Write::MarkEnded { .. }
         | Write::ReleasePool { .. }
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. }

@@ -116,7 +116,7 @@ pub fn judge(path: &Path) -> Result<Judgement, OpenError> {
 }
 
 /// Reads the database beside which nothing is to be made.
-fn open(path: &Path) -> Result<SqliteConnection, OpenError> {
+pub(super) fn open(path: &Path) -> Result<SqliteConnection, OpenError> {
     if !path.is_file() {
         let source = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(OpenError::Unusable { path: path.to_owned(), action: "reading it", source });
@@ -426,7 +426,7 @@ mod tests {
         ("UPDATE lanes SET pending = 7", "so many of its tasks are pending"),
         (
             "DROP INDEX attempts_alive; INSERT INTO attempts SELECT task_id, 2, generator, 'k9', 'unknown', NULL, NULL, intended_at, \
-          NULL, NULL, NULL, NULL, NULL, 1, NULL, 0, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, '{}', NULL, NULL FROM attempts \
+          NULL, NULL, NULL, NULL, NULL, 1, NULL, 0, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, '{}', NULL, NULL, 0 FROM attempts \
           WHERE task_id = 'task-active'",
             "attempts 1, 2 may have a live job each",
         ),

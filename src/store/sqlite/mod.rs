@@ -43,7 +43,7 @@ pub use queries::SqliteQueries;
 
 use lock::{LockError, OwnerLock};
 use migrate::Look;
-use restore::Steps;
+use restore::{FinishError, Steps};
 
 /// A database that is ours, up to date and guarded.
 pub struct Opened {
@@ -81,6 +81,14 @@ pub enum OpenError {
         path: PathBuf,
         /// Its process id, as it wrote it.
         owner: String,
+    },
+    /// A file beside it has the name of a restore that was decided, and is none.
+    #[error("{} has the name of a restore that is to be completed, and is none ({problem}): move that file away, then start again", .file.display())]
+    NoRestore {
+        /// Which.
+        file: PathBuf,
+        /// Why it is none.
+        problem: String,
     },
     /// The file is something else.
     #[error("{} is not a database of SQLite ({problem}); name another path, or move the file away", .path.display())]
@@ -172,7 +180,10 @@ pub fn open_in_steps(path: &Path, readers: u32, steps: Steps<'_>) -> Result<Open
         LockError::Held(owner) => OpenError::InUse { path: path.clone(), owner },
         LockError::Io(source) => unusable(&path, "locking it", source),
     })?;
-    restore::finish(&path, steps).map_err(|source| unusable(&path, "completing a restore", source))?;
+    restore::finish(&path, steps).map_err(|error| match error {
+        FinishError::Files(source) => unusable(&path, "completing a restore", source),
+        FinishError::NoCopy { file, problem } => OpenError::NoRestore { file, problem },
+    })?;
     create_file(&path)?;
     if refuse_what_is_not_ours(&path)? == Look::Ours {
         keep_before_migration(&path, steps)?;

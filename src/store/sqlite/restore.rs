@@ -5,23 +5,29 @@
 //! the database. Before it, everything is as it was; after it, whoever opens the database completes the restore
 //! first ([`finish`], under the owner's lock): the old files get a second name that is kept, the log goes, the copy takes
 //! the name. Each of these steps may be done twice. The old database is never deleted and never written to.
+//!
+//! A name decides nothing by itself: what takes the place is a database with the mark of a restore that nobody has begun.
+//!
+//! - `part`: the copy in the making
+//! - `past`: what the copy must not forget of the database that it replaces, and of restores before
 
-use std::fs::{self, File, OpenOptions};
+mod part;
+mod past;
+
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
-use diesel::sql_types::Text;
-use diesel::sqlite::SqliteConnection;
 use thiserror::Error;
 
 use super::check::{self, Judgement};
 use super::lock::{LockError, OwnerLock};
-use super::{OpenError, beside, read_only_uri, ready_path};
+use super::{OpenError, beside, ready_path};
 use crate::finding::Finding;
-use crate::store::restored::{RestoreMark, SETTING};
+use crate::store::restored::{BadMark, RestoreMark};
+use part::Part;
+use past::Past;
 
 /// Told before each step: where a restore stands, for its log; where a test ends it.
 pub type Steps<'a> = &'a mut dyn FnMut(&'static str);
@@ -44,9 +50,11 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
     /// What the restored one holds.
     pub judgement: Judgement,
+    /// Its mark: with the doubts of earlier restores.
+    pub mark: RestoreMark,
 }
 
-/// Why nothing was restored. The database is as it was.
+/// Why nothing was restored: but for [`RestoreError::Decided`], the database is as it was.
 #[derive(Debug, Error)]
 pub enum RestoreError {
     /// A daemon runs, or the place is none.
@@ -66,6 +74,26 @@ pub enum RestoreError {
     /// The backup is the database itself.
     #[error("{} is the database itself; name a backup of it", .0.display())]
     Itself(PathBuf),
+    /// Whoever restores says that nothing ran since the backup, and the database says that something did.
+    #[error(
+        "--nothing-ran-since is not so: {} has {found} that the backup does not have; restore without it, and what may be done \
+         already is held",
+        .database.display()
+    )]
+    RanSince {
+        /// The database that was to be replaced.
+        database: PathBuf,
+        /// What it has.
+        found: String,
+    },
+    /// The backup came of a restore, and what that one left in doubt cannot be read.
+    #[error("the backup {}: {problem}", .file.display())]
+    Mark {
+        /// Which.
+        file: PathBuf,
+        /// What is wrong.
+        problem: BadMark,
+    },
     /// SQLite could not copy it.
     #[error("the backup cannot be copied to {}: {problem}", .path.display())]
     NotCopied {
@@ -83,6 +111,34 @@ pub enum RestoreError {
         action: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// It will be restored, and is not yet.
+    #[error(
+        "{}: the restore is decided and not completed: {problem}; the next start of contentd completes it, or `contentd \
+         restore`; to undo it, remove that file",
+        .copy.display()
+    )]
+    Decided {
+        /// The copy that will take the database's place.
+        copy: PathBuf,
+        /// What went wrong.
+        problem: FinishError,
+    },
+}
+
+/// Why a restore that was decided was not completed.
+#[derive(Debug, Error)]
+pub enum FinishError {
+    /// The file system refuses.
+    #[error(transparent)]
+    Files(#[from] io::Error),
+    /// A file has the name of a restore's copy, and is none.
+    #[error("{}: {problem}", .file.display())]
+    NoCopy {
+        /// Which.
+        file: PathBuf,
+        /// Why it is none.
+        problem: String,
     },
 }
 
@@ -103,27 +159,52 @@ pub fn restore(
     let database = ready_path(database).map_err(RestoreError::Database)?;
     let _lock = own(&database)?;
     // A restore that died after its decision is done first: what it put there is what is kept now.
-    finish(&database, steps).map_err(failed(&database, "completing an earlier restore"))?;
+    complete(&database, steps)?;
     if is_same_file(&database, file) {
         return Err(RestoreError::Itself(file.to_owned()));
     }
-    let judgement = check::judge(file).map_err(RestoreError::Backup)?;
-    if !judgement.is_sound() {
-        let findings =
-            judgement.findings.into_iter().filter(|finding| finding.severity == crate::finding::Severity::Error);
-        return Err(RestoreError::Unsound { file: file.to_owned(), findings: findings.collect() });
-    }
+    // The file first, because a copy mends some of what is wrong with it, and its words name the file.
+    judged(file, file)?;
     let part = Part::create(&database)?;
     steps("copying");
     part.fill(file)?;
     steps("marking");
-    part.mark(mark)?;
+    let past = Past::of(&database);
+    let mark = past.hand_on(&part, file, mark)?;
+    // What takes the place is what is judged, whatever the file's name means by now.
+    let judgement = judged(part.path(), file)?;
     steps("copied");
-    let kept = database.symlink_metadata().is_ok().then(|| beside(&database, &format!("{KEPT}{stamp}")));
-    part.decide(&database, stamp)?;
+    let has_old = database.symlink_metadata().is_ok();
+    let kept = has_old.then(|| beside(&database, &format!("{KEPT}{stamp}")));
+    let decided = beside(&database, &format!("{DECIDED}{stamp}"));
+    if let Some(kept) = &kept {
+        keep_first_where_links_fail(&database, kept)?;
+    }
+    part.decide(&database, &decided)?;
     steps("decided");
-    finish(&database, steps).map_err(failed(&database, "taking its place"))?;
-    Ok(Restored { database, kept, judgement })
+    complete(&database, steps)?;
+    Ok(Restored { database, kept, judgement, mark })
+}
+
+/// Does what was decided, if anything was.
+fn complete(database: &Path, steps: Steps<'_>) -> Result<(), RestoreError> {
+    match finish(database, steps) {
+        Ok(_) => Ok(()),
+        Err(problem) => {
+            let copy = decided(database).ok().flatten().map(|(copy, _)| copy);
+            Err(RestoreError::Decided { copy: copy.unwrap_or_else(|| database.to_owned()), problem })
+        }
+    }
+}
+
+/// Judges what stands at `path`; its words are about `file`.
+fn judged(path: &Path, file: &Path) -> Result<Judgement, RestoreError> {
+    let judgement = check::judge(path).map_err(RestoreError::Backup)?;
+    if judgement.is_sound() {
+        return Ok(judgement);
+    }
+    let findings = judgement.findings.into_iter().filter(|finding| finding.severity == crate::finding::Severity::Error);
+    Err(RestoreError::Unsound { file: file.to_owned(), findings: findings.collect() })
 }
 
 fn failed(path: &Path, action: &'static str) -> impl Fn(io::Error) -> RestoreError {
@@ -155,71 +236,6 @@ fn sync_directory(database: &Path) -> io::Result<()> {
     File::open(directory_of(database))?.sync_all()
 }
 
-/// The copy in the making.
-struct Part {
-    path: PathBuf,
-}
-
-impl Part {
-    fn create(database: &Path) -> Result<Self, RestoreError> {
-        let path = beside(database, PART);
-        // Of a restore that died. We own the database, so nobody works on it.
-        for stale in ["", "-journal", "-wal", "-shm"].map(|suffix| beside(&path, suffix)) {
-            remove_if_there(&stale).map_err(failed(&stale, "removing what a restore left"))?;
-        }
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        made.map_err(failed(&path, "making the copy"))?;
-        Ok(Self { path })
-    }
-
-    fn not_copied(&self, problem: impl ToString) -> RestoreError {
-        RestoreError::NotCopied { path: self.path.clone(), problem: problem.to_string() }
-    }
-
-    /// SQLite copies, so that a log beside the backup is in it.
-    fn fill(&self, file: &Path) -> Result<(), RestoreError> {
-        let mut backup = SqliteConnection::establish(&read_only_uri(file)).map_err(|error| self.not_copied(error))?;
-        super::connection::wait_for_locks(&mut backup).map_err(|error| self.not_copied(error))?;
-        let copying = diesel::sql_query("VACUUM INTO ?").bind::<Text, _>(self.path.to_string_lossy());
-        copying.execute(&mut backup).map(|_| ()).map_err(|error| self.not_copied(error))
-    }
-
-    fn mark(&self, mark: &RestoreMark) -> Result<(), RestoreError> {
-        let json = mark.to_json().map_err(|error| self.not_copied(error))?;
-        let write = || -> Result<(), String> {
-            let mut copy =
-                SqliteConnection::establish(&self.path.to_string_lossy()).map_err(|error| error.to_string())?;
-            // Without a log of its own: the copy is one file, and stays one.
-            copy.batch_execute("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL")
-                .map_err(|error| error.to_string())?;
-            let put = "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-            let put = diesel::sql_query(put).bind::<Text, _>(SETTING).bind::<Text, _>(json);
-            put.execute(&mut copy).map(|_| ()).map_err(|error| error.to_string())
-        };
-        write().map_err(|problem| self.not_copied(problem))
-    }
-
-    /// From here on the restore will be done, by us or by whoever opens the database next.
-    fn decide(self, database: &Path, stamp: &str) -> Result<(), RestoreError> {
-        let decided = beside(database, &format!("{DECIDED}{stamp}"));
-        let decide = || {
-            File::open(&self.path)?.sync_all()?;
-            fs::rename(&self.path, &decided)?;
-            sync_directory(database)
-        };
-        decide().map_err(failed(&decided, "putting the copy beside the database"))
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Renamed where all went well.
-        if let Err(error) = remove_if_there(&self.path) {
-            log::warn!("{} could not be removed: {error}", self.path.display());
-        }
-    }
-}
-
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -236,10 +252,11 @@ pub(super) fn decided(database: &Path) -> io::Result<Option<(PathBuf, String)>> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    let is_stamp = |stamp: &String| !stamp.is_empty() && stamp.bytes().all(|byte| byte.is_ascii_alphanumeric());
     for entry in entries {
         let entry = entry?;
         let stamp = entry.file_name().to_str().and_then(|name| name.strip_prefix(&prefix)).map(str::to_owned);
-        if let Some(stamp) = stamp.filter(|stamp| stamp.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+        if let Some(stamp) = stamp.filter(is_stamp) {
             return Ok(Some((entry.path(), stamp)));
         }
     }
@@ -247,8 +264,9 @@ pub(super) fn decided(database: &Path) -> io::Result<Option<(PathBuf, String)>> 
 }
 
 /// Completes a restore that was decided; says whether there was one. To be called by the database's owner only.
-pub(super) fn finish(database: &Path, steps: Steps<'_>) -> io::Result<bool> {
+pub(super) fn finish(database: &Path, steps: Steps<'_>) -> Result<bool, FinishError> {
     let Some((copy, stamp)) = decided(database)? else { return Ok(false) };
+    refuse_what_is_no_copy(&copy)?;
     let kept = beside(database, &format!("{KEPT}{stamp}"));
     steps("keeping the old log");
     // The log first: a kept database without its log would be an older one than it was.
@@ -270,11 +288,86 @@ pub(super) fn finish(database: &Path, steps: Steps<'_>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// A second name for a file, unless it has it by now.
+/// Anybody who may write here may give a file a name, a backup too; only a restore leaves a mark that nobody has begun.
+fn refuse_what_is_no_copy(copy: &Path) -> Result<(), FinishError> {
+    let no_copy = |problem: String| FinishError::NoCopy { file: copy.to_owned(), problem };
+    if !copy.symlink_metadata()?.is_file() {
+        return Err(no_copy("it is no regular file".to_owned()));
+    }
+    let mark = past::mark_in(copy).map_err(no_copy)?;
+    match mark {
+        Some(mark) if !mark.is_done => Ok(()),
+        Some(_) => Err(no_copy("the restore that it is marked with was done before".to_owned())),
+        None => Err(no_copy("it has no mark of a restore".to_owned())),
+    }
+}
+
+/// Not every file system has second names, and the kernel may refuse one of somebody else's file. Then the old files are copied
+/// while nothing is decided, so that a full disk is found in time.
+fn keep_first_where_links_fail(database: &Path, kept: &Path) -> Result<(), RestoreError> {
+    let probe = beside(database, ".restoring-link");
+    let pairs = || LOGS.iter().chain([&""]).map(|suffix| (beside(database, suffix), beside(kept, suffix)));
+    for (path, _) in pairs() {
+        remove_if_there(&probe).map_err(failed(&probe, "removing what a restore left"))?;
+        match fs::hard_link(&path, &probe) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let copied = pairs().try_for_each(|(path, kept)| keep(&path, &kept));
+                return copied.map_err(|source| {
+                    // Nothing was decided: none of it is the way back to anything.
+                    pairs().for_each(|(_, kept)| drop(remove_if_there(&kept)));
+                    failed(kept, "keeping the old database")(source)
+                });
+            }
+            _ => remove_if_there(&probe).map_err(failed(&probe, "removing a second name"))?,
+        }
+    }
+    Ok(())
+}
+
+/// A second name for a file, or a copy under that name, unless it has it by now.
 fn keep(path: &Path, kept: &Path) -> io::Result<()> {
-    match fs::hard_link(path, kept) {
-        // An earlier try came so far; nobody else makes files of this name.
+    keep_by(path, kept, |path, kept| fs::hard_link(path, kept))
+}
+
+fn keep_by(path: &Path, kept: &Path, link: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    // An earlier try came so far; nobody else makes files of this name.
+    if kept.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    match link(path, kept) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => Ok(()),
+        Err(_) => {
+            // Under its name it is whole, whenever we die.
+            let part = beside(kept, ".part");
+            remove_if_there(&part)?;
+            let mut made = part::create_private(&part)?;
+            io::copy(&mut File::open(path)?, &mut made)?;
+            made.sync_all()?;
+            fs::rename(&part, kept)
+        }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_second_name_can_be_given_a_whole_copy_is_kept() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let (old, kept) = (place.path().join("old"), place.path().join("kept"));
+        let refuses = |_: &Path, _: &Path| Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        keep_by(&place.path().join("no log"), &kept, |path, kept| fs::hard_link(path, kept)).expect("none is no fault");
+        assert!(!kept.exists());
+        fs::write(&old, "all of it").expect("written");
+        fs::write(beside(&kept, ".part"), "of a death").expect("written");
+        keep_by(&old, &kept, refuses).expect("copied");
+        assert_eq!(fs::read_to_string(&kept).expect("read"), "all of it");
+        assert_eq!(fs::metadata(&kept).expect("there").mode() & 0o777, 0o600);
+        fs::write(&old, "another").expect("written");
+        keep_by(&old, &kept, refuses).expect("kept before");
+        assert_eq!(fs::read_to_string(&kept).expect("read"), "all of it");
+        assert_eq!(fs::read_dir(place.path()).expect("listed").count(), 2, "no part is left");
     }
 }

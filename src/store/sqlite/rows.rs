@@ -248,6 +248,12 @@ impl Rows for SqliteRows<'_> {
         changed.map(|_| ()).map_err(db_error)
     }
 
+    fn mark_ended(&mut self, at: Timestamp) -> Result<(), DbError> {
+        let ended = [TaskState::Failed, TaskState::Timeout, TaskState::Cancelled].map(TaskState::as_str);
+        let marked = diesel::update(tasks::table.filter(tasks::state.eq_any(ended))).set(tasks::restored_at.eq(at.0));
+        marked.execute(self.connection).map(|_| ()).map_err(db_error)
+    }
+
     fn finished_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<TaskId>, DbError> {
         let finished = tasks::table
             .filter(tasks::completed_at.lt(time.0))

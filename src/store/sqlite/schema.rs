@@ -101,6 +101,7 @@ diesel::table! {
         vars -> Text,
         error -> Nullable<Text>,
         raw_output -> Nullable<Text>,
+        free_ends -> BigInt,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::review::{Review, new_pool_entry, release_pool};
+use super::review::{Review, new_pool_entry, release_pool, restore_doubt};
 use super::rows::Rows;
 use super::{Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
 use crate::store::restored;
@@ -37,6 +37,10 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             for id in rows.unpublished_pool_entries()? {
                 rows.hold_pool_entry(id, Some(restored::POOL_REASON))?;
             }
+            Ok(Written::Stored)
+        }
+        Write::MarkEnded { at } => {
+            rows.mark_ended(*at)?;
             Ok(Written::Stored)
         }
         Write::ReleasePool { ids, who, now } => release_pool(rows, ids.as_deref(), who, *now),
@@ -250,8 +254,10 @@ fn keep_piece(
     if !is_approved {
         return Ok((Some(content_id), None));
     }
-    // The lost daemon may have made and published this piece already.
-    let held_reason = task.restored_at.map(|_| restored::POOL_REASON.to_owned());
+    let doubt = restore_doubt(rows)?;
+    let is_held =
+        restored::may_have_come(doubt, task, change.attempt.as_ref(), transition.env.policy.is_free_to_repeat);
+    let held_reason = is_held.then(|| restored::POOL_REASON.to_owned());
     let entry = new_pool_entry(content_id, task.account_id, task.priority, now, held_reason);
     let pool_id = rows.insert_pool_entry(&entry)?;
     Ok((Some(content_id), Some(pool_id)))

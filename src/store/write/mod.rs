@@ -151,6 +151,12 @@ pub enum Write {
     },
     /// After a restore: every pool entry that may have gone out since the backup waits for a release.
     HoldPool,
+    /// After a restore: every task that has ended without a piece is marked, because it may have been started again since the
+    /// backup. Its state stays.
+    MarkEnded {
+        /// When the restore was made.
+        at: Timestamp,
+    },
     /// Lets pool entries go that wait for a release; those that do not are passed over.
     ReleasePool {
         /// Which; none: all of them.

@@ -4,7 +4,7 @@ use super::rows::Rows;
 use super::{WriteError, Written};
 use crate::store::restored;
 use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState};
-use crate::task::{AccountId, AuditRow, ContentId, PoolId, Timestamp};
+use crate::task::{AccountId, AuditRow, ContentId, PoolId, Task, Timestamp};
 
 /// A fresh entry of the pool, due at once unless it is held.
 pub(super) fn new_pool_entry(
@@ -64,11 +64,10 @@ impl Review<'_> {
     }
 
     fn pool(&self, rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
-        let priority = rows.task(&content.record.task_id)?.map_or(5, |task| task.priority);
-        // A piece that is older than a restore may have been approved and gone out since the backup.
-        let mark = restored::RestoreMark::parse(rows.setting(restored::SETTING)?.as_deref());
-        let is_old = mark.is_some_and(|mark| !mark.is_nothing_since && content.record.created_at <= mark.at);
-        let held_reason = is_old.then(|| restored::POOL_REASON.to_owned());
+        let task = rows.task(&content.record.task_id)?;
+        let priority = task.as_ref().map_or(5, |task| task.priority);
+        let is_held = may_be_out(rows, content, task.as_ref())?;
+        let held_reason = is_held.then(|| restored::POOL_REASON.to_owned());
         let entry = new_pool_entry(content.id, content.record.account_id, priority, self.now, held_reason);
         rows.insert_pool_entry(&entry)?;
         content.record.publish_status = PublishState::Pooled;
@@ -108,6 +107,20 @@ impl Review<'_> {
         })?;
         Ok(())
     }
+}
+
+/// Up to when a restore leaves in doubt what went out; none where nothing is. A mark that cannot be read clears nothing.
+pub(super) fn restore_doubt(rows: &mut dyn Rows) -> Result<Option<Timestamp>, WriteError> {
+    let mark = restored::RestoreMark::parse(rows.setting(restored::SETTING)?.as_deref());
+    Ok(mark.map_or(Some(Timestamp(i64::MAX)), |mark| mark.and_then(|mark| mark.doubt())))
+}
+
+/// Whether the piece may have been approved and gone out between a backup and its restore, fetched by then or not. Only its task
+/// would know better: of one that was deleted, nobody does.
+fn may_be_out(rows: &mut dyn Rows, content: &ContentRecord, task: Option<&Task>) -> Result<bool, WriteError> {
+    let Some(doubt) = restore_doubt(rows)? else { return Ok(false) };
+    let is_task_old = task.is_none_or(|task| task.restored_at.is_some() || task.created_at <= doubt);
+    Ok(content.record.created_at <= doubt || is_task_old)
 }
 
 /// Lets pool entries go that a restore held back, each with a row in the audit trail of its task. Names none: all of them.

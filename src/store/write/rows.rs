@@ -64,6 +64,8 @@ pub trait Rows: super::NoticeRows {
     fn setting(&mut self, name: &str) -> Result<Option<String>, DbError>;
     /// Stores or removes a setting.
     fn put_setting(&mut self, name: &str, value: Option<&str>) -> Result<(), DbError>;
+    /// Marks every task that has failed, timed out or been cancelled as restored at a time.
+    fn mark_ended(&mut self, at: Timestamp) -> Result<(), DbError>;
     /// Final tasks that became so before a time and are not watched any more, oldest first.
     fn finished_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<TaskId>, DbError>;
     /// Deletes a task with its attempts and audit rows; content records and submit keys stay.

@@ -27,8 +27,8 @@ use thiserror::Error;
 
 use super::breaker::Signal;
 use super::ids::AttemptKey;
-use super::outcome::{CancelAnswer, FetchAnswer, FindAnswer, Piece, PollAnswer, RunReport, SubmitAnswer};
-use super::policy::{LATE_INTERVAL, LATE_WATCH, Policy};
+use super::outcome::{CancelAnswer, FetchAnswer, FindAnswer, K_IN_A_ROW, Piece, PollAnswer, RunReport, SubmitAnswer};
+use super::policy::{FREE_ENDS, LATE_INTERVAL, LATE_WATCH, OUTAGE_WAIT, Policy};
 use super::record::{Attempt, AuditRow, Task};
 use super::retry::jittered;
 use super::state::{AttemptState, IllegalMove, TaskMove, TaskState};
@@ -77,6 +77,8 @@ pub enum Event {
         /// Whether that proved the job's end.
         is_end_proved: bool,
     },
+    /// The time limit has passed, and what the generator says of the job cannot be read: nobody knows whether it is finished.
+    DeadlineUnread(String),
     /// The time for which a job that outlived its task is looked at has passed.
     WatchEnded,
     /// A person wants the end.
@@ -187,6 +189,9 @@ pub enum Refusal {
     /// A call is in flight; its outcome must be known first.
     #[error("a call to the generator is under way; its outcome must be known first")]
     CallInFlight,
+    /// It was restored from a backup, and may have been started again since.
+    #[error("the database was restored from a backup, and nobody here knows whether a job was made of this task since")]
+    RestoredSince,
     /// No retries are left.
     #[error("{retry_count} of {max_retries} retries are spent")]
     RetriesSpent {
@@ -238,6 +243,7 @@ pub fn apply(task: &Task, attempt: Option<&Attempt>, event: Event, context: &Con
         Event::PieceNotStored(why) => draft.piece_not_stored(why),
         Event::CancelAnswered(answer) => draft.cancel_answered(answer),
         Event::DeadlineReached { is_end_proved } => draft.deadline_reached(is_end_proved),
+        Event::DeadlineUnread(why) => draft.deadline_unread(why),
         Event::WatchEnded => draft.watch_ended(),
         Event::CancelRequested => draft.cancel_requested(),
         Event::RetryRequested { reset_count, abandon } => draft.retry_requested(reset_count, abandon),
@@ -319,7 +325,8 @@ impl<'a> Draft<'a> {
                 self.task.completed_at = None;
                 self.task.progress = None;
                 self.task.wake_at = None;
-                // Only a person's decision comes here from a restored task: see `back_in_line`.
+                // From a restored task only an operator's decision comes here, which ends the doubt: `wait_again`, `retry_or` and
+                // `retry_requested` see to that.
                 self.task.restored_at = None;
             }
             TaskState::Processing => {
@@ -458,17 +465,78 @@ impl<'a> Draft<'a> {
         Ok(self.finish(TaskMove::RetryScheduled, Some(why)))
     }
 
-    /// A job of the generator's failed. While they all fail it is no fault of the task: nothing is spent, and it goes last.
-    fn job_failed(mut self, why: String) -> Result<Change, Refusal> {
-        self.signal = Some(Signal::JobFailed(why.clone()));
-        let is_outage = self.context.is_outage;
-        self.job_ended(AttemptState::EndedFailed, why, |mut draft, why| {
-            if is_outage {
-                draft.task.queued_at = draft.now();
-                return draft.back_in_line(why);
-            }
-            draft.retry_or(TaskMove::Failed, why)
+    /// A job ended without a piece, and neither we nor a person wanted that.
+    fn job_failed(mut self, end: AttemptState, why: String, last: TaskMove) -> Result<Change, Refusal> {
+        // A job that nobody wants any more may have been cancelled on our own word.
+        if end != AttemptState::EndedCancelled || self.wants_its_job() {
+            self.signal = Some(Signal::JobFailed(why.clone()));
+        }
+        self.job_ended(end, why, |draft, why| draft.retry_unless_outage(TaskMove::GivenBack, last, why))
+    }
+
+    fn wants_its_job(&self) -> bool {
+        matches!(self.task.state, TaskState::Submitted | TaskState::Processing)
+    }
+
+    /// As [`Draft::retry_or`]. While the jobs of all tasks end so it is no fault of this one: nothing is spent.
+    fn retry_unless_outage(self, again: TaskMove, last: TaskMove, why: String) -> Result<Change, Refusal> {
+        if !self.context.is_outage {
+            return self.retry_or(last, why);
+        }
+        let count = self.free_ends();
+        let wait = OUTAGE_WAIT.delay(count, self.context.draw);
+        let reason = "the jobs of others end so too: nothing is spent, and it is tried again later";
+        self.wait_for_nothing(again, wait, why, reason)
+    }
+
+    /// Back in line, last of all and later, with nothing spent. That has a bound: a task that fails alone while all others
+    /// work, or has no others beside it, looks like an outage from here.
+    fn wait_for_nothing(
+        mut self,
+        again: TaskMove,
+        wait: Duration,
+        why: String,
+        reason: &str,
+    ) -> Result<Change, Refusal> {
+        let count = self.count_free_end();
+        if count > self.task.max_retries.saturating_add(FREE_ENDS) {
+            return self.hold(format!("{why}; that is {count} ends in a row that cost no retry"));
+        }
+        let now = self.now();
+        self.task.queued_at = now;
+        self.task.error = Some(why.clone());
+        self.task.reason = Some(reason.to_owned());
+        let mut change = self.wait_again(again, why)?;
+        if change.task.state == TaskState::Pending {
+            change.task.wake_at = Some(now.plus(wait));
+        }
+        Ok(change)
+    }
+
+    fn free_ends(&self) -> u32 {
+        self.attempt.as_ref().map_or(0, |attempt| attempt.free_ends)
+    }
+
+    fn count_free_end(&mut self) -> u32 {
+        self.attempt.as_mut().map_or(0, |attempt| {
+            attempt.free_ends = attempt.free_ends.saturating_add(1);
+            attempt.free_ends
         })
+    }
+
+    /// A person has decided: what was tried for nothing counts from here.
+    fn forget_free_ends(&mut self) {
+        if let Some(attempt) = self.attempt.as_mut() {
+            attempt.free_ends = 0;
+        }
+    }
+
+    /// When a task is tried again whose submit was proved to have made no job: soon at first, because a lost answer is common.
+    fn wait_after_absence(&self) -> Duration {
+        match self.free_ends().checked_sub(K_IN_A_ROW) {
+            None => self.context.policy.retry.delay(self.free_ends(), self.context.draw),
+            Some(more) => OUTAGE_WAIT.delay(more, self.context.draw),
+        }
     }
 
     /// The end of a job that is known, whatever the task wanted: cancelled, late and held tasks keep their state.

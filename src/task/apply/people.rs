@@ -48,12 +48,17 @@ impl Draft<'_> {
     pub(super) fn retry_requested(mut self, reset_count: bool, abandon: Option<String>) -> Result<Change, Refusal> {
         // The state is judged first: a running task is the wrong state, whatever its job does.
         self.task.state.after(TaskMove::RetryRequested)?;
+        // Whoever may start a task again need not be who may say that nothing was made of it: that is a release.
+        if self.is_restored() && !self.context.policy.is_free_to_repeat {
+            return Err(Refusal::RestoredSince);
+        }
         match &abandon {
             Some(reason) if self.is_job_maybe_alive() => {
                 self.move_attempt(AttemptState::EndedAbandoned, Some(reason))?;
             }
             Some(_) | None => self.refuse_live_job()?,
         }
+        self.forget_free_ends();
         let event = if reset_count { TaskMove::RetriesReset } else { TaskMove::RetryRequested };
         if reset_count {
             self.task.retry_count = 0;
@@ -79,6 +84,7 @@ impl Draft<'_> {
                 if self.is_job_maybe_alive() {
                     self.move_attempt(AttemptState::EndedAbandoned, Some(why))?;
                 }
+                self.forget_free_ends();
                 self.task.reason = None;
                 self.task.error = None;
                 self.moved(TaskMove::SettledAbsent, Some(why.into()))
@@ -98,6 +104,15 @@ impl Draft<'_> {
     fn settle_adopted(mut self, reference: String, key: AttemptKey) -> Result<Change, Refusal> {
         self.task.state.after(TaskMove::SettledAdopted)?;
         let why = format!("a person names {reference} as its job");
+        // A blocking run is found by its key and by nothing else: who names a run names that.
+        let key = if self.context.policy.is_blocking { AttemptKey(reference.clone()) } else { key };
+        let is_known_run = self.attempt.as_ref().is_some_and(|attempt| attempt.key == key);
+        if self.context.policy.is_blocking && !is_known_run {
+            self.refuse_live_job()?;
+        }
+        if is_known_run && !self.is_job_maybe_alive() {
+            return Err(self.illegal("settled_adopted"));
+        }
         if !self.is_job_maybe_alive() {
             // The attempt has ended and is never reused: the job gets a row of its own.
             self.task.attempt = self.task.attempt.saturating_add(1);
@@ -111,6 +126,7 @@ impl Draft<'_> {
         attempt.sends = 0;
         attempt.is_ready = false;
         attempt.bad_fetches = 0;
+        attempt.free_ends = 0;
         attempt.watch_until = None;
         self.task.reason = None;
         self.task.error = None;
@@ -134,6 +150,7 @@ impl Draft<'_> {
             self.move_attempt(AttemptState::EndedAbandoned, Some(&reason))?;
         }
         self.refuse_live_job()?;
+        self.forget_free_ends();
         self.task.error = (to != CorrectedState::Pending).then(|| reason.clone());
         self.task.reason = None;
         self.moved(event, Some(reason))

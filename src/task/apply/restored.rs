@@ -57,24 +57,46 @@ impl Draft<'_> {
 
     /// A run that was started after the backup: its directory names the task, its lock and files say how it stands.
     pub(super) fn run_found(mut self, key: AttemptKey) -> Result<Change, Refusal> {
-        if self.task.state != TaskState::Held || !self.is_restored() || !self.context.policy.is_blocking {
+        let is_free = match self.task.state {
+            TaskState::Held | TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => true,
+            TaskState::Pending
+            | TaskState::Submitting
+            | TaskState::Submitted
+            | TaskState::Processing
+            | TaskState::Cancelling
+            | TaskState::Completed => false,
+        };
+        let is_known = self.attempt.as_ref().is_some_and(|attempt| attempt.key == key);
+        if !is_free || is_known || !self.is_restored() || !self.context.policy.is_blocking {
             return Err(self.illegal("run_found"));
         }
         self.refuse_live_job()?;
         self.task.attempt = self.task.attempt.saturating_add(1);
         self.attempt = Some(Attempt::intended(self.task.id.clone(), self.task.attempt, key.clone(), self.now()));
+        if self.task.state.is_final() {
+            // What had ended was started again since the backup: what it wrote is paid for.
+            self.watch_late();
+        }
         self.adopted(key.0)
     }
 
     /// A person says that nothing was made of it since the backup.
     pub(super) fn released(mut self) -> Result<Change, Refusal> {
-        self.task.state.after(TaskMove::SettledAbsent)?;
+        let why = Some("a person says that nothing was made of it since the backup".to_owned());
         if !self.is_restored() {
             return Err(self.illegal("released"));
         }
+        // One that had ended stays as it is, and may be started again; a job that is known is judged then.
+        if self.task.state.is_final() {
+            self.move_task(TaskMove::Released)?;
+            self.task.restored_at = None;
+            return Ok(self.finish(TaskMove::Released, why));
+        }
+        self.task.state.after(TaskMove::SettledAbsent)?;
         self.refuse_live_job()?;
+        self.forget_free_ends();
         self.task.reason = None;
         self.task.error = None;
-        self.moved(TaskMove::SettledAbsent, Some("a person says that nothing was made of it since the backup".into()))
+        self.moved(TaskMove::SettledAbsent, why)
     }
 }

@@ -110,7 +110,7 @@ impl Draft<'_> {
                     draft.moved(TaskMove::Failed, Some(why))
                 })
             }
-            RunReport::Failed(why) => self.job_failed(why),
+            RunReport::Failed(why) => self.job_failed(AttemptState::EndedFailed, why, TaskMove::Failed),
             RunReport::Unavailable(why) => {
                 self.signal = Some(Signal::SubmitUnavailable(why.clone()));
                 self.job_ended(AttemptState::EndedFailed, why, |mut draft, why| {
@@ -126,25 +126,20 @@ impl Draft<'_> {
             }
             RunReport::NeverStarted(why) => self.run_lost(why),
             // As a job that was cancelled at its generator, not by us: what it did is paid, and no piece came of it.
-            RunReport::Terminated(why) => {
-                self.job_ended(AttemptState::EndedCancelled, why, |draft, why| draft.retry_or(TaskMove::Failed, why))
-            }
+            RunReport::Terminated(why) => self.job_failed(AttemptState::EndedCancelled, why, TaskMove::Failed),
             RunReport::Killed => {
-                let why = "the run was ended on request";
-                self.job_ended(AttemptState::EndedCancelled, why.into(), |draft, why| {
-                    let last = if draft.is_past_deadline() { TaskMove::TimedOut } else { TaskMove::Failed };
-                    draft.retry_or(last, why)
-                })
+                let last = if self.is_past_deadline() { TaskMove::TimedOut } else { TaskMove::Failed };
+                self.job_failed(AttemptState::EndedCancelled, "the run was ended on request".into(), last)
             }
         }
     }
 
     /// Nobody knows how it ended.
     fn run_lost(self, why: String) -> Result<Change, Refusal> {
-        let is_free = self.context.policy.is_free_to_repeat;
-        self.job_ended(AttemptState::EndedLost, why, |draft, why| {
-            if is_free { draft.retry_or(TaskMove::Failed, why) } else { draft.hold(why) }
-        })
+        if self.context.policy.is_free_to_repeat {
+            return self.job_failed(AttemptState::EndedLost, why, TaskMove::Failed);
+        }
+        self.job_ended(AttemptState::EndedLost, why, Draft::hold)
     }
 
     /// Back in line from a started run, with nothing spent.

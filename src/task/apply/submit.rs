@@ -34,6 +34,7 @@ impl Draft<'_> {
         self.task.attempt = self.task.attempt.saturating_add(1);
         self.task.reason = None;
         let mut attempt = Attempt::intended(self.task.id.clone(), self.task.attempt, key, now);
+        attempt.free_ends = self.free_ends();
         if self.context.policy.is_ref_our_key {
             attempt.external_ref = Some(attempt.key.0.clone());
         }
@@ -55,7 +56,7 @@ impl Draft<'_> {
                     return Err(self.illegal("submit_answered"));
                 }
                 // The job was missing and its key went out again without an answer we can use.
-                if matches!(answer, SubmitAnswer::NeverCalled(_)) {
+                if matches!(answer, SubmitAnswer::NeverCalled(_) | SubmitAnswer::Unavailable(_)) {
                     return self.resend_failed(answer);
                 }
                 if self.is_resent_enough() {
@@ -121,15 +122,17 @@ impl Draft<'_> {
     fn first_submit_failed(mut self, answer: SubmitAnswer) -> Result<Change, Refusal> {
         match answer {
             SubmitAnswer::Rejected(why) => {
-                self.signal = Some(Signal::GoodAnswer);
+                self.signal = Some(Signal::SubmitAnswered);
                 self.job_ended(AttemptState::Rejected, why, |mut draft, why| {
                     draft.task.error = Some(why.clone());
                     draft.moved(TaskMove::Rejected, Some(why))
                 })
             }
             SubmitAnswer::Retry(why) => {
-                self.signal = Some(Signal::GoodAnswer);
-                self.job_ended(AttemptState::Rejected, why, |draft, why| draft.retry_or(TaskMove::Failed, why))
+                self.signal = Some(Signal::SubmitPutOff(why.clone()));
+                self.job_ended(AttemptState::Rejected, why, |draft, why| {
+                    draft.retry_unless_outage(TaskMove::Withdrawn, TaskMove::Failed, why)
+                })
             }
             SubmitAnswer::Unavailable(why) => {
                 self.signal = Some(Signal::SubmitUnavailable(why.clone()));
@@ -140,7 +143,7 @@ impl Draft<'_> {
             }
             SubmitAnswer::NeverCalled(why) => self.job_ended(AttemptState::Withdrawn, why, Draft::give_back),
             SubmitAnswer::Ambiguous(why) => {
-                self.signal = Some(Signal::BadAnswer(why.clone()));
+                self.signal = Some(Signal::SubmitUnanswered(why.clone()));
                 self.move_attempt(AttemptState::Unknown, None)?;
                 self.attempt_mut("doubted")?.error = Some(why.clone());
                 self.task.error = Some(why.clone());
@@ -164,25 +167,38 @@ impl Draft<'_> {
     /// The same key went out again (idempotent generators only) and was not accepted.
     fn resend_failed(mut self, answer: SubmitAnswer) -> Result<Change, Refusal> {
         match answer {
-            // The same key is the same job: a generator that refuses the key has no job of it.
-            SubmitAnswer::Rejected(why) => self.job_ended(AttemptState::EndedAbandoned, why, |mut draft, why| {
-                draft.task.error = Some(why.clone());
-                draft.moved(TaskMove::Rejected, Some(why))
-            }),
             SubmitAnswer::NeverCalled(_) => {
                 // Interrupted by ourselves: given back, not spent.
-                let attempt = self.attempt_mut("resent")?;
-                attempt.sends = attempt.sends.saturating_sub(1).max(1);
+                self.send_given_back()?;
                 self.wake_now();
                 Ok(self.note())
             }
-            SubmitAnswer::Retry(why) | SubmitAnswer::Ambiguous(why) => self.doubt_goes_on(why),
-            SubmitAnswer::Unavailable(why) => {
-                self.signal = Some(Signal::SubmitUnavailable(why.clone()));
+            // Whatever this call says of itself, it says nothing about the one that was not answered: a quota that refuses
+            // it now may have let that one pass.
+            SubmitAnswer::Rejected(why) | SubmitAnswer::Retry(why) => {
+                self.signal = Some(Signal::SubmitAnswered);
                 self.doubt_goes_on(why)
+            }
+            SubmitAnswer::Ambiguous(why) => {
+                self.signal = Some(Signal::SubmitUnanswered(why.clone()));
+                self.doubt_goes_on(why)
+            }
+            SubmitAnswer::Unavailable(why) => {
+                // Nobody was there to see the key: only the time limit ends the waiting, and not the count.
+                self.signal = Some(Signal::SubmitUnavailable(why.clone()));
+                self.send_given_back()?;
+                self.task.error = Some(why);
+                self.wake_after_bad_answer();
+                Ok(self.note())
             }
             SubmitAnswer::Accepted { reference, vars } => self.submit_accepted(reference, vars),
         }
+    }
+
+    fn send_given_back(&mut self) -> Result<(), Refusal> {
+        let attempt = self.attempt_mut("resent")?;
+        attempt.sends = attempt.sends.saturating_sub(1).max(1);
+        Ok(())
     }
 
     fn doubt_goes_on(mut self, why: String) -> Result<Change, Refusal> {
@@ -191,8 +207,9 @@ impl Draft<'_> {
         attempt.error = Some(why.clone());
         if is_enough {
             let sends = attempt.sends;
-            return self
-                .hold(format!("the same key was submitted {sends} times without an answer that can be read: {why}"));
+            return self.hold(format!(
+                "the same key was submitted {sends} times, and nobody knows whether it was taken: {why}"
+            ));
         }
         self.task.error = Some(why);
         self.wake_after_bad_answer();
@@ -320,10 +337,9 @@ impl Draft<'_> {
             return Ok(self.note());
         }
         let why = "no job carries this attempt's key: it was never taken";
-        self.job_ended(AttemptState::EndedAbandoned, why.to_owned(), |mut draft, why| {
-            draft.task.error = None;
-            draft.task.reason = None;
-            draft.wait_again(TaskMove::ProvedAbsent, why)
+        self.job_ended(AttemptState::EndedAbandoned, why.to_owned(), |draft, why| {
+            let wait = draft.wait_after_absence();
+            draft.wait_for_nothing(TaskMove::ProvedAbsent, wait, why, "its submit made no job; it is submitted again")
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::breaker::Signal;
 use super::super::outcome::{CancelAnswer, FetchAnswer, JobState, K_IN_A_ROW, Piece, PollAnswer};
 use super::super::state::{AttemptState, TaskMove, TaskState};
-use super::{Change, Draft, LATE_WATCH, PieceFate, Refusal};
+use super::{Change, Draft, FREE_ENDS, LATE_WATCH, PieceFate, Refusal};
 
 impl Draft<'_> {
     pub(super) fn poll_answered(mut self, answer: PollAnswer) -> Result<Change, Refusal> {
@@ -37,7 +37,7 @@ impl Draft<'_> {
             }
             PollAnswer::Missing { is_complete, by_name } => self.job_missing(is_complete, by_name),
             PollAnswer::State { state, theirs, error, progress, vars } => {
-                self.signal = Some(Signal::GoodAnswer);
+                self.signal = Some(Signal::PollRead);
                 self.learn(&theirs, progress, vars)?;
                 self.job_is(state, theirs, error)
             }
@@ -46,13 +46,13 @@ impl Draft<'_> {
 
     /// Has a task that waits for its job tell why it still waits. Other states have a reason of their own.
     fn say_unanswered(&mut self, verb: &str, why: &str) {
-        if matches!(self.task.state, TaskState::Submitted | TaskState::Processing) {
+        if self.wants_its_job() {
             self.task.reason = Some(format!("{verb} was not answered well ({why}); the generator is asked again"));
         }
     }
 
     fn say_answered(&mut self) {
-        if matches!(self.task.state, TaskState::Submitted | TaskState::Processing) {
+        if self.wants_its_job() {
             self.task.reason = None;
         }
     }
@@ -97,8 +97,7 @@ impl Draft<'_> {
             }
             JobState::Submitted | JobState::Processing => {
                 if self.is_dead() {
-                    let why = format!("the generator has left the job in state {theirs} and will never run it");
-                    return self.job_lost(why);
+                    return self.job_left(&theirs);
                 }
                 self.wake_for_next_poll();
                 match (self.task.state, state) {
@@ -116,30 +115,39 @@ impl Draft<'_> {
             JobState::Failed => {
                 let why = error.filter(|text| !text.trim().is_empty()).unwrap_or(theirs);
                 let why = format!("the generator's job failed: {why}");
-                self.job_failed(why)
+                self.job_failed(AttemptState::EndedFailed, why, TaskMove::Failed)
             }
             JobState::Cancelled => {
                 let why = "the job was cancelled at the generator";
-                self.job_ended(AttemptState::EndedCancelled, why.into(), |draft, why| {
-                    draft.retry_or(TaskMove::Failed, why)
-                })
+                self.job_failed(AttemptState::EndedCancelled, why.into(), TaskMove::Failed)
             }
         }
     }
 
     fn is_dead(&self) -> bool {
         let Some(dead) = &self.context.policy.dead_when else { return false };
+        // While no job of the generator ends well, how long one has waited says nothing about that one.
+        if self.context.is_outage {
+            return false;
+        }
         self.attempt.as_ref().is_some_and(|attempt| {
             attempt.generator_state.as_deref() == Some(dead.state.as_str())
                 && attempt.unchanged_since.is_some_and(|since| self.now().since(since) >= dead.unchanged_for)
         })
     }
 
-    fn job_lost(self, why: String) -> Result<Change, Refusal> {
-        let is_free = self.context.policy.is_free_to_repeat;
-        self.job_ended(AttemptState::EndedLost, why, |draft, why| {
-            if is_free { draft.retry_or(TaskMove::Failed, why) } else { draft.hold(why) }
-        })
+    /// The configuration says that a job in this state will not run. That is no end: a worker that comes back may run it all
+    /// the same, and it is paid then. So its attempt stays, a person decides about a task that waits for it, and whoever
+    /// looks at it for a day goes on looking.
+    fn job_left(mut self, theirs: &str) -> Result<Change, Refusal> {
+        let why = format!("the generator has left the job in state {theirs} for so long that it may never run it");
+        if self.wants_its_job() && self.context.policy.is_free_to_repeat {
+            return self.job_failed(AttemptState::EndedLost, why, TaskMove::Failed);
+        }
+        if self.task.state.is_final() {
+            self.task.reason = Some(format!("{why}; it is looked at for a day"));
+        }
+        self.hold(why)
     }
 
     fn job_missing(mut self, is_complete: bool, by_name: bool) -> Result<Change, Refusal> {
@@ -164,8 +172,7 @@ impl Draft<'_> {
             // Only of a task that wants no job any more, with a reference known beforehand: the key was never taken.
             return self.job_ended(AttemptState::EndedAbandoned, why, |draft, _| Err(draft.illegal("poll_answered")));
         }
-        let is_wanted = matches!(self.task.state, TaskState::Submitted | TaskState::Processing);
-        if is_idempotent && is_key_its_own && is_wanted {
+        if is_idempotent && is_key_its_own && self.wants_its_job() {
             self.attempt_mut("poll_answered")?.is_resend_due = true;
             self.task.error = Some(why);
             self.wake_now();
@@ -384,16 +391,23 @@ impl Draft<'_> {
             return self.cancelled_unproved(why);
         }
         if is_end_proved {
-            return self
-                .job_ended(AttemptState::EndedCancelled, why, |draft, why| draft.retry_or(TaskMove::TimedOut, why));
+            return self.job_failed(AttemptState::EndedCancelled, why, TaskMove::TimedOut);
         }
+        self.signal = Some(Signal::JobFailed(why.clone()));
         self.task.error = Some(why.clone());
-        if self.task.retry_count < self.task.max_retries {
+        let is_free = self.context.is_outage && self.free_ends() < self.task.max_retries.saturating_add(FREE_ENDS);
+        if is_free || self.task.retry_count < self.task.max_retries {
             let deadline = self.context.now.deadline_in(limit);
-            self.task.retry_count += 1;
             self.attempt_mut("extended")?.deadline = Some(deadline);
             self.wake_for_next_poll();
             let why = format!("{why}, but the job may be alive: it gets a fresh limit instead of a second job");
+            if is_free {
+                self.count_free_end();
+                self.task.reason =
+                    Some(format!("{why}, with nothing spent, because its generator ends no other either"));
+                return Ok(self.note());
+            }
+            self.task.retry_count += 1;
             return self.moved(TaskMove::Extended, Some(why));
         }
         let why = format!("{why} for the last time; the job may be alive and is looked at for a day");
@@ -401,6 +415,25 @@ impl Draft<'_> {
         self.move_task(TaskMove::TimedOut)?;
         self.watch_late();
         Ok(self.finish(TaskMove::TimedOut, Some(why)))
+    }
+
+    /// Whether the job is finished, nobody can read: to cancel it could throw away a piece that is paid for, and to make
+    /// another one would be paid beside it. When that is said often enough, a person looks.
+    pub(super) fn deadline_unread(mut self, why: String) -> Result<Change, Refusal> {
+        let is_waited_for = self.wants_its_job() && self.attempt_state() == Some(AttemptState::Accepted);
+        if !is_waited_for || !self.is_past_deadline() {
+            return Err(self.illegal("deadline_unread"));
+        }
+        self.signal = Some(Signal::BadAnswer(why.clone()));
+        self.say_unanswered("a poll", &why);
+        self.wake_after_bad_answer();
+        if self.attempt.as_ref().is_none_or(|attempt| attempt.bad_answers < K_IN_A_ROW) {
+            return Ok(self.note());
+        }
+        let limit = self.task.time_limit_s;
+        self.hold(format!(
+            "the time limit of {limit} s has passed, and what the generator says of the job cannot be read: {why}"
+        ))
     }
 
     pub(super) fn watch_ended(mut self) -> Result<Change, Refusal> {

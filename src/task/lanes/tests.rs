@@ -269,3 +269,23 @@ proptest! {
         prop_assert_eq!(taken, tasks.len());
     }
 }
+
+/// A probe stands for all the others: the one that has been longest in line, whatever its priority and its account.
+#[test]
+fn of_a_generator_that_is_probed_the_longest_in_line_comes_next() {
+    let mut lanes = Lanes::new(Bounds { per_lane: 8, lanes: 8 });
+    lanes.begin_refill();
+    lanes.refill(vec![], true);
+    let at =
+        |seq: i64, priority: u8, queued_at: i64| Waiting { queued_at: Timestamp(queued_at), ..waiting(seq, priority) };
+    lanes.push(key(1), at(1, 9, 500));
+    lanes.push(key(1), at(2, 5, 20));
+    lanes.push(key(2), at(3, 8, 400));
+    lanes.push(key(2), at(4, 1, 10));
+    let other = LaneKey { generator: "other".into(), account: AccountId(1) };
+    lanes.push(other.clone(), at(5, 5, 900));
+    let is_probed = |name: &GeneratorName| name.as_str() == "g";
+    let mut next = || lanes.next_or_probe(|_| true, is_probed).map(|(_, waiting)| waiting.seq);
+    // Against another generator's tasks its own priority counts.
+    assert_eq!([next(), next(), next(), next(), next(), next()], [Some(5), Some(4), Some(2), Some(3), Some(1), None]);
+}

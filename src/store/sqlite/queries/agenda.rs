@@ -78,10 +78,13 @@ struct JobsRow {
     account_id: i64,
     #[diesel(sql_type = BigInt)]
     jobs: i64,
+    #[diesel(sql_type = BigInt)]
+    watched: i64,
 }
 
 /// The attempts that may be alive are few: their own index leads, and the tasks are looked up.
-const IN_FLIGHT: &str = "SELECT t.generator AS generator, t.account_id AS account_id, count(*) AS jobs \
+const IN_FLIGHT: &str = "SELECT t.generator AS generator, t.account_id AS account_id, count(*) AS jobs, \
+     count(t.completed_at) AS watched \
      FROM attempts a CROSS JOIN tasks t ON t.id = a.task_id AND t.attempt = a.number \
      WHERE a.state IN ('intended', 'accepted', 'unknown') \
      AND (t.state IN ('submitting', 'submitted', 'processing', 'cancelling') \
@@ -94,6 +97,7 @@ pub fn in_flight(connection: &mut SqliteConnection) -> Result<Vec<InFlight>, DbE
         generator: GeneratorName(row.generator),
         account: AccountId(row.account_id),
         jobs: u32::try_from(row.jobs).unwrap_or(u32::MAX),
+        watched: u32::try_from(row.watched).unwrap_or(u32::MAX),
     });
     Ok(jobs.collect())
 }

@@ -69,10 +69,14 @@ impl Generator {
     fn submit(&mut self, story: &Story) -> Option<SubmitAnswer> {
         let attempt = story.attempt.as_ref().expect("a submit has an attempt");
         let now = story.now_ms;
-        let answer = match self.fate.pick(8) {
+        // What a repetition is told is said of itself: it says nothing about the call before it.
+        Some(match self.fate.pick(8) {
             0 | 1 => {
                 self.make(&attempt.key, now);
                 SubmitAnswer::Accepted { reference: attempt.key.0.clone(), vars: BTreeMap::new() }
+            }
+            2 if attempt.state != AttemptState::Intended && self.fate.pick(2) == 1 => {
+                SubmitAnswer::Rejected("quota".into())
             }
             2 => SubmitAnswer::Retry("later".into()),
             3 => SubmitAnswer::Unavailable("nobody".into()),
@@ -89,11 +93,7 @@ impl Generator {
                 return None;
             }
             _ => return None,
-        };
-        // A second submit of the same key does not say that no job was made.
-        let is_resend = attempt.state != AttemptState::Intended;
-        let is_denial = matches!(answer, SubmitAnswer::Retry(_) | SubmitAnswer::Unavailable(_));
-        Some(if is_resend && is_denial { SubmitAnswer::Ambiguous("?".into()) } else { answer })
+        })
     }
 
     fn poll(&mut self, story: &Story, by_name: bool) -> PollAnswer {
@@ -261,7 +261,12 @@ fn expire(story: &mut Story, generator: &mut Generator) {
         tell(story, Event::RunReported(report));
     } else {
         let answer = generator.poll(story, true);
-        tell(story, Event::PollAnswered(answer));
+        match answer {
+            PollAnswer::Unreadable(why) if story.task.state != TaskState::Cancelling => {
+                return tell(story, Event::DeadlineUnread(why));
+            }
+            answer => tell(story, Event::PollAnswered(answer)),
+        }
     }
     let is_ready = story.attempt.as_ref().is_some_and(|attempt| attempt.is_ready);
     let is_over = !story.attempt.as_ref().is_some_and(|attempt| attempt.state.may_be_alive());

@@ -18,6 +18,7 @@ pub(in super::super) fn every_event() -> Vec<Event> {
         Event::DoubtStands(text()),
         Event::DeadlineReached { is_end_proved: true },
         Event::DeadlineReached { is_end_proved: false },
+        Event::DeadlineUnread(text()),
         Event::WatchEnded,
         Event::CancelRequested,
         Event::PollRequested,
@@ -116,6 +117,7 @@ pub(in super::super) fn is_by_person(event: &Event) -> bool {
         | Event::PieceNotStored(_)
         | Event::CancelAnswered(_)
         | Event::DeadlineReached { .. }
+        | Event::DeadlineUnread(_)
         | Event::WatchEnded
         | Event::Restored { .. }
         | Event::RunFound { .. } => false,
@@ -161,6 +163,11 @@ const SHAPES: &[Shape] = &[
     }),
     ("no retries left", |task, _| task.retry_count = 3),
     ("no retries at all", |task, _| task.max_retries = 0),
+    ("outage", |_, _| {}),
+    ("outage for long", |task, attempt| {
+        task.retry_count = 3;
+        attempt.free_ends = 11;
+    }),
     ("refused", |_, attempt| attempt.is_cancel_refused = true),
     ("worn out", |task, attempt| {
         task.retry_count = u32::MAX;
@@ -171,6 +178,7 @@ const SHAPES: &[Shape] = &[
         attempt.empty_sweeps = u32::MAX;
         attempt.sends = u32::MAX;
         attempt.polls = u32::MAX;
+        attempt.free_ends = u32::MAX;
     }),
 ];
 
@@ -213,7 +221,7 @@ fn every_event_in_every_state_is_judged_and_keeps_every_promise() {
                     draw: 0.5,
                     who: CONTENTD,
                     is_late_piece_wanted: ms > 10_000,
-                    is_outage: false,
+                    is_outage: shape.starts_with("outage"),
                 };
                 let Ok(change) = apply(&task, attempt.as_ref(), event.clone(), &context) else { continue };
                 judged += 1;

@@ -9,6 +9,7 @@
 //!
 //! [`check`] is the list of promises; all of them go through it.
 
+mod lies;
 mod liveness;
 mod matrix;
 mod random;
@@ -190,6 +191,11 @@ impl Story {
     pub(super) fn at(policy: Policy, state: TaskState, attempt: AttemptState) -> Self {
         let (task, attempt) = rows_in(state, Some(attempt)).expect("the test names a pair that can be");
         Self { task, attempt, ..Self::new(policy) }
+    }
+
+    /// The jobs of other tasks have failed in a row.
+    pub(super) fn in_outage(self) -> Self {
+        Self { is_outage: true, ..self }
     }
 
     pub(super) fn now(&self) -> Now {

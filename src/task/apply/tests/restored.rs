@@ -14,15 +14,22 @@ fn every_pair() -> Vec<(T, Option<A>)> {
     T::ALL.iter().flat_map(|state| attempts.iter().map(|attempt| (*state, *attempt))).collect()
 }
 
+fn context_of<'a>(now: &'a Now, policy: &'a Policy) -> Context<'a> {
+    Context { now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false, is_outage: false }
+}
+
 fn judged(task: &Task, attempt: Option<&Attempt>, event: Event, policy: &Policy, ms: i64) -> Option<Change> {
     let now = now_at(ms);
-    let context =
-        Context { now: &now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false, is_outage: false };
-    apply(task, attempt, event, &context).ok()
+    apply(task, attempt, event, &context_of(&now, policy)).ok()
 }
 
 fn restored(state: T, attempt: Option<A>) -> Option<(Task, Option<Attempt>)> {
-    let (task, attempt) = rows_in(state, attempt)?;
+    let (mut task, attempt) = rows_in(state, attempt)?;
+    if matches!(state, T::Failed | T::Timeout | T::Cancelled) {
+        // As the store marks them, all at once.
+        task.restored_at = Some(AT);
+        return Some((task, attempt));
+    }
     let change = judged(&task, attempt.as_ref(), Event::Restored { at: AT }, &policy(), 6_000)?;
     Some((change.task, change.attempt))
 }
@@ -46,7 +53,8 @@ fn every_unfinished_task_is_marked_and_a_waiting_one_is_held() {
 
 #[test]
 fn no_job_is_made_of_a_restored_task_by_itself_whatever_happens_next() {
-    let (events, policies) = (every_event(), every_policy());
+    let events = every_event();
+    let policies: Vec<Policy> = every_policy().into_iter().filter(|policy| !policy.is_free_to_repeat).collect();
     let mut judged_so_far = 0;
     for (state, attempt) in every_pair() {
         let Some((task, attempt)) = restored(state, attempt) else { continue };
@@ -79,8 +87,15 @@ fn a_person_who_lets_it_go_ends_the_restore_and_a_known_job_is_not_given_up_by_t
         let Some((mut task, attempt)) = restored(state, attempt) else { continue };
         let is_alive = attempt.as_ref().is_some_and(|attempt| attempt.state.may_be_alive());
         let change = judged(&task, attempt.as_ref(), release(), &policy(), 7_000);
-        assert_eq!(change.is_some(), task.state == T::Held && !is_alive, "{state} {attempt:?}");
-        if let Some(change) = change {
+        let has_ended = task.state.is_final();
+        assert_eq!(change.is_some(), has_ended || task.state == T::Held && !is_alive, "{state} {attempt:?}");
+        if let Some(change) = change.filter(|change| change.task.state.is_final()) {
+            // It stays as it was, and may be started again now; a job that is known is still judged then.
+            assert_eq!((change.task.state, change.task.restored_at), (state, None));
+            let retry = Event::RetryRequested { reset_count: true, abandon: None };
+            let again = judged(&change.task, change.attempt.as_ref(), retry, &policy(), 8_000);
+            assert_eq!(again.is_some(), !is_alive, "{state} {attempt:?}");
+        } else if let Some(change) = judged(&task, attempt.as_ref(), release(), &policy(), 7_000) {
             assert_eq!((change.task.state, change.task.restored_at), (T::Pending, None));
             assert!(
                 judged(&change.task, change.attempt.as_ref(), Event::Claimed { key: key(9) }, &policy(), 8_000)
@@ -136,5 +151,82 @@ fn a_run_that_is_found_is_the_job() {
     assert_eq!((change.task.state, adopted.state, adopted.number), (T::Submitted, A::Accepted, 1));
     assert_eq!((adopted.key, adopted.external_ref), (key(7), Some(key(7).0)));
     let (task, attempt) = restored(T::Processing, Some(A::Accepted)).expect("a job under way");
-    assert!(judged(&task, attempt.as_ref(), found, &blocking(), 7_000).is_none(), "it has a job");
+    assert!(judged(&task, attempt.as_ref(), found.clone(), &blocking(), 7_000).is_none(), "it has a job");
+    // One that had ended was started again since: it stays as it is, is looked at, and its piece is taken.
+    for state in [T::Failed, T::Timeout, T::Cancelled] {
+        let (task, attempt) = restored(state, Some(A::EndedFailed)).expect("an ended task");
+        let change = judged(&task, attempt.as_ref(), found.clone(), &blocking(), 7_000).expect("it is adopted");
+        let adopted = change.attempt.as_ref().expect("an attempt");
+        assert_eq!((change.task.state, adopted.state, adopted.number), (state, A::Accepted, 2));
+        assert!(change.task.wake_at.is_some() && adopted.watch_until.is_some(), "{state}: it is looked at");
+        let step = next_step(&change.task, Some(adopted), &blocking(), &now_at(8_000));
+        assert_eq!(step, Step::LookAtRun, "{state}");
+        let came = Event::RunReported(RunReport::Piece(piece()));
+        let came = judged(&change.task, Some(adopted), came, &blocking(), 9_000).expect("taken");
+        assert!(came.piece.is_some() && (came.task.state == T::Completed) == (state != T::Cancelled), "{state}");
+    }
+}
+
+#[test]
+fn a_run_that_a_person_names_is_looked_at_by_that_name() {
+    let adopt = |n| Event::Settled(Settlement::Adopt { reference: key(n).0, key: key(98) });
+    let (task, attempt) = restored(T::Pending, None).expect("a waiting task");
+    let change = judged(&task, attempt.as_ref(), adopt(7), &blocking(), 7_000).expect("adopted");
+    assert_eq!(change.attempt.expect("an attempt").key, key(7), "a run is found by its key alone");
+    let change = judged(&task, attempt.as_ref(), adopt(7), &policy(), 7_000).expect("adopted");
+    assert_eq!(change.attempt.expect("an attempt").key, key(98), "a job of others is not");
+    // Another one has to wait until the known one is over, and one that is over is over.
+    let (task, attempt) = rows_in(T::Held, Some(A::Accepted)).expect("a held task");
+    assert!(judged(&task, attempt.as_ref(), adopt(7), &blocking(), 7_000).is_none(), "a second live job");
+    let (over, ended) = rows_in(T::Held, Some(A::EndedLost)).expect("a held task");
+    assert!(judged(&over, ended.as_ref(), adopt(1), &blocking(), 7_000).is_none(), "it is over");
+    let change = judged(&over, ended.as_ref(), adopt(7), &blocking(), 7_000).expect("adopted");
+    assert_eq!(change.attempt.map(|one| (one.key, one.number, one.state)), Some((key(7), 2, A::Accepted)));
+    let change = judged(&task, attempt.as_ref(), adopt(1), &blocking(), 7_000).expect("adopted");
+    assert_eq!(change.attempt.map(|one| (one.key, one.number, one.state)), Some((key(1), 1, A::Accepted)));
+}
+
+/// What a submitter may do: everything of a person's but settling, correcting and giving up a job.
+fn is_by_submitter(event: &Event) -> bool {
+    match event {
+        Event::CancelRequested | Event::RetryRequested { .. } | Event::PollRequested | Event::Changed { .. } => true,
+        event => !is_by_person(event) && !matches!(event, Event::Restored { .. }),
+    }
+}
+
+#[test]
+fn whoever_spends_the_money_cannot_say_that_nothing_was_made_of_it() {
+    let policies = [policy(), idempotent(), blocking()];
+    let events: Vec<Event> = every_event().into_iter().filter(is_by_submitter).collect();
+    let mut refused = 0;
+    for (state, attempt) in every_pair() {
+        let Some(begun) = restored(state, attempt) else { continue };
+        for policy in &policies {
+            // Three deeds in a row, the last of them a retry: a cancel and a retry were a way back into line.
+            for first in &events {
+                let Some(once) = judged(&begun.0, begun.1.as_ref(), first.clone(), policy, 90_000_000) else {
+                    continue;
+                };
+                for second in &events {
+                    let change = judged(&once.task, once.attempt.as_ref(), second.clone(), policy, 90_100_000);
+                    let twice = change.unwrap_or_else(|| once.clone());
+                    for (task, attempt) in [(&once.task, &once.attempt), (&twice.task, &twice.attempt)] {
+                        assert_ne!(task.state, T::Pending, "{state} {first:?} {second:?}");
+                        assert!(task.restored_at.is_some(), "{state} {first:?} {second:?}");
+                        if matches!(task.state, T::Failed | T::Timeout | T::Cancelled) {
+                            for abandon in [None, Some("mine".to_owned())] {
+                                let now = now_at(90_200_000);
+                                let context = context_of(&now, policy);
+                                let retry = Event::RetryRequested { reset_count: true, abandon };
+                                let answer = apply(task, attempt.as_ref(), retry, &context);
+                                assert_eq!(answer, Err(Refusal::RestoredSince), "{state} {first:?} {second:?}");
+                                refused += 1;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 1_000, "only {refused}");
 }

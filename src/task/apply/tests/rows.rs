@@ -171,7 +171,7 @@ fn doubted(policy: Policy, step: Step) -> Story {
         assert_eq!(next_step(&story.task, story.attempt.as_ref(), &story.policy, &story.now()), step);
     }
     let story = under(policy, T::Submitting, A::Intended).so(submit(SubmitAnswer::Ambiguous(why())));
-    assert!(matches!(signals(&story), Some(Signal::BadAnswer(_))));
+    assert!(matches!(signals(&story), Some(Signal::SubmitUnanswered(_))));
     story
 }
 
@@ -220,6 +220,42 @@ fn submit_doubt_idempotent() -> Story {
     story
 }
 
+/// A key that went out before, and goes out once more.
+fn sent_again() -> Story {
+    under(idempotent(), T::Submitting, A::Unknown).so(Event::LockSeen { is_free: true }).so(Event::ResendBegun)
+}
+
+fn resend_refused() -> Story {
+    let refusals = [SubmitAnswer::Rejected(why()), SubmitAnswer::Retry(why())];
+    for refusal in refusals.clone() {
+        let cancelling = sent_again().so(Event::CancelRequested).so(submit(refusal.clone()));
+        is(&cancelling, T::Cancelling, A::Unknown);
+        let mut last = sent_again();
+        last.attempt_mut().sends = 5;
+        is(&last.clone().so(submit(refusal.clone())), T::Held, A::Unknown);
+        is(&last.so(Event::CancelRequested).so(submit(refusal)), T::Cancelled, A::Unknown);
+    }
+    let [rejected, _] = refusals;
+    let story = nothing_moved(sent_again(), submit(rejected));
+    assert_eq!(next_step(&story.task, story.attempt.as_ref(), &story.policy, &story.now()), Step::Resend);
+    story
+}
+
+fn resend_unavailable() -> Story {
+    let mut story = sent_again();
+    for _ in 0..20 {
+        story = nothing_moved(story, submit(SubmitAnswer::Unavailable(why())));
+        assert_eq!(signals(&story), Some(&Signal::SubmitUnavailable(why())));
+        assert!(story.task.wake_at > Some(story.now().utc), "with back-off");
+        assert_eq!(story.attempt_mut().sends, 1, "nobody was there to see the key");
+        story = story.so(Event::ResendBegun);
+    }
+    let story = story.later(Duration::from_secs(1_801)).so(submit(SubmitAnswer::Unavailable(why())));
+    let step = next_step(&story.task, story.attempt.as_ref(), &story.policy, &story.now());
+    assert_eq!(step, Step::GiveUpDoubt, "the time limit ends it");
+    story
+}
+
 fn find_one() -> Story {
     let adopt = |story: Story| {
         let event = find(&story, FindAnswer::One { reference: "r".into() });
@@ -262,8 +298,52 @@ fn find_none_proved() -> Story {
     is(&busy, T::Submitting, A::Unknown);
     let story = searched(at(T::Submitting, A::Unknown), &[61, 91]);
     is(&story, T::Pending, A::EndedAbandoned);
-    assert_eq!((story.task.wake_at, story.task.error.as_deref()), (None, None));
+    assert_eq!(story.task.queued_at, story.now().utc, "last in line");
+    assert_eq!(story.task.wake_at, Some(story.now().utc.plus(Duration::from_secs(30))), "with back-off");
     story
+}
+
+/// Tried again after an end that cost nothing, by whatever ends it.
+fn again_and_again(mut story: Story, policy: &Policy, end: impl Fn(Story) -> Story) -> (u32, Story) {
+    for count in 1.. {
+        story = end(story);
+        if story.task.state != T::Pending {
+            return (count, story);
+        }
+        assert_eq!((story.task.queued_at, story.task.retry_count), (story.now().utc, 0), "last in line, nothing spent");
+        let wake_at = story.task.wake_at.expect("with back-off");
+        story.now_ms = wake_at.0 - START;
+        story = story.so(Event::Claimed { key: key(count + 1) });
+        story.policy = policy.clone();
+    }
+    unreachable!("a count has no end")
+}
+
+#[test]
+fn what_costs_nothing_is_not_tried_for_ever() {
+    let absent = |story: Story| {
+        let mut story = story.so(submit(SubmitAnswer::Ambiguous(why()))).so(Event::LockSeen { is_free: true });
+        for _ in 0..2 {
+            story = story.later(Duration::from_secs(61));
+            let event = find(&story, FindAnswer::None { is_complete: true });
+            story = story.so(event);
+        }
+        story
+    };
+    let accept = || submit(SubmitAnswer::Accepted { reference: "r".into(), vars: BTreeMap::new() });
+    let fails = |story: Story| story.so(accept()).so(poll(poll_state(JobState::Failed)));
+    let put_off = |story: Story| story.so(submit(SubmitAnswer::Retry(why())));
+    let ends: [&dyn Fn(Story) -> Story; 3] = [&absent, &fails, &put_off];
+    for end in ends {
+        let mut story = at(T::Submitting, A::Intended);
+        story.is_outage = true;
+        let (count, mut story) = again_and_again(story, &policy(), end);
+        assert_eq!((count, story.task.state), (3 + FREE_ENDS + 1, T::Held), "max_retries and some more");
+        assert!(story.now_ms > 8 * 3_600_000, "a night passes before a person is asked: {} ms", story.now_ms);
+        story.is_outage = true;
+        let decided = story.so(Event::Settled(Settlement::Absent)).so(Event::Claimed { key: key(77) });
+        is(&end(decided), T::Pending, end(at(T::Submitting, A::Intended).in_outage()).state().1.expect("it has one"));
+    }
 }
 
 fn find_several() -> Story {
@@ -366,7 +446,7 @@ fn run_terminated() -> Story {
     let event = run(RunReport::Terminated(why()));
     is(&under(blocking(), T::Cancelling, A::Accepted).so(event.clone()), T::Cancelled, A::EndedCancelled);
     let story = costs_a_retry(&blocking(), &HAS_JOB, A::Accepted, &event, A::EndedCancelled, T::Failed);
-    assert_eq!(signals(&story), None, "nobody's fault: the breaker does not count it");
+    assert_eq!(signals(&story), Some(&Signal::JobFailed(why())), "neither we nor a person wanted it");
     story
 }
 
@@ -404,6 +484,44 @@ fn poll_follows() -> Story {
     let story = at(T::Submitted, A::Accepted).so(works);
     is(&story, T::Processing, A::Accepted);
     assert_eq!(story.task.progress.as_deref(), Some("1/2"));
+    story
+}
+
+/// The configuration's `dead_when`: their "submitted" for six hours.
+fn left(state: T) -> Story {
+    let dead =
+        crate::task::policy::DeadWhen { state: "submitted".into(), unchanged_for: Duration::from_secs(6 * 3600) };
+    let told = poll(poll_state(JobState::Submitted));
+    let story = under(Policy { dead_when: Some(dead), ..policy() }, state, A::Accepted).so(told.clone());
+    is(&story, state, A::Accepted);
+    story.later(Duration::from_secs(6 * 3600)).so(told)
+}
+
+fn poll_left() -> Story {
+    // A worker may come back in the morning and run it: what is looked at for a day is looked at for the day.
+    for state in LATE {
+        let story = left(state);
+        is(&story, state, A::Accepted);
+        assert!(story.task.reason.as_deref().is_some_and(|reason| reason.contains("looked at for a day")));
+        let step = next_step(&story.task, story.attempt.as_ref(), &story.policy, &story.now());
+        assert!(story.task.wake_at.is_some() && step == Step::Poll, "{state}: {step:?}");
+        let retried = story.clone().tell(Event::RetryRequested { reset_count: false, abandon: None });
+        assert!(matches!(retried, Err(Refusal::JobMayBeAlive { .. })), "no second job: {retried:?}");
+        let ready = story.so(poll(poll_state(JobState::Completed))).so(fetch(FetchAnswer::Piece(piece())));
+        assert!(ready.last.as_ref().is_some_and(|change| change.piece.is_some()), "{state}: its piece is taken");
+    }
+    is(&left(T::Cancelling), T::Cancelled, A::Accepted);
+    let mut waits = left(T::Submitted).in_outage();
+    (waits.task.state, waits.task.wake_at) = (T::Submitted, Some(waits.now().utc));
+    is(&waits.so(poll(poll_state(JobState::Submitted))), T::Submitted, A::Accepted);
+    is(&left(T::Submitted).so(fetch(FetchAnswer::Piece(piece()))), T::Completed, A::EndedCompleted);
+    let mut free = left(T::Submitted);
+    free.policy.is_free_to_repeat = true;
+    free.task.state = T::Submitted;
+    free.task.wake_at = Some(free.now().utc);
+    is(&free.so(poll(poll_state(JobState::Submitted))), T::Pending, A::EndedLost);
+    let story = left(T::Submitted);
+    is(&story, T::Held, A::Accepted);
     story
 }
 
@@ -499,7 +617,8 @@ fn a_job_that_fails_in_an_outage_spends_nothing() {
             let retries = story.task.retry_count;
             let story = story.later(Duration::from_secs(60)).so(event.clone());
             is(&story, T::Pending, A::EndedFailed);
-            assert_eq!((story.task.retry_count, story.task.wake_at), (retries, None));
+            assert_eq!(story.task.retry_count, retries);
+            assert!(story.task.wake_at >= Some(story.now().utc.plus(Duration::from_secs(12 * 60))), "after two probes");
             assert_eq!(story.task.queued_at, story.now().utc, "it goes last");
             assert!(matches!(signals(&story), Some(Signal::JobFailed(_))), "the breaker hears of it all the same");
         }
@@ -507,6 +626,49 @@ fn a_job_that_fails_in_an_outage_spends_nothing() {
         story.is_outage = true;
         is(&story.so(event), T::Cancelled, A::EndedFailed);
     }
+}
+
+/// A dead generator ends jobs in other ways than by failing them, and says nothing of it.
+#[test]
+fn no_end_that_nobody_wanted_spends_anything_in_an_outage() {
+    let free = Policy { is_free_to_repeat: true, ..blocking() };
+    let lost = || run(RunReport::Lost { why: why(), raw: "half".into() });
+    let ends: Vec<(Policy, Event, A)> = vec![
+        (policy(), poll(poll_state(JobState::Cancelled)), A::EndedCancelled),
+        (policy(), Event::DeadlineReached { is_end_proved: true }, A::EndedCancelled),
+        (blocking(), run(RunReport::Terminated(why())), A::EndedCancelled),
+        (blocking(), run(RunReport::Killed), A::EndedCancelled),
+        (free.clone(), lost(), A::EndedLost),
+        (free, run(RunReport::NeverStarted(why())), A::EndedLost),
+    ];
+    for (policy, event, end) in ends {
+        let story = overdue(under(policy.clone(), T::Processing, A::Accepted).in_outage()).so(event.clone());
+        is(&story, T::Pending, end);
+        assert_eq!(story.task.retry_count, 0, "{event:?}");
+        assert!(matches!(signals(&story), Some(Signal::JobFailed(_))), "{event:?}: the breaker hears of it");
+        let wanted = overdue(under(policy, T::Cancelling, A::Accepted)).so(event.clone());
+        let is_told = matches!(signals(&wanted), Some(Signal::JobFailed(_)));
+        assert_eq!(is_told, end == A::EndedLost, "{event:?}: a person wanted its end");
+    }
+    let put_off = at(T::Submitting, A::Intended).in_outage().so(submit(SubmitAnswer::Retry(why())));
+    is(&put_off, T::Pending, A::Rejected);
+    assert_eq!((put_off.task.retry_count, signals(&put_off)), (0, Some(&Signal::SubmitPutOff(why()))));
+}
+
+/// A job that may be alive is given time for nothing as long as others get none either, and then at the cost of its retries.
+#[test]
+fn a_job_that_outlives_its_limit_in_an_outage_gets_time_for_nothing_and_not_for_ever() {
+    let mut story = at(T::Processing, A::Accepted).in_outage();
+    for n in 0..3 + FREE_ENDS {
+        story = overdue(story).so(Event::DeadlineReached { is_end_proved: false });
+        assert_eq!((story.task.state, story.task.retry_count), (T::Processing, 0), "after {n}");
+        assert!(matches!(signals(&story), Some(Signal::JobFailed(_))));
+    }
+    for n in 1..=3 {
+        story = overdue(story).so(Event::DeadlineReached { is_end_proved: false });
+        assert_eq!(story.task.retry_count, n);
+    }
+    is(&overdue(story).so(Event::DeadlineReached { is_end_proved: false }), T::Timeout, A::Accepted);
 }
 
 fn poll_cancelled() -> Story {
@@ -746,6 +908,27 @@ fn deadline_proved() -> Story {
     story
 }
 
+fn deadline_unread() -> Story {
+    let event = Event::DeadlineUnread(why());
+    assert!(at(T::Processing, A::Accepted).tell(event.clone()).is_err(), "it has not passed");
+    for state in LATE.into_iter().chain([T::Held, T::Cancelling]) {
+        assert!(overdue(at(state, A::Accepted)).tell(event.clone()).is_err(), "{state}");
+    }
+    let mut story = overdue(at(T::Processing, A::Accepted));
+    for _ in 1..crate::task::outcome::K_IN_A_ROW {
+        story = nothing_moved(story, event.clone());
+        assert!(story.task.wake_at > Some(story.now().utc), "with back-off");
+        assert_eq!(next_step(&story.task, story.attempt.as_ref(), &policy(), &story.now()), Step::Expire);
+    }
+    let read = story.clone().so(poll(poll_state(JobState::Processing)));
+    assert_eq!(read.clone().attempt_mut().bad_answers, 0, "in a row");
+    let story = story.so(event);
+    is(&story, T::Held, A::Accepted);
+    assert_eq!(signals(&story), Some(&Signal::BadAnswer(why())));
+    is(&story.clone().so(fetch(FetchAnswer::Piece(piece()))), T::Completed, A::EndedCompleted);
+    story
+}
+
 fn deadline_alive() -> Story {
     let event = Event::DeadlineReached { is_end_proved: false };
     let mut story = at(T::Processing, A::Accepted);
@@ -777,6 +960,8 @@ fn case(row: &OutcomeRow) -> Option<Case> {
             submit_doubt_without_find
         }
         (Some(Verb::Submit), "anything else, or our own death; idempotent") => submit_doubt_idempotent,
+        (Some(Verb::Submit), "of a key that went out before: rejected or retry") => resend_refused,
+        (Some(Verb::Submit), "of a key that went out before: unavailable") => resend_unavailable,
         (Some(Verb::Find), "ok, one match of our key") => find_one,
         (Some(Verb::Find), "ok, none, and absence proved") => find_none_proved,
         (Some(Verb::Find), "ok, several matches") => find_several,
@@ -791,6 +976,7 @@ fn case(row: &OutcomeRow) -> Option<Case> {
         (Some(Verb::Run), "lock free, no exit status; free to repeat") => run_lost_free,
         (Some(Verb::Run), "lock free, no exit status; not free to repeat") => run_lost,
         (Some(Verb::Poll), "ok, submitted or processing") => poll_follows,
+        (Some(Verb::Poll), "ok, in the state of dead_when for its time") => poll_left,
         (Some(Verb::Poll), "ok, completed") => poll_completed,
         (Some(Verb::Poll), "ok, unmapped, unreadable or empty") => poll_unreadable,
         (Some(Verb::Poll), "unavailable") => poll_unavailable,
@@ -808,6 +994,7 @@ fn case(row: &OutcomeRow) -> Option<Case> {
         (Some(Verb::Cancel), "unavailable, ambiguous or missing") => cancel_unclear,
         (Some(Verb::Cancel), "completed seen while cancelling") => cancel_too_late,
         (None, "deadline, and the end is proved") => deadline_proved,
+        (None, "deadline, and what is said of the job cannot be read") => deadline_unread,
         (None, "deadline, still alive or no answer") => deadline_alive,
         _ => return None,
     })
