@@ -15,6 +15,7 @@
 //! | [`actors`] | store, generator, render |
 //! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | [`events`], [`text`], the core |
 //! | [`events`] (what the log tells, and the journal's catalog), [`text`] | the core |
+//! | [`notice`] (when somebody is told), [`metrics`] (what is counted) | the core |
 //! | [`task`], [`finding`], [`roles`] (who may do what) | std, serde and an error derive |
 //!
 //! # What always holds
@@ -39,6 +40,8 @@ pub mod finding;
 pub mod generator;
 pub mod host;
 pub mod images;
+pub mod metrics;
+pub mod notice;
 pub mod publish;
 pub mod publisher;
 pub mod render;

@@ -1,4 +1,4 @@
-//! Who may do what: the five roles, and whom the configuration gave them to.
+//! Who may do what: the six roles, and whom the configuration gave them to.
 //!
 //! Names were made numbers when the configuration was read ([`crate::config`]); which role a method takes stands in
 //! [`crate::control::permissions`]. Nothing here asks the system. The surprise: the overflow ids are nobody's. The kernel
@@ -12,6 +12,8 @@ use std::ops::Range;
 /// What a person or a program is to contentd.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Role {
+    /// Says that a job may have ended; nothing else. For what listens to the network.
+    Callback,
     /// Sees tasks, queues and states; no pieces.
     Observer,
     /// Has pieces written, and reads them.
@@ -26,11 +28,13 @@ pub enum Role {
 
 impl Role {
     /// All of them, from the least.
-    pub const ALL: [Self; 5] = [Self::Observer, Self::Submitter, Self::Reviewer, Self::Publisher, Self::Operator];
+    pub const ALL: [Self; 6] =
+        [Self::Callback, Self::Observer, Self::Submitter, Self::Reviewer, Self::Publisher, Self::Operator];
 
     /// Its name in the configuration and on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Callback => "callback",
             Self::Observer => "observer",
             Self::Submitter => "submitter",
             Self::Reviewer => "reviewer",

@@ -182,6 +182,25 @@ fn types_have_the_fields_of_the_structs() {
     assert_fits("Time", fits(&of("Time")), &ScheduleTime { at: AT, local: "l".into() });
     assert_fits("Schedule", fits(&of("Schedule")), &schedule(None));
     assert_fits("Fire", fits(&of("Fire")), &fire());
+    let entry = fake_backend::notice("n");
+    assert_fits("NoticeEntry", fits("io.contentd.Daemon.NoticeEntry"), &entry);
+    assert_fits("Delivery", fits("io.contentd.Daemon.Delivery"), &entry.deliveries[0]);
+    let hook = HookView { name: "mail".into(), waiting: 0, oldest_at: None, given_up: 0 };
+    assert_fits("Hook", fits("io.contentd.Daemon.Hook"), &hook);
+    let check = CheckView {
+        name: "disk".into(),
+        status: "ok".into(),
+        text: "t".into(),
+        value: 0.0,
+        limit: 1.0,
+        critical_limit: None,
+        unit: "bytes".into(),
+        is_wrong_below: true,
+        severity: "critical".into(),
+        since: None,
+        acknowledged_by: None,
+    };
+    assert_fits("Check", fits("io.contentd.Daemon.Check"), &check);
     let mut expected: Vec<&str> = batch::FIELDS.to_vec();
     expected.sort_unstable();
     assert_eq!(names(fits("io.contentd.Tasks.Submission")), expected, "batch files have the same fields");
@@ -212,6 +231,8 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Tasks.Set", json!(SetParams::default())),
         ("Tasks.Cleanup", json!(CleanupParams::default())),
         ("Tasks.Statistics", json!(StatisticsParams::default())),
+        ("Tasks.Summary", json!(SummaryParams::default())),
+        ("Tasks.Report", json!(ReportParams::default())),
         ("Tasks.Wait", json!(WaitParams::default())),
         ("Tasks.Watch", json!(WatchParams::default())),
         ("Content.List", json!(ContentListParams::default())),
@@ -240,6 +261,13 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Daemon.GetVersion", json!({})),
         ("Daemon.GetStatus", json!({})),
         ("Daemon.Workers", json!({})),
+        ("Daemon.Metrics", json!({})),
+        ("Daemon.Health", json!({})),
+        ("Daemon.Notices", json!(NoticesParams::default())),
+        ("Daemon.Notice", json!(NoticeParams::default())),
+        ("Daemon.TestHook", json!(TestHookParams::default())),
+        ("Daemon.Acknowledge", json!(AcknowledgeParams::default())),
+        ("Daemon.Silence", json!(SilenceParams::default())),
         ("Daemon.Pause", json!(PauseParams::default())),
         ("Daemon.Resume", json!(PauseParams::default())),
         ("Daemon.GetConfig", json!({})),
@@ -298,6 +326,10 @@ fn good_parameters(method: &str) -> Value {
         }
         "Schedules.List" => json!({}),
         name if name.starts_with("Schedules.") => json!({"schedule": "s"}),
+        "Daemon.Notice" => json!({"notice": "n"}),
+        "Daemon.TestHook" => json!({"hook": "mail"}),
+        "Daemon.Acknowledge" => json!({"alarm": "disk"}),
+        "Tasks.Report" => json!({"key": "000102030405060708090a0b0c0d0e0f"}),
         _ => json!({}),
     }
 }
@@ -328,7 +360,7 @@ fn every_method_answers_with_the_fields_of_its_reply() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 65);
+    assert_eq!(seen, 74);
     assert_fits("Watch", &idl.methods["io.contentd.Tasks.Watch"].1, &change("task-a"));
     let reload = ReloadReply { changed: vec![], needs_restart: vec![], warnings: vec![] };
     assert_fits("Reload", &idl.methods["io.contentd.Daemon.Reload"].1, &reload);
@@ -378,6 +410,9 @@ fn every_error() -> Vec<ApiError> {
         ApiError::StorageFull { reason: text() },
         ApiError::ReloadRefused { faults: vec![] },
         ApiError::BackupRefused { file: text(), reason: text(), cure: text() },
+        ApiError::HookNotFound { hook: text(), known: vec![text()] },
+        ApiError::AlarmNotFound { alarm: text(), firing: vec![] },
+        ApiError::NoticeNotFound { notice: text() },
         ApiError::TooManyConnections { limit: 1 },
         ApiError::ReplyTooLarge { bytes: 1, limit: 1 },
         ApiError::ScheduleNotFound { schedule: text() },

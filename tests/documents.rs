@@ -159,7 +159,7 @@ fn the_readme_shows_who_sends_what_to_whom() {
 
 /// Who a source file belongs to in the diagram of the actors; none for files that send nothing.
 fn owner_of(file: &str) -> Option<&'static str> {
-    const OWNERS: [(&str, &str); 11] = [
+    const OWNERS: [(&str, &str); 12] = [
         ("src/actors/supervisor", "SupervisorActor"),
         ("src/actors/queue/", "QueueActor"),
         ("src/actors/worker.rs", "WorkerActor"),
@@ -168,6 +168,7 @@ fn owner_of(file: &str) -> Option<&'static str> {
         ("src/actors/schedule/", "ScheduleActor"),
         ("src/actors/images.rs", "ImageActor"),
         ("src/actors/publisher/", "PublisherActor"),
+        ("src/actors/notice", "NoticeActor"),
         // What every actor does through the world that it is given.
         ("src/actors/mod.rs", "every actor"),
         ("src/backend/", "control socket"),
@@ -237,6 +238,7 @@ fn actor_diagram() -> String {
         "ScheduleActor",
         "ImageActor",
         "PublisherActor",
+        "NoticeActor",
     ] {
         let file =
             actors.iter().find(|(file, text)| owner_of(file) == Some(child) && text.contains("ChildExited::report("));

@@ -15,6 +15,8 @@ mod pages;
 /// Sections that the example file does not have.
 const REST: &str = r#"
 tasks = { retry = {} }
+notices = { failures = {}, timeouts = {}, backlog = {}, oldest_task = {}, breaker = {}, held = {}, disk = {}, schedule = {} }
+hooks = { probe = { retry = {} } }
 [generators.probe]
 dead_when = {}
 retry = {}
@@ -210,6 +212,9 @@ fn heading_of(section: &str) -> String {
             parts[2] = "VERB";
         }
     }
+    if parts[0] == "hooks" && parts.len() > 1 {
+        parts[1] = "NAME";
+    }
     parts.join(".")
 }
 
@@ -248,7 +253,9 @@ fn no_key_of_the_reader_is_out_of_the_probes_reach() {
     let asks = regex::Regex::new(&asks).expect("a pattern");
     let known: BTreeSet<String> = known().into_iter().map(|(_, key)| key).collect();
     let mut count = 0;
-    for file in ["mod.rs", "generators.rs", "publishers.rs", "roles.rs", "schedules.rs", "verbs.rs", "rules.rs"] {
+    for file in
+        ["mod.rs", "generators.rs", "publishers.rs", "notices.rs", "roles.rs", "schedules.rs", "verbs.rs", "rules.rs"]
+    {
         for found in asks.captures_iter(&read(&format!("src/config/{file}"))) {
             count += 1;
             assert!(
@@ -295,7 +302,7 @@ fn the_defaults_in_the_page_are_the_readers() {
                 _ => GENERATOR,
             };
             let source = match section.as_str() {
-                "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "review" | "images"
+                "generators.NAME" | "daemon" | "tasks" | "polling" | "retention" | "review" | "images" | "notices"
                 | "tasks.retry" | "publishing" | "publishing.retry" | "publishers.NAME" => {
                     let name = if section.starts_with("publishers") { "p" } else { "g" };
                     format!(
@@ -316,8 +323,19 @@ fn the_defaults_in_the_page_are_the_readers() {
                 | "publishers.NAME.retry"
                 | "generators.NAME.poll"
                 | "generators.NAME.find"
-                | "generators.NAME.poll_one" => continue,
+                | "generators.NAME.poll_one"
+                | "hooks.NAME.retry" => continue,
                 "generators.NAME.VERB.rules" | "publishers.NAME.VERB.rules" => continue,
+                "hooks.NAME" => {
+                    let hook = format!("[hooks.h]\nrun = [\"p\"]\n{{}}\n{rest}");
+                    let (said, not_said) = (
+                        hook.replace("{}", &format!("{} = {}", entry.key, entry.default.as_ref().unwrap())),
+                        hook.replace("{}", ""),
+                    );
+                    seen += 1;
+                    assert_eq!(config(&said), config(&not_said), "[hooks.NAME] the default of {}", entry.key);
+                    continue;
+                }
                 _ => panic!("[{section}] {} has a default that is not tested", entry.key),
             };
             seen += 1;

@@ -253,7 +253,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<(usize, &'a str)> {
 fn the_configurations_of_the_pages_are_accepted() {
     let env = |name: &str| (name == "HOME").then(|| "/var/lib/contentd".into());
     let mut generators = 0;
-    for name in ["reference/driver.md", "operators.md"] {
+    for name in ["reference/driver.md", "operators.md", "notices.md"] {
         let text = read(name);
         for (line, block) in blocks(&text, "toml") {
             match Config::parse(None, block, &env) {

@@ -23,7 +23,7 @@ use fake_backend::{TestServer, eventually};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// Who may call what besides an operator, who may call everything: o(bserver), s(ubmitter), r(eviewer), p(ublisher); `*` is
+/// Who may call what besides an operator, who may call everything: c(allback), o(bserver), s(ubmitter), r(eviewer), p(ublisher); `*` is
 /// whoever can connect, `-` nobody else. With parameters that the fake backend answers well.
 const MATRIX: &[(&str, &str, &str)] = &[
     ("org.varlink.service.GetInfo", "*", "{}"),
@@ -32,6 +32,13 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("io.contentd.Daemon.GetVersion", "*", "{}"),
     ("io.contentd.Daemon.GetStatus", "osrp", "{}"),
     ("io.contentd.Daemon.Workers", "osrp", "{}"),
+    ("io.contentd.Daemon.Metrics", "osrp", "{}"),
+    ("io.contentd.Daemon.Health", "osrp", "{}"),
+    ("io.contentd.Daemon.Notices", "osrp", "{}"),
+    ("io.contentd.Daemon.Notice", "osrp", r#"{"notice": "n"}"#),
+    ("io.contentd.Daemon.TestHook", "-", r#"{"hook": "mail"}"#),
+    ("io.contentd.Daemon.Acknowledge", "-", r#"{"alarm": "disk"}"#),
+    ("io.contentd.Daemon.Silence", "-", "{}"),
     ("io.contentd.Daemon.Pause", "-", "{}"),
     ("io.contentd.Daemon.Resume", "-", "{}"),
     ("io.contentd.Daemon.GetConfig", "-", "{}"),
@@ -67,6 +74,7 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("io.contentd.Tasks.List", "osrp", "{}"),
     ("io.contentd.Tasks.Queue", "osrp", "{}"),
     ("io.contentd.Tasks.Statistics", "osrp", "{}"),
+    ("io.contentd.Tasks.Summary", "osrp", "{}"),
     ("io.contentd.Tasks.Wait", "osrp", r#"{"tasks": ["task-done"]}"#),
     ("io.contentd.Tasks.Watch", "osrp", "{}"),
     ("io.contentd.Tasks.Show", "srp", r#"{"task": "task-done"}"#),
@@ -82,6 +90,7 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("io.contentd.Tasks.Retry", "-", r#"{"tasks": ["task-a"], "abandon": true, "reason": "r"}"#),
     ("io.contentd.Tasks.Set", "s", r#"{"task": "task-a", "priority": 5}"#),
     ("io.contentd.Tasks.Poll", "s", r#"{"task": "task-done"}"#),
+    ("io.contentd.Tasks.Report", "cs", r#"{"key": "000102030405060708090a0b0c0d0e0f"}"#),
     ("io.contentd.Tasks.PollAll", "-", "{}"),
     ("io.contentd.Tasks.Correct", "-", r#"{"task": "task-a", "state": "failed", "reason": "r"}"#),
     ("io.contentd.Tasks.Settle", "-", r#"{"task": "task-a", "absent": true}"#),
@@ -107,6 +116,8 @@ const DAEMON: u32 = 4_000_000;
 /// Users with one role each by their own number, in the order of the roles, and one with none.
 const FIRST_USER: u32 = 4_000_100;
 const STRANGER: u32 = 4_000_200;
+/// The second of them.
+const OBSERVER: u32 = FIRST_USER + Role::Observer as u32;
 
 /// The group whose members have the role.
 fn group_of(role: Role) -> u32 {
@@ -275,8 +286,8 @@ fn a_call_without_a_reply_is_judged_too() {
 #[test]
 fn a_role_that_is_taken_away_ends_what_it_had_begun() {
     let rig = Rig::start();
-    let mut client = rig.connect(&user(FIRST_USER));
-    let mut watching = rig.connect(&user(FIRST_USER));
+    let mut client = rig.connect(&user(OBSERVER));
+    let mut watching = rig.connect(&user(OBSERVER));
     let watcher = std::thread::spawn(move || {
         watching.call_more::<_, Value, ClientError>("io.contentd.Tasks.Watch", &json!({}), None, |_| {
             Ok(std::ops::ControlFlow::Continue(()))
@@ -307,21 +318,21 @@ fn contentctl(server: &TestServer, arguments: &[&str]) -> (Option<i32>, String, 
 #[test]
 fn contentctl_says_what_is_lacking_and_shows_ones_own_roles() {
     let rig = Rig::start();
-    *rig.next.lock().expect("no test panics with it") = user(FIRST_USER);
+    *rig.next.lock().expect("no test panics with it") = user(OBSERVER);
     let (code, out, err) = contentctl(&rig.server, &["pause"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    for part in ["io.contentd.Daemon.Pause", "4000100:4000100", "operator", "observer", "contentd.toml"] {
+    for part in ["io.contentd.Daemon.Pause", "4000101:4000101", "operator", "observer", "contentd.toml"] {
         assert!(err.contains(part), "{part}: {err}");
     }
     let (code, out, _) = contentctl(&rig.server, &["ping"]);
     assert_eq!(code, Some(0));
-    assert!(out.contains("you are 4000100:4000100: observer"), "{out}");
+    assert!(out.contains("you are 4000101:4000101: observer"), "{out}");
     let (_, out, _) = contentctl(&rig.server, &["--output", "json", "ping"]);
     let pong: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(pong["roles"], json!(["observer"]));
     let (_, out, _) = contentctl(&rig.server, &["doctor"]);
     assert!(
-        out.contains("roles: what contentd sees of itself is for operators, and 4000100:4000100 has observer"),
+        out.contains("roles: what contentd sees of itself is for operators, and 4000101:4000101 has observer"),
         "{out}"
     );
 }

@@ -14,6 +14,7 @@
 
 pub mod failing;
 pub mod images;
+pub mod notice;
 pub mod poller;
 pub mod publisher;
 pub mod queue;
@@ -31,6 +32,7 @@ use log::Level;
 use tokio::sync::watch;
 
 use crate::events::{About, Kind};
+use crate::generator::hooks::Notices;
 use crate::generator::registry::{Generator, Generators};
 use crate::publisher::Publishing;
 use crate::store::Store;
@@ -43,6 +45,7 @@ use crate::tell;
 
 use failing::{FailingJobs, is_failure, may_be_failure};
 use images::{ImageActor, SharedKeeper};
+use notice::NoticeActor;
 use poller::PollerActor;
 use publisher::PublisherActor;
 use queue::QueueActor;
@@ -66,6 +69,8 @@ pub struct Peers {
     pub images: Option<Addr<ImageActor>>,
     /// The publisher.
     pub publisher: Option<Addr<PublisherActor>>,
+    /// Who tells somebody.
+    pub notice: Option<Addr<NoticeActor>>,
     /// The workers, by number.
     pub workers: Vec<Option<Addr<WorkerActor>>>,
 }
@@ -91,6 +96,8 @@ pub struct World {
     pub images: SharedKeeper,
     /// The publishers of the current configuration.
     pub publishers: Publishing,
+    /// The rules and the hooks of the current configuration.
+    pub notices: watch::Receiver<Arc<Notices>>,
 }
 
 /// An event on its way into the store.
@@ -192,7 +199,8 @@ impl World {
             | Written::Schedule(_)
             | Written::Stored
             | Written::Pool(_)
-            | Written::Cleaned { .. } => {
+            | Written::Cleaned { .. }
+            | Written::Noticed(_) => {
                 Err(WriteError::Db(crate::store::DbError::Fatal("the store gave the answer of another write".into())))
             }
         }
@@ -201,6 +209,7 @@ impl World {
     /// Tells the queue what a change means for it: a breaker's signal, a slot that may be free, a task that may run.
     /// Lost messages are harmless: the queue looks for itself at its next tick.
     pub fn tell_queue(&self, changed: &Changed) {
+        self.tell_notices(changed);
         let Some(queue) = self.peers.borrow().queue.clone() else { return };
         let task = &changed.change.task;
         if let Some(signal) = &changed.change.signal {
@@ -226,6 +235,27 @@ impl World {
     pub fn tell_publisher(&self) {
         if let Some(publisher) = self.peers.borrow().publisher.clone() {
             publisher.do_send(publisher::PoolChanged);
+        }
+    }
+
+    /// Tells the NoticeActor of what may be an alarm. A lost message is harmless: the rules are asked at their interval.
+    fn tell_notices(&self, changed: &Changed) {
+        let is_bad_end = changed.change.task.state != changed.from
+            && matches!(changed.change.task.state, TaskState::Held | TaskState::Failed | TaskState::Timeout);
+        let is_of_breaker = matches!(
+            changed.change.signal,
+            Some(
+                Signal::SubmitUnavailable(_)
+                    | Signal::SubmitUnanswered(_)
+                    | Signal::VerbUnavailable(_)
+                    | Signal::BadAnswer(_)
+                    | Signal::JobFailed(_)
+            )
+        );
+        if (is_bad_end || is_of_breaker)
+            && let Some(notice) = self.peers.borrow().notice.clone()
+        {
+            notice.do_send(notice::SomethingHappened);
         }
     }
 

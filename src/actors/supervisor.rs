@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::images::{DrainImages, GetImageStatus, ImageActor, ImageStatus};
+use super::notice::{DrainNotices, GetNoticeStatus, NoticeActor, NoticeStatus, NoticesChanged};
 use super::poller::{DrainPoller, GetPollerStatus, PollerActor, PollerStatus, RunEnded};
 use super::publisher::{DrainPublisher, GetPublisherStatus, PublisherActor, PublisherStatus};
 use super::queue::{DrainQueue, GetQueueStatus, QueueActor, QueueStatus};
@@ -51,6 +52,8 @@ pub enum Child {
     Images,
     /// The publisher.
     Publisher,
+    /// Who tells somebody.
+    Notice,
     /// A worker, by number.
     Worker(usize),
 }
@@ -130,6 +133,8 @@ pub struct DaemonStatus {
     pub images: Option<ImageStatus>,
     /// The publisher.
     pub publisher: Option<PublisherStatus>,
+    /// Who tells somebody.
+    pub notice: Option<NoticeStatus>,
     /// The workers, by number.
     pub workers: Vec<Option<WorkerStatus>>,
     /// Restarts of children since the start.
@@ -150,6 +155,7 @@ impl DaemonStatus {
             (Child::Schedules, self.has_schedules && self.schedules.is_none()),
             (Child::Images, self.images.is_none()),
             (Child::Publisher, self.publisher.is_none()),
+            (Child::Notice, self.notice.is_none()),
         ];
         let workers =
             self.workers.iter().enumerate().map(|(index, worker)| (Child::Worker(index + 1), worker.is_none()));
@@ -232,6 +238,10 @@ impl SupervisorActor {
                 let address = PublisherActor::new(world, parent).start();
                 self.peers.send_modify(|peers| peers.publisher = Some(address));
             }
+            Child::Notice => {
+                let address = NoticeActor::new(world, parent).start();
+                self.peers.send_modify(|peers| peers.notice = Some(address));
+            }
             Child::Worker(number) => {
                 let address = WorkerActor::new(number, world, parent).start();
                 self.peers.send_modify(|peers| {
@@ -258,7 +268,7 @@ impl SupervisorActor {
                 }
             }
             Child::ResultHandler => self.world.tell_poller(),
-            Child::Poller | Child::Schedules | Child::Images | Child::Publisher | Child::Worker(_) => {}
+            Child::Poller | Child::Schedules | Child::Images | Child::Publisher | Child::Notice | Child::Worker(_) => {}
         }
     }
 
@@ -316,6 +326,7 @@ impl Actor for SupervisorActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.arm_drivers(&Generators::default(), ctx);
         // Whoever is sent to comes before whoever sends.
+        self.build(Child::Notice, ctx);
         self.build(Child::Publisher, ctx);
         self.build(Child::ResultHandler, ctx);
         self.build(Child::Queue, ctx);
@@ -380,6 +391,9 @@ impl Handler<Reload> for SupervisorActor {
         if let Some(queue) = self.peers.borrow().queue.clone() {
             queue.do_send(super::queue::QueueChanged { task: None });
         }
+        if let Some(notice) = self.peers.borrow().notice.clone() {
+            notice.do_send(NoticesChanged);
+        }
         self.world.tell_poller();
         self.world.tell_images();
         self.world.tell_publisher();
@@ -429,7 +443,12 @@ impl Handler<Drain> for SupervisorActor {
                     let _ = publisher.send(DrainPublisher).await;
                 }
             };
-            futures_util::join!(futures_util::future::join_all(workers), poller, schedules, publisher);
+            let notice = async {
+                if let Some(notice) = &peers.notice {
+                    let _ = notice.send(DrainNotices).await;
+                }
+            };
+            futures_util::join!(futures_util::future::join_all(workers), poller, schedules, publisher, notice);
             futures_util::future::join_all(drivers.iter().map(|driver| driver.interrupt())).await;
         })
     }
@@ -446,13 +465,14 @@ impl Handler<GetStatus> for SupervisorActor {
         Box::pin(async move {
             // All at once: one that is wedged must not take the time of the others.
             let asked = peers.workers.iter().map(|worker| ask(worker.as_ref(), GetWorkerStatus));
-            let (queue, poller, results, schedules, images, publisher, workers) = futures_util::join!(
+            let (queue, poller, results, schedules, images, publisher, notice, workers) = futures_util::join!(
                 ask(peers.queue.as_ref(), GetQueueStatus),
                 ask(peers.poller.as_ref(), GetPollerStatus),
                 ask(peers.results.as_ref(), GetResultStatus),
                 ask(peers.schedules.as_ref(), GetScheduleStatus),
                 ask(peers.images.as_ref(), GetImageStatus),
                 ask(peers.publisher.as_ref(), GetPublisherStatus),
+                ask(peers.notice.as_ref(), GetNoticeStatus),
                 futures_util::future::join_all(asked),
             );
             DaemonStatus {
@@ -463,6 +483,7 @@ impl Handler<GetStatus> for SupervisorActor {
                 has_schedules,
                 images,
                 publisher,
+                notice,
                 workers,
                 restarts,
                 worker_restarts,
@@ -502,7 +523,16 @@ macro_rules! crashes {
         }
     )+};
 }
-crashes!(QueueActor, PollerActor, ResultHandlerActor, ScheduleActor, ImageActor, PublisherActor, WorkerActor);
+crashes!(
+    QueueActor,
+    PollerActor,
+    ResultHandlerActor,
+    ScheduleActor,
+    ImageActor,
+    PublisherActor,
+    NoticeActor,
+    WorkerActor
+);
 
 impl Handler<Wedge> for SupervisorActor {
     type Result = ();

@@ -19,7 +19,7 @@ use crate::task::{GeneratorName, TaskState};
 use crate::tell;
 
 impl DaemonBackend {
-    async fn actors(&self) -> Result<DaemonStatus, ApiError> {
+    pub(super) async fn actors(&self) -> Result<DaemonStatus, ApiError> {
         self.supervisor.send(GetStatus).await.map_err(errors::of_mailbox)
     }
 
@@ -40,6 +40,7 @@ impl DaemonBackend {
             tasks,
             generators: join_all(generators.iter().map(|generator| generator_view(generator, queue))).await,
             pauses: queue.map(|queue| queue.pauses.iter().map(pause_view).collect()).unwrap_or_default(),
+            hooks: self.hooks().await?,
         })
     }
 

@@ -11,6 +11,8 @@ mod content;
 mod daemon;
 pub mod doctor;
 mod errors;
+mod metrics;
+mod notice;
 mod pool;
 mod review;
 mod schedules;

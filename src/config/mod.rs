@@ -8,6 +8,7 @@
 mod duration;
 mod error;
 mod generators;
+mod notices;
 mod places;
 mod publishers;
 mod reader;
@@ -19,6 +20,7 @@ mod verbs;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrors};
+pub use notices::NoticesConfig;
 pub use places::{Env, config_candidates, parse_database_url, socket_path};
 pub use publishers::{MAX_LEASE, PublishingConfig};
 pub use review::{ImagesConfig, ReviewConfig};
@@ -31,6 +33,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use crate::generator::hooks::HookSpec;
 use crate::generator::spec::GeneratorSpec;
 use crate::publisher::spec::PublisherSpec;
 use crate::task::retry::Backoff;
@@ -63,6 +66,10 @@ pub struct Config {
     pub schedules: SchedulesConfig,
     /// `[images]`
     pub images: ImagesConfig,
+    /// `[notices]`
+    pub notices: NoticesConfig,
+    /// `[hooks.NAME]`
+    pub hooks: BTreeMap<String, HookSpec>,
     /// `[generators.NAME]`
     pub generators: BTreeMap<GeneratorName, GeneratorSpec>,
     /// `[publishing]`
@@ -217,6 +224,8 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
         topic_directories: schedules::read(root.section("schedules", faults), faults),
         topic_sources: schedules::read_sources(root.section("topic_sources", faults), faults),
     };
+    let notices = notices::read(root.section("notices", faults), faults);
+    let hooks = notices::read_hooks(root.section("hooks", faults), faults);
     let surroundings = Surroundings {
         creator: places::variable(env, "CREATOR_CLI_PATH").unwrap_or_else(|| DEFAULT_CREATOR.to_owned()),
         retry: tasks.retry,
@@ -249,6 +258,8 @@ fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Opti
         review,
         images,
         schedules,
+        notices,
+        hooks,
         generators,
         publishing,
         publishers,

@@ -19,7 +19,7 @@ pub enum Needs {
     AllOf(RoleSet),
 }
 
-use Role::{Observer, Publisher, Reviewer, Submitter};
+use Role::{Callback, Observer, Publisher, Reviewer, Submitter};
 
 /// Tasks and states, no pieces.
 const SEE: Needs = Needs::AnyOf(RoleSet::of(&[Observer, Submitter, Reviewer, Publisher]));
@@ -27,6 +27,8 @@ const SEE: Needs = Needs::AnyOf(RoleSet::of(&[Observer, Submitter, Reviewer, Pub
 const READ: Needs = Needs::AnyOf(RoleSet::of(&[Submitter, Reviewer, Publisher]));
 /// What costs money, or ends what did.
 const SUBMIT: Needs = Needs::AnyOf(RoleSet::of(&[Submitter]));
+/// What brings a look forward, and nothing else.
+const REPORT: Needs = Needs::AnyOf(RoleSet::of(&[Submitter, Callback]));
 /// What becomes of a piece.
 const REVIEW: Needs = Needs::AnyOf(RoleSet::of(&[Reviewer]));
 /// Both of a piece and of what costs money.
@@ -52,6 +54,15 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("io.contentd.Daemon.TryGenerator", OPERATE),
     // Writes a file, and deletes others.
     ("io.contentd.Daemon.Backup", OPERATE),
+    ("io.contentd.Daemon.Metrics", SEE),
+    ("io.contentd.Daemon.Health", SEE),
+    ("io.contentd.Daemon.Notices", SEE),
+    ("io.contentd.Daemon.Notice", SEE),
+    // Runs a command.
+    ("io.contentd.Daemon.TestHook", OPERATE),
+    // Keep others from being told.
+    ("io.contentd.Daemon.Acknowledge", OPERATE),
+    ("io.contentd.Daemon.Silence", OPERATE),
     ("io.contentd.Daemon.Pause", OPERATE),
     ("io.contentd.Daemon.Resume", OPERATE),
     ("io.contentd.Daemon.Drain", OPERATE),
@@ -85,6 +96,7 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("io.contentd.Tasks.Queue", SEE),
     ("io.contentd.Tasks.History", SEE),
     ("io.contentd.Tasks.Statistics", SEE),
+    ("io.contentd.Tasks.Summary", SEE),
     ("io.contentd.Tasks.Wait", SEE),
     ("io.contentd.Tasks.Watch", SEE),
     // With the generator's answer as it came.
@@ -99,6 +111,7 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("io.contentd.Tasks.Retry", SUBMIT),
     ("io.contentd.Tasks.Set", SUBMIT),
     ("io.contentd.Tasks.Poll", SUBMIT),
+    ("io.contentd.Tasks.Report", REPORT),
     ("io.contentd.Tasks.PollAll", OPERATE),
     ("io.contentd.Tasks.Correct", OPERATE),
     ("io.contentd.Tasks.Settle", OPERATE),

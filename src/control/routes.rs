@@ -14,11 +14,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::api::{
-    AccountAddParams, AccountImportParams, AccountParams, AccountSetParams, ApiError, Backend, BackupParams,
-    CancelParams, CleanupParams, ContentListParams, ContentParams, CorrectParams, EditParams, HistoryReply, ListParams,
-    NoParams, PauseParams, Peer, PingReply, PoolListParams, PoolReleaseParams, QueueParams, QueueReply, ReleaseParams,
-    RetryParams, ReviewParams, SetParams, SettleParams, StageParams, StatisticsParams, SubmitBatchParams,
-    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, TaskParams, TasksReply, TryGeneratorParams,
+    AccountAddParams, AccountImportParams, AccountParams, AccountSetParams, AcknowledgeParams, ApiError, Backend,
+    BackupParams, CancelParams, CleanupParams, ContentListParams, ContentParams, CorrectParams, EditParams,
+    HistoryReply, ListParams, NoParams, NoticeParams, NoticesParams, PauseParams, Peer, PingReply, PoolListParams,
+    PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, ReportParams, RetryParams, ReviewParams, SetParams,
+    SettleParams, SilenceParams, StageParams, StatisticsParams, SubmitBatchParams, SubmitBatchReply, SubmitParams,
+    SubmitStagedParams, Submitted, SummaryParams, TaskParams, TasksReply, TestHookParams, TryGeneratorParams,
     VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
 };
 use super::api::{
@@ -200,6 +201,7 @@ impl Router {
                 Routed::Once(answer.map(move |reply| parts(reply?)).boxed())
             }
             "Statistics" => once(backend.statistics(peer, read_parameters::<StatisticsParams>(frame)?.try_into()?)),
+            "Summary" => once(backend.summary(peer, read_parameters::<SummaryParams>(frame)?.try_into()?)),
             "Wait" => {
                 let query = read_parameters::<WaitParams>(frame)?.try_into()?;
                 let replies = streamed(backend.wait(peer, query), |reply| reply.changed.is_none());
@@ -267,6 +269,7 @@ impl Router {
                 once(backend.cleanup(peer.clone(), days, params.dry_run == Some(true)))
             }
             "Poll" => once(backend.poll(peer.clone(), task_of(frame)?)),
+            "Report" => once(backend.report(peer.clone(), read_parameters::<ReportParams>(frame)?.check()?)),
             "PollAll" => {
                 read_parameters::<NoParams>(frame)?;
                 once(backend.poll_all(peer.clone()))
@@ -413,6 +416,9 @@ impl Router {
             }
             _ => {}
         }
+        if let Some(routed) = self.notices(peer, method, frame)? {
+            return Ok(Some(routed));
+        }
         // A method that does not exist is said so whatever its parameters are.
         const WITHOUT_PARAMETERS: [&str; 8] =
             ["Ping", "GetVersion", "GetStatus", "Workers", "GetConfig", "Drain", "Reload", "Doctor"];
@@ -428,6 +434,29 @@ impl Router {
             "Drain" => once(backend.drain(peer.clone())),
             "Reload" => once(backend.reload(peer.clone())),
             "Doctor" => once(backend.doctor(peer.clone())),
+            _ => return Ok(None),
+        }))
+    }
+}
+
+impl Router {
+    /// What is told to whom, of the daemon's own interface.
+    fn notices(&self, peer: &Peer, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
+        let (backend, peer) = (&self.backend, peer.clone());
+        Ok(Some(match method {
+            "Metrics" => {
+                read_parameters::<NoParams>(frame)?;
+                once(backend.metrics(peer))
+            }
+            "Health" => {
+                read_parameters::<NoParams>(frame)?;
+                once(backend.health(peer))
+            }
+            "Notices" => once(backend.notices(peer, read_parameters::<NoticesParams>(frame)?.check()?)),
+            "Notice" => once(backend.notice(peer, read_parameters::<NoticeParams>(frame)?.notice)),
+            "TestHook" => once(backend.test_hook(peer, read_parameters::<TestHookParams>(frame)?.hook)),
+            "Acknowledge" => once(backend.acknowledge(peer, read_parameters::<AcknowledgeParams>(frame)?.alarm)),
+            "Silence" => once(backend.silence(peer, read_parameters::<SilenceParams>(frame)?.check()?)),
             _ => return Ok(None),
         }))
     }

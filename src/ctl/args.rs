@@ -1,6 +1,7 @@
 //! What may be typed. Plain declarations; what the values mean is judged where the daemon judges it too.
 
 mod account;
+mod notice;
 pub mod pool;
 mod review;
 mod schedule;
@@ -12,6 +13,7 @@ pub use review::{EditArgs, RejectArgs, ReviewVerb};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+pub use notice::{By, MetricsArgs, NoticeVerb, ReportArgs};
 use pool::PoolVerb;
 pub use schedule::{ScheduleAddArgs, ScheduleVerb};
 
@@ -79,8 +81,18 @@ pub enum Verb {
     Set(SetArgs),
     /// Delete tasks that finished long ago
     Cleanup(CleanupArgs),
-    /// Statistics
+    /// How many, how long, how often again
     Stats(StatsArgs),
+    /// What is wrong now, for people and for monitoring systems. Exit status 0 ok, 1 warning, 2 critical (also where the
+    /// daemon does not answer), 3 unknown
+    Health,
+    /// Numbers for Prometheus
+    Metrics(MetricsArgs),
+    /// What was told to whom: alarms, hooks, silence
+    #[command(subcommand)]
+    Notice(NoticeVerb),
+    /// Say that a generator's job has ended, so that it is asked about now
+    Report(ReportArgs),
     /// Wait until tasks have ended
     Wait(WaitArgs),
     /// Follow every change
@@ -385,6 +397,9 @@ pub struct StatsArgs {
     /// At this generator
     #[arg(long, allow_hyphen_values = true)]
     pub generator: Option<String>,
+    /// A row for each day in local time, of the last 7 where --since says nothing
+    #[arg(long, value_enum, value_name = "SPAN")]
+    pub by: Option<By>,
 }
 
 /// What to wait for.

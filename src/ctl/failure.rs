@@ -32,6 +32,9 @@ pub enum Failure {
     /// Something is wrong; said already.
     #[error("not everything is well")]
     NotWell,
+    /// How it goes, as monitoring systems count; said already.
+    #[error("not everything is well")]
+    Health(u8),
     /// It lasted too long.
     #[error("{0}")]
     TimedOut(String),
@@ -51,6 +54,7 @@ impl Failure {
             Self::Client(_) | Self::Refused(_) | Self::Io(_) | Self::NotWell => 1,
             Self::Usage(_) => 2,
             Self::NotCompleted => 5,
+            Self::Health(code) => *code,
         }
     }
 }
@@ -63,7 +67,7 @@ pub fn exit_code(result: Result<(), Failure>) -> u8 {
     {
         return 0;
     }
-    if !matches!(failure, Failure::NotCompleted | Failure::NotWell) {
+    if !matches!(failure, Failure::NotCompleted | Failure::NotWell | Failure::Health(_)) {
         // Nobody to say it to: the exit code says it.
         let _ = writeln!(io::stderr(), "contentctl: {}", safe_lines(&failure.to_string()));
     }

@@ -7,7 +7,7 @@
 //! | [`output`] | how is an answer printed? (table, JSON, CSV) |
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
-//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`review`], [`pool`], [`accounts`], [`daemon`], [`doctor`], [`schedule`] | the verbs |
+//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`review`], [`pool`], [`accounts`], [`daemon`], [`doctor`], [`schedule`], [`notice`], [`stats`] | the verbs |
 //!
 //! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon. JSON and CSV stand alone on standard output; everything said to
 //! people goes to standard error. The surprise: texts of generators and submitters are untrusted even here, because a
@@ -21,10 +21,12 @@ pub mod doctor;
 pub mod failure;
 pub mod follow;
 pub mod log;
+pub mod notice;
 pub mod output;
 pub mod pool;
 pub mod review;
 pub mod schedule;
+pub mod stats;
 pub mod submit;
 pub mod tasks;
 pub mod text;
@@ -120,7 +122,11 @@ fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Settle(args) => tasks::settle(session, args),
         Verb::Set(args) => tasks::set(session, args),
         Verb::Cleanup(args) => tasks::cleanup(session, &args),
-        Verb::Stats(args) => tasks::stats(session, args),
+        Verb::Stats(args) => stats::stats(session, args),
+        Verb::Health => notice::health(session),
+        Verb::Metrics(args) => notice::metrics(session, &args),
+        Verb::Notice(verb) => notice::notice(session, verb),
+        Verb::Report(args) => notice::report(session, args),
         Verb::Poll(args) => tasks::poll(session, args),
         Verb::Wait(args) => follow::wait(session, &args),
         Verb::Watch(args) => follow::watch(session, args),

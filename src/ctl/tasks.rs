@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::Session;
 use super::args::{
     CancelArgs, CleanupArgs, CorrectArgs, FilterArgs, ListArgs, PageArgs, PollArgs, RetryArgs, SetArgs, SettleArgs,
-    StatsArgs,
 };
 use super::daemon;
 use super::failure::Failure;
@@ -18,7 +17,7 @@ use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
     NoParams, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply,
-    StatisticsParams, StatisticsReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
+    TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -331,25 +330,6 @@ pub fn cleanup(session: &Session, args: &CleanupArgs) -> Result<(), Failure> {
         counted(reply.deleted, "task"),
         counted(args.days.unsigned_abs(), "day")
     ))
-}
-
-/// `contentctl stats`.
-pub fn stats(session: &Session, args: StatsArgs) -> Result<(), Failure> {
-    let since = args.since.map(|text| when::since(&text, jiff::Timestamp::now())).transpose()?;
-    let params = StatisticsParams { since, account: args.account.map(TextOrNumber), generator: args.generator };
-    let reply: StatisticsReply = session.call("io.contentd.Tasks.Statistics", &params)?;
-    let fields = [
-        "total",
-        "by_state",
-        "finished",
-        "created",
-        "retries",
-        "success_rate",
-        "mean_duration_s",
-        "mean_wait_s",
-        "words",
-    ];
-    session.printer.record(&reply, &fields)
 }
 
 /// `contentctl poll`.

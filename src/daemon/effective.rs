@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Loaded};
 use crate::control::api::ConfigReply;
+use crate::generator::hooks::HookSpec;
 use crate::generator::spec::GeneratorSpec;
+use crate::notice::rules::{Rule, RuleSettings};
 use crate::publisher::spec::PublisherSpec;
 use crate::roles::Role;
 use crate::task::GeneratorName;
@@ -49,6 +51,8 @@ fn sections(config: &Config) -> Value {
         "images": images(config),
         "schedules": { "topic_directories": config.schedules.topic_directories },
         "topic_sources": topic_sources(config),
+        "notices": notices(config),
+        "hooks": config.hooks.iter().map(|(name, spec)| (name.clone(), hook(spec))).collect::<serde_json::Map<_, _>>(),
         "generators": generators,
         "publishing": {
             "lease_s": config.publishing.lease.as_secs(), "idempotent": config.publishing.consumers.is_idempotent,
@@ -84,13 +88,6 @@ fn topic_sources(config: &Config) -> Value {
     Value::Object(sources.collect())
 }
 
-fn masked(env: &BTreeMap<String, String>) -> serde_json::Map<String, Value> {
-    let shown = |(name, value): (&String, &String)| {
-        (name.clone(), Value::from(if sounds_secret(name) { "[masked]" } else { value.as_str() }))
-    };
-    env.iter().map(shown).collect()
-}
-
 fn review(config: &Config) -> Value {
     let rules = &config.review.rules;
     let words = |phrases: &[Phrase]| phrases.iter().map(Phrase::written).map(Value::from).collect::<Vec<_>>();
@@ -121,6 +118,39 @@ fn backoff(retry: &crate::task::retry::Backoff) -> Value {
         "initial_s": retry.initial.as_secs_f64(), "factor": retry.factor,
         "max_s": retry.max.as_secs_f64(), "jitter": retry.jitter,
     })
+}
+
+fn notices(config: &Config) -> Value {
+    let settings = &config.notices.settings;
+    let rule = |(rule, set): (&Rule, &RuleSettings)| {
+        let limit = rule.has_limit().then_some(set.limit);
+        let shown = json!({
+            "off": set.is_off, "severity": set.severity, "for_s": set.lasting.as_secs(), "limit": limit,
+            "critical_limit": set.critical,
+        });
+        (rule.as_str().to_owned(), shown)
+    };
+    let mut shown: serde_json::Map<String, Value> = settings.rules.iter().map(rule).collect();
+    shown.insert("off".to_owned(), config.notices.is_off.into());
+    shown.insert("interval_s".to_owned(), settings.interval.as_secs_f64().into());
+    shown.insert("cool_down_s".to_owned(), settings.cool_down.as_secs().into());
+    shown.insert("least_ended".to_owned(), settings.least_ended.into());
+    Value::Object(shown)
+}
+
+fn hook(spec: &HookSpec) -> Value {
+    json!({
+        "run": spec.run, "cwd": spec.cwd, "env": masked(&spec.env), "secrets": spec.secrets, "least": spec.least,
+        "timeout_s": spec.patience.timeout.as_secs_f64(), "give_up_after_s": spec.patience.give_up_after.as_secs(),
+        "retry": backoff(&spec.patience.retry),
+    })
+}
+
+/// Variables whose names sound like a secret, without their values.
+fn masked(env: &BTreeMap<String, String>) -> serde_json::Map<String, Value> {
+    env.iter()
+        .map(|(name, value)| (name.clone(), Value::from(if sounds_secret(name) { "[masked]" } else { value.as_str() })))
+        .collect()
 }
 
 /// A generator without its templates and expressions, which stand in the file.
@@ -172,6 +202,7 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
         "images",
         "schedules",
         "topic_sources",
+        "notices",
         "publishing",
     ] {
         let names = after[section].as_object().into_iter().flat_map(|fields| fields.keys());
@@ -189,6 +220,9 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
     changed.extend(
         names.iter().filter(|name| form(old, name) != form(new, name)).map(|name| format!("publishers.{name}")),
     );
+    let hooks: std::collections::BTreeSet<_> = old.hooks.keys().chain(new.hooks.keys()).collect();
+    let is_changed = |name: &&&String| old.hooks.get(**name) != new.hooks.get(**name);
+    changed.extend(hooks.iter().filter(is_changed).map(|name| format!("hooks.{name}")));
     let needs_restart = changed.iter().filter(|name| NEED_RESTART.contains(&name.as_str())).cloned().collect();
     (changed, needs_restart)
 }

@@ -170,6 +170,7 @@ fn name_of(child: Child) -> String {
         Child::Schedules => "the schedules".to_owned(),
         Child::Images => "the fetcher of images".to_owned(),
         Child::Publisher => "the publisher".to_owned(),
+        Child::Notice => "who tells somebody".to_owned(),
         Child::Worker(number) => format!("worker {number}"),
     }
 }

@@ -14,6 +14,7 @@ mod faults;
 mod generators;
 mod heart;
 mod leftovers;
+mod notices;
 pub mod offline;
 mod publishers;
 mod restored;
@@ -41,6 +42,7 @@ use crate::control::api::{ApiError, ReloadReply};
 use crate::control::socket::{self, BoundSocket, Place};
 use crate::events::Kind;
 use crate::generator::command::Places;
+use crate::generator::hooks::Notices;
 use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
@@ -205,6 +207,7 @@ struct Running {
     clock: Arc<SystemClock>,
     settings: watch::Sender<Arc<Settings>>,
     grants: watch::Sender<Arc<Grants>>,
+    notices: watch::Sender<Arc<Notices>>,
     stopping: watch::Sender<bool>,
     notice: watch::Sender<Notice>,
     server: ServerThread,
@@ -277,6 +280,9 @@ impl Daemon {
         for fault in generators::faults(&generators).await {
             tell!(Level::Warn, Kind::GeneratorFaulty, "{fault}; its tasks wait until this is mended");
         }
+        for fault in notices::faults(config).await {
+            tell!(Level::Warn, Kind::HookFailed, "{fault}; its messages wait until this is mended");
+        }
         generators::learn(&generators, &self.store).await;
         let publishers = publishers::build(config, &self.logs);
         for fault in publishers::faults(&publishers).await {
@@ -285,6 +291,7 @@ impl Daemon {
         let clock = Arc::new(SystemClock::new());
         clocks::settle(&self.store, &clock).await?;
         let (peers, peers_rx) = watch::channel(Peers::default());
+        let (notices, notices_rx) = watch::channel(Arc::new(notices::build(config)));
         let (generators, generators_rx) = watch::channel(generators);
         let world = World {
             store: self.store.clone(),
@@ -296,6 +303,7 @@ impl Daemon {
             rules: Default::default(),
             images: Default::default(),
             publishers: Publishing::of(publishers),
+            notices: notices_rx,
         };
         world.rules.replace(rules_of(&self.loaded));
         world.images.replace(keeper_of(&self.loaded));
@@ -359,7 +367,7 @@ impl Daemon {
         };
         self.notifier.ready("ready");
         heart.start();
-        Ok(Running { supervisor, world, clock, settings, grants, stopping, notice, server })
+        Ok(Running { supervisor, world, clock, settings, grants, notices, stopping, notice, server })
     }
 
     /// Ends in order, within the drain's time limit.
@@ -441,7 +449,9 @@ impl Daemon {
         let publishers = publishers::build(&fresh.config, &self.logs);
         warnings.extend(publishers::faults(&publishers).await);
         running.world.publishers.replace(publishers);
+        warnings.extend(notices::faults(&fresh.config).await);
         generators::learn(&generators, &self.store).await;
+        running.notices.send_replace(Arc::new(notices::build(&fresh.config)));
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.world.rules.replace(rules_of(&fresh));
         running.world.images.replace(keeper_of(&fresh));

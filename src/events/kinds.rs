@@ -605,6 +605,44 @@ kinds! {
          message says how many due times are not made up for; the schedule's misfire policy decided that.",
         cure: "Nothing is to be done if that is as wished. `contentctl schedule run NAME` makes up for one of them.",
     }
+    /// An alarm fires, and is told.
+    AlarmRaised {
+        id: "f4377237a6bc4d49b970497e33a2dc36",
+        subject: "Something is wrong",
+        meaning: "A rule of [notices] found something wrong for long enough. The line says which, and the hooks are told.",
+        cure: "`contentctl health` says what is wrong now and `contentctl notice list` what was told; \
+         `contentctl notice ack ALARM` if you know of it.",
+    }
+    /// An alarm is over, and that is told.
+    AlarmOver {
+        id: "883574fe84e648eba8d3b6847aff211a",
+        subject: "Something is right again",
+        meaning: "What a rule of [notices] found wrong has been right again for long enough, or somebody tried a hook.",
+        cure: "Nothing is to be done.",
+    }
+    /// A hook did not take a message.
+    HookFailed {
+        id: "73c28a19fbfc4bdb809d4207729770ad",
+        subject: "A hook did not take a message",
+        meaning: "The command of a hook could not run, exited otherwise than with 0, or was ended at its time limit. The message \
+         waits and is tried again with back-off, and those behind it wait for it.",
+        cure: "`contentctl notice list` shows the last words of the hook; `contentctl notice test HOOK` tries it.",
+    }
+    /// A message was given up.
+    NoticeGivenUp {
+        id: "242a69fd9bf24cfd887149a5d9ea93ca",
+        subject: "A message was not told",
+        meaning: "A hook did not take a message for as long as give_up_after says, or is not configured any more. The message will \
+         not be tried again.",
+        cure: "`contentctl notice list` shows what it said. Mend the hook, then `contentctl notice test HOOK`.",
+    }
+    /// Rules or outbox could not be used.
+    NoticeTrouble {
+        id: "159755a44fe04ff79bbcc7754470b443",
+        subject: "It could not be looked whether something is wrong",
+        meaning: "The numbers that the rules look at, or the messages that wait, could not be read or written. It is tried again.",
+        cure: "The line says why. If the disk is full, make room; `contentctl doctor` looks at the whole installation.",
+    }
 }
 
 impl Kind {

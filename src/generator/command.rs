@@ -5,6 +5,7 @@
 //! surprise: each method does all of its work, reading files and parsing output included, on one blocking thread.
 
 pub(crate) mod calls;
+pub mod hook;
 mod meaning;
 mod notes;
 mod plain;

@@ -10,6 +10,7 @@ pub mod command;
 pub mod exec;
 pub mod extract;
 mod fitness;
+pub mod hooks;
 pub mod interpret;
 pub mod leftovers;
 pub mod log;

@@ -13,6 +13,11 @@ pub fn disk_free(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// How this machine calls itself.
+pub fn name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Open files of this process, and how many may be; none where there is no limit or it cannot be counted.
 pub fn open_files() -> Option<(u64, u64)> {
     let limit = getrlimit(Resource::Nofile).current?;

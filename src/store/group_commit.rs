@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use log::Level;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 use super::write::{ScheduleWrite, Write, WriteError, Written};
 use super::{Backend, DbError, Writer};
 use crate::events::Kind;
+use crate::metrics::Counters;
 use crate::tell;
 
 /// How much one transaction takes: enough to share an fsync well, and small enough that nobody waits long for others.
@@ -42,6 +44,7 @@ pub struct GroupCommit {
     queue: Mutex<Option<Sender<Waiting>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     fatal: Arc<OnceLock<DbError>>,
+    counters: Counters,
 }
 
 impl GroupCommit {
@@ -49,6 +52,7 @@ impl GroupCommit {
     pub fn start(backend: impl Backend, on_fatal: impl FnOnce(DbError) + Send + 'static) -> std::io::Result<Self> {
         let (queue, waiting) = channel();
         let fatal = Arc::new(OnceLock::new());
+        let counters = Counters::default();
         let committer = Committer {
             backend,
             waiting,
@@ -56,9 +60,10 @@ impl GroupCommit {
             on_fatal: Some(Box::new(on_fatal)),
             left_over: None,
             is_full: false,
+            counters: counters.clone(),
         };
         let thread = Builder::new().name(THREAD_NAME.to_owned()).spawn(move || committer.run())?;
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), fatal })
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), fatal, counters })
     }
 
     /// Commits all that waits, then ends the thread and closes the database. Later writes are refused. Blocks.
@@ -102,6 +107,10 @@ impl Writer for GroupCommit {
             answered.await.unwrap_or_else(|_| Err(closed(&fatal)))
         })
     }
+
+    fn counters(&self) -> Option<Counters> {
+        Some(self.counters.clone())
+    }
 }
 
 struct Committer<B> {
@@ -113,6 +122,7 @@ struct Committer<B> {
     left_over: Option<Waiting>,
     /// The last batch found no room: said once, and that there is room again once.
     is_full: bool,
+    counters: Counters,
 }
 
 impl<B: Backend> Committer<B> {
@@ -120,7 +130,10 @@ impl<B: Backend> Committer<B> {
         while let Some(batch) = self.next_batch() {
             let (writes, answers): (Vec<Write>, Vec<_>) =
                 batch.into_iter().map(|waiting| (waiting.write, waiting.answer)).unzip();
+            let began = Instant::now();
             let results = self.commit(&writes);
+            let is_good = !results.iter().all(|result| matches!(result, Err(WriteError::Db(_))));
+            self.counters.committed(writes.len(), began.elapsed(), self.backend.last_sync(), is_good);
             for (answer, result) in answers.into_iter().zip(results) {
                 // Nobody waits any more: the write stands all the same.
                 let _ = answer.send(result);
@@ -195,6 +208,7 @@ fn weight(write: &Write) -> usize {
         | Write::MarkEnded { .. }
         | Write::Schedule(_)
         | Write::Cleanup { .. }
-        | Write::ShiftWakeTimes { .. } => 1,
+        | Write::ShiftWakeTimes { .. }
+        | Write::Notice(_) => 1,
     }
 }

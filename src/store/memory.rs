@@ -3,6 +3,7 @@
 //! Not for production: it keeps everything in maps and copies the whole state around each write, so that a refused
 //! write leaves nothing behind. A simulated crash keeps the [`MemoryDb`] and drops everything else: it is the disk.
 
+mod notice;
 mod pieces;
 mod pool;
 mod schedules;
@@ -38,6 +39,7 @@ struct Tables {
     submit_keys: BTreeMap<String, (TaskId, String)>,
     last_seq: i64,
     schedules: schedules::ScheduleTables,
+    notices: notice::NoticeTables,
 }
 
 /// The twin's disk. Clones share it.

@@ -21,11 +21,14 @@ pub mod sqlite;
 pub mod write;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::{Semaphore, broadcast};
 
+use crate::metrics::Counters;
+use crate::metrics::counters::answer_of;
 use crate::task::{Change, Task, TaskId, TaskState};
 use query::Queries;
 use write::{ScheduleWritten, Write, WriteError, Written};
@@ -49,12 +52,20 @@ pub trait Backend: Send + 'static {
     /// Commits all of `batch` in one transaction and gives one answer for each write, in order. A write that is refused
     /// leaves nothing behind and does not disturb the others. `Err` means that nothing of the batch stands.
     fn commit(&mut self, batch: &[Write]) -> Result<Vec<Result<Written, WriteError>>, DbError>;
+    /// How long the last commit was on its way to the disk; none where there is no disk.
+    fn last_sync(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Where writes go.
 pub trait Writer: Send + Sync + 'static {
     /// Resolves after the commit.
     fn write(&self, write: Write) -> BoxFuture<'static, Result<Written, WriteError>>;
+    /// Where it counts its commits; none where it counts nothing.
+    fn counters(&self) -> Option<Counters> {
+        None
+    }
 }
 
 /// Commits each write by itself, on the caller's thread: for tests and simulations, where order is everything.
@@ -111,6 +122,7 @@ pub struct Store {
     reader: Arc<dyn Queries>,
     mode: ReadMode,
     reads: Option<Arc<Semaphore>>,
+    counters: Counters,
     changes: broadcast::Sender<TaskChanged>,
 }
 
@@ -121,7 +133,13 @@ impl Store {
     /// Puts a store together.
     pub fn new(writer: Arc<dyn Writer>, reader: Arc<dyn Queries>, mode: ReadMode) -> Self {
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
-        Self { writer, reader, mode, reads: None, changes }
+        let counters = writer.counters().unwrap_or_default();
+        Self { writer, reader, mode, reads: None, counters, changes }
+    }
+
+    /// What is counted of all that is written here.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The same store for callers from outside: never more than `most` of their questions at a time, so that a reader is
@@ -132,34 +150,48 @@ impl Store {
 
     /// Writes, and tells watchers once it is committed.
     pub async fn write(&self, write: Write) -> Result<Written, WriteError> {
+        let answer = match &write {
+            Write::Transition(transition) => answer_of(&transition.event),
+            _ => None,
+        };
         let written = self.writer.write(write).await?;
         match &written {
             Written::Submitted(tasks) => {
                 for submitted in tasks.iter().filter(|submitted| !submitted.was_known) {
-                    self.tell_submitted(&submitted.task);
+                    self.tell_new(&submitted.task);
                 }
             }
             Written::Schedule(written) => {
                 if let ScheduleWritten::Submitted(_, tasks) = written.as_ref() {
                     let fresh = tasks.iter().filter(|submitted| !submitted.was_known);
-                    fresh.for_each(|submitted| self.tell_submitted(&submitted.task));
+                    fresh.for_each(|submitted| self.tell_new(&submitted.task));
                 }
             }
             Written::Rewritten(_, rewriting) if !rewriting.was_known => {
                 if let Some(submitted) = &rewriting.submitted {
-                    self.tell_submitted(&submitted.task);
+                    self.tell_new(&submitted.task);
                 }
             }
-            Written::Changed(changed) => self.tell_changed(changed.from, &changed.change),
+            Written::Changed(changed) => {
+                self.counters.answered(changed.change.task.generator.as_str(), answer);
+                self.counters.changed(&changed.change);
+                self.tell_changed(changed.from, &changed.change);
+            }
             Written::Account(_)
             | Written::Accounts(_)
             | Written::Rewritten(..)
             | Written::Reviewed(_)
             | Written::Stored
             | Written::Pool(_)
-            | Written::Cleaned { .. } => {}
+            | Written::Cleaned { .. }
+            | Written::Noticed(_) => {}
         }
         Ok(written)
+    }
+
+    fn tell_new(&self, task: &Task) {
+        self.counters.submitted(task);
+        self.tell_submitted(task);
     }
 
     fn tell_submitted(&self, task: &Task) {

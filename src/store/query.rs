@@ -1,5 +1,6 @@
 //! What can be asked, by use case. Each question is bounded: it names a limit, or its answer is small by nature.
 
+pub mod notice;
 mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,7 +158,7 @@ pub struct Statistics {
 }
 
 /// The reading side of a backend. Called on threads that may block.
-pub trait Queries: ScheduleQueries + Send + Sync + 'static {
+pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'static {
     /// The task whose id is `name` or begins with it (with or without `task-`).
     fn find_task(&self, name: &str) -> Result<Result<TaskId, LookupError>, DbError>;
     /// A task and its current attempt.

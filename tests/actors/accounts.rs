@@ -29,7 +29,7 @@ async fn set(rig: &Rig, account: i64, change: AccountChange) {
 fn two_generators() -> Setup {
     let limits = Limits { max_in_flight: 10, ..limits() };
     let generators = vec![(sample(), policy(), limits), ("other".into(), policy(), limits)];
-    Setup { generators, workers: 8 }
+    Setup { generators, workers: 8, notices: Default::default() }
 }
 
 #[actix::test]

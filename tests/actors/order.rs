@@ -74,7 +74,7 @@ async fn a_delayed_task_waits_for_its_time_and_says_so() {
 async fn a_paused_generator_and_a_paused_account_wait_while_others_go_on() {
     let other = GeneratorName("other".into());
     let generators = vec![(sample(), policy(), limits()), (other.clone(), policy(), limits())];
-    let rig = Rig::start(Setup { generators, workers: 2 }).await;
+    let rig = Rig::start(Setup { generators, workers: 2, ..Setup::default() }).await;
     rig.pause(Some(other.clone()), None).await;
     rig.pause(None, Some(2)).await;
     let held_back = [

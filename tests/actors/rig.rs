@@ -15,6 +15,7 @@ use contentd::actors::recovery::recover;
 use contentd::actors::supervisor::{DaemonStatus, Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use contentd::actors::{Happened, Peers, World};
 use contentd::generator::Driver;
+use contentd::generator::hooks::Notices;
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
@@ -114,11 +115,13 @@ pub fn limits() -> Limits {
 pub struct Setup {
     pub generators: Vec<(GeneratorName, Policy, Limits)>,
     pub workers: usize,
+    /// Whom to tell of what; the default tells nobody.
+    pub notices: Notices,
 }
 
 impl Setup {
     pub fn one(policy: Policy, limits: Limits) -> Self {
-        Self { generators: vec![(sample(), policy, limits)], workers: 4 }
+        Self { generators: vec![(sample(), policy, limits)], workers: 4, notices: Notices::default() }
     }
 }
 
@@ -217,6 +220,7 @@ impl Rig {
             rules: Default::default(),
             images: Default::default(),
             publishers: Default::default(),
+            notices: watch::channel(Arc::new(setup.notices.clone())).1,
         };
         recover(&world).await.unwrap();
         let budgets_spent = Rc::new(RefCell::new(0));
@@ -237,6 +241,17 @@ impl Rig {
     pub async fn restart(self) -> Self {
         self.supervisor.send(Drain).await.unwrap();
         Self::on(self.db, self.clock, self.scripts, self.entropy, self.setup).await
+    }
+
+    /// What it watches, and whom it tells.
+    pub fn notices(&self) -> Notices {
+        self.setup.notices.clone()
+    }
+
+    /// Drains this daemon and starts another that tells others.
+    pub async fn restart_with(mut self, notices: Notices) -> Self {
+        self.setup.notices = notices;
+        self.restart().await
     }
 
     /// Tells the daemon that its generator is called through this driver now.

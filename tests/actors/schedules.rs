@@ -19,6 +19,7 @@ use contentd::config::SchedulesConfig;
 use contentd::control::api::{ApiError, ConfigReply};
 use contentd::control::topics::digest;
 use contentd::generator::command::topics::{Printed, Wanted};
+use contentd::generator::hooks::Notices;
 use contentd::generator::log::GeneratorLogs;
 use contentd::generator::registry::Generators;
 use contentd::schedule::{
@@ -258,6 +259,7 @@ fn world(store: Store, clock: &FastClock) -> World {
         rules: Default::default(),
         images: Default::default(),
         publishers: Default::default(),
+        notices: Notices::none(),
     }
 }
 

@@ -9,6 +9,7 @@ mod crash;
 mod group_commit;
 mod guard;
 mod migrations;
+mod notices;
 mod opening;
 mod pieces;
 mod plans;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use contentd::publish::{Holder, PoolEvent};
 use contentd::schedule::{FireId, FireMove, ScheduleId};
+use contentd::store::query::notice::SummaryFilter;
 use contentd::store::query::{ContentFilter, Page, PoolFilter, Queries, TaskFilter};
 use contentd::store::sqlite::SqliteQueries;
 use contentd::store::write::{
@@ -213,6 +214,23 @@ fn no_question_reads_the_history() {
     check("fire", &[], &|queries| seen(queries.fire(FireId(1)).unwrap()));
     check("fires", &[], &|queries| seen(queries.fires(ScheduleId(1), page).unwrap()));
     check("schedule_taken", &[], &|queries| seen(queries.schedule_taken(ScheduleId(1)).unwrap()));
+    // A few alarms at most, and what waits of the outbox.
+    check("alarms", &["SCAN alarms"], &|queries| seen(queries.alarms().unwrap()));
+    check("next_delivery", &[], &|queries| seen(queries.next_delivery("x").unwrap()));
+    let outbox = ["SCAN d USING INDEX deliveries_waiting", "USE TEMP B-TREE FOR GROUP BY"];
+    check("outbox", &outbox, &|queries| seen(queries.outbox(Timestamp(START)).unwrap()));
+    check("notices", &["SCAN notices"], &|queries| seen(queries.notices(5).unwrap()));
+    check("notice", &[], &|queries| seen(queries.notice("x").unwrap()));
+    check("ended_since", &groups, &|queries| seen(queries.ended_since(Timestamp(START)).unwrap()));
+    check("oldest_ready", &["SCAN p", "SCAN priorities"], &|queries| {
+        seen(queries.oldest_ready(Timestamp(START)).unwrap());
+    });
+    for filter in [
+        SummaryFilter { since: Timestamp(START), until: Some(Timestamp(START + 9)), ..SummaryFilter::default() },
+        SummaryFilter { account: Some(AccountId(1)), generator: Some("assumed".into()), ..SummaryFilter::default() },
+    ] {
+        check("summary", &[], &|queries| seen(queries.summary(&filter).unwrap()));
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -10,6 +10,7 @@ use contentd::actors::failing::FailingJobs;
 use contentd::actors::recovery::recover;
 use contentd::actors::supervisor::{SupervisorActor, WorldChannels};
 use contentd::actors::{Peers, World};
+use contentd::generator::hooks::Notices;
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
@@ -239,6 +240,7 @@ impl Life<'_> {
             rules: Default::default(),
             images: Default::default(),
             publishers: Default::default(),
+            notices: Notices::none(),
         };
         (world, WorldChannels { peers, generators })
     }

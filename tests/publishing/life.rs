@@ -130,6 +130,7 @@ pub fn world(
         rules: Default::default(),
         images: Default::default(),
         publishers: Publishing::of(publishers),
+        notices: contentd::generator::hooks::Notices::none(),
     };
     (world, WorldChannels { peers, generators })
 }

@@ -19,7 +19,7 @@ use contentd::control::values::WireTime;
 use contentd::roles::{Grants, Unnamed};
 use contentd::store::write::AccountEntry;
 use contentd::task::account::AccountChange;
-use contentd::task::{ContentId, CorrectedState, PoolId, Timestamp};
+use contentd::task::{AttemptKey, ContentId, CorrectedState, PoolId, Timestamp};
 use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 
@@ -560,6 +560,7 @@ impl Backend for FakeBackend {
             tasks: BTreeMap::from([("pending".to_owned(), 2)]),
             generators: vec![],
             pauses: vec![],
+            hooks: vec![],
         }))
     }
 
@@ -606,6 +607,83 @@ impl Backend for FakeBackend {
 
     fn reload(&self, _: Peer) -> Answer<ReloadReply> {
         done(Err(ApiError::ReloadRefused { faults: vec!["contentd.toml:3: workers: 0".to_owned()] }))
+    }
+}
+
+/// A message that was told.
+pub fn notice(id: &str) -> NoticeView {
+    let delivery = DeliveryView {
+        hook: "mail".to_owned(),
+        state: "delivered".to_owned(),
+        tries: 1,
+        due_at: WireTime(Timestamp(0)),
+        last_error: None,
+    };
+    NoticeView {
+        notice_id: id.to_owned(),
+        kind: "test".to_owned(),
+        alarm: "mail".to_owned(),
+        severity: "warning".to_owned(),
+        text: "nothing is wrong".to_owned(),
+        value: 0.0,
+        limit: 0.0,
+        since: WireTime(Timestamp(0)),
+        at: WireTime(Timestamp(0)),
+        deliveries: vec![delivery],
+    }
+}
+
+impl NoticeBackend for FakeBackend {
+    fn metrics(&self, _: Peer) -> Answer<MetricsReply> {
+        done(Ok(MetricsReply { text: "contentd_up 1\n".to_owned() }))
+    }
+
+    fn health(&self, _: Peer) -> Answer<HealthReply> {
+        done(Ok(HealthReply { status: "ok".to_owned(), checks: vec![], silenced_until: None }))
+    }
+
+    fn notices(&self, _: Peer, limit: u32) -> Answer<NoticesReply> {
+        self.called(format!("notices {limit}"));
+        let notices = vec![notice("n")];
+        done(Ok(NoticesReply { notices, hooks: vec![], silenced_until: None, silenced_by: None }))
+    }
+
+    fn notice(&self, _: Peer, id: String) -> Answer<NoticeReply> {
+        done(Ok(NoticeReply { notice: notice(&id) }))
+    }
+
+    fn test_hook(&self, _: Peer, hook: String) -> Answer<NoticeReply> {
+        self.called(format!("test {hook}"));
+        done(Ok(NoticeReply { notice: notice("n") }))
+    }
+
+    fn acknowledge(&self, _: Peer, alarm: String) -> Answer<EmptyReply> {
+        self.called(format!("acknowledge {alarm}"));
+        done(Ok(EmptyReply {}))
+    }
+
+    fn silence(&self, _: Peer, seconds: Option<u64>) -> Answer<SilenceReply> {
+        self.called(format!("silence {seconds:?}"));
+        done(Ok(SilenceReply { silenced_until: None }))
+    }
+
+    fn report(&self, _: Peer, key: AttemptKey) -> Answer<EmptyReply> {
+        self.called(format!("report {key}"));
+        done(Ok(EmptyReply {}))
+    }
+
+    fn summary(&self, _: Peer, query: SummaryQuery) -> Answer<SummaryReply> {
+        self.called(format!("summary {:?}", query.since));
+        done(Ok(SummaryReply {
+            created: 2,
+            finished: BTreeMap::from([("completed".to_owned(), 1)]),
+            retried: 0,
+            retries: 0,
+            median_duration_s: None,
+            p90_duration_s: None,
+            median_wait_s: None,
+            p90_wait_s: None,
+        }))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::round::{self, PollError};
 use crate::store::write::{Changed, WriteError};
-use crate::task::{Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
+use crate::task::{AttemptKey, Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
 
 /// From whoever committed a change: a wake time may have become earlier. If it is lost, the next tick is late by 30 s at most.
 #[derive(Message)]
@@ -20,6 +20,15 @@ pub struct WakeTimesChanged;
 pub struct RunEnded {
     /// Of which task.
     pub task: TaskId,
+}
+
+/// From outside: the job of this attempt may have ended. It may be forged, late or doubled. If it is lost, the next poll comes
+/// as it would have.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub struct JobMayHaveEnded {
+    /// The attempt's key.
+    pub key: AttemptKey,
 }
 
 /// From a person: look at this task now. Answers with the task as it then is.

@@ -6,6 +6,7 @@
 
 mod budget;
 mod messages;
+mod reports;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,8 +28,8 @@ use crate::task::{Attempt, GeneratorName, Task, TaskId, Timestamp};
 use crate::tell;
 use budget::Budget;
 pub use messages::{
-    DrainPoller, GetPollerStatus, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded, SpendCalls,
-    WakeTimesChanged,
+    DrainPoller, GetPollerStatus, JobMayHaveEnded, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded,
+    SpendCalls, WakeTimesChanged,
 };
 pub use round::PollError;
 
@@ -87,6 +88,7 @@ pub struct PollerActor {
     in_hand: BTreeSet<TaskId>,
     cooling: BTreeMap<TaskId, Timestamp>,
     budgets: BTreeMap<GeneratorName, Budget>,
+    reports: reports::Reports,
     timer: Option<SpawnHandle>,
     next_wake_at: Option<Timestamp>,
     is_looking: bool,
@@ -107,6 +109,7 @@ impl PollerActor {
             in_hand: BTreeSet::new(),
             cooling: BTreeMap::new(),
             budgets: BTreeMap::new(),
+            reports: reports::Reports::default(),
             timer: None,
             next_wake_at: None,
             is_looking: false,
@@ -310,6 +313,7 @@ impl PollerActor {
             for id in &ids {
                 poller.in_hand.remove(id);
             }
+            poller.repeat_reports(&ids, ctx);
             for id in done.not_committed {
                 poller.cooling.insert(id, now.utc.plus(COOL_DOWN));
             }
@@ -346,6 +350,7 @@ impl PollerActor {
         for id in ids {
             self.in_hand.remove(id);
         }
+        self.repeat_reports(ids, ctx);
         self.finish_drain();
         self.look(ctx);
     }

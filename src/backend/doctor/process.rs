@@ -38,6 +38,7 @@ fn actors(status: &DaemonStatus) -> Vec<Finding> {
         ("poller", status.poller.is_none()),
         ("result handler", status.results.is_none()),
         ("publisher", status.publisher.is_none()),
+        ("notices", status.notice.is_none()),
     ]
     .iter()
     .filter(|(_, is_silent)| *is_silent)
@@ -114,6 +115,7 @@ mod tests {
             queue: None,
             poller: None,
             images: Some(Default::default()),
+            notice: None,
             results: None,
             schedules: None,
             has_schedules: false,
@@ -125,7 +127,7 @@ mod tests {
         };
         let findings = actors(&status);
         assert_eq!(findings.iter().map(|f| f.severity).collect::<Vec<_>>(), [Severity::Error, Severity::Warning]);
-        assert!(findings[0].found.ends_with("queue, poller, result handler, publisher, worker 1"));
+        assert!(findings[0].found.ends_with("queue, poller, result handler, publisher, notices, worker 1"));
     }
 
     #[test]

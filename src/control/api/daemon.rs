@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::notice::HookView;
 use crate::control::values::{TextOrNumber, WireTime};
 
 /// No parameters.
@@ -89,6 +90,9 @@ pub struct StatusReply {
     pub generators: Vec<GeneratorView>,
     /// What is paused.
     pub pauses: Vec<PauseView>,
+    /// The hooks, and what waits for them.
+    #[serde(default)]
+    pub hooks: Vec<HookView>,
 }
 
 /// A worker as it stands.

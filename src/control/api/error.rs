@@ -322,6 +322,28 @@ pub enum ApiError {
         /// What would be right.
         cure: String,
     },
+    /// No such hook is configured.
+    #[serde(rename = "io.contentd.Daemon.HookNotFound")]
+    HookNotFound {
+        /// What was asked for.
+        hook: String,
+        /// Those that are configured.
+        known: Vec<String>,
+    },
+    /// No such alarm fires.
+    #[serde(rename = "io.contentd.Daemon.AlarmNotFound")]
+    AlarmNotFound {
+        /// What was asked for.
+        alarm: String,
+        /// Those that fire.
+        firing: Vec<String>,
+    },
+    /// No such message is kept.
+    #[serde(rename = "io.contentd.Daemon.NoticeNotFound")]
+    NoticeNotFound {
+        /// What was asked for.
+        notice: String,
+    },
     /// There are too many connections.
     #[serde(rename = "io.contentd.Daemon.TooManyConnections")]
     TooManyConnections {
@@ -588,6 +610,16 @@ impl ApiError {
             }
             Self::BackupRefused { file, reason, cure } => {
                 format!("no backup was made at {file:?}: {reason}; {cure}")
+            }
+            Self::HookNotFound { hook, known } => format!(
+                "there is no hook {hook:?}; these are configured: {}; [hooks.NAME] in the configuration makes one",
+                list(known)
+            ),
+            Self::AlarmNotFound { alarm, firing } => {
+                format!("no alarm {alarm:?} fires; these do: {}; `contentctl health` says more", list(firing))
+            }
+            Self::NoticeNotFound { notice } => {
+                format!("there is no message {notice:?}; `contentctl notice list` shows them")
             }
             Self::TooManyConnections { limit } => format!("there are {limit} connections already; close some"),
             Self::ReplyTooLarge { bytes, limit } => {

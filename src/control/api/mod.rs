@@ -11,6 +11,7 @@ pub mod content;
 pub mod daemon;
 pub mod doctor;
 pub mod error;
+pub mod notice;
 pub mod pool;
 pub mod review;
 pub mod schedules;
@@ -43,6 +44,11 @@ pub use daemon::{
 };
 pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, TryGeneratorParams};
 pub use error::{ApiError, FieldFault};
+pub use notice::{
+    AcknowledgeParams, CheckView, DeliveryView, HealthReply, HookView, MetricsReply, NoticeBackend, NoticeParams,
+    NoticeReply, NoticeView, NoticesParams, NoticesReply, ReportParams, SilenceParams, SilenceReply, SummaryParams,
+    SummaryQuery, SummaryReply, TestHookParams,
+};
 pub use pool::{
     HandedOut, HandoutView, NextQuery, PoolAnswer, PoolDoneParams, PoolEntryReply, PoolFailParams, PoolNextParams,
     PoolNextReply, PoolParams, PoolRemoveParams, PoolRenewParams, PoolScheduleParams, PoolShowReply, PoolWord,
@@ -88,7 +94,7 @@ pub type Answer<T> = BoxFuture<'static, Result<T, ApiError>>;
 /// The daemon behind the socket. Every method may be called from several connections at once, never blocks the thread,
 /// and gives back a future that is polled on the server's runtime. Task arguments are ids or prefixes as people typed
 /// them; accounts are numbers or names.
-pub trait Backend: ScheduleCalls + Send + Sync + 'static {
+pub trait Backend: NoticeBackend + ScheduleCalls + Send + Sync + 'static {
     // io.contentd.Tasks
 
     /// Submits tasks: all or none. One entry for a single submit; a key in an entry makes it safe to repeat.

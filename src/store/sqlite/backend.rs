@@ -5,6 +5,8 @@
 //! (SQLite counts them), the whole batch is rolled back and done again *carefully*, each write in a savepoint. A
 //! submit of many tasks is refused in the middle often enough to get its savepoint at once.
 
+use std::time::{Duration, Instant};
+
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
@@ -25,6 +27,7 @@ diesel::define_sql_function! {
 /// The one writer of a database.
 pub struct SqliteBackend {
     connection: SqliteConnection,
+    last_sync: Option<Duration>,
     /// Given back after the connection is closed.
     _lock: OwnerLock,
 }
@@ -40,7 +43,7 @@ enum Care {
 
 impl SqliteBackend {
     pub(super) fn new(connection: SqliteConnection, lock: OwnerLock) -> Self {
-        Self { connection, _lock: lock }
+        Self { connection, last_sync: None, _lock: lock }
     }
 
     /// The writing connection, for tests that look behind the seam.
@@ -92,7 +95,13 @@ impl SqliteBackend {
     fn commit_with(&mut self, batch: &[Write], care: Care) -> Result<Option<Vec<Answer>>, DbError> {
         self.run("BEGIN IMMEDIATE")?;
         let answers = match self.execute_all(batch, care) {
-            Ok(Some(answers)) => self.run("COMMIT").map(|()| Some(answers)),
+            Ok(Some(answers)) => {
+                // With synchronous=FULL this is the write to the log and its fsync.
+                let began = Instant::now();
+                let committed = self.run("COMMIT");
+                self.last_sync = Some(began.elapsed());
+                committed.map(|()| Some(answers))
+            }
             other => other,
         };
         if !matches!(answers, Ok(Some(_))) {
@@ -119,7 +128,8 @@ fn is_of_many_rows(write: &Write) -> bool {
         | Write::MarkEnded { .. }
         | Write::Schedule(_)
         | Write::Cleanup { .. }
-        | Write::ShiftWakeTimes { .. } => false,
+        | Write::ShiftWakeTimes { .. }
+        | Write::Notice(_) => false,
     }
 }
 
@@ -134,5 +144,9 @@ impl Backend for SqliteBackend {
                 .commit_with(batch, Care::Careful)?
                 .ok_or_else(|| DbError::Fatal("a careful commit gave no answers".into())),
         }
+    }
+
+    fn last_sync(&self) -> Option<Duration> {
+        self.last_sync
     }
 }

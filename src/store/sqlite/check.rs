@@ -6,6 +6,7 @@
 //! one with a log beside it is read through that log, as any reader of a live database does, and SQLite may then make the
 //! log's index (`-shm`), which holds no data.
 
+mod notice;
 mod schedules;
 mod versions;
 
@@ -223,6 +224,7 @@ pub fn promises(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> 
     findings.extend(states(connection)?);
     findings.extend(steps(connection)?);
     findings.extend(schedules::promises(connection)?);
+    findings.extend(notice::promises(connection)?);
     Ok(findings)
 }
 
@@ -413,6 +415,9 @@ mod tests {
 
     /// Rows that the guard would never let in, each with the words of its finding.
     const BROKEN: &[(&str, &str)] = &[
+        ("UPDATE notices SET kind = 'resolved'", "says that it is over after resolved"),
+        ("UPDATE notices SET kind = 'resolved' WHERE seq = 2", "it counts as told"),
+        ("UPDATE deliveries SET state = 'waiting' WHERE id = 1", "and 1 before it waits"),
         ("UPDATE tasks SET wake_at = NULL WHERE id = 'task-active'", "has no time at which it wakes"),
         ("UPDATE tasks SET content_id = NULL, state = 'failed' WHERE id = 'task-done'", "audit rows end at completed"),
         ("DELETE FROM contents", "belongs to a row of contents"),
@@ -462,6 +467,15 @@ mod tests {
                 VALUES ('task-done', 1, 1, 't', 's', '[]', 1, 'approved', 'pooled', 'h', 1, 1, 'c', 'c');";
         sql += "INSERT INTO publish_pool (content_id, account_id, priority, scheduled_at, status, retry_count, created_at) \
                 VALUES (1, 1, 5, 1, 'pending', 0, 1);";
+        for (id, alarm) in [("n-1", "held"), ("n-2", "backlog"), ("n-3", "held")] {
+            sql += &format!(
+                "INSERT INTO notices (id, kind, alarm, rule, subject, severity, text, value, threshold, since, at) \
+                 VALUES ('{id}', 'firing', '{alarm}', '{alarm}', '', 'warning', 't', 1.0, 0.0, 1, 1); \
+                 INSERT INTO deliveries (notice_id, hook, state, tries, due_at) VALUES ('{id}', 'h', 'delivered', 1, 1);"
+            );
+        }
+        sql += "INSERT INTO alarms (name, rule, subject, state, severity, since, told_at, told_severity, is_told, value, threshold, text) \
+                VALUES ('backlog', 'backlog', '', 'firing', 'warning', 1, 1, 'warning', 1, 1.0, 0.0, 't');";
         sql += &task("task-wait", "pending", 0, "NULL", "NULL", "NULL");
         sql += &event("task-wait", "submitted", "NULL", "pending", 0, "NULL");
         for (id, last) in [("task-active", "submitted"), ("task-done", "completed")] {

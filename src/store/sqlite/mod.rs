@@ -2,7 +2,7 @@
 //!
 //! - [`open`]: the lock, the look, the migrations, the guard, the connections
 //! - `backend`: a batch of writes as one transaction
-//! - `rows`: the row operations of a write; SQL and nothing else
+//! - `rows`: the row operations of a write; SQL and nothing else; `notices`: those of alarms and messages
 //! - `queries`: what can be asked, one file a use case, on a pool of read-only connections
 //! - `guard`: triggers made of the program's own transition tables
 //! - `models`, `schema`: rows and columns
@@ -22,6 +22,7 @@ pub mod guard;
 mod lock;
 pub mod migrate;
 mod models;
+mod notices;
 mod pool_rows;
 pub mod queries;
 pub mod restore;

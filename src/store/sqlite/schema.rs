@@ -271,5 +271,54 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    alarms (name) {
+        name -> Text,
+        rule -> Text,
+        subject -> Text,
+        state -> Text,
+        severity -> Text,
+        since -> BigInt,
+        good_since -> Nullable<BigInt>,
+        told_at -> Nullable<BigInt>,
+        told_severity -> Nullable<Text>,
+        is_told -> Bool,
+        acknowledged_by -> Nullable<Text>,
+        value -> Double,
+        threshold -> Double,
+        text -> Text,
+    }
+}
+
+diesel::table! {
+    notices (seq) {
+        seq -> BigInt,
+        id -> Text,
+        kind -> Text,
+        alarm -> Text,
+        rule -> Nullable<Text>,
+        subject -> Text,
+        severity -> Text,
+        text -> Text,
+        value -> Double,
+        threshold -> Double,
+        since -> BigInt,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
+    deliveries (id) {
+        id -> BigInt,
+        notice_id -> Text,
+        hook -> Text,
+        state -> Text,
+        tries -> BigInt,
+        due_at -> BigInt,
+        last_error -> Nullable<Text>,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(notices, deliveries);
 diesel::allow_tables_to_appear_in_same_query!(tasks, attempts, contents);
 diesel::allow_tables_to_appear_in_same_query!(publish_pool, handouts, contents);

@@ -54,9 +54,11 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
         Write::ShiftWakeTimes { by_ms } => {
             rows.shift_wake_times(*by_ms)?;
             rows.shift_fires(*by_ms)?;
+            rows.shift_notices(*by_ms)?;
             Ok(Written::Stored)
         }
         Write::Schedule(write) => super::schedule::execute(rows, write),
+        Write::Notice(write) => write.carry_out(rows).map(Written::Noticed),
     }
 }
 

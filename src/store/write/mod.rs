@@ -6,6 +6,7 @@ mod account;
 mod content;
 mod execute;
 mod image;
+mod notice;
 mod pool;
 mod review;
 mod rows;
@@ -28,6 +29,7 @@ pub use account::{AccountEntry, AccountOutcome, AccountWrite};
 pub use content::{ContentWrite, PieceRules, Rewriting};
 pub use execute::execute;
 pub use image::{ImageWrite, KeptImage, NewImage};
+pub use notice::{NoticeRows, NoticeWrite, Noticed, SILENCE_SETTING, Silence, changes, silence_of};
 pub use pool::{HandOut, PoolWrite, PoolWritten};
 pub use rows::Rows;
 pub use schedule::{ScheduleError, ScheduleRows, ScheduleWrite, ScheduleWritten, Taken};
@@ -193,6 +195,8 @@ pub enum Write {
         /// By how many milliseconds.
         by_ms: i64,
     },
+    /// Alarms, and the messages about them.
+    Notice(Box<NoticeWrite>),
 }
 
 /// A task after a submit.
@@ -245,6 +249,8 @@ pub enum Written {
         /// The tasks that were deleted.
         tasks: Vec<TaskId>,
     },
+    /// Of `Notice`.
+    Noticed(Noticed),
 }
 
 /// Why a write was refused. Nothing of it stands.

@@ -8,7 +8,7 @@ use crate::task::state::TaskState;
 use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, Timestamp};
 
 /// The row operations that a backend offers inside a transaction. No rules here.
-pub trait Rows: ScheduleRows {
+pub trait Rows: ScheduleRows + super::NoticeRows {
     /// An account by number.
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, DbError>;
     /// An account by its unique name.

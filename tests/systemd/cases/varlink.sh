@@ -34,6 +34,9 @@ io.contentd.Daemon.Workers|{}|.total == (.workers | length) and .total > 0
 io.contentd.Daemon.GetConfig|{}|.files == ["/etc/contentd/contentd.toml"] and .config.daemon.workers == 4
 io.contentd.Daemon.Doctor|{}|(.findings | length > 3) and (.findings | map(.severity) | contains(["error"]) | not)
 io.contentd.Daemon.TryGenerator|{"generator": "sample"}|.findings | length > 3
+io.contentd.Daemon.Metrics|{}|.text | contains("contentd_up 1")
+io.contentd.Daemon.Health|{}|.checks | map(.name) | contains(["backlog", "breaker/sample"])
+io.contentd.Daemon.Notices|{}|.notices == [] and .hooks == []
 io.contentd.Accounts.List|{}|.accounts[0].name == "blog"
 io.contentd.Accounts.Get|{"account": "blog"}|.account.account_id == 1
 io.contentd.Content.Versions|{"content_id": $content}|.versions[0].version == 1
@@ -46,6 +49,8 @@ io.contentd.Tasks.List|{"filter": {"states": ["finished"], "account": "blog"}, "
 io.contentd.Tasks.Queue|{}|.size == 1 and .tasks[0].topic == "Later"
 io.contentd.Tasks.Result|{"task": "$task"}|.content.content_id == $content and (.content.content | length > 0)
 io.contentd.Tasks.Statistics|{}|.by_state.completed >= 1 and .words > 0
+io.contentd.Tasks.Summary|{}|.finished.completed >= 1 and .created >= 1
+io.contentd.Tasks.Report|{"key": "000102030405060708090a0b0c0d0e0f"}|. == {}
 io.contentd.Tasks.Wait|{"tasks": ["$task"]}|.tasks[0].state == "completed"
 io.contentd.Content.List|{"account": "blog"}|.contents | map(.content_id) | contains([$content])
 io.contentd.Content.Get|{"content_id": $content}|.content.content_hash == "$hash"
@@ -59,6 +64,7 @@ TABLE
 
 # What changes something. Watch reads only, and has a check of its own because it never ends.
 changes='io.contentd.Tasks.Watch
+io.contentd.Daemon.Notice io.contentd.Daemon.TestHook io.contentd.Daemon.Acknowledge io.contentd.Daemon.Silence
 io.contentd.Daemon.Backup io.contentd.Daemon.Pause io.contentd.Daemon.Resume io.contentd.Daemon.Drain io.contentd.Daemon.Reload
 io.contentd.Accounts.Add io.contentd.Accounts.Set io.contentd.Accounts.Import io.contentd.Content.Approve io.contentd.Content.Reject
 io.contentd.Content.Edit io.contentd.Content.WriteAgain

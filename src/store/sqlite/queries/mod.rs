@@ -8,6 +8,7 @@
 //! - `images`: images that are kept, and accounts with limits
 //! - `numbers`: counters, durations, statistics
 //! - `schedules`: schedules, their agenda and their fires
+//! - `notice`: alarms, messages and their deliveries, and what the rules look at
 //!
 //! Every question goes by an index; `tests/conformance/plans.rs` holds that against SQLite's own plans.
 
@@ -15,6 +16,7 @@ mod agenda;
 pub(super) mod contents;
 pub(super) mod images;
 mod lanes;
+mod notice;
 mod numbers;
 mod pool;
 mod schedules;
