@@ -252,9 +252,14 @@ impl World {
                     | Signal::JobFailed(_)
             )
         );
-        if (is_bad_end || is_of_breaker)
-            && let Some(notice) = self.peers.borrow().notice.clone()
-        {
+        if is_bad_end || is_of_breaker {
+            self.tell_trouble();
+        }
+    }
+
+    /// Tells the NoticeActor to look now. A lost message is harmless, as above.
+    pub fn tell_trouble(&self) {
+        if let Some(notice) = self.peers.borrow().notice.clone() {
             notice.do_send(notice::SomethingHappened);
         }
     }

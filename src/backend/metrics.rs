@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 
 use super::DaemonBackend;
 use super::notice::Assessment;
+use crate::actors::publisher::AwayPublisher;
 use crate::actors::supervisor::DaemonStatus;
 use crate::control::api::{ApiError, MetricsReply};
 use crate::metrics::{Numbers, Page};
 use crate::notice::alarm::AlarmState;
+use crate::store::query::{PoolStanding, ScheduleStanding};
+use crate::task::breaker::Trip;
 use crate::task::{TaskState, Timestamp};
 
 impl DaemonBackend {
@@ -23,6 +26,11 @@ impl DaemonBackend {
         tasks(&mut page, &assessment);
         self.generators(&mut page, &status, &assessment);
         notices(&mut page, &assessment);
+        let now = self.world.clock.now().utc;
+        let (standings, pool_stands) =
+            self.read(move |queries| Ok((queries.schedule_standings()?, queries.pool_standing(now)?))).await?;
+        schedules(&mut page, &standings);
+        self.pool(&mut page, &status, &pool_stands, now);
         let numbers = self.world.store.counters().snapshot();
         counted(&mut page, &numbers);
         commits(&mut page, &numbers);
@@ -46,6 +54,34 @@ impl DaemonBackend {
         let mut open = page.gauge("contentd_breaker_open", "1 where a generator gets no new jobs because it fails.");
         for (name, breaker) in &assessment.look.breakers {
             open.count(&[("generator", name.as_str())], breaker.is_some().into());
+        }
+        let mut trips = page.gauge("contentd_breaker_trip", "1 at what made a generator get no new jobs.");
+        for (name, breaker) in &assessment.look.breakers {
+            for trip in Trip::ALL {
+                let is_it = breaker.as_ref().is_some_and(|open| open.trip == trip.as_str());
+                trips.count(&[("generator", name.as_str()), ("trip", trip.as_str())], is_it.into());
+            }
+        }
+    }
+
+    fn pool(&self, page: &mut Page, status: &DaemonStatus, stands: &PoolStanding, now: Timestamp) {
+        let mut entries = page.gauge("contentd_pool_entries", "Pieces in the publish pool that are not out, by state.");
+        for state in PoolStanding::COUNTED {
+            entries.count(&[("state", state.as_str())], stands.counts.get(state).copied().unwrap_or(0));
+        }
+        let overdue = stands.oldest_due.map_or(0.0, |due| now.since(due).as_secs_f64());
+        page.gauge("contentd_pool_overdue_seconds", "For how long the oldest piece has been due; 0 where none is.")
+            .sample(&[], overdue);
+        let publisher = status.publisher.as_ref();
+        page.counter("contentd_publisher_calls_total", "Calls of publishers, since their actor was built.")
+            .count(&[], publisher.map_or(0, |publisher| publisher.calls));
+        let publishers = self.world.publishers.current();
+        let mut away =
+            page.gauge("contentd_publisher_away", "1 where a publisher gets one piece at a time because it fails.");
+        for one in publishers.iter() {
+            let is_it = |away: &AwayPublisher| away.publisher == one.name;
+            let is_away = publisher.is_some_and(|status| status.away.iter().any(is_it));
+            away.count(&[("publisher", &one.name)], is_away.into());
         }
     }
 }
@@ -108,6 +144,15 @@ fn notices(page: &mut Page, assessment: &Assessment) {
     }
 }
 
+fn schedules(page: &mut Page, standings: &[ScheduleStanding]) {
+    let count = |is_meant: fn(&ScheduleStanding) -> bool| standings.iter().filter(|one| is_meant(one)).count() as u64;
+    let mut schedules = page.gauge("contentd_schedules", "Schedules, by whether they are paused.");
+    schedules.count(&[("state", "running")], count(|one| !one.is_paused));
+    schedules.count(&[("state", "paused")], count(|one| one.is_paused));
+    page.gauge("contentd_schedules_without_tasks", "Schedules whose last fire submitted nothing.")
+        .count(&[], count(|one| one.trouble().is_some()));
+}
+
 fn counted(page: &mut Page, numbers: &Numbers) {
     let mut submitted = page.counter("contentd_tasks_submitted_total", "Tasks that were taken in.");
     for (generator, count) in &numbers.submitted {
@@ -137,6 +182,15 @@ fn counted(page: &mut Page, numbers: &Numbers) {
         for (generator, histogram) in histograms {
             family.distribution(&[("generator", generator)], histogram);
         }
+    }
+    let mut fires = page.counter("contentd_schedule_fires_total", "Fires of schedules that ended, by how they did.");
+    for (state, count) in &numbers.fires {
+        fires.count(&[("state", state)], *count);
+    }
+    let mut moves =
+        page.counter("contentd_pool_moves_total", "Moves of pool entries but for handing out, by their name.");
+    for (event, count) in &numbers.pool_moves {
+        moves.count(&[("event", event)], *count);
     }
     told(page, &numbers.hook_runs, &numbers.notices);
     page.counter("contentd_reports_total", "Reports that a job may have ended.").count(&[], numbers.reports);

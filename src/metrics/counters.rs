@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use super::Histogram;
 use super::histogram::{BATCH_WRITES, COMMIT_SECONDS, JOB_SECONDS};
+use crate::publish::state::PoolMove;
+use crate::schedule::Fire;
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, RunReport, SubmitAnswer, Verb};
 use crate::task::{Attempt, AttemptState, Change, Event, Task, TaskState};
 
@@ -43,6 +45,10 @@ pub struct Numbers {
     pub notices: BTreeMap<(String, &'static str), u64>,
     /// Reports that a job has ended.
     pub reports: u64,
+    /// Fires of schedules that ended, by how they did.
+    pub fires: BTreeMap<&'static str, u64>,
+    /// Moves of pool entries after they were handed out, and by people, by name of the move.
+    pub pool_moves: BTreeMap<&'static str, u64>,
 }
 
 impl Default for Numbers {
@@ -60,6 +66,8 @@ impl Default for Numbers {
             hook_runs: BTreeMap::new(),
             notices: BTreeMap::new(),
             reports: 0,
+            fires: BTreeMap::new(),
+            pool_moves: BTreeMap::new(),
         }
     }
 }
@@ -111,6 +119,18 @@ impl Counters {
         if is_first_acceptance && let Some(at) = attempt.accepted_at {
             observe(&mut numbers.wait_seconds, generator, Some(at.since(task.created_at)));
         }
+    }
+
+    /// A fire of a schedule was written.
+    pub fn fired(&self, fire: &Fire) {
+        if fire.ended.is_some() {
+            *self.numbers().fires.entry(fire.state.as_str()).or_insert(0) += 1;
+        }
+    }
+
+    /// A pool entry moved.
+    pub fn pool_moved(&self, event: PoolMove) {
+        *self.numbers().pool_moves.entry(event.as_str()).or_insert(0) += 1;
     }
 
     /// A batch was committed, or not.

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::query::{
-    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, Queries, ReadyTask, Statistics, TaskFilter,
+    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, PoolStanding, Queries, ReadyTask, Statistics,
+    TaskFilter,
 };
 use super::write::{Account, KeptImage, NewImage, Rows, Write, WriteError, Written, execute};
 use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
@@ -692,6 +693,10 @@ impl Queries for MemoryDb {
 
     fn pool_entry(&self, id: PoolId) -> Result<Option<(PoolEntry, Vec<Handout>)>, DbError> {
         Ok(self.tables().entry_with_history(id))
+    }
+
+    fn pool_standing(&self, now: Timestamp) -> Result<PoolStanding, DbError> {
+        Ok(self.tables().pool_standing(now))
     }
 
     fn pool_wakes(&self, until: Timestamp, limit: u32) -> Result<Vec<(PoolEntry, Handout)>, DbError> {

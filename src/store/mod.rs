@@ -31,7 +31,7 @@ use crate::metrics::Counters;
 use crate::metrics::counters::answer_of;
 use crate::task::{Change, Task, TaskId, TaskState};
 use query::Queries;
-use write::{ScheduleWritten, Write, WriteError, Written};
+use write::{PoolWritten, ScheduleWritten, Write, WriteError, Written};
 
 /// A failure of the database itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -161,12 +161,7 @@ impl Store {
                     self.tell_new(&submitted.task);
                 }
             }
-            Written::Schedule(written) => {
-                if let ScheduleWritten::Submitted(_, tasks) = written.as_ref() {
-                    let fresh = tasks.iter().filter(|submitted| !submitted.was_known);
-                    fresh.for_each(|submitted| self.tell_new(&submitted.task));
-                }
-            }
+            Written::Schedule(written) => self.tell_schedule(written),
             Written::Rewritten(_, rewriting) if !rewriting.was_known => {
                 if let Some(submitted) = &rewriting.submitted {
                     self.tell_new(&submitted.task);
@@ -182,11 +177,29 @@ impl Store {
             | Written::Rewritten(..)
             | Written::Reviewed(_)
             | Written::Stored
-            | Written::Pool(_)
             | Written::Cleaned { .. }
             | Written::Noticed(_) => {}
+            Written::Pool(PoolWritten::Changed { change, .. }) => {
+                if let Some(event) = change.moved {
+                    self.counters.pool_moved(event);
+                }
+            }
+            Written::Pool(_) => {}
         }
         Ok(written)
+    }
+
+    fn tell_schedule(&self, written: &ScheduleWritten) {
+        match written {
+            ScheduleWritten::Submitted(fire, tasks) => {
+                let fresh = tasks.iter().filter(|submitted| !submitted.was_known);
+                fresh.for_each(|submitted| self.tell_new(&submitted.task));
+                self.counters.fired(fire);
+            }
+            ScheduleWritten::Fire(fire) => self.counters.fired(fire),
+            ScheduleWritten::Begun(fires) => fires.iter().for_each(|fire| self.counters.fired(fire)),
+            ScheduleWritten::Schedule(_) | ScheduleWritten::Count(_) => {}
+        }
     }
 
     fn tell_new(&self, task: &Task) {

@@ -18,7 +18,7 @@ use crate::task::{
     TaskState, Timestamp,
 };
 
-pub use schedules::{ScheduleAgenda, ScheduleQueries};
+pub use schedules::{ScheduleAgenda, ScheduleQueries, ScheduleStanding};
 
 /// Which tasks. Conditions hold together; an empty filter is every task.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +35,21 @@ pub struct TaskFilter {
     pub error: Option<String>,
     /// Accepted and past the time limit now.
     pub overdue_at: Option<Now>,
+}
+
+/// How the publish pool stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolStanding {
+    /// Entries that are not at their end, by state; what there is none of is missing.
+    pub counts: BTreeMap<PoolState, u64>,
+    /// When the oldest became due of those that wait and are due.
+    pub oldest_due: Option<Timestamp>,
+}
+
+impl PoolStanding {
+    /// The states that are counted. What is out or taken out only grows, and is not.
+    pub const COUNTED: &'static [PoolState] =
+        &[PoolState::Pending, PoolState::Publishing, PoolState::Failed, PoolState::Held];
 }
 
 /// Which part of an answer.
@@ -217,6 +232,8 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn account_limits(&self) -> Result<BTreeMap<AccountId, AccountLimits>, DbError>;
     /// Pool entries in the order in which they go out: by priority, then due time, then number.
     fn pool(&self, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError>;
+    /// How the pool stands at `now`.
+    fn pool_standing(&self, now: Timestamp) -> Result<PoolStanding, DbError>;
     /// A pool entry with every handing out of it, oldest first.
     fn pool_entry(&self, id: PoolId) -> Result<Option<(PoolEntry, Vec<Handout>)>, DbError>;
     /// Entries that are being published and must be looked at by then, earliest first.

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use contentd::publish::{Holder, PoolEvent};
 use contentd::store::query::{ContentFilter, Page, PoolFilter};
 use contentd::store::sqlite::check;
 use contentd::store::write::{
-    Account, AccountEntry, AccountOutcome, AccountWrite, ContentWrite, ImageWrite, NewTask, PieceRules, Rewriting,
-    Write, WriteError, Written,
+    Account, AccountEntry, AccountOutcome, AccountWrite, ContentWrite, HandOut, ImageWrite, NewTask, PieceRules,
+    PoolWrite, PoolWritten, Rewriting, Write, WriteError, Written,
 };
 use contentd::task::account::{AccountChange, AccountDefaults, AccountLimits};
 use contentd::task::content::{ContentRecord, PoolState, PublishState, RenderedPiece, ReviewMove, ReviewState};
 use contentd::task::image::ImageState;
 use contentd::task::review::{Phrase, ReviewRules};
-use contentd::task::{AccountId, ContentId, Event, Task, TaskId, TaskState, Timestamp};
+use contentd::task::{AccountId, AttemptKey, ContentId, Event, PoolId, Task, TaskId, TaskState, Timestamp};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
@@ -35,6 +36,8 @@ on_every_backend! {
     an_edit_of_what_is_no_more_is_refused,
     an_edited_piece_of_an_old_database_is_still_held,
     a_piece_is_written_again_once,
+    an_edit_leaves_a_piece_that_is_out_and_its_doubt,
+    a_piece_in_doubt_is_not_written_again,
     a_piece_that_cannot_be_written_again_stays_as_it_is,
     a_second_piece_waits_behind_an_approved_one,
     images_are_noted_with_their_piece_and_tried,
@@ -98,6 +101,80 @@ fn edited<B: AsBackend + ?Sized>(side: &mut Side<B>, content_id: ContentId, base
 fn review(content_id: ContentId, decision: ReviewMove) -> Write {
     let (reason, who, now) = (None, "1001:bob".to_owned(), Timestamp(START + 500));
     Write::Review { content_id, decision, reason, expected_hash: None, who, now }
+}
+
+/// Hands the one entry of the pool out, and says what came of it.
+fn handed_out<B: AsBackend + ?Sized>(side: &mut Side<B>, event: Option<PoolEvent>) -> PoolId {
+    let hand_out = HandOut {
+        holder: Holder::Consumer("site".into()),
+        only: None,
+        account: None,
+        keys: vec![AttemptKey("key of site".into())],
+        request: None,
+        lease_until: Timestamp(START + 90_000),
+        now: Timestamp(START + 80_000),
+    };
+    let answer = side.write(Write::Pool(PoolWrite::HandOut(Box::new(hand_out))));
+    let Ok(Written::Pool(PoolWritten::HandedOut(given))) = answer else { panic!("{answer:?}") };
+    let id = given[0].0.id;
+    if let Some(event) = event {
+        let happened = PoolWrite::Happened {
+            id,
+            fence: Some(1),
+            event: Box::new(event),
+            policy: Box::default(),
+            draw: 0.5,
+            who: "1:ada".into(),
+            now: Timestamp(START + 95_000),
+        };
+        side.write(Write::Pool(happened)).unwrap();
+    }
+    id
+}
+
+fn an_edit_leaves_a_piece_that_is_out_and_its_doubt(mut side: Side) {
+    let first = completed(&mut side, true);
+    handed_out(&mut side, None);
+    let refused = side.write(edit(first, &hash(1), "while it is on its way"));
+    assert_eq!(refused, Err(WriteError::AlreadyPublished(first)));
+    // Its holder is never heard of again.
+    let policy = Box::default();
+    let lapsed = PoolWrite::Happened {
+        id: PoolId(1),
+        fence: Some(1),
+        event: Box::new(PoolEvent::LeaseEnded),
+        policy,
+        draw: 0.5,
+        who: "contentd".into(),
+        now: Timestamp(START + 95_000),
+    };
+    side.write(Write::Pool(lapsed)).unwrap();
+    assert!(pool(&side)[0].1.is_some(), "nobody knows whether it is out");
+    let second = edited(&mut side, first, &hash(1), "another text");
+    assert!(pool(&side).is_empty());
+    side.write(review(second.id, ReviewMove::Approved)).unwrap();
+    let stands = pool(&side);
+    assert!(stands[0].0 == second.id && stands[0].1.is_some(), "its first version may be out: {stands:?}");
+}
+
+fn a_piece_in_doubt_is_not_written_again(mut side: Side) {
+    let first = completed(&mut side, true);
+    let entry = handed_out(&mut side, Some(PoolEvent::LeaseEnded));
+    let refused = side.write(again(first, 2, AccountId(1)));
+    assert!(matches!(refused, Err(WriteError::PoolRefused { state: PoolState::Held, .. })), "{refused:?}");
+    assert!(side.queries.task(&id(2)).unwrap().is_none(), "and nothing was submitted");
+    let settled = PoolWrite::Happened {
+        id: entry,
+        fence: None,
+        event: Box::new(PoolEvent::Settled { published: None, reason: "looked".into() }),
+        policy: Box::default(),
+        draw: 0.5,
+        who: "1:ada".into(),
+        now: Timestamp(START + 96_000),
+    };
+    side.write(Write::Pool(settled)).unwrap();
+    side.write(again(first, 2, AccountId(1))).unwrap();
+    assert_eq!(record(&side, first).record.review_status, ReviewState::Rejected);
 }
 
 fn rules() -> PieceRules {

@@ -204,6 +204,10 @@ fn no_question_reads_the_history() {
     // All of them by name is the order of their index.
     let by_name = ["SCAN schedules USING INDEX sqlite_autoindex_schedules_1"];
     check("schedules", &by_name, &|queries| seen(queries.schedules().unwrap()));
+    check("schedule_standings", &["SCAN s USING INDEX sqlite_autoindex_schedules_1"], &|queries| {
+        seen(queries.schedule_standings().unwrap());
+    });
+    check("pool_standing", &[], &|queries| seen(queries.pool_standing(Timestamp(START)).unwrap()));
     check("find_schedule", &[], &|queries| {
         seen(queries.find_schedule("1").unwrap());
         seen(queries.find_schedule("daily").unwrap());

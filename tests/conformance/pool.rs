@@ -1,8 +1,11 @@
 //! The publish pool on every backend: who is given what, which answers count, and what stands where afterwards.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use contentd::publish::outcome::{PublishAnswer, Published};
 use contentd::publish::{Handout, Holder, PoolChange, PoolEvent, PoolRefusal, PublishPolicy};
-use contentd::store::query::{KeyUse, Page, PoolFilter};
+use contentd::store::query::{KeyUse, Page, PoolFilter, PoolStanding};
 use contentd::store::write::{HandOut, PoolWrite, PoolWritten, Write, WriteError, Written};
 use contentd::task::content::{PoolEntry, PoolState, PublishState, ReviewMove};
 use contentd::task::{AccountId, AttemptKey, ContentId, PoolId, Timestamp};
@@ -26,6 +29,7 @@ on_every_backend! {
     a_removed_entry_comes_back_while_its_piece_is_approved,
     a_restore_holds_what_may_be_out_and_its_fences_go_on,
     the_agenda_of_publishing,
+    how_the_pool_stands,
     leases_move_with_the_clock_and_due_times_do_not,
 }
 
@@ -99,6 +103,20 @@ fn entry(side: &Side, id: PoolId) -> PoolEntry {
 
 fn done() -> PoolEvent {
     PoolEvent::Done(Published { url: Some("https://example.org/1".into()), reference: Some("1".into()) })
+}
+
+fn how_the_pool_stands(mut side: Side) {
+    let ada = side.account("ada").id;
+    assert_eq!(side.queries.pool_standing(Timestamp(LATER)).unwrap(), PoolStanding::default());
+    pieces(&mut side, ada, 1, 3);
+    let counts = |side: &Side| side.queries.pool_standing(Timestamp(LATER)).unwrap().counts;
+    assert_eq!(counts(&side), BTreeMap::from([(PoolState::Pending, 3)]));
+    let oldest = side.queries.pool_standing(Timestamp(LATER)).unwrap().oldest_due.unwrap();
+    assert_eq!(side.queries.pool_standing(oldest.minus(Duration::from_millis(1))).unwrap().oldest_due, None);
+    let taken = take(&mut side, hand_out(consumer("bob"), 2, LATER));
+    assert_eq!(counts(&side), BTreeMap::from([(PoolState::Pending, 1), (PoolState::Publishing, 2)]));
+    say(&mut side, taken[0].0.id, Some(1), done(), LATER + 1).unwrap();
+    assert_eq!(counts(&side), BTreeMap::from([(PoolState::Pending, 1), (PoolState::Publishing, 1)]));
 }
 
 const LATER: i64 = START + 100_000;

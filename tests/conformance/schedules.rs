@@ -31,6 +31,7 @@ on_every_backend! {
     pause_resume_and_remove,
     a_restore_pauses_every_schedule,
     the_history_is_bounded,
+    how_each_schedule_stands_by_its_last_fire,
     the_clock_moves_retries_and_no_due_time,
 }
 
@@ -113,6 +114,38 @@ fn refusal(answer: Result<ScheduleWritten, WriteError>) -> ScheduleError {
         Err(WriteError::Schedule(error)) => error,
         other => panic!("a refusal was expected: {other:?}"),
     }
+}
+
+fn how_each_schedule_stands_by_its_last_fire(mut side: Side) {
+    let ada = side.account("ada").id;
+    let quiet = side.schedule(new_schedule("quiet", ada)).id;
+    let daily = side.schedule(new_schedule("daily", ada)).id;
+    let standing = |side: &Side, name: &str| {
+        let all = side.queries.schedule_standings().unwrap();
+        assert_eq!(all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["daily", "quiet"]);
+        all.into_iter().find(|one| one.name == name).unwrap()
+    };
+    assert_eq!((standing(&side, "daily").last, standing(&side, "daily").is_paused), (None, false));
+    let fire = side.begin(daily, 1_000, 2_000).unwrap().remove(0).id;
+    assert_eq!(standing(&side, "daily").last, None, "it has not ended");
+    let now = Timestamp(START + 1_100);
+    let end = |fire, event, why: &str| ScheduleWrite::End { fire, event, why: why.into(), pauses: None, now };
+    side.fire(end(fire, FireMove::GivenUp, "no such generator"));
+    let failed = standing(&side, "daily");
+    assert_eq!(failed.last, Some((FireState::Failed, Some("no such generator".to_owned()))));
+    assert_eq!(failed.trouble().as_deref(), Some("no such generator"));
+    // Due times that nobody makes up for are no fire, and say nothing of how the last one ended.
+    side.schedule_write(begin_of(daily, Timestamp(START + 2_000), vec![], 3, Some(Timestamp(START + 9_000)))).unwrap();
+    assert_eq!(standing(&side, "daily").trouble().as_deref(), Some("no such generator"));
+    let fire = side.begin(daily, 9_000, 10_000).unwrap().remove(0).id;
+    let taken = Taken { cursor: Some(1), digests: vec![], begins_again: false, pauses: None };
+    side.schedule_write(submit_of(fire, vec![new(task(1, ada))], taken, START + 9_100)).unwrap();
+    let fired = standing(&side, "daily");
+    assert_eq!((fired.last.as_ref().map(|last| last.0), fired.trouble()), (Some(FireState::Fired), None));
+    let pause = ScheduleWrite::Pause { schedule: quiet, why: "a holiday".into(), now };
+    side.schedule_write(pause).unwrap();
+    let paused = standing(&side, "quiet");
+    assert_eq!((paused.is_paused, paused.last), (true, None));
 }
 
 fn a_schedule_comes_back_as_it_was_asked(mut side: Side) {

@@ -22,9 +22,10 @@ pub async fn take_look(world: &World, notices: &Notices) -> Result<Look, DbError
     let now = world.clock.now().utc;
     let read = world.store.read(move |queries| {
         let breakers = queries.settings(BREAKER_SETTING)?;
-        Ok((queries.ended_since(now.minus(LAST_HOUR))?, queries.counts()?, queries.oldest_ready(now)?, breakers))
+        let ended = queries.ended_since(now.minus(LAST_HOUR))?;
+        Ok((ended, queries.counts()?, queries.oldest_ready(now)?, breakers, queries.schedule_standings()?))
     });
-    let (ended, counts, oldest, stored) = read.await?;
+    let (ended, counts, oldest, stored, standings) = read.await?;
     let open: BTreeMap<GeneratorName, Breaker> = stored.iter().filter_map(stored_breaker).collect();
     let generators = Arc::clone(&world.generators.borrow());
     // A generator that is not configured any more concerns nobody until it comes back.
@@ -35,7 +36,7 @@ pub async fn take_look(world: &World, notices: &Notices) -> Result<Look, DbError
         oldest: oldest.map(|since| now.since(since)),
         breakers: breakers.collect(),
         disk_free: disk_free(notices.disk_free.clone()).await,
-        schedules: BTreeMap::new(),
+        schedules: standings.into_iter().map(|one| (one.name.clone(), one.trouble())).collect(),
     })
 }
 

@@ -415,6 +415,7 @@ impl Carry {
                 }
                 _ => tell!(Level::Error, Kind::ScheduleFailed, "schedule {name} submitted nothing: {why}"),
             }
+            self.world.tell_trouble();
         }
         Ok(false)
     }

@@ -3,7 +3,7 @@
 use super::Tables;
 use crate::publish::Handout;
 use crate::store::DbError;
-use crate::store::query::KeyUse;
+use crate::store::query::{KeyUse, PoolStanding};
 use crate::store::write::Account;
 use crate::task::content::{PoolEntry, PoolState, Publication, PublishState};
 use crate::task::{AccountId, AttemptKey, ContentId, PoolId, Timestamp};
@@ -113,6 +113,16 @@ impl Tables {
         let mut handouts: Vec<Handout> = self.handouts.iter().filter(|one| one.pool_id == id).cloned().collect();
         handouts.sort_by_key(|one| one.fence);
         Some((entry, handouts))
+    }
+
+    pub(super) fn pool_standing(&self, now: Timestamp) -> PoolStanding {
+        let mut standing = PoolStanding::default();
+        for entry in self.pool.iter().filter(|entry| PoolStanding::COUNTED.contains(&entry.status)) {
+            *standing.counts.entry(entry.status).or_insert(0) += 1;
+        }
+        let waits = self.pool.iter().filter(|entry| entry.status == PoolState::Pending);
+        standing.oldest_due = waits.map(|entry| entry.scheduled_at).filter(|at| *at <= now).min();
+        standing
     }
 
     pub(super) fn wakes(&self, until: Timestamp, limit: u32) -> Vec<(PoolEntry, Handout)> {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::super::query::{Page, ScheduleAgenda, ScheduleQueries};
+use super::super::query::{Page, ScheduleAgenda, ScheduleQueries, ScheduleStanding};
 use super::super::write::ScheduleRows;
 use super::{DbError, MemoryDb, Tables, page_of};
-use crate::schedule::{Fire, FireId, NewSchedule, Schedule, ScheduleId, TopicSource};
+use crate::schedule::{Fire, FireId, FireState, NewSchedule, Schedule, ScheduleId, TopicSource};
 use crate::task::Timestamp;
 
 /// The tables of schedules.
@@ -160,6 +160,22 @@ fn short(schedule: &Schedule) -> Schedule {
 impl ScheduleQueries for MemoryDb {
     fn schedules(&self) -> Result<Vec<Schedule>, DbError> {
         let mut all: Vec<_> = self.tables().schedules.schedules.iter().map(short).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(all)
+    }
+
+    fn schedule_standings(&self) -> Result<Vec<ScheduleStanding>, DbError> {
+        let tables = &self.tables().schedules;
+        let is_meant = |fire: &&Fire| matches!(fire.state, FireState::Fired | FireState::Empty | FireState::Failed);
+        let standing = |schedule: &Schedule| {
+            let of_it = tables.fires.iter().rev().filter(|fire| fire.schedule == schedule.id);
+            ScheduleStanding {
+                name: schedule.name.clone(),
+                is_paused: schedule.paused_why.is_some(),
+                last: of_it.filter(is_meant).map(|fire| (fire.state, fire.why.clone())).next(),
+            }
+        };
+        let mut all: Vec<_> = tables.schedules.iter().map(standing).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(all)
     }

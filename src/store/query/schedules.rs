@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Page;
-use crate::schedule::{Fire, FireId, Schedule, ScheduleId};
+use crate::schedule::{Fire, FireId, FireState, Schedule, ScheduleId};
 use crate::store::DbError;
 use crate::task::Timestamp;
 
@@ -20,10 +20,36 @@ pub struct ScheduleAgenda {
     pub next_wake: Option<Timestamp>,
 }
 
+/// How a schedule stands, without what it submits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScheduleStanding {
+    /// Its name.
+    pub name: String,
+    /// Whether it is paused.
+    pub is_paused: bool,
+    /// How its last fire ended, and why so; none while it has had none. What was not made up for is no fire: somebody wanted that.
+    pub last: Option<(FireState, Option<String>)>,
+}
+
+impl ScheduleStanding {
+    /// Why its last fire submitted nothing, where it did not.
+    pub fn trouble(&self) -> Option<String> {
+        let (state, why) = self.last.as_ref()?;
+        match state {
+            FireState::Empty | FireState::Failed => Some(why.clone().unwrap_or_else(|| state.to_string())),
+            FireState::Intended | FireState::Asking | FireState::Gathered | FireState::Fired | FireState::Missed => {
+                None
+            }
+        }
+    }
+}
+
 /// The questions.
 pub trait ScheduleQueries {
     /// Schedules by name. The topics of lists are left out.
     fn schedules(&self) -> Result<Vec<Schedule>, DbError>;
+    /// How each schedule stands, by name.
+    fn schedule_standings(&self) -> Result<Vec<ScheduleStanding>, DbError>;
     /// A schedule by number or, if that finds none, by name.
     fn find_schedule(&self, id_or_name: &str) -> Result<Option<Schedule>, DbError>;
     /// What is to be done at `now`, which the wall clock shows as `wall`: at most `limit` of each. Due times are dates, and

@@ -35,7 +35,7 @@ use super::pool_rows;
 use super::schema::{accounts, settings};
 use crate::publish::Handout;
 use crate::store::query::{
-    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, Queries, Statistics, TaskFilter,
+    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, PoolStanding, Queries, Statistics, TaskFilter,
 };
 use crate::store::write::{Account, KeptImage};
 use crate::store::{DbError, LookupError};
@@ -201,6 +201,10 @@ impl Queries for SqliteQueries {
 
     fn pool_entry(&self, id: PoolId) -> Result<Option<(PoolEntry, Vec<Handout>)>, DbError> {
         self.snapshot(|connection| pool::one(connection, id))
+    }
+
+    fn pool_standing(&self, now: Timestamp) -> Result<PoolStanding, DbError> {
+        self.snapshot(|connection| pool::standing(connection, now))
     }
 
     fn pool_wakes(&self, until: Timestamp, limit: u32) -> Result<Vec<(PoolEntry, Handout)>, DbError> {

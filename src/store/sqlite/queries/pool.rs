@@ -1,5 +1,7 @@
 //! One entry of the publish pool with its history, and what is due there.
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Nullable, Text};
@@ -11,7 +13,7 @@ use super::super::pool_rows;
 use super::super::schema::{accounts, handouts, publish_pool};
 use crate::publish::Handout;
 use crate::store::DbError;
-use crate::store::query::KeyUse;
+use crate::store::query::{KeyUse, PoolStanding};
 use crate::store::write::Account;
 use crate::task::content::PoolEntry;
 use crate::task::{AttemptKey, PoolId, Timestamp};
@@ -81,6 +83,26 @@ pub fn accounts_due(connection: &mut SqliteConnection, now: Timestamp) -> Result
         }
     }
     Ok(due)
+}
+
+const COUNT: &str = "SELECT count(*) AS number FROM publish_pool WHERE status = ?";
+const OLDEST_DUE: &str =
+    "SELECT min(scheduled_at) AS number FROM publish_pool WHERE status = 'pending' AND scheduled_at <= ?";
+
+pub fn standing(connection: &mut SqliteConnection, now: Timestamp) -> Result<PoolStanding, DbError> {
+    let mut counts = BTreeMap::new();
+    // A question a state: each counts a stretch of one index, and leaves out what only grows.
+    for state in PoolStanding::COUNTED {
+        let found = sql_query(COUNT).bind::<Text, _>(state.as_str());
+        let found: Number = found.get_result(connection).map_err(db_error)?;
+        let count = found.number.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+        if count > 0 {
+            counts.insert(*state, count);
+        }
+    }
+    let oldest = sql_query(OLDEST_DUE).bind::<BigInt, _>(now.0);
+    let oldest: Number = oldest.get_result(connection).map_err(db_error)?;
+    Ok(PoolStanding { counts, oldest_due: oldest.number.map(Timestamp) })
 }
 
 const NEXT_DUE: &str =

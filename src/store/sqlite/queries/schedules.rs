@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
+use diesel::sql_types::{Bool, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::connection::{db_error, optional};
 use super::super::fixed::Fixed;
-use super::super::models::{FireRow, ScheduleRow};
+use super::super::models::{FireRow, ScheduleRow, parsed};
 use super::super::schema::{schedule_fires, schedule_taken, schedules};
 use super::SqliteQueries;
 use crate::schedule::{Fire, FireId, Schedule, ScheduleId};
 use crate::store::DbError;
-use crate::store::query::{Page, ScheduleAgenda, ScheduleQueries};
+use crate::store::query::{Page, ScheduleAgenda, ScheduleQueries, ScheduleStanding};
 use crate::task::Timestamp;
 
 /// The conditions of the indexes `schedules_due` and `fires_unfinished`.
@@ -29,6 +29,32 @@ const IS_FIRST_OF_ITS_SCHEDULE: Fixed = Fixed(
 /// A source without the topics of a list.
 const SHORT_SOURCE: &str = "CASE json_extract(source, '$.kind') WHEN 'list' \
      THEN json_set(source, '$.topics', json('[]')) ELSE source END";
+
+/// Of each schedule the newest fire that ended and was not passed over, which is mostly its first or second row from behind.
+const STANDINGS: &str = "SELECT s.name AS name, s.paused_why IS NOT NULL AS is_paused, f.state AS state, f.why AS why \
+     FROM schedules s LEFT JOIN schedule_fires f ON f.id = (SELECT l.id FROM schedule_fires l WHERE l.schedule_id = s.id \
+     AND l.state IN ('fired', 'empty', 'failed') ORDER BY l.id DESC LIMIT 1) ORDER BY s.name";
+
+#[derive(QueryableByName)]
+struct Standing {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Bool)]
+    is_paused: bool,
+    #[diesel(sql_type = Nullable<Text>)]
+    state: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    why: Option<String>,
+}
+
+impl Standing {
+    fn into_record(self) -> Result<ScheduleStanding, DbError> {
+        let row = format_args!("the last fire of schedule {}", self.name).to_string();
+        let state = self.state.map(|state| parsed(row, "state", &state)).transpose()?;
+        let last = state.map(|state| (state, self.why));
+        Ok(ScheduleStanding { name: self.name, is_paused: self.is_paused, last })
+    }
+}
 
 fn records(rows: Vec<ScheduleRow>) -> Result<Vec<Schedule>, DbError> {
     rows.into_iter().map(ScheduleRow::into_record).collect()
@@ -95,6 +121,11 @@ impl ScheduleQueries for SqliteQueries {
             sql::<Text>(SHORT_SOURCE),
         ));
         records(all.load(&mut self.connection()?).map_err(db_error)?)
+    }
+
+    fn schedule_standings(&self) -> Result<Vec<ScheduleStanding>, DbError> {
+        let rows: Vec<Standing> = diesel::sql_query(STANDINGS).load(&mut self.connection()?).map_err(db_error)?;
+        rows.into_iter().map(Standing::into_record).collect()
     }
 
     fn find_schedule(&self, id_or_name: &str) -> Result<Option<Schedule>, DbError> {
