@@ -316,6 +316,7 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::breaker::Trip;
     use proptest::prelude::*;
 
     fn look(ended: [u64; 4], pending: u64) -> Look {
@@ -382,6 +383,17 @@ mod tests {
         assert_eq!(of("breaker/a").level, Level::Good);
         assert_eq!(of("breaker/b").level, Level::Bad(Severity::Critical));
         assert!(of("breaker/b").text.contains("no answer"), "on one line");
+    }
+
+    #[test]
+    fn whatever_opened_a_breaker_is_named() {
+        for trip in Trip::ALL {
+            let open = OpenBreaker { trip: trip.to_string(), why: "why".into(), since: Timestamp(0) };
+            let look = Look { breakers: BTreeMap::from([("g".into(), Some(open))]), ..Look::default() };
+            let found = readings(&look, &Settings::default());
+            let breaker = found.iter().find(|reading| reading.rule == Rule::Breaker).expect("it is on");
+            assert_eq!(breaker.text, format!("generator g gets no new jobs: {trip} (why)"));
+        }
     }
 
     #[test]
