@@ -37,9 +37,12 @@ INSERT INTO publish_pool_new
     SELECT id, content_id, account_id, priority, scheduled_at,
         CASE WHEN held_reason IS NOT NULL AND status IN ('pending', 'publishing', 'failed') THEN 'held'
              WHEN status = 'publishing' THEN 'pending' ELSE status END,
-        retry_count, last_error, published_at, created_at,
+        retry_count, last_error, CASE WHEN status = 'published' THEN coalesce(published_at, created_at) ELSE published_at END, created_at,
         CASE WHEN status = 'published' THEN NULL ELSE held_reason END
     FROM publish_pool ORDER BY id;
+-- What somebody marked as published is out, wherever that is.
+INSERT INTO publications (content_id, published_at, published_by)
+    SELECT content_id, published_at, 'unknown' FROM publish_pool_new WHERE status = 'published';
 -- Numbers that were given out are not given out again.
 INSERT INTO sqlite_sequence (name, seq) SELECT 'publish_pool_new', 0
     WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'publish_pool_new');

@@ -103,8 +103,8 @@ fn review(content_id: ContentId, decision: ReviewMove) -> Write {
     Write::Review { content_id, decision, reason, expected_hash: None, who, now }
 }
 
-/// Hands the one entry of the pool out, and says what came of it.
-fn handed_out<B: AsBackend + ?Sized>(side: &mut Side<B>, event: Option<PoolEvent>) -> PoolId {
+/// Hands the one entry of the pool out.
+fn hand_out<B: AsBackend + ?Sized>(side: &mut Side<B>) -> PoolId {
     let hand_out = HandOut {
         holder: Holder::Consumer("site".into()),
         only: None,
@@ -114,41 +114,43 @@ fn handed_out<B: AsBackend + ?Sized>(side: &mut Side<B>, event: Option<PoolEvent
         lease_until: Timestamp(START + 90_000),
         now: Timestamp(START + 80_000),
     };
-    let answer = side.write(Write::Pool(PoolWrite::HandOut(Box::new(hand_out))));
-    let Ok(Written::Pool(PoolWritten::HandedOut(given))) = answer else { panic!("{answer:?}") };
-    let id = given[0].0.id;
-    if let Some(event) = event {
-        let happened = PoolWrite::Happened {
-            id,
-            fence: Some(1),
-            event: Box::new(event),
-            policy: Box::default(),
-            draw: 0.5,
-            who: "1:ada".into(),
-            now: Timestamp(START + 95_000),
-        };
-        side.write(Write::Pool(happened)).unwrap();
+    match side.write(Write::Pool(PoolWrite::HandOut(Box::new(hand_out)))) {
+        Ok(Written::Pool(PoolWritten::HandedOut(given))) if given.len() == 1 => given[0].0.id,
+        other => panic!("{other:?}"),
     }
-    id
+}
+
+/// What its holder or a person says of an entry.
+fn say<B: AsBackend + ?Sized>(side: &mut Side<B>, id: PoolId, event: PoolEvent) {
+    let happened = PoolWrite::Happened {
+        id,
+        fence: None,
+        event: Box::new(event),
+        policy: Box::default(),
+        draw: 0.5,
+        who: "1:ada".into(),
+        now: Timestamp(START + 95_000),
+    };
+    side.write(Write::Pool(happened)).unwrap();
+}
+
+/// A second version of the first piece, as an older contentd may have left one.
+fn leave_second_version(path: &std::path::Path) -> ContentId {
+    let second = "INSERT INTO contents (task_id, account_id, version, title, summary, images, word_count, review_status, \
+         publish_status, content_hash, created_at, updated_at, content, html_content) SELECT task_id, account_id, 2, title, \
+         summary, images, word_count, 'pending_review', 'unpublished', 'h', created_at, updated_at, content, html_content \
+         FROM contents WHERE id = 1";
+    raw(path).batch_execute(second).unwrap();
+    ContentId(2)
 }
 
 fn an_edit_leaves_a_piece_that_is_out_and_its_doubt(mut side: Side) {
     let first = completed(&mut side, true);
-    handed_out(&mut side, None);
+    let entry = hand_out(&mut side);
     let refused = side.write(edit(first, &hash(1), "while it is on its way"));
     assert_eq!(refused, Err(WriteError::AlreadyPublished(first)));
     // Its holder is never heard of again.
-    let policy = Box::default();
-    let lapsed = PoolWrite::Happened {
-        id: PoolId(1),
-        fence: Some(1),
-        event: Box::new(PoolEvent::LeaseEnded),
-        policy,
-        draw: 0.5,
-        who: "contentd".into(),
-        now: Timestamp(START + 95_000),
-    };
-    side.write(Write::Pool(lapsed)).unwrap();
+    say(&mut side, entry, PoolEvent::LeaseEnded);
     assert!(pool(&side)[0].1.is_some(), "nobody knows whether it is out");
     let second = edited(&mut side, first, &hash(1), "another text");
     assert!(pool(&side).is_empty());
@@ -159,20 +161,12 @@ fn an_edit_leaves_a_piece_that_is_out_and_its_doubt(mut side: Side) {
 
 fn a_piece_in_doubt_is_not_written_again(mut side: Side) {
     let first = completed(&mut side, true);
-    let entry = handed_out(&mut side, Some(PoolEvent::LeaseEnded));
+    let entry = hand_out(&mut side);
+    say(&mut side, entry, PoolEvent::LeaseEnded);
     let refused = side.write(again(first, 2, AccountId(1)));
     assert!(matches!(refused, Err(WriteError::PoolRefused { state: PoolState::Held, .. })), "{refused:?}");
     assert!(side.queries.task(&id(2)).unwrap().is_none(), "and nothing was submitted");
-    let settled = PoolWrite::Happened {
-        id: entry,
-        fence: None,
-        event: Box::new(PoolEvent::Settled { published: None, reason: "looked".into() }),
-        policy: Box::default(),
-        draw: 0.5,
-        who: "1:ada".into(),
-        now: Timestamp(START + 96_000),
-    };
-    side.write(Write::Pool(settled)).unwrap();
+    say(&mut side, entry, PoolEvent::Settled { published: None, reason: "looked".into() });
     side.write(again(first, 2, AccountId(1))).unwrap();
     assert_eq!(record(&side, first).record.review_status, ReviewState::Rejected);
 }
@@ -521,17 +515,6 @@ fn what_waits_is_shown_oldest_first(mut side: Side) {
     assert_eq!(ids(Page { limit: 1, offset: 1, before: None }), [2]);
 }
 
-/// As a publisher does it.
-fn hand_out(path: &std::path::Path, content: ContentId, state: PoolState) {
-    let mut connection = raw(path);
-    let published = if state == PoolState::Published { "published" } else { "pooled" };
-    let sql = format!(
-        "UPDATE publish_pool SET status = '{state}' WHERE content_id = {content} AND status <> 'removed'; \
-         UPDATE contents SET publish_status = '{published}' WHERE id = {content}"
-    );
-    connection.batch_execute(&sql).unwrap();
-}
-
 fn raw(path: &std::path::Path) -> SqliteConnection {
     let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
     connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
@@ -544,8 +527,11 @@ fn what_is_out_is_neither_edited_nor_written_again_nor_replaced() {
     let path = directory.path().join("contentd.db");
     let mut side = Side::of(backend, queries);
     let first = completed(&mut side, true);
+    let entry = hand_out(&mut side);
     for state in [PoolState::Publishing, PoolState::Published] {
-        hand_out(&path, first, state);
+        if state == PoolState::Published {
+            say(&mut side, entry, PoolEvent::Done(Default::default()));
+        }
         assert_eq!(side.write(edit(first, &hash(1), "x")), Err(WriteError::AlreadyPublished(first)), "{state}");
         let again = side.write(again(first, 2, AccountId(1)));
         assert_eq!(again, Err(WriteError::AlreadyPublished(first)), "{state}");
@@ -553,17 +539,22 @@ fn what_is_out_is_neither_edited_nor_written_again_nor_replaced() {
     assert_eq!(record(&side, first).record.review_status, ReviewState::Approved);
     assert!(side.queries.task(&id(2)).unwrap().is_none());
     assert_eq!(check::judge(&path).unwrap().findings, []);
-    // A second version of it, as an older contentd may have left one.
-    let second = "INSERT INTO contents (task_id, account_id, version, title, summary, images, word_count, review_status, \
-         publish_status, content_hash, created_at, updated_at, content, html_content) SELECT task_id, account_id, 2, title, \
-         summary, images, word_count, 'pending_review', 'unpublished', 'h', created_at, updated_at, content, html_content \
-         FROM contents WHERE id = 1";
-    raw(&path).batch_execute(second).unwrap();
-    let out = WriteError::OtherVersionOut { content_id: ContentId(2), other: first };
-    assert_eq!(side.write(review(ContentId(2), ReviewMove::Approved)), Err(out));
-    hand_out(&path, first, PoolState::Failed);
-    side.write(review(ContentId(2), ReviewMove::Approved)).unwrap();
+    let second = leave_second_version(&path);
+    let out = WriteError::OtherVersionOut { content_id: second, other: first };
+    assert_eq!(side.write(review(second, ReviewMove::Approved)), Err(out));
+}
+
+#[test]
+fn a_version_that_could_not_be_published_makes_way() {
+    let (backend, queries, directory) = real();
+    let mut side = Side::of(backend, queries);
+    let first = completed(&mut side, true);
+    let entry = hand_out(&mut side);
+    say(&mut side, entry, PoolEvent::Failed { error: "too long".into(), is_final: true });
+    let second = leave_second_version(&directory.path().join("contentd.db"));
+    side.write(review(second, ReviewMove::Approved)).unwrap();
     assert_eq!(record(&side, first).record.review_status, ReviewState::Superseded);
+    assert_eq!(pool(&side), [(second, None)]);
 }
 
 /// The promises of `check.rs` hold after a life with every kind of version, and a broken one is named.
