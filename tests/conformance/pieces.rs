@@ -38,6 +38,7 @@ on_every_backend! {
     a_piece_is_written_again_once,
     an_edit_leaves_a_piece_that_is_out_and_its_doubt,
     a_piece_in_doubt_is_not_written_again,
+    a_second_piece_of_a_task_in_doubt_is_held,
     a_piece_that_cannot_be_written_again_stays_as_it_is,
     a_second_piece_waits_behind_an_approved_one,
     images_are_noted_with_their_piece_and_tried,
@@ -157,6 +158,19 @@ fn an_edit_leaves_a_piece_that_is_out_and_its_doubt(mut side: Side) {
     side.write(review(second.id, ReviewMove::Approved)).unwrap();
     let stands = pool(&side);
     assert!(stands[0].0 == second.id && stands[0].1.is_some(), "its first version may be out: {stands:?}");
+}
+
+fn a_second_piece_of_a_task_in_doubt_is_held(mut side: Side) {
+    let ada = side.account("ada").id;
+    let first = late(&mut side, ada, 1);
+    side.write(review(first, ReviewMove::Approved)).unwrap();
+    let entry = hand_out(&mut side);
+    say(&mut side, entry, PoolEvent::LeaseEnded);
+    side.write(review(first, ReviewMove::Rejected)).unwrap();
+    let second = rerun(&mut side, 1);
+    assert_eq!(second.record.review_status, ReviewState::Approved, "nothing stands in its way");
+    let stands = pool(&side);
+    assert!(stands[0].0 == second.id && stands[0].1.is_some(), "the first piece may be out: {stands:?}");
 }
 
 fn a_piece_in_doubt_is_not_written_again(mut side: Side) {
@@ -422,29 +436,33 @@ fn a_piece_that_cannot_be_written_again_stays_as_it_is(mut side: Side) {
     assert_eq!(content.record.review_status, ReviewState::Rejected);
 }
 
+/// A piece that came after its task was cancelled.
+fn late<B: AsBackend + ?Sized>(side: &mut Side<B>, account: AccountId, n: usize) -> ContentId {
+    side.submit(vec![claimed(task(n, account), START + n as i64)]);
+    side.change(&id(n), START + 20, accepted("job"));
+    side.change(&id(n), START + 21, Event::CancelRequested);
+    side.change(&id(n), START + 3_600_000, Event::DeadlineReached { is_end_proved: false });
+    side.change(&id(n), START + 3_600_001, piece("late")).content_id.unwrap()
+}
+
+/// Another piece of that task, which was retried.
+fn rerun<B: AsBackend + ?Sized>(side: &mut Side<B>, n: usize) -> ContentRecord {
+    side.change(&id(n), START + 3_600_010, Event::RetryRequested { reset_count: true, abandon: None });
+    side.change(&id(n), START + 3_600_011, Event::Claimed { key: key_of(&id(n), 7) });
+    side.change(&id(n), START + 3_600_012, accepted("job-2"));
+    let changed = side.change(&id(n), START + 3_600_013, piece("second"));
+    record(side, changed.content_id.unwrap())
+}
+
 fn a_second_piece_waits_behind_an_approved_one(mut side: Side) {
     let ada = side.account("ada").id;
-    let late = |side: &mut Side, n: usize| {
-        side.submit(vec![claimed(task(n, ada), START + n as i64)]);
-        side.change(&id(n), START + 20, accepted("job"));
-        side.change(&id(n), START + 21, Event::CancelRequested);
-        side.change(&id(n), START + 3_600_000, Event::DeadlineReached { is_end_proved: false });
-        side.change(&id(n), START + 3_600_001, piece("late")).content_id.unwrap()
-    };
-    let rerun = |side: &mut Side, n: usize| {
-        side.change(&id(n), START + 3_600_010, Event::RetryRequested { reset_count: true, abandon: None });
-        side.change(&id(n), START + 3_600_011, Event::Claimed { key: key_of(&id(n), 7) });
-        side.change(&id(n), START + 3_600_012, accepted("job-2"));
-        let changed = side.change(&id(n), START + 3_600_013, piece("second"));
-        record(side, changed.content_id.unwrap())
-    };
     // Nobody approved the first: it makes way.
-    let first = late(&mut side, 1);
+    let first = late(&mut side, ada, 1);
     let second = rerun(&mut side, 1);
     assert_eq!((second.record.version, second.record.review_status), (2, ReviewState::Approved));
     assert_eq!(record(&side, first).record.review_status, ReviewState::Superseded);
     // A person approved the first: both would go out, so the second waits.
-    let first = late(&mut side, 2);
+    let first = late(&mut side, ada, 2);
     side.write(review(first, ReviewMove::Approved)).unwrap();
     let second = rerun(&mut side, 2);
     assert_eq!(second.record.review_status, ReviewState::PendingReview);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::review::{Review, new_pool_entry, restore_doubt};
+use super::review::{Review, doubt_of, new_pool_entry, restore_doubt};
 use super::rows::Rows;
 use super::{Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
 use super::{account, content, image};
@@ -318,7 +318,10 @@ fn keep_piece(
     let doubt = restore_doubt(rows)?;
     let is_held =
         restored::may_have_come(doubt, task, change.attempt.as_ref(), transition.env.policy.is_free_to_repeat);
-    let held_reason = is_held.then(|| restored::POOL_REASON.to_owned());
+    let held_reason = match is_held {
+        true => Some(restored::POOL_REASON.to_owned()),
+        false => doubt_of(rows, &versions)?,
+    };
     let entry = new_pool_entry(content_id, task.account_id, task.priority, now, held_reason);
     let pool_id = rows.insert_pool_entry(&entry)?;
     Ok((Some(content_id), Some(pool_id)))

@@ -145,7 +145,7 @@ pub(super) fn write_audit(
 
 /// Why nobody knows whether the piece is out, in whatever version: it was taken out of the pool in doubt, and neither an approval
 /// nor another text makes that known.
-fn doubt_of(rows: &mut dyn Rows, versions: &[Version]) -> Result<Option<String>, WriteError> {
+pub(super) fn doubt_of(rows: &mut dyn Rows, versions: &[Version]) -> Result<Option<String>, WriteError> {
     for version in versions.iter().rev() {
         if let Some(reason) = rows.pool_doubt_of(version.id)? {
             return Ok(Some(reason));

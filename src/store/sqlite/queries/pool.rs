@@ -86,8 +86,8 @@ pub fn accounts_due(connection: &mut SqliteConnection, now: Timestamp) -> Result
 }
 
 const COUNT: &str = "SELECT count(*) AS number FROM publish_pool WHERE status = ?";
-const OLDEST_DUE: &str =
-    "SELECT min(scheduled_at) AS number FROM publish_pool WHERE status = 'pending' AND scheduled_at <= ?";
+const OLDEST_DUE: &str = "SELECT min(scheduled_at) AS number FROM publish_pool INDEXED BY pool_due \
+     WHERE status = 'pending' AND scheduled_at <= ?";
 
 pub fn standing(connection: &mut SqliteConnection, now: Timestamp) -> Result<PoolStanding, DbError> {
     let mut counts = BTreeMap::new();

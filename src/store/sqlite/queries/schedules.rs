@@ -32,8 +32,8 @@ const SHORT_SOURCE: &str = "CASE json_extract(source, '$.kind') WHEN 'list' \
 
 /// Of each schedule the newest fire that ended and was not passed over, which is mostly its first or second row from behind.
 const STANDINGS: &str = "SELECT s.name AS name, s.paused_why IS NOT NULL AS is_paused, f.state AS state, f.why AS why \
-     FROM schedules s LEFT JOIN schedule_fires f ON f.id = (SELECT l.id FROM schedule_fires l WHERE l.schedule_id = s.id \
-     AND l.state IN ('fired', 'empty', 'failed') ORDER BY l.id DESC LIMIT 1) ORDER BY s.name";
+     FROM schedules s LEFT JOIN schedule_fires f ON f.id = (SELECT e.id FROM schedule_fires e WHERE e.schedule_id = s.id \
+     AND e.state IN ('fired', 'empty', 'failed') ORDER BY e.id DESC LIMIT 1) ORDER BY s.name";
 
 #[derive(QueryableByName)]
 struct Standing {
