@@ -370,6 +370,7 @@ impl Carry {
         let note = why.map(|why| format!(": {why}")).unwrap_or_default();
         if tasks.is_empty() {
             tell!(Level::Error, Kind::ScheduleFailed, "schedule {name} submitted nothing{note}");
+            self.world.tell_trouble();
         } else {
             tell!(Level::Info, Kind::ScheduleFired, "schedule {name} fired ({}): {count} tasks{note}", fire.key);
         }
