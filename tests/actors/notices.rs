@@ -12,9 +12,11 @@ use contentd::generator::hooks::{Courier, Hook, Notices};
 use contentd::notice::delivery::{DeliveryEnd, DeliveryState, Patience};
 use contentd::notice::message::{Message, MessageKind};
 use contentd::notice::rules::{Rule, Settings, Severity};
+use contentd::schedule::{FireMove, Misfire, NewSchedule, Params, Timing, TopicSource};
 use contentd::store::query::notice::NoticeQueries;
+use contentd::store::write::{ScheduleWrite, ScheduleWritten, Write, Written};
 use contentd::task::retry::Backoff;
-use contentd::task::{TaskState, Timestamp};
+use contentd::task::{AccountId, TaskState, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
@@ -218,6 +220,54 @@ async fn trouble_is_looked_at_at_once_and_not_at_the_next_interval() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!((told[0].alarm.as_str(), told[0].severity), ("breaker/scripted", Severity::Critical));
     assert!(told[0].text.contains("connection refused"), "{}", told[0].text);
+}
+
+#[actix::test]
+async fn a_schedule_that_submits_nothing_is_told_and_so_is_that_it_is_gone() {
+    let watched = Watched::start(&["mail"], |_| {}).await;
+    let rig = &watched.rig;
+    let write = async |write: ScheduleWrite| match rig.world.store.write(Write::Schedule(write)).await.unwrap() {
+        Written::Schedule(written) => *written,
+        other => panic!("{other:?}"),
+    };
+    let (now, due) = (rig.now(), rig.now().plus(MINUTE));
+    let new = NewSchedule {
+        name: "daily".into(),
+        timing: Timing::Every { seconds: 60, anchor: now, zone: "UTC".into() },
+        accounts: vec![AccountId(1)],
+        topics_each: 1,
+        source: TopicSource::Command { name: "news".into() },
+        params: Params::default(),
+        misfire: Misfire::Once,
+        next_due: Some(due),
+        who: "1000:ada".into(),
+        now,
+    };
+    let ScheduleWritten::Schedule(schedule) = write(ScheduleWrite::Add(Box::new(new))).await else { panic!("added") };
+    let schedule = schedule.id;
+    rig.pass(3 * MINUTE).await;
+    assert_eq!(watched.hook("mail").taken(), [], "it has not fired yet");
+    let begin = ScheduleWrite::Begin {
+        schedule,
+        due,
+        fires: vec![due],
+        missed: 0,
+        latest: due,
+        why: None,
+        next_due: Some(due.plus(60 * MINUTE)),
+        now: rig.now(),
+    };
+    let ScheduleWritten::Begun(fires) = write(begin).await else { panic!("begun") };
+    let (event, why, now) = (FireMove::GivenUp, "no such command".to_owned(), rig.now());
+    write(ScheduleWrite::End { fire: fires[0].id, event, why, pauses: None, now }).await;
+    rig.pass(3 * MINUTE).await;
+    let told = watched.hook("mail").taken();
+    assert_eq!((told.len(), told[0].alarm.as_str(), told[0].kind), (1, "schedule/daily", MessageKind::Firing));
+    assert!(told[0].text.contains("no such command"), "{}", told[0].text);
+    write(ScheduleWrite::Remove { schedule }).await;
+    rig.pass(3 * MINUTE).await;
+    assert_eq!(watched.hook("mail").kinds(), [MessageKind::Firing, MessageKind::Resolved]);
+    watched.assert_outbox();
 }
 
 #[actix::test]
