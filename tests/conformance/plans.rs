@@ -289,12 +289,13 @@ fn no_write_reads_the_history() {
             lease_until: Timestamp(START + 200),
             now: Timestamp(START + 100),
         };
-        side.write(Write::Pool(PoolWrite::HandOut(Box::new(hand_out.clone())))).unwrap();
+        let given = side.write(Write::Pool(PoolWrite::HandOut(Box::new(hand_out.clone())))).unwrap();
+        let Written::Pool(contentd::store::write::PoolWritten::HandedOut(given)) = given else { panic!("{given:?}") };
         let of_one = HandOut { account: Some(AccountId(1)), request: None, ..hand_out };
         side.write(Write::Pool(PoolWrite::HandOut(Box::new(of_one)))).unwrap();
         for event in [PoolEvent::Renewed { until: Timestamp(START + 300) }, PoolEvent::Done(Default::default())] {
             let happened = PoolWrite::Happened {
-                id: PoolId(2),
+                id: given[0].0.id,
                 fence: Some(1),
                 event: Box::new(event),
                 policy: Box::default(),
