@@ -201,7 +201,7 @@ fn mutate(files: &mut BTreeMap<PathBuf, Vec<u8>>, mutation: &Mutation, edit: &Ed
 fn build(tree: &Path, target: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let output = Command::new(cargo)
-        .args(["test", "--no-run", "--locked", "--test", "exploration", "--test", "conformance"])
+        .args(["test", "--no-run", "--locked", "--test", "exploration", "--test", "conformance", "--test", "actors"])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(tree)
         .env("CARGO_TARGET_DIR", target)
