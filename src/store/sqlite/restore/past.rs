@@ -58,7 +58,7 @@ pub(super) enum Past {
     Known {
         database: PathBuf,
         last: Option<Witness>,
-        mark: Result<Option<RestoreMark>, BadMark>,
+        mark: Box<Result<Option<RestoreMark>, BadMark>>,
         numbers: Vec<(&'static str, i64)>,
     },
 }
@@ -73,7 +73,7 @@ impl Past {
             let last = "SELECT id, task_id, at, event FROM events ORDER BY id DESC LIMIT 1";
             let last = diesel::sql_query(last).get_result::<Event>(&mut connection).optional();
             let last = last.map_err(|error| error.to_string())?.map(Event::into_witness);
-            let mark = stored_mark(&mut connection).map_err(|error| error.to_string())?;
+            let mark = Box::new(stored_mark(&mut connection).map_err(|error| error.to_string())?);
             let number = |name| Ok((name, number_of(&mut connection, name).map_err(|error| error.to_string())?));
             let numbers = NUMBERED.into_iter().map(number).collect::<Result<_, String>>()?;
             Ok(Self::Known { database: database.to_owned(), last, mark, numbers })
@@ -118,10 +118,11 @@ impl Past {
 
     /// Whether it came of a restore that left doubts of which the copy knows nothing, and nothing tells how far they reach.
     fn has_doubt_without_witness(&self, copy: &RestoreMark) -> bool {
-        match self {
-            Self::Known { mark: Ok(Some(own)), .. } => own.witnesses.is_empty() && own.doubt() > copy.earlier_doubt,
-            Self::Known { mark: Err(_), .. } => true,
-            Self::Known { mark: Ok(None), .. } | Self::None | Self::Unreadable => false,
+        let Self::Known { mark, .. } = self else { return false };
+        match mark.as_ref() {
+            Ok(Some(own)) => own.witnesses.is_empty() && own.doubt() > copy.earlier_doubt,
+            Ok(None) => false,
+            Err(_) => true,
         }
     }
 
