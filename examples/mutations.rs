@@ -19,7 +19,8 @@ use serde::Deserialize;
 
 const LIST: &str = "tests/mutations/list.toml";
 /// What the copy is made of. No programs: theirs would take the place of the real ones in the target directory.
-const COPIED: [&str; 6] = ["src", "crates", "migrations", "tests/exploration", "tests/conformance", "tests/support"];
+const COPIED: [&str; 7] =
+    ["src", "crates", "migrations", "tests/exploration", "tests/conformance", "tests/actors", "tests/support"];
 const SWITCH: &str = "CONTENTD_MUTANT";
 /// Schedules that a mutation has to survive; most are caught by one of the first.
 const AT_MOST: &str = "2500";
@@ -201,7 +202,7 @@ fn mutate(files: &mut BTreeMap<PathBuf, Vec<u8>>, mutation: &Mutation, edit: &Ed
 fn build(tree: &Path, target: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let output = Command::new(cargo)
-        .args(["test", "--no-run", "--locked", "--test", "exploration", "--test", "conformance"])
+        .args(["test", "--no-run", "--locked", "--test", "exploration", "--test", "conformance", "--test", "actors"])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(tree)
         .env("CARGO_TARGET_DIR", target)

@@ -59,7 +59,15 @@ fn sound(path: &Path) -> Judgement {
 
 fn mark(at: i64) -> RestoreMark {
     let (file, who) = ("b".into(), "0:root".into());
-    RestoreMark { at: Timestamp(at), file, who, is_nothing_since: false, is_done: false, earlier_doubt: None }
+    RestoreMark {
+        at: Timestamp(at),
+        file,
+        who,
+        is_nothing_since: false,
+        is_done: false,
+        earlier_doubt: None,
+        witnesses: Vec::new(),
+    }
 }
 
 /// What a child dies with, at the step of its number; the names of all steps are told to `seen`.
@@ -526,6 +534,21 @@ fn whoever_says_that_nothing_ran_since_is_not_believed_against_the_audit_trail()
     // That one holds what the wrong restore left in doubt, and nobody has begun with it.
     let undone = restore_with(&daemon, &kept(&back), &["--nothing-ran-since"]).exits(0);
     assert!(undone.out.contains("never started since"), "{undone:?}");
+    sound(&daemon.database());
+}
+
+#[test]
+fn a_restore_in_between_takes_no_witness_away() {
+    let mut daemon = Daemon::with(Setup::default());
+    let file = backup(&daemon, "b.db");
+    let since = daemon.submit("Came since", &[]);
+    daemon.await_state(&since, "completed");
+    assert!(daemon.terminate().success());
+    for restores in 1..3 {
+        restore_with(&daemon, &file, &[]).exits(0);
+        let refused = restore_with(&daemon, &file, &["--nothing-ran-since"]).exits(1);
+        assert!(refused.err.contains(&since), "after {restores} restores: {refused:?}");
+    }
     sound(&daemon.database());
 }
 

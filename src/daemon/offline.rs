@@ -88,6 +88,7 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
         is_nothing_since,
         is_done: false,
         earlier_doubt: None,
+        witnesses: Vec::new(),
     };
     let stamp = now.strftime("%Y%m%dT%H%M%S%3fZ").to_string();
     let mut steps = |step: &str| log::debug!("restore: {step}");

@@ -32,6 +32,23 @@ pub struct RestoreMark {
     /// a restore before it.
     #[serde(default)]
     pub earlier_doubt: Option<Timestamp>,
+    /// The last audit rows of the databases that this one and those before it took the place of: whoever says that nothing ran
+    /// since a backup has to have them in it.
+    #[serde(default)]
+    pub witnesses: Vec<Witness>,
+}
+
+/// An audit row, as far as it tells one from every other.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Witness {
+    /// Its number.
+    pub id: i64,
+    /// Of which task.
+    pub task_id: String,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// What happened.
+    pub event: String,
 }
 
 /// A mark that cannot be read: what it was to hold back is not known.

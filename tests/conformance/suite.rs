@@ -364,7 +364,15 @@ fn a_review_decides_about_the_pool(mut side: Side) {
 /// Leaves the mark of a restore at a time.
 fn restored(side: &mut Side, at: i64, is_nothing_since: bool, earlier_doubt: Option<Timestamp>) {
     let (file, who) = ("b.db".into(), "0:root".into());
-    let mark = RestoreMark { at: Timestamp(at), file, who, is_nothing_since, is_done: true, earlier_doubt };
+    let mark = RestoreMark {
+        at: Timestamp(at),
+        file,
+        who,
+        is_nothing_since,
+        is_done: true,
+        earlier_doubt,
+        witnesses: Vec::new(),
+    };
     side.write(Write::PutSetting { name: SETTING.into(), value: Some(mark.to_json().unwrap()) }).unwrap();
 }
 

@@ -3,7 +3,7 @@
 //! A database is a file and the log beside it, and no file system renames two files at once: a new file beside an old log
 //! would be read as one. So a restore is decided by one rename, of the finished copy to `NAME.restored-TIME` beside
 //! the database. Before it, everything is as it was; after it, whoever opens the database completes the restore
-//! first ([`finish`], under the owner's lock): the old files get a second name that is kept, the log goes, the copy takes
+//! first (`finish`, under the owner's lock): the old files get a second name that is kept, the log goes, the copy takes
 //! the name. Each of these steps may be done twice. The old database is never deleted and never written to.
 //!
 //! A name decides nothing by itself: what takes the place is a database with the mark of a restore that nobody has begun.

@@ -11,7 +11,7 @@ use diesel::sqlite::SqliteConnection;
 
 use super::super::check;
 use super::{Part, RestoreError};
-use crate::store::restored::{BadMark, RestoreMark, SETTING};
+use crate::store::restored::{BadMark, RestoreMark, SETTING, Witness};
 
 /// Whose rows people name by number: a list from before a restore must not name another row after it.
 const NUMBERED: [&str; 3] = ["accounts", "contents", "publish_pool"];
@@ -24,8 +24,8 @@ struct Value {
     value: String,
 }
 
-#[derive(QueryableByName, PartialEq)]
-pub(super) struct Event {
+#[derive(QueryableByName)]
+struct Event {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Text)]
@@ -34,6 +34,12 @@ pub(super) struct Event {
     at: i64,
     #[diesel(sql_type = Text)]
     event: String,
+}
+
+impl Event {
+    fn into_witness(self) -> Witness {
+        Witness { id: self.id, task_id: self.task_id, at: self.at, event: self.event }
+    }
 }
 
 #[derive(QueryableByName)]
@@ -48,8 +54,13 @@ pub(super) enum Past {
     None,
     /// It cannot be read.
     Unreadable,
-    /// Its last audit row and the highest numbers that it gave out.
-    Known { database: PathBuf, last: Option<Event>, numbers: Vec<(&'static str, i64)> },
+    /// Its last audit row, its own mark and the highest numbers that it gave out.
+    Known {
+        database: PathBuf,
+        last: Option<Witness>,
+        mark: Box<Result<Option<RestoreMark>, BadMark>>,
+        numbers: Vec<(&'static str, i64)>,
+    },
 }
 
 impl Past {
@@ -60,11 +71,12 @@ impl Past {
         let read = || -> Result<Self, String> {
             let mut connection = check::open(database).map_err(|error| error.to_string())?;
             let last = "SELECT id, task_id, at, event FROM events ORDER BY id DESC LIMIT 1";
-            let last = diesel::sql_query(last).get_result(&mut connection).optional();
-            let last = last.map_err(|error| error.to_string())?;
+            let last = diesel::sql_query(last).get_result::<Event>(&mut connection).optional();
+            let last = last.map_err(|error| error.to_string())?.map(Event::into_witness);
+            let mark = Box::new(stored_mark(&mut connection).map_err(|error| error.to_string())?);
             let number = |name| Ok((name, number_of(&mut connection, name).map_err(|error| error.to_string())?));
             let numbers = NUMBERED.into_iter().map(number).collect::<Result<_, String>>()?;
-            Ok(Self::Known { database: database.to_owned(), last, numbers })
+            Ok(Self::Known { database: database.to_owned(), last, mark, numbers })
         };
         read().unwrap_or_else(|problem| {
             log::info!("{} cannot be read, and says nothing: {problem}", database.display());
@@ -77,9 +89,13 @@ impl Past {
         let mut copy = part.connection()?;
         let failed = |error| part.not_copied(error);
         let own = stored_mark(&mut copy).map_err(failed)?;
-        let mark = succeed(mark, own).map_err(|problem| RestoreError::Mark { file: file.to_owned(), problem })?;
+        let mut mark = succeed(mark, own).map_err(|problem| RestoreError::Mark { file: file.to_owned(), problem })?;
+        mark.witnesses.extend(self.witnesses());
+        if self.has_doubt_without_witness(&mark) {
+            mark.is_nothing_since = false;
+        }
         if mark.is_nothing_since {
-            self.bear_witness(&mut copy).map_err(failed)??;
+            self.bear_witness(&mut copy, &mark.witnesses).map_err(failed)??;
         }
         for name in NUMBERED {
             let own = number_of(&mut copy, name).map_err(failed)?;
@@ -93,17 +109,40 @@ impl Past {
         Ok(mark)
     }
 
-    /// Refuses where something ran since: the last audit row of the database is none of the copy's.
-    fn bear_witness(&self, copy: &mut SqliteConnection) -> QueryResult<Result<(), RestoreError>> {
-        let Self::Known { database, last: Some(last), .. } = self else { return Ok(Ok(())) };
-        let known = diesel::sql_query("SELECT id, task_id, at, event FROM events WHERE id = ?");
-        let known: Option<Event> = known.bind::<BigInt, _>(last.id).get_result(copy).optional()?;
-        if known.as_ref() == Some(last) {
-            return Ok(Ok(()));
+    /// What it knows that a backup after which nothing ran must have.
+    fn witnesses(&self) -> Vec<Witness> {
+        let Self::Known { last, mark, .. } = self else { return Vec::new() };
+        let earlier = mark.iter().flatten().flat_map(|mark| mark.witnesses.clone());
+        earlier.chain(last.clone()).collect()
+    }
+
+    /// Whether it came of a restore that left doubts of which the copy knows nothing, and nothing tells how far they reach.
+    fn has_doubt_without_witness(&self, copy: &RestoreMark) -> bool {
+        let Self::Known { mark, .. } = self else { return false };
+        match mark.as_ref() {
+            Ok(Some(own)) => own.witnesses.is_empty() && own.doubt() > copy.earlier_doubt,
+            Ok(None) => false,
+            Err(_) => true,
         }
-        let at = jiff::Timestamp::from_millisecond(last.at).unwrap_or_default();
-        let found = format!("{} of {} at {at:.0}", last.event, last.task_id);
-        Ok(Err(RestoreError::RanSince { database: database.clone(), found }))
+    }
+
+    /// Refuses where something ran since: a last audit row of a database that was replaced is none of the copy's.
+    fn bear_witness(
+        &self,
+        copy: &mut SqliteConnection,
+        witnesses: &[Witness],
+    ) -> QueryResult<Result<(), RestoreError>> {
+        let Self::Known { database, .. } = self else { return Ok(Ok(())) };
+        for seen in witnesses {
+            let known = diesel::sql_query("SELECT id, task_id, at, event FROM events WHERE id = ?");
+            let known: Option<Event> = known.bind::<BigInt, _>(seen.id).get_result(copy).optional()?;
+            if known.map(Event::into_witness).as_ref() != Some(seen) {
+                let at = jiff::Timestamp::from_millisecond(seen.at).unwrap_or_default();
+                let found = format!("{} of {} at {at:.0}", seen.event, seen.task_id);
+                return Ok(Err(RestoreError::RanSince { database: database.clone(), found }));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Numbers go on where the replaced database stood.
@@ -154,6 +193,7 @@ fn succeed(mark: &RestoreMark, own: Result<Option<RestoreMark>, BadMark>) -> Res
         Ok(None) => {}
         Ok(Some(own)) => {
             mark.earlier_doubt = own.doubt();
+            mark.witnesses.clone_from(&own.witnesses);
             // Nobody has told the tasks yet: that is still to be done.
             let is_to_be_told = !own.is_done && !own.is_nothing_since;
             mark.is_nothing_since &= !is_to_be_told;
@@ -169,7 +209,15 @@ mod tests {
 
     fn mark(at: i64, is_nothing_since: bool, is_done: bool) -> RestoreMark {
         let (file, who) = ("b".to_owned(), "0:root".to_owned());
-        RestoreMark { at: Timestamp(at), file, who, is_nothing_since, is_done, earlier_doubt: None }
+        RestoreMark {
+            at: Timestamp(at),
+            file,
+            who,
+            is_nothing_since,
+            is_done,
+            earlier_doubt: None,
+            witnesses: Vec::new(),
+        }
     }
 
     fn bad() -> BadMark {
