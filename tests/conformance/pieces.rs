@@ -361,6 +361,7 @@ fn an_edited_piece_of_an_old_database_is_still_held(mut side: Side) {
         is_nothing_since: false,
         is_done: true,
         earlier_doubt: None,
+        witnesses: Vec::new(),
     };
     let value = Some(serde_json::to_string(&mark).unwrap());
     let name = contentd::store::restored::SETTING.to_owned();
