@@ -187,6 +187,8 @@ fn types_have_the_fields_of_the_structs() {
     assert_fits("Delivery", fits("io.contentd.Daemon.Delivery"), &entry.deliveries[0]);
     let hook = HookView { name: "mail".into(), waiting: 0, oldest_at: None, given_up: 0 };
     assert_fits("Hook", fits("io.contentd.Daemon.Hook"), &hook);
+    let publisher = PublisherView { name: "site".into(), is_away: false, why: None, since: None, next_probe_at: None };
+    assert_fits("Publisher", fits("io.contentd.Daemon.Publisher"), &publisher);
     let check = CheckView {
         name: "disk".into(),
         status: "ok".into(),

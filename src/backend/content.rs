@@ -44,13 +44,15 @@ impl DaemonBackend {
         }
         let (decision, action) =
             if approve { (ReviewMove::Approved, "approve") } else { (ReviewMove::Rejected, "reject") };
+        let now = self.world.clock.now().utc;
         let write = Write::Review {
             content_id: ContentId(review.content_id),
             decision,
             reason: review.reason,
             expected_hash: review.content_hash,
             who: peer.label(),
-            now: self.world.clock.now().utc,
+            due: Some(self.world.rules.now().due_after(now)),
+            now,
         };
         match self.world.store.write(write).await.map_err(|error| errors::of_write(error, action))? {
             Written::Reviewed(content) => {

@@ -41,6 +41,8 @@ impl DaemonBackend {
             generators: join_all(generators.iter().map(|generator| generator_view(generator, queue))).await,
             pauses: queue.map(|queue| queue.pauses.iter().map(pause_view).collect()).unwrap_or_default(),
             hooks: self.hooks().await?,
+            pool: self.pool_counts().await?,
+            publishers: self.publishers_of(status.publisher.as_ref()),
         })
     }
 

@@ -1,21 +1,48 @@
 //! Consumers of the publish pool: what they are given, and what they say of it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DaemonBackend, errors};
-use crate::actors::publisher::log_move;
+use crate::actors::publisher::{PublisherStatus, log_move};
 use crate::control::api::pool::{
     HandedOut, HandoutView, NextQuery, PoolAnswer, PoolEntryReply, PoolNextReply, PoolShowReply, PoolWord,
     PublicationView,
 };
-use crate::control::api::{ApiError, ContentView, Peer};
+use crate::control::api::{ApiError, ContentView, Peer, PublisherView};
 use crate::publish::outcome::Published;
 use crate::publish::{Handout, Holder, PoolEvent};
+use crate::publisher::Publisher;
+use crate::store::query::PoolStanding;
 use crate::store::write::{HandOut, PoolWrite, PoolWritten, Write, Written};
-use crate::task::content::PoolEntry;
+use crate::task::content::{PoolEntry, PoolState};
 use crate::task::{PoolId, Timestamp};
 
 impl DaemonBackend {
+    /// Pieces that are not out, by state; every state that is counted is there.
+    pub(super) async fn pool_counts(&self) -> Result<BTreeMap<String, u64>, ApiError> {
+        let now = self.world.clock.now().utc;
+        let standing = self.read(move |queries| queries.pool_standing(now)).await?;
+        let count = |state: &PoolState| (state.to_string(), standing.counts.get(state).copied().unwrap_or(0));
+        Ok(PoolStanding::COUNTED.iter().map(count).collect())
+    }
+
+    pub(super) fn publishers_of(&self, status: Option<&PublisherStatus>) -> Vec<PublisherView> {
+        let publishers = self.world.publishers.current();
+        let view = |publisher: &Arc<Publisher>| {
+            let away = status.and_then(|status| status.away.iter().find(|away| away.publisher == publisher.name));
+            PublisherView {
+                name: publisher.name.clone(),
+                is_away: away.is_some(),
+                why: away.map(|away| away.why.clone()),
+                since: away.map(|away| away.since.into()),
+                next_probe_at: away.and_then(|away| away.next_probe_at).map(Into::into),
+            }
+        };
+        publishers.iter().map(view).collect()
+    }
+
     pub(super) async fn show_pool_entry(&self, id: PoolId) -> Result<PoolShowReply, ApiError> {
         let found = self.read(move |queries| {
             let Some((entry, handouts)) = queries.pool_entry(id)? else { return Ok(None) };

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use toml::de::DeTable;
 
 use super::error::Faults;
@@ -14,11 +15,12 @@ use super::generators::{check_environment, is_name, read_backoff, read_cwd, read
 use super::reader::{Placed, Section, text_of, wanted};
 use super::verbs::{Command, extractor, read_command};
 use crate::generator::template::KnownNames;
-use crate::publish::PublishPolicy;
 use crate::publish::outcome::PublishVerb;
 use crate::publish::policy::{DEFAULT_MAX_RETRIES, DEFAULT_RETRY};
+use crate::publish::{PublishPolicy, PublishTimes};
 use crate::publisher::spec::{NAMES, PublishCall, PublisherSpec};
 use crate::publisher::{DEFAULT_LEASE, PublisherLimits, Serves};
+use crate::schedule::TimingError;
 
 /// `[publishing]`.
 #[derive(Clone, PartialEq, Debug)]
@@ -27,6 +29,8 @@ pub struct PublishingConfig {
     pub consumers: PublishPolicy,
     /// How long a consumer has an entry that does not say.
     pub lease: Duration,
+    /// When approved pieces are due; none: at once.
+    pub times: Option<PublishTimes>,
 }
 
 /// The longest lease that may be configured or asked for.
@@ -42,10 +46,43 @@ pub(super) fn read_publishing(section: Option<Section<'_, '_>>, faults: &mut Fau
         faults.at(&lease.span, "publishing.lease is longer than seven days");
     }
     let retry = read_backoff(section.section("retry", faults), &DEFAULT_RETRY, faults);
+    let times = read_times(&mut section, faults);
     section.finish(faults);
     PublishingConfig {
         consumers: PublishPolicy { is_idempotent, max_retries, retry, ..PublishPolicy::default() },
         lease: lease.map_or(DEFAULT_LEASE, |lease| lease.value),
+        times,
+    }
+}
+
+/// `at` and `zone`, which go together: the zone of a machine is not a thing to rely on for what readers see.
+fn read_times(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<PublishTimes> {
+    let (at, zone) = (section.text("at", faults), section.text("zone", faults));
+    let (at, zone) = match (at, zone) {
+        (Some(at), Some(zone)) => (at, zone),
+        (Some(at), None) if !section.has("zone") => {
+            faults.at(
+                &at.span,
+                "publishing.at needs publishing.zone beside it: an IANA name such as Europe/Berlin or UTC",
+            );
+            return None;
+        }
+        (None, Some(zone)) if !section.has("at") => {
+            faults.at(&zone.span, "publishing.zone means nothing without publishing.at: add it, such as \"0 9 * * *\"");
+            return None;
+        }
+        _ => return None,
+    };
+    match PublishTimes::of(&at.value, &zone.value, |name| TimeZone::get(name).ok()) {
+        Ok(times) => Some(times),
+        Err(error @ TimingError::Zone(_)) => {
+            faults.at(&zone.span, format!("publishing.zone: {error}"));
+            None
+        }
+        Err(error) => {
+            faults.at(&at.span, format!("publishing.at: {error}"));
+            None
+        }
     }
 }
 

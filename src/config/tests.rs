@@ -310,3 +310,21 @@ fn the_run_socket_is_an_absolute_path_and_the_environment_is_stronger() {
     let relative = parse_with("run.sock").expect_err("relative").to_string();
     assert!(relative.contains("CONTENTD_RUN_SOCKET is \"run.sock\""), "{relative}");
 }
+
+#[test]
+fn times_of_publishing_need_a_zone_and_are_judged() {
+    let times = good("[publishing]\nat = \"0 9 * * *\"\nzone = \"Europe/Berlin\"\n").publishing.times.expect("said");
+    assert_eq!((times.expression(), times.zone()), ("0 9 * * *", "Europe/Berlin"));
+    assert!(good("").publishing.times.is_none());
+    for (source, told) in [
+        ("at = \"0 9 * * *\"", "publishing.at needs publishing.zone"),
+        ("zone = \"UTC\"", "publishing.zone means nothing without publishing.at"),
+        ("at = \"0 9 * *\"\nzone = \"UTC\"", "publishing.at: write five fields"),
+        ("at = \"0 0 30 2 *\"\nzone = \"UTC\"", "publishing.at: "),
+        ("at = \"0 9 * * *\"\nzone = \"Europe/Atlantis\"", "publishing.zone: \"Europe/Atlantis\" is no time zone"),
+        ("at = 9\nzone = \"UTC\"", "publishing.at"),
+    ] {
+        let faults = faults(&format!("[publishing]\n{source}\n"));
+        assert!(faults.len() == 1 && faults[0].contains(told), "{source}: {faults:?}");
+    }
+}

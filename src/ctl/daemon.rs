@@ -43,13 +43,15 @@ const WORKER_COLUMNS: &[Column] = &[
 /// `contentctl status` without a task.
 pub fn status(session: &Session) -> Result<(), Failure> {
     let reply: StatusReply = session.call("io.contentd.Daemon.GetStatus", &NoParams {})?;
-    let fields = ["state", "version", "pid", "started_at", "tasks", "generators", "pauses", "hooks"];
+    let fields =
+        ["state", "version", "pid", "started_at", "tasks", "generators", "pauses", "hooks", "pool", "publishers"];
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &fields);
     }
     session.printer.record(&reply, &fields[..5])?;
     session.printer.text("")?;
     session.printer.rows(&reply.generators, GENERATOR_COLUMNS, &[])?;
+    super::pool::print_publishing(session, &reply)?;
     super::notice::print_hooks(session, &reply.hooks)?;
     print_pauses(session, &reply.pauses)
 }

@@ -10,12 +10,13 @@ use super::args::pool::{PoolDoneArgs, PoolFailArgs, PoolNextArgs, PoolVerb};
 use super::failure::Failure;
 use super::output::{Column, fixed, flexible};
 use super::submit::random_key;
+use super::text::safe;
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams, PoolNextParams, PoolNextReply, PoolParams,
     PoolReleaseParams, PoolReleaseReply, PoolRemoveParams, PoolRenewParams, PoolReply, PoolScheduleParams,
-    PoolShowReply,
+    PoolShowReply, StatusReply,
 };
 use crate::control::values::TextOrNumber;
 
@@ -54,6 +55,28 @@ const HANDED_OUT_COLUMNS: &[Column] = &[
     fixed("ACCOUNT", "account"),
     flexible("TITLE", "title"),
 ];
+
+const PUBLISHER_COLUMNS: &[Column] = &[
+    fixed("PUBLISHER", "name"),
+    fixed("AWAY", "is_away"),
+    fixed("SINCE", "since"),
+    fixed("TRIED NEXT", "next_probe_at"),
+    flexible("WHY", "why"),
+];
+
+/// The publishers and the pool of a status, where there is anything to say.
+pub fn print_publishing(session: &Session, status: &StatusReply) -> Result<(), Failure> {
+    if !status.publishers.is_empty() {
+        session.printer.text("")?;
+        session.printer.rows(&status.publishers, PUBLISHER_COLUMNS, &[])?;
+    }
+    let said: Vec<_> =
+        status.pool.iter().filter(|(_, count)| **count > 0).map(|(state, count)| format!("{count} {state}")).collect();
+    if said.is_empty() {
+        return Ok(());
+    }
+    session.printer.text(&format!("\nin the publish pool: {}", safe(&said.join(", "))))
+}
 
 /// `contentctl pool`.
 pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {

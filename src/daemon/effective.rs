@@ -10,6 +10,7 @@ use crate::control::api::ConfigReply;
 use crate::generator::hooks::HookSpec;
 use crate::generator::spec::GeneratorSpec;
 use crate::notice::rules::{Rule, RuleSettings};
+use crate::publish::PublishTimes;
 use crate::publisher::spec::PublisherSpec;
 use crate::roles::Role;
 use crate::task::GeneratorName;
@@ -55,6 +56,8 @@ fn sections(config: &Config) -> Value {
         "hooks": config.hooks.iter().map(|(name, spec)| (name.clone(), hook(spec))).collect::<serde_json::Map<_, _>>(),
         "generators": generators,
         "publishing": {
+            "at": config.publishing.times.as_ref().map(PublishTimes::expression),
+            "zone": config.publishing.times.as_ref().map(PublishTimes::zone),
             "lease_s": config.publishing.lease.as_secs(), "idempotent": config.publishing.consumers.is_idempotent,
             "max_retries": config.publishing.consumers.max_retries, "retry": backoff(&config.publishing.consumers.retry),
         },

@@ -1,7 +1,7 @@
 //! Lets a test harm this daemon from outside, to see that the watchdog notices. Built with `fault-injection` only.
 //!
 //! The name of a victim in the file `wedge` of the state directory makes it fall silent, once: `queue`, `poller`, `results`, `schedules`,
-//! `worker` (the first), `supervisor`, `control`, or `thread` (the one that all actors live on).
+//! `images`, `publisher`, `notices`, `worker` (the first), `supervisor`, `control`, or `thread` (the one that all actors live on).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +30,9 @@ pub fn listen(state_dir: PathBuf, world: World, supervisor: Addr<SupervisorActor
                 "poller" => peers.poller.iter().for_each(|actor| actor.do_send(Wedge)),
                 "results" => peers.results.iter().for_each(|actor| actor.do_send(Wedge)),
                 "schedules" => peers.schedules.iter().for_each(|actor| actor.do_send(Wedge)),
+                "images" => peers.images.iter().for_each(|actor| actor.do_send(Wedge)),
+                "publisher" => peers.publisher.iter().for_each(|actor| actor.do_send(Wedge)),
+                "notices" => peers.notice.iter().for_each(|actor| actor.do_send(Wedge)),
                 "worker" => peers.workers.iter().flatten().take(1).for_each(|actor| actor.do_send(Wedge)),
                 "supervisor" => supervisor.do_send(Wedge),
                 "control" => server.wedge(),

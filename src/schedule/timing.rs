@@ -25,13 +25,13 @@ pub enum TimingError {
 }
 
 /// A timing that can be reckoned with.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Beat {
     rule: Rule,
     zone: TimeZone,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 enum Rule {
     Cron(Cron),
     Every { ms: i64, anchor: i64 },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contentd::publish::{Holder, PoolEvent};
+use contentd::publish::{Holder, PoolEvent, PublishTimes};
 use contentd::store::query::{ContentFilter, Page, PoolFilter};
 use contentd::store::sqlite::check;
 use contentd::store::write::{
@@ -17,6 +17,7 @@ use contentd::task::{AccountId, AttemptKey, ContentId, Event, PoolId, Task, Task
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
+use jiff::tz::TimeZone;
 
 use super::common::*;
 
@@ -41,6 +42,7 @@ on_every_backend! {
     a_second_piece_of_a_task_in_doubt_is_held,
     a_piece_that_cannot_be_written_again_stays_as_it_is,
     a_second_piece_waits_behind_an_approved_one,
+    an_approved_piece_is_due_when_the_rules_say,
     images_are_noted_with_their_piece_and_tried,
     what_waits_is_shown_oldest_first,
 }
@@ -101,24 +103,31 @@ fn edited<B: AsBackend + ?Sized>(side: &mut Side<B>, content_id: ContentId, base
 
 fn review(content_id: ContentId, decision: ReviewMove) -> Write {
     let (reason, who, now) = (None, "1001:bob".to_owned(), Timestamp(START + 500));
-    Write::Review { content_id, decision, reason, expected_hash: None, who, now }
+    Write::Review { content_id, decision, reason, expected_hash: None, who, due: None, now }
 }
 
-/// Hands the one entry of the pool out.
-fn hand_out<B: AsBackend + ?Sized>(side: &mut Side<B>) -> PoolId {
+/// Hands out what is due, two entries at most.
+fn hand_out_at<B: AsBackend + ?Sized>(side: &mut Side<B>, now: Timestamp) -> Vec<PoolId> {
     let hand_out = HandOut {
         holder: Holder::Consumer("site".into()),
         only: None,
         account: None,
-        keys: vec![AttemptKey("key of site".into())],
+        keys: ["key of site", "other key of site"].map(|key| AttemptKey(key.into())).to_vec(),
         request: None,
-        lease_until: Timestamp(START + 90_000),
-        now: Timestamp(START + 80_000),
+        lease_until: Timestamp(now.0 + 10_000),
+        now,
     };
     match side.write(Write::Pool(PoolWrite::HandOut(Box::new(hand_out)))) {
-        Ok(Written::Pool(PoolWritten::HandedOut(given))) if given.len() == 1 => given[0].0.id,
+        Ok(Written::Pool(PoolWritten::HandedOut(given))) => given.iter().map(|(entry, _)| entry.id).collect(),
         other => panic!("{other:?}"),
     }
+}
+
+/// Hands the one entry of the pool out.
+fn hand_out<B: AsBackend + ?Sized>(side: &mut Side<B>) -> PoolId {
+    let given = hand_out_at(side, Timestamp(START + 80_000));
+    assert_eq!(given.len(), 1);
+    given[0]
 }
 
 /// What its holder or a person says of an entry.
@@ -188,7 +197,7 @@ fn a_piece_in_doubt_is_not_written_again(mut side: Side) {
 fn rules() -> PieceRules {
     let forbidden = Phrase::new("casino").into_iter().collect();
     let review = ReviewRules { min_score: Some(0.9), min_words: Some(2), forbidden, ..ReviewRules::default() };
-    PieceRules { review, images_kept: None }
+    PieceRules { review, ..PieceRules::default() }
 }
 
 fn hash(n: usize) -> String {
@@ -472,6 +481,26 @@ fn a_second_piece_waits_behind_an_approved_one(mut side: Side) {
     side.write(review(second.id, ReviewMove::Approved)).unwrap();
     assert_eq!(record(&side, first).record.review_status, ReviewState::Superseded);
     assert!(pool(&side).iter().all(|(content, _)| *content != first));
+}
+
+fn an_approved_piece_is_due_when_the_rules_say(mut side: Side) {
+    let ada = side.account("ada").id;
+    side.submit(vec![new(task(1, ada)), new(Task { auto_approve: false, ..task(2, ada) })]);
+    let times = PublishTimes::of("0 9 * * *", "UTC", |name| TimeZone::get(name).ok()).ok();
+    let nine = times.as_ref().and_then(|times| times.due_after(Timestamp(START))).expect("a time");
+    let at_nine = PieceRules { times, ..PieceRules::default() };
+    complete_under(&mut side, &id(1), at_nine.clone(), "text");
+    let by_hand = complete_under(&mut side, &id(2), at_nine, "text");
+    let Write::Review { content_id, decision, reason, expected_hash, who, now, .. } =
+        review(by_hand, ReviewMove::Approved)
+    else {
+        panic!("a review")
+    };
+    side.write(Write::Review { content_id, decision, reason, expected_hash, who, due: Some(nine), now }).unwrap();
+    let pool = side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap();
+    assert_eq!(pool.iter().map(|entry| entry.scheduled_at).collect::<Vec<_>>(), [nine, nine]);
+    assert!(hand_out_at(&mut side, Timestamp(nine.0 - 1)).is_empty());
+    assert_eq!(hand_out_at(&mut side, nine).len(), 2);
 }
 
 fn images_are_noted_with_their_piece_and_tried(mut side: Side) {

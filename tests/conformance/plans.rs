@@ -276,10 +276,13 @@ fn no_write_reads_the_history() {
         let content_id = side.complete(&id(9), START + 10).content_id.unwrap();
         for decision in [ReviewMove::Rejected, ReviewMove::Approved] {
             let (reason, expected_hash, who) = (None, None, "1:x".to_owned());
-            let review = Write::Review { content_id, decision, reason, expected_hash, who, now: Timestamp(START) };
+            let review =
+                Write::Review { content_id, decision, reason, expected_hash, who, due: None, now: Timestamp(START) };
             side.write(review).unwrap();
         }
         write_about_pieces(&mut side, content_id);
+        side.submit(vec![new(task(99, AccountId(1)))]);
+        side.complete(&id(99), START + 10).pool_id.expect("it is handed out now");
         let hand_out = HandOut {
             holder: Holder::Consumer("1:x".into()),
             only: None,

@@ -220,7 +220,7 @@ fn where_a_piece_went_is_on_its_record_and_in_its_trail(mut side: Side) {
 
 fn review_of(content_id: ContentId, decision: ReviewMove) -> Write {
     let (reason, expected_hash, who) = (None, None, "1:ada".to_owned());
-    Write::Review { content_id, decision, reason, expected_hash, who, now: Timestamp(LATER + 500_000) }
+    Write::Review { content_id, decision, reason, expected_hash, who, due: None, now: Timestamp(LATER + 500_000) }
 }
 
 fn what_is_held_waits_for_a_person(mut side: Side) {

@@ -326,6 +326,7 @@ fn review(content_id: ContentId, decision: ReviewMove, expected_hash: Option<&st
         reason: Some("read it".into()),
         expected_hash: expected_hash.map(str::to_owned),
         who: "1001:bob".into(),
+        due: None,
         now: Timestamp(START + 500),
     }
 }

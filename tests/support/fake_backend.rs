@@ -561,6 +561,8 @@ impl Backend for FakeBackend {
             generators: vec![],
             pauses: vec![],
             hooks: vec![],
+            pool: BTreeMap::new(),
+            publishers: vec![],
         }))
     }
 

@@ -93,6 +93,27 @@ pub struct StatusReply {
     /// The hooks, and what waits for them.
     #[serde(default)]
     pub hooks: Vec<HookView>,
+    /// Pieces in the publish pool that are not out, by state.
+    #[serde(default)]
+    pub pool: BTreeMap<String, u64>,
+    /// The publishers.
+    #[serde(default)]
+    pub publishers: Vec<PublisherView>,
+}
+
+/// A publisher of the configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PublisherView {
+    /// Its name.
+    pub name: String,
+    /// It gets one piece at a time, to try it.
+    pub is_away: bool,
+    /// Why.
+    pub why: Option<String>,
+    /// Since when.
+    pub since: Option<WireTime>,
+    /// When it is tried next.
+    pub next_probe_at: Option<WireTime>,
 }
 
 /// A worker as it stands.

@@ -40,7 +40,7 @@ pub use content::{
 };
 pub use daemon::{
     ConfigReply, DrainReply, EmptyReply, GeneratorView, NoParams, PauseParams, PauseView, PausesReply, PingReply,
-    ReloadReply, StatusReply, VersionReply, WorkerView, WorkersReply,
+    PublisherView, ReloadReply, StatusReply, VersionReply, WorkerView, WorkersReply,
 };
 pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, TryGeneratorParams};
 pub use error::{ApiError, FieldFault};

@@ -12,6 +12,7 @@ use super::review::{take_out, write_audit};
 use super::rows::Rows;
 use super::{NewTask, SubmittedTask, WriteError, Written};
 use crate::publish::PoolRefusal;
+use crate::publish::PublishTimes;
 use crate::task::content::{
     ContentRecord, NewContent, PoolEntry, PoolState, PublishState, RenderedPiece, ReviewMove, ReviewState, Version,
     summary_of, word_count,
@@ -27,9 +28,16 @@ pub struct PieceRules {
     pub review: ReviewRules,
     /// So many of its images are kept beside it; none: the addresses alone are.
     pub images_kept: Option<u32>,
+    /// When approved pieces are due; none: at once.
+    pub times: Option<PublishTimes>,
 }
 
 impl PieceRules {
+    /// When a piece is due that is approved now.
+    pub fn due_after(&self, approved: Timestamp) -> Timestamp {
+        self.times.as_ref().and_then(|times| times.due_after(approved)).unwrap_or(approved)
+    }
+
     /// Why a record is not approved by itself.
     pub(super) fn judge(&self, content: &NewContent, plain_text: &str) -> Vec<String> {
         self.review.judge(&Judged {
@@ -248,7 +256,7 @@ impl Edit<'_> {
         };
         // A score is the generator's to give, so the rule about it says nothing of a person's text.
         let review = ReviewRules { min_score: None, ..self.rules.review.clone() };
-        let rules = PieceRules { review, images_kept: None };
+        let rules = PieceRules { review, images_kept: None, times: None };
         new.findings = rules.judge(&new, &self.rendered.plain_text);
         Ok(new)
     }

@@ -31,8 +31,8 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             submit_tasks(rows, tasks, *max_pending, now).map(Written::Submitted)
         }
         Write::Transition(transition) => transit(rows, transition),
-        Write::Review { content_id, decision, reason, expected_hash, who, now } => {
-            let review = Review { decision: *decision, reason, expected_hash, who, now: *now };
+        Write::Review { content_id, decision, reason, expected_hash, who, due, now } => {
+            let review = Review { decision: *decision, reason, expected_hash, who, due: *due, now: *now };
             review.carry_out(rows, *content_id)
         }
         Write::PutSetting { name, value } => {
@@ -322,7 +322,8 @@ fn keep_piece(
         true => Some(restored::POOL_REASON.to_owned()),
         false => doubt_of(rows, &versions)?,
     };
-    let entry = new_pool_entry(content_id, task.account_id, task.priority, now, held_reason);
+    let due = transition.rules.due_after(now);
+    let entry = new_pool_entry(content_id, task.account_id, task.priority, due, now, held_reason);
     let pool_id = rows.insert_pool_entry(&entry)?;
     Ok((Some(content_id), Some(pool_id)))
 }

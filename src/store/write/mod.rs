@@ -163,6 +163,8 @@ pub enum Write {
         expected_hash: Option<String>,
         /// Who.
         who: String,
+        /// When the piece shall go out, where it is approved; none: at once.
+        due: Option<Timestamp>,
         /// When.
         now: Timestamp,
     },

@@ -7,11 +7,12 @@ use crate::store::restored;
 use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState, Version};
 use crate::task::{AccountId, AuditRow, ContentId, PoolId, Task, Timestamp};
 
-/// A fresh entry of the pool, due at once unless it is held.
+/// A fresh entry of the pool.
 pub(super) fn new_pool_entry(
     content_id: ContentId,
     account_id: AccountId,
     priority: u8,
+    due: Timestamp,
     now: Timestamp,
     held_reason: Option<String>,
 ) -> PoolEntry {
@@ -20,7 +21,7 @@ pub(super) fn new_pool_entry(
         content_id,
         account_id,
         priority,
-        scheduled_at: now,
+        scheduled_at: due,
         status: if held_reason.is_some() { PoolState::Held } else { PoolState::Pending },
         retry_count: 0,
         last_error: None,
@@ -38,6 +39,7 @@ pub(super) struct Review<'a> {
     pub reason: &'a Option<String>,
     pub expected_hash: &'a Option<String>,
     pub who: &'a str,
+    pub due: Option<Timestamp>,
     pub now: Timestamp,
 }
 
@@ -72,7 +74,8 @@ impl Review<'_> {
             true => Some(restored::POOL_REASON.to_owned()),
             false => doubt_of(rows, &versions)?,
         };
-        let entry = new_pool_entry(content.id, content.record.account_id, priority, self.now, held_reason);
+        let due = self.due.unwrap_or(self.now);
+        let entry = new_pool_entry(content.id, content.record.account_id, priority, due, self.now, held_reason);
         rows.insert_pool_entry(&entry)?;
         content.record.publish_status = PublishState::Pooled;
         Ok(())

@@ -68,7 +68,7 @@ mkdir -p /run/systemd/system/contentd.service.d
 printf '[Service]\nWatchdogSec=3\nRestartSec=100ms\nRestartSteps=0\n[Unit]\nStartLimitBurst=100\n' >/run/systemd/system/contentd.service.d/quick.conf
 systemctl daemon-reload
 systemctl restart contentd
-for victim in queue poller results worker supervisor control thread; do
+for victim in queue poller results worker schedules images publisher notices supervisor control thread; do
   before=$(p NRestarts)
   printf '%s' $victim >/var/lib/contentd/wedge
   ok "a wedged $victim gets the daemon restarted" 'until_ "[ \$(p NRestarts) -gt $before ] && is_active && ctl ping >/dev/null" 60'
