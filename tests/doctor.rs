@@ -81,6 +81,24 @@ fn a_healthy_daemon_has_no_error_and_each_half_is_looked_at() {
 }
 
 #[test]
+fn what_goes_on_without_anybody_is_looked_at_too() {
+    let more = "[schedules]\ntopic_directories = [\"/no/such/topics\"]\n\
+                [topic_sources.news]\nrun = [\"no-such-news\"]\n\
+                [hooks.mail]\nrun = [\"/no/such/hook\"]\n[hooks.log]\nrun = [\"cat\"]\n";
+    let daemon = Daemon::with(Setup { more: more.into(), ..Setup::default() });
+    let add = ["schedule", "add", "--name", "mornings", "--cron", "0 8 * * *", "--zone", "UTC", "--account", "blog"];
+    daemon.ctl(&[&add[..], &["--topic", "Tea", "--paused"]].concat()).exits(0);
+    let (findings, code) = doctor(&daemon, &[]);
+    complaint(&findings, "topic sources", "/no/such/topics");
+    complaint(&findings, "topic sources", "no-such-news");
+    complaint(&findings, "hook mail", "/no/such/hook");
+    let cure = complaint(&findings, "schedule mornings", "paused")["cure"].as_str().unwrap_or_default();
+    assert!(cure.contains("contentctl schedule resume mornings"), "{cure}");
+    assert!(findings.iter().any(|found| found["subject"] == "hook log" && found["severity"] == "ok"), "{findings:#?}");
+    assert_eq!(code, 1);
+}
+
+#[test]
 fn without_a_daemon_the_places_are_told_with_their_reasons() {
     let mut daemon = Daemon::start();
     daemon.kill9();

@@ -25,7 +25,7 @@ pub use places::{Env, config_candidates, parse_database_url, socket_path};
 pub use publishers::{MAX_LEASE, PublishingConfig};
 pub use review::{ImagesConfig, ReviewConfig};
 pub use roles::RolesConfig;
-pub use schedules::SchedulesConfig;
+pub use schedules::{SchedulesConfig, faults as schedule_faults};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

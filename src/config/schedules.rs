@@ -26,11 +26,16 @@ pub struct SchedulesConfig {
 impl SchedulesConfig {
     /// What is named and is not there, a line each; nothing is called. Blocks.
     pub fn faults(&self, places: &Places) -> Vec<String> {
-        let missing = self.topic_directories.iter().filter(|directory| !directory.is_dir()).map(|directory| {
-            format!("schedules.topic_directories: {} is no directory that can be reached: make it", directory.display())
-        });
-        missing.chain(self.topic_sources.values().filter_map(|source| source.fault(places))).collect()
+        faults(&self.topic_directories, &self.topic_sources, places)
     }
+}
+
+/// What of these directories and commands is not there, a line each; nothing is called. Blocks.
+pub fn faults(directories: &[PathBuf], commands: &BTreeMap<String, Arc<TopicCommand>>, places: &Places) -> Vec<String> {
+    let missing = directories.iter().filter(|directory| !directory.is_dir()).map(|directory| {
+        format!("schedules.topic_directories: {} is no directory that can be reached: make it", directory.display())
+    });
+    missing.chain(commands.values().filter_map(|source| source.fault(places))).collect()
 }
 
 /// How long a command may take where nothing is said.

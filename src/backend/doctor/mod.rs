@@ -10,6 +10,7 @@
 //! - `generators`: each generator and its tasks
 //! - `publishers`: each publisher, and what waits for a person in the pool
 //! - `trial`: one generator, each verb
+//! - `unattended`: schedules with their sources, and hooks
 
 mod database;
 mod generators;
@@ -17,12 +18,16 @@ mod places;
 mod process;
 mod publishers;
 mod trial;
+mod unattended;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::control::api::{ApiError, FindingsReply};
 use crate::finding::Finding;
@@ -86,16 +91,15 @@ impl Installation {
 
 impl DaemonBackend {
     pub(super) async fn examine(&self) -> Result<FindingsReply, ApiError> {
-        let parts = futures_util::future::join5(
-            bounded("database", self.look_at_database()),
-            bounded("state directory", self.look_at_places()),
-            bounded("daemon", self.look_at_process()),
-            bounded("generators", self.look_at_generators()),
-            bounded("publishers", self.look_at_publishers()),
-        );
-        let (database, places, process, generators, publishers) = parts.await;
-        let findings = [database, places, process, generators, publishers].concat();
-        Ok(FindingsReply { findings })
+        let looks: [BoxFuture<'_, Vec<Finding>>; 6] = [
+            bounded("database", self.look_at_database()).boxed(),
+            bounded("state directory", self.look_at_places()).boxed(),
+            bounded("daemon", self.look_at_process()).boxed(),
+            bounded("generators", self.look_at_generators()).boxed(),
+            bounded("publishers", self.look_at_publishers()).boxed(),
+            bounded("schedules", self.look_at_unattended()).boxed(),
+        ];
+        Ok(FindingsReply { findings: join_all(looks).await.concat() })
     }
 }
 

@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::{DaemonBackend, errors};
 use crate::actors::schedule::{Entry, SchedulesChanged, Seams};
-use crate::config::SchedulesConfig;
+use crate::config::{SchedulesConfig, schedule_faults};
 use crate::control::api::schedules::zone_named;
 use crate::control::api::{
     Answer, ApiError, CheckedSchedule, CheckedSubmission, EmptyReply, FireReply, FiresReply, Peer, ScheduleCalls,
@@ -55,6 +55,11 @@ impl ScheduleSettings {
             commands: config.topic_sources.clone(),
             places: Places::of_this_process(state_dir.to_owned(), logs.clone()),
         }
+    }
+
+    /// What is named and is not there, a line each; nothing is called. Blocks.
+    pub fn faults(&self) -> Vec<String> {
+        schedule_faults(&self.directories, &self.commands, &self.places)
     }
 }
 

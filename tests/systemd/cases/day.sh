@@ -121,8 +121,8 @@ set -- $(waiting "$press") missing missing missing
 ok "a person reads one and approves just that text" \
   "contentctl review approve $1 --hash \$(ctl content show $1 | field .content_hash) >/dev/null"
 printf '# The old bridge\n\nIt is closed, and nobody knows for how long; the ferry goes every half hour until it is mended.\n' >/root/edited
-ok "rewrites the second" "contentctl review edit $2 --file /root/edited >/dev/null"
-edited=$(ctl review list | jq -r ".[] | select(.account_id == $press and .version == 2) | .content_id")
+edited=$(ctl review edit "$2" --file /root/edited | field .content_id)
+ok "rewrites the second" "[ $edited -gt 9 ]"
 ok "and approves what it is now" "contentctl review approve $edited >/dev/null"
 ok "and sends the third back with a remark" "contentctl review reject $3 --again 'name the opening hours' >/dev/null"
 casino=$(waiting "$garden")
