@@ -13,6 +13,7 @@ use crate::store::write::{Write, Written};
 use crate::task::content::ReviewMove;
 use crate::task::{ContentId, PoolId};
 use crate::tell;
+use crate::text::counted;
 
 impl DaemonBackend {
     pub(super) async fn list_contents(&self, query: ContentQuery) -> Result<ContentsReply, ApiError> {
@@ -25,11 +26,6 @@ impl DaemonBackend {
         let page = Page { limit: query.limit, offset: query.offset, before: query.before.map(|id| id.0) };
         let contents = self.read(move |queries| queries.contents(&filter, page)).await?;
         Ok(ContentsReply { contents: contents.iter().map(ContentView::without_piece).collect() })
-    }
-
-    pub(super) async fn get_content(&self, id: ContentId) -> Result<ContentReply, ApiError> {
-        let content = self.read(move |queries| queries.content(id)).await?;
-        content.as_ref().map(Into::into).ok_or(ApiError::ContentNotFound { content_id: id.0 })
     }
 
     pub(super) async fn review_content(
@@ -96,7 +92,8 @@ impl DaemonBackend {
         let write = Write::ReleasePool { ids, who: peer.label(), now: self.world.clock.now().utc };
         match self.world.store.write(write).await.map_err(|error| errors::of_write(error, "release"))? {
             Written::PoolReleased(released) => {
-                log::info!("{} pool entries were released by {}", released.len(), peer.label());
+                let entries = counted(released.len() as u64, "pool entry was", "pool entries were");
+                log::info!("{entries} released by {}", peer.label());
                 Ok(PoolReleaseReply { released: released.into_iter().map(|id| id.0).collect() })
             }
             _ => Err(ApiError::internal("the store gave the answer of another write")),

@@ -49,6 +49,7 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
             ApiError::HashChanged { content_id: content_id.0, expected, actual }
         }
         WriteError::KeyReused { key, task_id } => ApiError::KeyReused { key, task: task_id.0 },
+        WriteError::KeySpent { key, task_id } => ApiError::KeySpent { key, task: task_id.0 },
         WriteError::Busy { unfinished, limit } => ApiError::Busy { unfinished, limit },
         WriteError::Db(error) => of_db(error),
     }

@@ -10,6 +10,7 @@ mod content;
 mod daemon;
 pub mod doctor;
 mod errors;
+mod pieces;
 mod streams;
 mod submit;
 mod task_log;
@@ -35,6 +36,7 @@ use crate::control::api::{
     ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery,
 };
 use crate::control::feed::FeedReader;
+use crate::control::parts::Parts;
 use crate::generator::log::GeneratorLogs;
 use crate::store::DbError;
 use crate::store::query::Queries;
@@ -188,6 +190,10 @@ impl Backend for DaemonBackend {
         self.answer(|this| async move { this.show_task(&task).await })
     }
 
+    fn show_in_parts(&self, _: Peer, task: String) -> Answer<Parts<ShowReply>> {
+        self.answer(|this| async move { this.show_task_in_parts(&task).await })
+    }
+
     fn history(&self, _: Peer, task: String) -> Answer<HistoryReply> {
         self.answer(|this| async move { this.task_history(&task).await })
     }
@@ -210,6 +216,10 @@ impl Backend for DaemonBackend {
 
     fn result(&self, _: Peer, task: String) -> Answer<ContentReply> {
         self.answer(|this| async move { this.task_result(&task).await })
+    }
+
+    fn result_in_parts(&self, _: Peer, task: String) -> Answer<Parts<ContentReply>> {
+        self.answer(|this| async move { this.task_result_in_parts(&task).await })
     }
 
     fn cancel(&self, peer: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
@@ -273,6 +283,10 @@ impl Backend for DaemonBackend {
 
     fn content_get(&self, _: Peer, content_id: ContentId) -> Answer<ContentReply> {
         self.answer(move |this| async move { this.get_content(content_id).await })
+    }
+
+    fn content_get_in_parts(&self, _: Peer, content_id: ContentId) -> Answer<Parts<ContentReply>> {
+        self.answer(move |this| async move { this.get_content_in_parts(content_id).await })
     }
 
     fn content_review(&self, peer: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply> {

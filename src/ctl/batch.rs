@@ -63,7 +63,7 @@ struct Reader<'a> {
     defaults: &'a Submission,
     entries: Vec<Submission>,
     faults: Vec<String>,
-    /// On which line each key was used.
+    /// On which line each key was used first.
     keys: BTreeMap<String, u64>,
 }
 
@@ -129,7 +129,8 @@ impl Reader<'_> {
             faults.extend(more);
         }
         if let Some(key) = &submission.key
-            && let Some(first) = self.keys.insert(key.clone(), line)
+            && let first = *self.keys.entry(key.clone()).or_insert(line)
+            && first != line
         {
             faults.push(format!("key: {key:?} is on line {first} already"));
         }
@@ -312,8 +313,8 @@ mod tests {
         assert!(told[1].starts_with("f.csv:5: 2 cells"), "{told:#?}");
         assert!(faults("f.csv", "account,title\n")[0].starts_with("f.csv:1: title: no such field"));
         assert!(faults("f.csv", "")[0].contains("there is no task"));
-        let twice = faults("f.csv", "account,topic,key\n1,t,k\n1,u,k\n");
-        assert_eq!(twice, ["f.csv:3: key: \"k\" is on line 2 already"]);
+        let thrice = faults("f.csv", "account,topic,key\n1,t,k\n1,u,k\n1,v,k\n");
+        assert_eq!(thrice, [3, 4].map(|line| format!("f.csv:{line}: key: \"k\" is on line 2 already")));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - `agenda`: what is due, what runs next, what is in flight
 //! - `lanes`: the heads of the lanes
 //! - `contents`: pieces and the publish pool
+//! - `texts`: long texts, in parts
 //! - `numbers`: counters, durations, statistics
 //!
 //! Every question goes by an index; `tests/conformance/plans.rs` holds that against SQLite's own plans.
@@ -13,6 +14,7 @@ mod contents;
 mod lanes;
 mod numbers;
 mod tasks;
+mod texts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -25,7 +27,7 @@ use super::connection::{db_error, optional};
 use super::models::AccountRow;
 use super::schema::{accounts, settings};
 use crate::store::query::{
-    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, Queries, Statistics, TaskFilter,
+    ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, Queries, Statistics, TaskFilter, TextPart,
 };
 use crate::store::write::Account;
 use crate::store::{DbError, LookupError};
@@ -81,6 +83,14 @@ impl Queries for SqliteQueries {
         tasks::attempts(&mut *self.connection()?, id)
     }
 
+    fn attempts_without_output(&self, id: &TaskId) -> Result<Vec<(Attempt, bool)>, DbError> {
+        tasks::attempts_without_output(&mut *self.connection()?, id)
+    }
+
+    fn text_part(&self, text: &LongText, from: u64, most: u32) -> Result<Option<TextPart>, DbError> {
+        texts::part(&mut *self.connection()?, text, from, most)
+    }
+
     fn history(&self, id: &TaskId) -> Result<Vec<AuditRow>, DbError> {
         tasks::history(&mut *self.connection()?, id)
     }
@@ -95,6 +105,10 @@ impl Queries for SqliteQueries {
 
     fn counts(&self) -> Result<BTreeMap<TaskState, u64>, DbError> {
         numbers::counts(&mut *self.connection()?)
+    }
+
+    fn unfinished_elsewhere(&self, known: &BTreeSet<GeneratorName>) -> Result<BTreeMap<GeneratorName, u64>, DbError> {
+        self.snapshot(|connection| numbers::unfinished_elsewhere(connection, known))
     }
 
     fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError> {
@@ -162,6 +176,10 @@ impl Queries for SqliteQueries {
 
     fn content(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
         contents::one(&mut *self.connection()?, id)
+    }
+
+    fn content_without_piece(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
+        contents::one_without_piece(&mut *self.connection()?, id)
     }
 
     fn contents(&self, filter: &ContentFilter, page: Page) -> Result<Vec<ContentRecord>, DbError> {
