@@ -49,12 +49,22 @@ pub trait Backend: Send + 'static {
     /// Commits all of `batch` in one transaction and gives one answer for each write, in order. A write that is refused
     /// leaves nothing behind and does not disturb the others. `Err` means that nothing of the batch stands.
     fn commit(&mut self, batch: &[Write]) -> Result<Vec<Result<Written, WriteError>>, DbError>;
+
+    /// Called now and then while nobody writes: whether what was committed can still be found.
+    fn look(&mut self) -> Result<(), DbError> {
+        Ok(())
+    }
 }
 
 /// Where writes go.
 pub trait Writer: Send + Sync + 'static {
     /// Resolves after the commit.
     fn write(&self, write: Write) -> BoxFuture<'static, Result<Written, WriteError>>;
+
+    /// Why nothing can be written now, as far as that is known.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Commits each write by itself, on the caller's thread: for tests and simulations, where order is everything.
@@ -147,6 +157,11 @@ impl Store {
             | Written::Cleaned { .. } => {}
         }
         Ok(written)
+    }
+
+    /// Why nothing can be written now, as far as that is known: the disk is full.
+    pub fn trouble(&self) -> Option<String> {
+        self.writer.trouble()
     }
 
     fn tell_submitted(&self, task: &Task) {

@@ -12,6 +12,7 @@ use diesel::sqlite::SqliteConnection;
 use super::connection::db_error;
 use super::lock::OwnerLock;
 use super::rows::SqliteRows;
+use super::whereabouts::Whereabouts;
 use crate::store::write::{Write, WriteError, Written, execute};
 use crate::store::{Backend, DbError};
 
@@ -25,6 +26,7 @@ diesel::define_sql_function! {
 /// The one writer of a database.
 pub struct SqliteBackend {
     connection: SqliteConnection,
+    whereabouts: Whereabouts,
     /// Given back after the connection is closed.
     _lock: OwnerLock,
 }
@@ -39,8 +41,8 @@ enum Care {
 }
 
 impl SqliteBackend {
-    pub(super) fn new(connection: SqliteConnection, lock: OwnerLock) -> Self {
-        Self { connection, _lock: lock }
+    pub(super) fn new(connection: SqliteConnection, whereabouts: Whereabouts, lock: OwnerLock) -> Self {
+        Self { connection, whereabouts, _lock: lock }
     }
 
     /// The writing connection, for tests that look behind the seam.
@@ -123,11 +125,19 @@ impl Backend for SqliteBackend {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        match self.commit_with(batch, Care::Quick)? {
-            Some(answers) => Ok(answers),
+        self.look()?;
+        let answers = match self.commit_with(batch, Care::Quick)? {
+            Some(answers) => answers,
             None => self
                 .commit_with(batch, Care::Careful)?
-                .ok_or_else(|| DbError::Fatal("a careful commit gave no answers".into())),
-        }
+                .ok_or_else(|| DbError::Fatal("a careful commit gave no answers".into()))?,
+        };
+        // Nothing is acknowledged that the next start would not find.
+        self.look()?;
+        Ok(answers)
+    }
+
+    fn look(&mut self) -> Result<(), DbError> {
+        self.whereabouts.look()
     }
 }
