@@ -36,3 +36,29 @@ pub fn safe(text: &str) -> String {
 pub fn safe_lines(text: &str) -> String {
     escaped(text, |character| matches!(character, '\n' | '\t'))
 }
+
+/// A number with the word for what it counts, which is given for one and for several.
+pub fn counted(count: impl Into<u64>, one: &str, several: &str) -> String {
+    match count.into() {
+        1 => format!("1 {one}"),
+        count => format!("{count} {several}"),
+    }
+}
+
+/// What lies at a path where a regular file is wanted; none for a regular file.
+pub fn no_regular_file(kind: std::fs::FileType) -> Option<&'static str> {
+    use std::os::unix::fs::FileTypeExt;
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("it is a directory")
+    } else if kind.is_fifo() {
+        Some("it is a named pipe")
+    } else if kind.is_socket() {
+        Some("it is a socket")
+    } else if kind.is_char_device() || kind.is_block_device() {
+        Some("it is a device")
+    } else {
+        Some("it is no regular file")
+    }
+}

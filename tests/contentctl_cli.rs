@@ -295,6 +295,8 @@ fn pieces_are_printed_as_text_html_or_bytes() {
     assert_eq!(run(&server, &["content", "show", "7", "--html"]).out, "<h1>人工智能</h1>\n");
     let json = run(&server, &["--output", "json", "result", "task-done"]).json();
     assert_eq!((&json["content_id"], &json["version"]), (&7.into(), &1.into()));
+    assert_eq!(json["images"].as_array().map(Vec::len), Some(1), "it came in parts, and each of them once");
+    assert_eq!(run(&server, &["--output", "json", "show", "task-a"]).json()["result"], "raw");
     let listed = run(&server, &["--output", "json", "content", "list"]).json();
     assert_eq!(listed[0]["content"], Value::Null, "every field is present, and lists carry no pieces");
     run(&server, &["content", "approve", "7", "--hash", "abc"]);

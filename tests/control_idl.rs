@@ -384,6 +384,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::BatchRefused { faults: vec![fault], count: 1 },
         ApiError::BatchIncomplete { batch: text(), missing_part: 0 },
         ApiError::KeyReused { key: text(), task: text() },
+        ApiError::KeySpent { key: text(), task: text() },
         ApiError::Busy { unfinished: 1, limit: 1 },
         ApiError::NoResult { task: text(), state: text() },
         ApiError::WatcherTooSlow,

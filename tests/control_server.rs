@@ -225,6 +225,22 @@ fn long_lists_come_in_parts_to_those_who_take_them() {
 }
 
 #[test]
+fn a_review_of_a_piece_that_no_reply_holds_is_answered_without_it() {
+    let server = TestServer::start();
+    let mut raw = Raw::connect(&server);
+    for method in ["io.contentd.Content.Approve", "io.contentd.Content.Reject"] {
+        let reply = raw.ask(method, json!({"content_id": fake_backend::LONG_CONTENT}));
+        let content = &reply["parameters"]["content"];
+        assert_eq!(content["content_id"], fake_backend::LONG_CONTENT, "{method}: what was done is no error");
+        assert_eq!((&content["content"], &content["html_content"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            raw.ask(method, json!({"content_id": 7}))["parameters"]["content"]["images"].as_array().unwrap().len(),
+            1
+        );
+    }
+}
+
+#[test]
 fn a_watch_ends_with_its_reader_and_a_slow_reader_slows_nobody() {
     let server = TestServer::start();
     let mut quick = Raw::connect(&server);

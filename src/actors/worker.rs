@@ -125,6 +125,7 @@ async fn carry(world: World, run: RunTask) {
     let event = call(&world, &run).await;
     let task = run.task;
     let attempt = run.attempt.number;
+    let mut is_told = false;
     loop {
         let happened = Happened { attempt: Some(attempt), ..Happened::to(&task, event.clone()) };
         match world.transit(happened).await {
@@ -139,11 +140,8 @@ async fn carry(world: World, run: RunTask) {
             Err(WriteError::Db(error)) if !matches!(error, DbError::Fatal(_)) => {
                 let reference = reference_in(&event);
                 let about = About::task(&task).attempt(attempt).is(Kind::TaskTrouble);
-                tell!(
-                    Level::Error,
-                    about,
-                    "the outcome of a submit{reference} cannot be written, trying again: {error}"
-                );
+                let level = if std::mem::replace(&mut is_told, true) { Level::Debug } else { Level::Error };
+                tell!(level, about, "the outcome of a submit{reference} cannot be written, trying again: {error}");
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
             Err(error) => {

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use super::DaemonBackend;
 use crate::control::api::{ApiError, BackupReply, Peer};
 use crate::store::sqlite::upkeep::{self, BackupError};
+use crate::text::counted;
 
 const PREFIX: &str = "contentd-";
 const SUFFIX: &str = ".db";
@@ -44,7 +45,8 @@ impl DaemonBackend {
         let started = std::thread::Builder::new().name("backup".into()).spawn(work);
         started.map_err(|error| ApiError::internal(format!("no thread for the backup: {error}")))?;
         let reply = answered.await.map_err(|_| ApiError::internal("the backup broke off"))??;
-        log::info!("{} made a backup: {}, {} bytes, {} tasks", peer.label(), reply.file, reply.bytes, reply.tasks);
+        let tasks = counted(reply.tasks, "task", "tasks");
+        log::info!("{} made a backup: {}, {} bytes, {tasks}", peer.label(), reply.file, reply.bytes);
         Ok(reply)
     }
 }

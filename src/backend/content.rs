@@ -13,6 +13,7 @@ use crate::store::write::{PoolWrite, PoolWritten, Write, Written};
 use crate::task::content::ReviewMove;
 use crate::task::{ContentId, PoolId};
 use crate::tell;
+use crate::text::counted;
 
 impl DaemonBackend {
     pub(super) async fn list_contents(&self, query: ContentQuery) -> Result<ContentsReply, ApiError> {
@@ -25,11 +26,6 @@ impl DaemonBackend {
         let page = Page { limit: query.limit, offset: query.offset, before: query.before.map(|id| id.0) };
         let contents = self.read(move |queries| queries.contents(&filter, page)).await?;
         Ok(ContentsReply { contents: contents.iter().map(ContentView::without_piece).collect() })
-    }
-
-    pub(super) async fn get_content(&self, id: ContentId) -> Result<ContentReply, ApiError> {
-        let content = self.read(move |queries| queries.content(id)).await?;
-        content.as_ref().map(Into::into).ok_or(ApiError::ContentNotFound { content_id: id.0 })
     }
 
     pub(super) async fn review_content(
@@ -106,7 +102,8 @@ impl DaemonBackend {
         let write = PoolWrite::Release { ids, who: peer.label(), now: self.world.clock.now().utc };
         match self.world.store.write(Write::Pool(write)).await.map_err(|error| errors::of_write(error, "release"))? {
             Written::Pool(PoolWritten::Released(released)) => {
-                log::info!("{} pool entries were released by {}", released.len(), peer.label());
+                let entries = counted(released.len() as u64, "pool entry was", "pool entries were");
+                log::info!("{entries} released by {}", peer.label());
                 self.world.tell_publisher();
                 Ok(PoolReleaseReply { released: released.into_iter().map(|id| id.0).collect() })
             }

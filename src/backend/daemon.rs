@@ -17,6 +17,7 @@ use crate::events::Kind;
 use crate::generator::registry::Generator;
 use crate::task::{GeneratorName, TaskState};
 use crate::tell;
+use crate::text::counted;
 
 impl DaemonBackend {
     pub(super) async fn actors(&self) -> Result<DaemonStatus, ApiError> {
@@ -25,20 +26,25 @@ impl DaemonBackend {
 
     pub(super) async fn status_of_daemon(&self) -> Result<StatusReply, ApiError> {
         let status = self.actors().await?;
-        let counts = self.read(|queries| queries.counts()).await?;
+        let generators: Vec<_> = self.world.generators.borrow().iter().cloned().collect();
+        let known = generators.iter().map(|generator| generator.name.clone()).collect();
+        let (counts, lost) =
+            self.read(move |queries| Ok((queries.counts()?, queries.unfinished_elsewhere(&known)?))).await?;
         let tasks = TaskState::ALL
             .iter()
             .map(|state| (state.to_string(), counts.get(state).copied().unwrap_or(0)))
             .collect::<BTreeMap<_, _>>();
-        let generators: Vec<_> = self.world.generators.borrow().iter().cloned().collect();
         let queue = status.queue.as_ref();
+        let mut views = join_all(generators.iter().map(|generator| generator_view(generator, queue))).await;
+        views.extend(lost.iter().map(|(name, unfinished)| lost_view(name, *unfinished, queue)));
         Ok(StatusReply {
             state: if *self.stopping.borrow() { "draining" } else { "running" }.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at: self.started_at.into(),
+            storage_fault: self.world.store.trouble(),
             tasks,
-            generators: join_all(generators.iter().map(|generator| generator_view(generator, queue))).await,
+            generators: views,
             pauses: queue.map(|queue| queue.pauses.iter().map(pause_view).collect()).unwrap_or_default(),
             hooks: self.hooks().await?,
             pool: self.pool_counts().await?,
@@ -98,7 +104,8 @@ impl DaemonBackend {
         let answer = self.queue()?.send(message).await.map_err(errors::of_mailbox)?;
         let pauses = answer.map_err(|error| errors::of_write(error, "pause"))?;
         let (kind, what) = if on { (Kind::Paused, "paused") } else { (Kind::Resumed, "resumed") };
-        tell!(Level::Info, kind, "{what} by {}: {} pauses stand", peer.label(), pauses.len());
+        let stand = counted(pauses.len() as u64, "pause stands", "pauses stand");
+        tell!(Level::Info, kind, "{what} by {}: {stand}", peer.label());
         Ok(PausesReply { is_changed: is_paused != on, pauses: pauses.iter().map(pause_view).collect() })
     }
 
@@ -129,17 +136,32 @@ fn pause_view(pause: &Pause) -> PauseView {
 }
 
 async fn generator_view(generator: &Generator, queue: Option<&QueueStatus>) -> GeneratorView {
-    let breaker = queue.and_then(|queue| queue.breakers.iter().find(|breaker| breaker.generator == generator.name));
-    let in_flight = queue.and_then(|queue| queue.in_flight.get(&generator.name)).copied().unwrap_or(0);
-    let faults = generator.faults().await;
+    view_of(&generator.name, generator.faults().await, generator.limits.max_in_flight, queue)
+}
+
+/// A generator that the configuration does not have, and tasks wait for.
+fn lost_view(name: &GeneratorName, unfinished: u64, queue: Option<&QueueStatus>) -> GeneratorView {
+    let wait = counted(unfinished, "unfinished task waits", "unfinished tasks wait");
+    let fault = format!("it is not configured, and {wait} for it: add [generators.{name}] and reload, or cancel them");
+    view_of(name, vec![fault], 0, queue)
+}
+
+fn view_of(
+    name: &GeneratorName,
+    faults: Vec<String>,
+    max_in_flight: u32,
+    queue: Option<&QueueStatus>,
+) -> GeneratorView {
+    let breaker = queue.and_then(|queue| queue.breakers.iter().find(|breaker| breaker.generator == *name));
+    let in_flight = queue.and_then(|queue| queue.in_flight.get(name)).copied().unwrap_or(0);
     GeneratorView {
-        name: generator.name.0.clone(),
+        name: name.0.clone(),
         is_available: faults.is_empty() && breaker.is_none(),
         faults,
         breaker: breaker.map_or_else(|| "closed".to_owned(), |breaker| breaker.trip.clone()),
         breaker_reason: breaker.map(|breaker| breaker.why.clone()),
         next_probe_at: breaker.and_then(|breaker| breaker.next_probe_at).map(Into::into),
         in_flight,
-        max_in_flight: generator.limits.max_in_flight,
+        max_in_flight,
     }
 }

@@ -62,6 +62,7 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
             cure: pool_cure(state, &refusal),
         },
         WriteError::KeyReused { key, task_id } => ApiError::KeyReused { key, task: task_id.0 },
+        WriteError::KeySpent { key, task_id } => ApiError::KeySpent { key, task: task_id.0 },
         WriteError::Busy { unfinished, limit } => ApiError::Busy { unfinished, limit },
         WriteError::Schedule(error) => super::schedules::of_schedule(error),
         WriteError::Db(error) => of_db(error),

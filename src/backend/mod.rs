@@ -13,6 +13,7 @@ pub mod doctor;
 mod errors;
 mod metrics;
 mod notice;
+mod pieces;
 mod pool;
 mod review;
 mod schedules;
@@ -44,6 +45,7 @@ use crate::control::api::{
 };
 use crate::control::api::{NextQuery, PoolEntryReply, PoolNextReply, PoolShowReply, PoolWord};
 use crate::control::feed::FeedReader;
+use crate::control::parts::Parts;
 use crate::generator::log::GeneratorLogs;
 use crate::store::DbError;
 use crate::store::query::Queries;
@@ -202,6 +204,10 @@ impl Backend for DaemonBackend {
         self.answer(|this| async move { this.show_task(&task).await })
     }
 
+    fn show_in_parts(&self, _: Peer, task: String) -> Answer<Parts<ShowReply>> {
+        self.answer(|this| async move { this.show_task_in_parts(&task).await })
+    }
+
     fn history(&self, _: Peer, task: String) -> Answer<HistoryReply> {
         self.answer(|this| async move { this.task_history(&task).await })
     }
@@ -224,6 +230,10 @@ impl Backend for DaemonBackend {
 
     fn result(&self, _: Peer, task: String) -> Answer<ContentReply> {
         self.answer(|this| async move { this.task_result(&task).await })
+    }
+
+    fn result_in_parts(&self, _: Peer, task: String) -> Answer<Parts<ContentReply>> {
+        self.answer(|this| async move { this.task_result_in_parts(&task).await })
     }
 
     fn cancel(&self, peer: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
@@ -287,6 +297,10 @@ impl Backend for DaemonBackend {
 
     fn content_get(&self, _: Peer, content_id: ContentId) -> Answer<ContentReply> {
         self.answer(move |this| async move { this.get_content(content_id).await })
+    }
+
+    fn content_get_in_parts(&self, _: Peer, content_id: ContentId) -> Answer<Parts<ContentReply>> {
+        self.answer(move |this| async move { this.get_content_in_parts(content_id).await })
     }
 
     fn content_review(&self, peer: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply> {

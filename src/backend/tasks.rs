@@ -5,8 +5,8 @@ use crate::actors::Happened;
 use crate::actors::poller::{PollAll, PollNow};
 use crate::actors::queue::{ExplainWait, PersonDecided};
 use crate::control::api::{
-    ApiError, AttemptView, CleanupReply, ContentReply, HistoryReply, ListQuery, Peer, PollAllReply, QueueReply,
-    SettleDecision, ShowReply, StatisticsQuery, StatisticsReply, TaskQuery, TaskReply, TaskView, TasksReply,
+    ApiError, CleanupReply, HistoryReply, ListQuery, Peer, PollAllReply, QueueReply, SettleDecision, StatisticsQuery,
+    StatisticsReply, TaskQuery, TaskReply, TaskView, TasksReply,
 };
 use crate::events::Kind;
 use crate::generator::leftovers::Leftovers;
@@ -54,7 +54,7 @@ impl DaemonBackend {
     }
 
     /// The view of a task, with the reason why it waits as it is at this moment.
-    async fn explained(&self, task: Task, attempt: Option<&Attempt>) -> TaskView {
+    pub(super) async fn explained(&self, task: Task, attempt: Option<&Attempt>) -> TaskView {
         let mut view = TaskView::of(&task, attempt);
         if task.state == TaskState::Pending
             && let Some(reason) = self.why_it_waits(&task).await
@@ -62,22 +62,6 @@ impl DaemonBackend {
             view.reason = reason;
         }
         view
-    }
-
-    pub(super) async fn show_task(&self, name: &str) -> Result<ShowReply, ApiError> {
-        let (task, attempt) = self.task(name).await?;
-        let id = task.id.clone();
-        let content_id = task.content_id;
-        let (attempts, content) = self
-            .read(move |queries| {
-                let content = content_id.map(|id| queries.content(id)).transpose()?.flatten();
-                Ok((queries.attempts(&id)?, content))
-            })
-            .await?;
-        let raw = attempts.iter().rev().find_map(|attempt| attempt.raw_output.clone());
-        let result = content.map(|content| content.record.content).or(raw);
-        let attempts: Vec<AttemptView> = attempts.iter().map(Into::into).collect();
-        Ok(ShowReply { task: self.explained(task, attempt.as_ref()).await, result, attempts })
     }
 
     pub(super) async fn task_history(&self, name: &str) -> Result<HistoryReply, ApiError> {
@@ -122,16 +106,6 @@ impl DaemonBackend {
         let size = counts.get(&TaskState::Pending).copied().unwrap_or(0);
         let tasks = self.all_explained(tasks.into_iter().map(|task| (task, None)).collect()).await;
         Ok(QueueReply { size, tasks })
-    }
-
-    pub(super) async fn task_result(&self, name: &str) -> Result<ContentReply, ApiError> {
-        let (task, _) = self.task(name).await?;
-        let content = match task.content_id {
-            Some(id) => self.read(move |queries| queries.content(id)).await?,
-            None => None,
-        };
-        let missing = || ApiError::NoResult { task: task.id.0.clone(), state: task.state.to_string() };
-        content.as_ref().map(Into::into).ok_or_else(missing)
     }
 
     /// Carries a person's decision to the queue.

@@ -28,6 +28,9 @@ pub use roles::RolesConfig;
 pub use schedules::{SchedulesConfig, faults as schedule_faults};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +41,7 @@ use crate::generator::spec::GeneratorSpec;
 use crate::publisher::spec::PublisherSpec;
 use crate::task::retry::Backoff;
 use crate::task::{GeneratorName, limits};
+use crate::text::no_regular_file;
 use error::Faults;
 use generators::Surroundings;
 use reader::Section;
@@ -195,20 +199,37 @@ fn read_file(path: &Path, must_exist: bool) -> Result<Option<String>, ConfigErro
         let file = Some(path.to_owned());
         ConfigErrors(vec![ConfigError { file, line: 0, column: 0, message: why }])
     };
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => return Ok(None),
+    // Looked at before it is opened and once more when it is open: the end of a pipe never comes, nor that of a device, and
+    // some of them do something when they are opened.
+    let kind = match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !must_exist => return Ok(None),
         Err(error) => return Err(fault(format!("cannot be read: {error}; name another file with --config"))),
-        Ok(meta) if meta.len() > MAX_FILE_BYTES => {
-            return Err(fault(format!("{} bytes are no configuration; at most {MAX_FILE_BYTES} are read", meta.len())));
+        Ok(meta) => meta.file_type(),
+    };
+    let refuse_others = |kind| match no_regular_file(kind) {
+        Some(problem) => {
+            Err(fault(format!("{problem}, and a configuration is a regular file; name one with --config")))
         }
-        Ok(_) => {}
-    }
-    std::fs::read_to_string(path).map(Some).map_err(|error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => {
+        None => Ok(()),
+    };
+    refuse_others(kind)?;
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => {
             fault(format!("cannot be read: {error}; the daemon's user (contentd) must be able to read it"))
         }
         _ => fault(format!("cannot be read: {error}")),
-    })
+    };
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
+    refuse_others(file.metadata().map_err(failed)?.file_type())?;
+    let mut text = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(fault(format!(
+            "more than {MAX_FILE_BYTES} bytes are no configuration; name another file with --config"
+        )));
+    }
+    String::from_utf8(text).map(Some).map_err(|error| fault(format!("cannot be read: {error}; it must be UTF-8")))
 }
 
 fn read_root(table: &DeTable<'_>, env: Env<'_>, faults: &mut Faults<'_>) -> Option<Config> {

@@ -170,7 +170,8 @@ impl Submissions<'_> {
             faults.extend(more);
         }
         if let Some(key) = &submission.key
-            && let Some(first) = self.keys.insert(key.clone(), line)
+            && let first = *self.keys.entry(key.clone()).or_insert(line)
+            && first != line
         {
             faults.push(format!("key: {key:?} is on line {first} already"));
         }
@@ -361,8 +362,8 @@ mod tests {
         assert!(behind_empty[1].starts_with("f.csv:8: 2 cells"), "{behind_empty:#?}");
         assert!(faults("f.csv", "account,title\n")[0].starts_with("f.csv:1: title: no such field"));
         assert!(faults("f.csv", "")[0].contains("there is no task"));
-        let twice = faults("f.csv", "account,topic,key\n1,t,k\n1,u,k\n");
-        assert_eq!(twice, ["f.csv:3: key: \"k\" is on line 2 already"]);
+        let thrice = faults("f.csv", "account,topic,key\n1,t,k\n1,u,k\n1,v,k\n");
+        assert_eq!(thrice, [3, 4].map(|line| format!("f.csv:{line}: key: \"k\" is on line 2 already")));
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub const SYSTEM_SOCKET: &str = "/run/contentd/contentd.sock";
 /// The longest reply that is read: a hostile socket must not fill our memory.
 const MAX_REPLY_READ: usize = 64 << 20;
 
+/// The longest answer that is joined of several replies; the longest piece with its HTML is far shorter.
+const MAX_JOINED_READ: usize = 512 << 20;
+
 /// How long one answer is waited for in silence.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -168,12 +171,41 @@ impl Client {
     /// call, and its socket holds the connection all the same.
     pub fn call<P: Serialize, R: DeserializeOwned>(&mut self, method: &str, parameters: &P) -> Result<R, ClientError> {
         self.send(method, parameters, false)?;
-        match self.receive(Some(Instant::now() + PATIENCE)) {
+        parsed(self.receive_patiently()?.0.parameters)
+    }
+
+    /// Calls for an answer that may be longer than a message, and joins its replies. As [`Self::call`] while nothing comes.
+    pub fn call_joined<P: Serialize, R: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        parameters: &P,
+        mut join: impl FnMut(&mut R, R),
+    ) -> Result<R, ClientError> {
+        self.send(method, parameters, true)?;
+        let (mut reply, mut bytes) = self.receive_patiently()?;
+        let mut continues = reply.continues == Some(true);
+        let mut whole: R = parsed(reply.parameters)?;
+        while continues {
+            let length;
+            (reply, length) = self.receive_counted(None)?;
+            bytes += length;
+            if bytes > MAX_JOINED_READ {
+                return Err(ClientError::Unreadable(format!("it is longer than {MAX_JOINED_READ} bytes")));
+            }
+            continues = reply.continues == Some(true);
+            join(&mut whole, parsed(reply.parameters)?);
+        }
+        Ok(whole)
+    }
+
+    /// The first reply, with its length; whoever looks on is told when it is long in coming.
+    fn receive_patiently(&mut self) -> Result<(Reply, usize), ClientError> {
+        match self.receive_counted(Some(Instant::now() + PATIENCE)) {
             Err(ClientError::TimedOut) => {
                 self.tell_of_the_wait();
-                parsed(self.receive(None)?.parameters)
+                self.receive_counted(None)
             }
-            reply => parsed(reply?.parameters),
+            reply => reply,
         }
     }
 
@@ -236,6 +268,11 @@ impl Client {
     }
 
     fn receive(&mut self, deadline: Option<Instant>) -> Result<Reply, ClientError> {
+        self.receive_counted(deadline).map(|(reply, _)| reply)
+    }
+
+    /// A reply and its length.
+    fn receive_counted(&mut self, deadline: Option<Instant>) -> Result<(Reply, usize), ClientError> {
         let mut bytes = vec![0; 64 << 10];
         loop {
             let frame = self.frames.next_frame().map_err(|error| ClientError::Unreadable(error.to_string()))?;
@@ -243,7 +280,7 @@ impl Client {
                 let reply = Reply::read(&frame).map_err(|error| ClientError::Unreadable(error.to_string()))?;
                 return match &reply.error {
                     Some(_) => Err(refusal(reply)),
-                    None => Ok(reply),
+                    None => Ok((reply, frame.len())),
                 };
             }
             let count = self.read_until(&mut bytes, deadline)?;

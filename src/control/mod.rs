@@ -6,6 +6,7 @@
 //! | [`views`] | how do the core's records look on the wire? |
 //! | [`values`] | how are times, durations and names read and written? |
 //! | [`feed`] | how does a stream reach a reader that may be slow? |
+//! | [`parts`] | how is an answer given that is longer than a message? |
 //! | [`protocol`] | what is a message? |
 //! | [`idl`] | what do we say of ourselves? |
 //! | [`permissions`] | which role may call which method? |
@@ -26,6 +27,7 @@ pub mod batch;
 pub mod client;
 pub mod feed;
 pub mod idl;
+pub mod parts;
 pub mod permissions;
 pub mod protocol;
 pub mod routes;

@@ -15,12 +15,12 @@ use serde_json::json;
 
 use super::api::{
     AccountAddParams, AccountImportParams, AccountParams, AccountSetParams, AcknowledgeParams, ApiError, Backend,
-    BackupParams, CancelParams, CleanupParams, ContentListParams, ContentParams, CorrectParams, EditParams,
-    HistoryReply, ListParams, NoParams, NoticeParams, NoticesParams, PauseParams, Peer, PingReply, PoolListParams,
-    PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, ReportParams, RetryParams, ReviewParams, SetParams,
-    SettleParams, SilenceParams, StageParams, StatisticsParams, SubmitBatchParams, SubmitBatchReply, SubmitParams,
-    SubmitStagedParams, Submitted, SummaryParams, TaskParams, TasksReply, TestHookParams, TryGeneratorParams,
-    VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
+    BackupParams, CancelParams, CleanupParams, ContentListParams, ContentParams, ContentReply, ContentsReply,
+    CorrectParams, EditParams, HistoryReply, ListParams, NoParams, NoticeParams, NoticesParams, PauseParams, Peer,
+    PingReply, PoolListParams, PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, ReportParams, RetryParams,
+    ReviewParams, SetParams, SettleParams, SilenceParams, StageParams, StatisticsParams, SubmitBatchParams,
+    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, SummaryParams, TaskParams, TasksReply,
+    TestHookParams, TryGeneratorParams, VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
 };
 use super::api::{
     PoolDoneParams, PoolFailParams, PoolNextParams, PoolParams, PoolRemoveParams, PoolRenewParams, PoolScheduleParams,
@@ -28,6 +28,7 @@ use super::api::{
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
+use super::parts::{InPart, Parts, cut};
 use super::permissions::{self, Caller};
 use super::protocol::{CallHead, MAX_REPLY_BYTES, read_parameters};
 use super::staging::Staging;
@@ -64,9 +65,6 @@ pub struct Router {
     pub staging: Staging,
 }
 
-/// How many bytes of a list go into one reply where the caller takes several.
-const PART_BYTES: usize = 1 << 20;
-
 fn to_body<T: Serialize>(reply: &T) -> Result<Vec<u8>, ApiError> {
     let body = serde_json::to_vec(reply).map_err(ApiError::internal)?;
     if body.len() > MAX_REPLY_BYTES {
@@ -84,22 +82,32 @@ where
     if !more {
         return Ok(vec![to_body(&wrap(items))?]);
     }
-    let mut bodies = Vec::new();
-    let mut part = Vec::new();
-    let mut bytes = 0;
-    for item in items {
-        let size = serde_json::to_vec(&item).map_err(ApiError::internal)?.len();
-        if bytes + size > PART_BYTES && !part.is_empty() {
-            bodies.push(to_body(&wrap(std::mem::take(&mut part)))?);
-            bytes = 0;
-        }
-        bytes += size;
-        part.push(item);
-    }
-    if !part.is_empty() || bodies.is_empty() {
-        bodies.push(to_body(&wrap(part))?);
-    }
-    Ok(bodies)
+    cut(items)?.into_iter().map(|(part, _)| to_body(&wrap(part))).collect()
+}
+
+/// An answer of any length, made as it is read.
+fn parted<T: Serialize + Send + 'static>(
+    answer: BoxFuture<'static, Result<Parts<T>, ApiError>>,
+) -> BoxFuture<'static, Result<Replies, ApiError>> {
+    let to_part = |part: InPart<T>| Ok(Part { body: to_body(&part.reply)?, is_last: part.is_last });
+    answer.map(move |parts| Ok(parts?.map(move |part| part.and_then(to_part)).boxed())).boxed()
+}
+
+/// A review that was made is answered in any case: what is too long for the reply is left out of it.
+fn reviewed(answer: BoxFuture<'static, Result<ContentReply, ApiError>>) -> Routed {
+    let to_reply = |reply: Result<ContentReply, ApiError>| {
+        let mut reply = reply?;
+        let body = match to_body(&reply) {
+            Err(ApiError::ReplyTooLarge { .. }) => {
+                (reply.content.content, reply.content.html_content) = (None, None);
+                reply.content.images.clear();
+                to_body(&reply)
+            }
+            body => body,
+        };
+        Ok(vec![body?])
+    };
+    Routed::Once(answer.map(to_reply).boxed())
 }
 
 fn once<T: Serialize + 'static>(answer: BoxFuture<'static, Result<T, ApiError>>) -> Routed {
@@ -153,7 +161,7 @@ impl Router {
                 Some(routed) => Some(routed),
                 None => self.tasks_changing(caller, method, head, frame)?,
             },
-            "io.contentd.Content" => self.content(peer, method, frame)?,
+            "io.contentd.Content" => self.content(peer, method, head, frame)?,
             "io.contentd.Pool" | "io.contentd.Accounts" => self.pool_and_accounts(peer, &head.method, frame)?,
             "io.contentd.Daemon" => self.daemon(caller, method, frame)?,
             "io.contentd.Schedules" => self.schedules(peer, method, frame)?,
@@ -172,7 +180,9 @@ impl Router {
         let (backend, peer, more) = (&self.backend, peer.clone(), head.wants_more());
         Ok(Some(match method {
             "Status" => once(backend.status(peer, task_of(frame)?)),
+            "Show" if more => Routed::Stream(parted(backend.show_in_parts(peer, task_of(frame)?))),
             "Show" => once(backend.show(peer, task_of(frame)?)),
+            "Result" if more => Routed::Stream(parted(backend.result_in_parts(peer, task_of(frame)?))),
             "Result" => once(backend.result(peer, task_of(frame)?)),
             "History" => {
                 let answer = backend.history(peer, task_of(frame)?);
@@ -323,19 +333,25 @@ impl Router {
         }
     }
 
-    fn content(&self, peer: &Peer, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
-        let backend = &self.backend;
+    fn content(&self, peer: &Peer, method: &str, head: &CallHead, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
+        let (backend, peer, more) = (&self.backend, peer.clone(), head.wants_more());
         Ok(Some(match method {
             "List" => {
-                once(backend.content_list(peer.clone(), read_parameters::<ContentListParams>(frame)?.try_into()?))
+                let answer = backend.content_list(peer, read_parameters::<ContentListParams>(frame)?.try_into()?);
+                let parts =
+                    move |reply: ContentsReply| in_parts(reply.contents, more, |contents| ContentsReply { contents });
+                Routed::Once(answer.map(move |reply| parts(reply?)).boxed())
             }
             "Get" => {
                 let content_id = ContentId(read_parameters::<ContentParams>(frame)?.content_id);
-                once(backend.content_get(peer.clone(), content_id))
+                match more {
+                    true => Routed::Stream(parted(backend.content_get_in_parts(peer, content_id))),
+                    false => once(backend.content_get(peer, content_id)),
+                }
             }
-            "Approve" => once(backend.content_review(peer.clone(), true, read_parameters::<ReviewParams>(frame)?)),
-            "Reject" => once(backend.content_review(peer.clone(), false, read_parameters::<ReviewParams>(frame)?)),
-            "Edit" => once(backend.content_edit(peer.clone(), read_parameters::<EditParams>(frame)?.check()?)),
+            "Approve" => reviewed(backend.content_review(peer, true, read_parameters::<ReviewParams>(frame)?)),
+            "Reject" => reviewed(backend.content_review(peer, false, read_parameters::<ReviewParams>(frame)?)),
+            "Edit" => reviewed(backend.content_edit(peer, read_parameters::<EditParams>(frame)?.check()?)),
             "WriteAgain" => {
                 once(backend.content_write_again(peer.clone(), read_parameters::<WriteAgainParams>(frame)?.check()?))
             }

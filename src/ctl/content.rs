@@ -97,7 +97,8 @@ struct Record {
 
 /// `contentctl result`.
 pub fn result(session: &Session, args: ResultArgs) -> Result<(), Failure> {
-    let reply: ContentReply = session.call("io.contentd.Tasks.Result", &TaskParams { task: args.task })?;
+    let params = TaskParams { task: args.task };
+    let reply = session.call_joined("io.contentd.Tasks.Result", &params, ContentReply::join)?;
     print_piece(session, reply, &args.piece)
 }
 
@@ -114,11 +115,13 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
                 before,
                 oldest_first: None,
             };
-            let reply: ContentsReply = session.call("io.contentd.Content.List", &params)?;
+            let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
+            let reply = session.call_joined("io.contentd.Content.List", &params, join)?;
             session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)
         }
         ContentVerb::Show { content_id, piece } => {
-            let reply: ContentReply = session.call("io.contentd.Content.Get", &ContentParams { content_id })?;
+            let params = ContentParams { content_id };
+            let reply = session.call_joined("io.contentd.Content.Get", &params, ContentReply::join)?;
             print_piece(session, reply, &piece)
         }
         ContentVerb::Approve(args) => review(session, args, "io.contentd.Content.Approve"),

@@ -15,6 +15,7 @@ use crate::control::api::{
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
+use crate::text::counted;
 
 const GENERATOR_COLUMNS: &[Column] = &[
     fixed("GENERATOR", "name"),
@@ -43,12 +44,23 @@ const WORKER_COLUMNS: &[Column] = &[
 /// `contentctl status` without a task.
 pub fn status(session: &Session) -> Result<(), Failure> {
     let reply: StatusReply = session.call("io.contentd.Daemon.GetStatus", &NoParams {})?;
-    let fields =
-        ["state", "version", "pid", "started_at", "tasks", "generators", "pauses", "hooks", "pool", "publishers"];
+    let fields = [
+        "state",
+        "version",
+        "pid",
+        "started_at",
+        "storage_fault",
+        "tasks",
+        "generators",
+        "pauses",
+        "hooks",
+        "pool",
+        "publishers",
+    ];
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &fields);
     }
-    session.printer.record(&reply, &fields[..5])?;
+    session.printer.record(&reply, &fields[..6])?;
     session.printer.text("")?;
     session.printer.rows(&reply.generators, GENERATOR_COLUMNS, &[])?;
     super::pool::print_publishing(session, &reply)?;
@@ -71,7 +83,8 @@ pub fn workers(session: &Session) -> Result<(), Failure> {
         return session.printer.record(&reply, &["workers", "total", "busy", "queue_size"]);
     }
     session.printer.rows(&reply.workers, WORKER_COLUMNS, &[])?;
-    session.tell(format!("{} of {} busy, {} tasks pending", reply.busy, reply.total, reply.queue_size));
+    let pending = counted(reply.queue_size, "task", "tasks");
+    session.tell(format!("{} of {} busy, {pending} pending", reply.busy, reply.total));
     Ok(())
 }
 
@@ -189,7 +202,8 @@ pub fn drain(session: &Session) -> Result<(), Failure> {
         return session.printer.record(&reply, &["in_flight"]);
     }
     let note = "the daemon ends what it is at and exits";
-    session.printer.text(&format!("{note}; {} jobs go on at their generators", reply.in_flight))
+    let go_on = counted(reply.in_flight, "job goes on at its generator", "jobs go on at their generators");
+    session.printer.text(&format!("{note}; {go_on}"))
 }
 
 /// `contentctl reload`.

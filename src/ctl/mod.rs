@@ -64,6 +64,15 @@ impl Session {
         Ok(Client::connect(&self.places)?.call(method, parameters)?)
     }
 
+    /// The same for an answer that may be longer than a message: its replies are joined.
+    pub fn call_joined<P, R>(&self, method: &str, parameters: &P, join: impl FnMut(&mut R, R)) -> Result<R, Failure>
+    where
+        P: serde::Serialize,
+        R: serde::de::DeserializeOwned,
+    {
+        Ok(Client::connect(&self.places)?.call_joined(method, parameters, join)?)
+    }
+
     /// A connection for several calls.
     pub fn connect(&self) -> Result<Client, Failure> {
         Ok(Client::connect(&self.places)?)

@@ -45,7 +45,8 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
                 oldest_first: Some(true),
                 ..ContentListParams::default()
             };
-            let reply: ContentsReply = session.call("io.contentd.Content.List", &params)?;
+            let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
+            let reply = session.call_joined("io.contentd.Content.List", &params, join)?;
             session.printer.rows(&reply.contents, WAITING_COLUMNS, CONTENT_FIELDS)?;
             if reply.contents.is_empty() {
                 session.tell("nothing waits for a review");
@@ -66,7 +67,7 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
 }
 
 fn get(session: &Session, content_id: i64) -> Result<ContentReply, Failure> {
-    session.call("io.contentd.Content.Get", &ContentParams { content_id })
+    session.call_joined("io.contentd.Content.Get", &ContentParams { content_id }, ContentReply::join)
 }
 
 /// What stands above a piece: what it is, and what was found about it.

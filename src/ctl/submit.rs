@@ -19,6 +19,7 @@ use crate::control::api::{
 };
 use crate::control::client::{Client, ClientError};
 use crate::control::values::TextOrNumber;
+use crate::text::counted;
 
 /// How many bytes of entries go into one message; what a message may have, less what surrounds them.
 const PART_BYTES: usize = 3 << 20;
@@ -130,7 +131,8 @@ fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: O
     let submitted = session.repeat(|client| send(client, &parts, &prefix, dry_run))?;
     let count = submitted.len();
     if dry_run.is_some() {
-        session.tell(format!("{count} tasks are right; nothing was submitted"));
+        let are_right = counted(count as u64, "task is right", "tasks are right");
+        session.tell(format!("{are_right}; nothing was submitted"));
         if session.printer.is_for_people() {
             return Ok(());
         }
@@ -139,14 +141,16 @@ fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: O
     session.printer.rows(&lines, COLUMNS, FIELDS)?;
     if dry_run.is_none() {
         let known = submitted.iter().filter(|task| task.was_known).count();
-        let note = if known > 0 { format!(" ({known} were submitted before)") } else { String::new() };
-        session.tell(format!("{count} tasks{note}; `contentctl list --state unfinished` shows them"));
+        let known = counted(known as u64, "was submitted before", "were submitted before");
+        let note = if known.starts_with("0 ") { String::new() } else { format!(" ({known})") };
+        let tasks = counted(count as u64, "task", "tasks");
+        session.tell(format!("{tasks}{note}; `contentctl list --state unfinished` shows what is not finished"));
     }
     Ok(())
 }
 
 pub(super) fn told(what: &str, faults: &[String]) -> Failure {
-    let mut message = format!("{what}; {} faults:", faults.len());
+    let mut message = format!("{what}; {}:", counted(faults.len() as u64, "fault", "faults"));
     for fault in faults.iter().take(SHOWN_FAULTS) {
         message.push('\n');
         message.push_str(fault);

@@ -132,7 +132,7 @@ struct Shown {
 
 /// `contentctl show`.
 pub fn show(session: &Session, task: String) -> Result<(), Failure> {
-    let reply: ShowReply = session.call("io.contentd.Tasks.Show", &TaskParams { task })?;
+    let reply = session.call_joined("io.contentd.Tasks.Show", &TaskParams { task }, ShowReply::join)?;
     let shown = Shown { task: reply.task, result: reply.result, attempts: reply.attempts };
     if !session.printer.is_for_people() {
         let fields: Vec<&str> = TASK_FIELDS.iter().copied().chain(["result"]).collect();

@@ -20,6 +20,7 @@ use crate::actors::World;
 use crate::actors::supervisor::{Child, DaemonStatus, GetStatus, SupervisorActor};
 use crate::events::Kind;
 use crate::host::notify::Notifier;
+use crate::store::query::Queries;
 use crate::task::TaskState;
 use crate::tell;
 
@@ -128,12 +129,15 @@ impl Heart {
         if let Some(stopping) = notice.stopping {
             return stopping;
         }
-        let counts = self.world.store.read(|queries| queries.counts()).await.unwrap_or_default();
+        let generators = Arc::clone(&self.world.generators.borrow());
+        let known = generators.iter().map(|generator| generator.name.clone()).collect();
+        let numbers = move |queries: &dyn Queries| Ok((queries.counts()?, queries.unfinished_elsewhere(&known)?));
+        let (counts, lost) = self.world.store.read(numbers).await.unwrap_or_default();
         let count = |state: TaskState| counts.get(&state).copied().unwrap_or(0);
         let states = TaskState::ALL.iter().filter(|state| !state.is_final() && count(**state) > 0);
         let mut parts: Vec<String> = Vec::new();
+        parts.extend(self.world.store.trouble());
         parts.extend(notice.refused_reload);
-        let generators = Arc::clone(&self.world.generators.borrow());
         if generators.iter().next().is_none() {
             parts.push("no generator configured yet".to_owned());
         }
@@ -146,6 +150,7 @@ impl Heart {
             parts.push(format!("{} gets no new jobs ({})", breaker.generator, breaker.trip));
         }
         parts.extend(faulty.iter().map(|name| format!("{name} cannot run")));
+        parts.extend(lost.keys().map(|name| format!("{name} is not configured and has unfinished tasks")));
         if let Some(queue) = queue.filter(|queue| !queue.pauses.is_empty()) {
             parts.push(format!("{} paused", queue.pauses.len()));
         }

@@ -18,6 +18,7 @@ use crate::store::restored::RestoreMark;
 use crate::store::sqlite::check::{self, Judgement};
 use crate::store::sqlite::restore::{self, RestoreError};
 use crate::task::Timestamp;
+use crate::text::counted;
 
 /// Where the service keeps its state; the service manager says so to the daemon, and nobody to root's shell.
 const SERVICE_STATE: &str = "/var/lib/contentd";
@@ -51,7 +52,8 @@ pub fn check_database(options: &Options, file: Option<PathBuf>) -> anyhow::Resul
     if errors == 0 {
         writeln!(io::stdout().lock(), "the database is sound")?;
     } else {
-        writeln!(err, "the database is not sound: {errors} findings")?;
+        let findings = counted(errors as u64, "finding", "findings");
+        writeln!(err, "the database is not sound: {findings}")?;
     }
     Ok(judgement.is_sound())
 }

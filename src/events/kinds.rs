@@ -512,16 +512,18 @@ kinds! {
     StorageRoom {
         id: "8218abd6aeb340c2a0d82e99723fe2e9",
         subject: "The database can be written again",
-        meaning: "There was no room on the disk of the database, and now there is.",
+        meaning: "There was no room on the disk of the database, and now there is. The message counts the writes that were \
+         refused meanwhile; those that were worth keeping were tried again.",
         cure: "Nothing is to be done.",
     }
     /// The database cannot be trusted any more.
     StorageFailed {
         id: "650ed5b2c95e41c4964535461d4f6064",
         subject: "The database failed",
-        meaning: "A write did not reach the disk, or the database is damaged. The daemon ends, because nobody knows what the \
-         disk holds, and systemd starts a new one that reads what is really there.",
-        cure: "Look at the disk (`journalctl -k`, `smartctl`). If the next start fails too, restore the last backup.",
+        meaning: "A write did not reach the disk, the database is damaged, or its file was moved, removed or replaced. The daemon \
+         ends, because nobody knows what the disk holds, and systemd starts a new one that reads what is really there.",
+        cure: "The message says which. Put a file that was moved back where it was; else look at the disk (`journalctl -k`, \
+         `smartctl`). If the next start fails too, restore the last backup.",
     }
     /// The database refused something; it is tried again.
     StorageTrouble {

@@ -6,10 +6,10 @@
 //! what the disk holds and a caller without an answer would hang.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use log::Level;
@@ -20,10 +20,16 @@ use super::{Backend, DbError, Writer};
 use crate::events::Kind;
 use crate::metrics::Counters;
 use crate::tell;
+use crate::text::counted;
 
 /// How much one transaction takes: enough to share an fsync well, and small enough that nobody waits long for others.
 /// A submit of many tasks weighs as many.
 pub const LARGEST_BATCH: usize = 512;
+
+/// How often the database is looked after while nobody writes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The setting that is written to see whether there is room again, and removed when there is.
+const ROOM: &str = "storage/room";
 
 /// The name of the committing thread, as `ps` and a debugger show it.
 pub const THREAD_NAME: &str = "contentd-commit";
@@ -45,7 +51,11 @@ pub struct GroupCommit {
     thread: Mutex<Option<JoinHandle<()>>>,
     fatal: Arc<OnceLock<DbError>>,
     counters: Counters,
+    trouble: Trouble,
 }
+
+/// Why nothing can be written now; none when something was written last.
+type Trouble = Arc<Mutex<Option<String>>>;
 
 impl GroupCommit {
     /// Starts the thread. `on_fatal` is called on it, once, when the database cannot be trusted any more: the daemon stops.
@@ -53,17 +63,19 @@ impl GroupCommit {
         let (queue, waiting) = channel();
         let fatal = Arc::new(OnceLock::new());
         let counters = Counters::default();
+        let trouble = Trouble::default();
         let committer = Committer {
             backend,
             waiting,
             fatal: Arc::clone(&fatal),
             on_fatal: Some(Box::new(on_fatal)),
             left_over: None,
-            is_full: false,
+            trouble: Arc::clone(&trouble),
+            refused: 0,
             counters: counters.clone(),
         };
         let thread = Builder::new().name(THREAD_NAME.to_owned()).spawn(move || committer.run())?;
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), fatal, counters })
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), fatal, counters, trouble })
     }
 
     /// Commits all that waits, then ends the thread and closes the database. Later writes are refused. Blocks.
@@ -111,6 +123,10 @@ impl Writer for GroupCommit {
     fn counters(&self) -> Option<Counters> {
         Some(self.counters.clone())
     }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 struct Committer<B> {
@@ -120,8 +136,9 @@ struct Committer<B> {
     on_fatal: Option<OnFatal>,
     /// A write that did not fit into the last batch: the first of the next.
     left_over: Option<Waiting>,
-    /// The last batch found no room: said once, and that there is room again once.
-    is_full: bool,
+    /// The last batch found no room: said once, and that there is room again once, with how many writes were refused.
+    trouble: Trouble,
+    refused: u64,
     counters: Counters,
 }
 
@@ -145,7 +162,7 @@ impl<B: Backend> Committer<B> {
     fn next_batch(&mut self) -> Option<Vec<Waiting>> {
         let first = match self.left_over.take() {
             Some(waiting) => waiting,
-            None => self.waiting.recv().ok()?,
+            None => self.wait()?,
         };
         let mut weight = weight(&first.write);
         let mut batch = vec![first];
@@ -161,14 +178,58 @@ impl<B: Backend> Committer<B> {
         Some(batch)
     }
 
+    /// Waits for a write, and looks after the database as long as there is none.
+    fn wait(&mut self) -> Option<Waiting> {
+        loop {
+            match self.waiting.recv_timeout(LOOK_EVERY) {
+                Ok(waiting) => return Some(waiting),
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        if self.fatal.get().is_some() {
+            return;
+        }
+        if let Err(failure) = self.backend.look() {
+            self.note(&failure, 0);
+        }
+        // Whether there is room again shows only when something is written.
+        if self.is_full() {
+            let refused = self.refused;
+            self.commit(&[put(ROOM, Some("wanted".to_owned()))]);
+            if self.is_full() {
+                // Nobody asked for this one.
+                self.refused = refused;
+            } else {
+                self.commit(&[put(ROOM, None)]);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) -> Option<String> {
+        std::mem::replace(&mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner), trouble)
+    }
+
     /// One answer for each write, whatever happens.
     fn commit(&mut self, writes: &[Write]) -> Vec<Answer> {
         let failure = match self.fatal.get() {
             Some(fatal) => fatal.clone(),
             None => match catch_unwind(AssertUnwindSafe(|| self.backend.commit(writes))) {
                 Ok(Ok(answers)) if answers.len() == writes.len() => {
-                    if std::mem::take(&mut self.is_full) {
-                        tell!(Level::Info, Kind::StorageRoom, "the database can be written again");
+                    if self.set_trouble(None).is_some() {
+                        let refused = counted(std::mem::take(&mut self.refused), "write was", "writes were");
+                        tell!(
+                            Level::Info,
+                            Kind::StorageRoom,
+                            "the database can be written again; {refused} refused meanwhile"
+                        );
                     }
                     return answers;
                 }
@@ -177,20 +238,33 @@ impl<B: Backend> Committer<B> {
                 Err(_) => DbError::Fatal("the committing thread panicked in the middle of a batch".into()),
             },
         };
-        if matches!(failure, DbError::Fatal(_)) && self.fatal.set(failure.clone()).is_ok() {
-            tell!(
-                Level::Error,
-                Kind::StorageFailed,
-                "{failure}; the daemon stops, because nobody knows what the disk holds"
-            );
-            if let Some(on_fatal) = self.on_fatal.take() {
-                on_fatal(failure.clone());
-            }
-        }
-        if matches!(failure, DbError::StorageFull(_)) && !std::mem::replace(&mut self.is_full, true) {
-            tell!(Level::Error, Kind::StorageFull, "{failure}; submits are refused until a write succeeds");
-        }
+        self.note(&failure, writes.len());
         writes.iter().map(|_| Err(WriteError::Db(failure.clone()))).collect()
+    }
+
+    /// Tells a failure once, and whoever must know of it.
+    fn note(&mut self, failure: &DbError, writes: usize) {
+        match failure {
+            DbError::Fatal(_) => {
+                if self.fatal.set(failure.clone()).is_ok() {
+                    tell!(
+                        Level::Error,
+                        Kind::StorageFailed,
+                        "{failure}; the daemon stops, because nobody knows what the disk holds"
+                    );
+                    if let Some(on_fatal) = self.on_fatal.take() {
+                        on_fatal(failure.clone());
+                    }
+                }
+            }
+            DbError::StorageFull(_) => {
+                self.refused += writes as u64;
+                if self.set_trouble(Some(failure.to_string())).is_none() {
+                    tell!(Level::Error, Kind::StorageFull, "{failure}; submits are refused until a write succeeds");
+                }
+            }
+            DbError::Refused(_) => {}
+        }
     }
 }
 
@@ -211,4 +285,8 @@ fn weight(write: &Write) -> usize {
         | Write::ShiftWakeTimes { .. }
         | Write::Notice(_) => 1,
     }
+}
+
+fn put(name: &str, value: Option<String>) -> Write {
+    Write::PutSetting { name: name.to_owned(), value }
 }

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::query::{
-    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, PoolStanding, Queries, ReadyTask, Statistics,
-    TaskFilter,
+    ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, ReadyTask,
+    Statistics, TaskFilter, TextPart,
 };
 use super::write::{Account, KeptImage, NewImage, Rows, Write, WriteError, Written, execute};
 use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
@@ -465,6 +465,31 @@ impl Queries for MemoryDb {
         Ok(self.tables().attempts.values().filter(|attempt| attempt.task_id == *id).cloned().collect())
     }
 
+    fn attempts_without_output(&self, id: &TaskId) -> Result<Vec<(Attempt, bool)>, DbError> {
+        let without = |mut attempt: Attempt| {
+            let has_output = attempt.raw_output.take().is_some();
+            (attempt, has_output)
+        };
+        Ok(Queries::attempts(self, id)?.into_iter().map(without).collect())
+    }
+
+    fn text_part(&self, text: &LongText, from: u64, most: u32) -> Result<Option<TextPart>, DbError> {
+        let tables = self.tables();
+        let content = |id: &ContentId| tables.contents.iter().find(|content| content.id == *id);
+        let found = match text {
+            LongText::Piece(id) => content(id).map(|content| &content.record.content),
+            LongText::Html(id) => content(id).map(|content| &content.record.html_content),
+            LongText::RawOutput(task, attempt) => {
+                tables.attempts.get(&(task.clone(), *attempt)).and_then(|attempt| attempt.raw_output.as_ref())
+            }
+        };
+        Ok(found.map(|text| {
+            let start = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
+            let end = start.saturating_add(most as usize).min(text.len());
+            TextPart::of(text.as_bytes()[start..end].to_vec(), from, text.len() as u64)
+        }))
+    }
+
     fn history(&self, id: &TaskId) -> Result<Vec<AuditRow>, DbError> {
         Ok(self.tables().events.iter().filter(|event| event.task_id == *id).cloned().collect())
     }
@@ -498,6 +523,15 @@ impl Queries for MemoryDb {
             *counts.entry(task.state).or_insert(0) += 1;
         }
         Ok(counts)
+    }
+
+    fn unfinished_elsewhere(&self, known: &BTreeSet<GeneratorName>) -> Result<BTreeMap<GeneratorName, u64>, DbError> {
+        let mut found = BTreeMap::new();
+        let tables = self.tables();
+        for task in tables.tasks.values().filter(|task| !task.state.is_final() && !known.contains(&task.generator)) {
+            *found.entry(task.generator.clone()).or_insert(0) += 1;
+        }
+        Ok(found)
     }
 
     fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError> {
@@ -631,6 +665,15 @@ impl Queries for MemoryDb {
 
     fn content(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
         self.tables().content(id)
+    }
+
+    fn content_without_piece(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
+        let found = self.tables().content(id)?;
+        Ok(found.map(|mut content| {
+            content.record.content.clear();
+            content.record.html_content.clear();
+            content
+        }))
     }
 
     fn contents(&self, filter: &ContentFilter, page: Page) -> Result<Vec<ContentRecord>, DbError> {

@@ -56,6 +56,11 @@ pub trait Backend: Send + 'static {
     fn last_sync(&self) -> Option<Duration> {
         None
     }
+
+    /// Called now and then while nobody writes: whether what was committed can still be found.
+    fn look(&mut self) -> Result<(), DbError> {
+        Ok(())
+    }
 }
 
 /// Where writes go.
@@ -64,6 +69,11 @@ pub trait Writer: Send + Sync + 'static {
     fn write(&self, write: Write) -> BoxFuture<'static, Result<Written, WriteError>>;
     /// Where it counts its commits; none where it counts nothing.
     fn counters(&self) -> Option<Counters> {
+        None
+    }
+
+    /// Why nothing can be written now, as far as that is known.
+    fn trouble(&self) -> Option<String> {
         None
     }
 }
@@ -205,6 +215,11 @@ impl Store {
     fn tell_new(&self, task: &Task) {
         self.counters.submitted(task);
         self.tell_submitted(task);
+    }
+
+    /// Why nothing can be written now, as far as that is known: the disk is full.
+    pub fn trouble(&self) -> Option<String> {
+        self.writer.trouble()
     }
 
     fn tell_submitted(&self, task: &Task) {

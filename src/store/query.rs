@@ -172,6 +172,45 @@ pub struct Statistics {
     pub words: u64,
 }
 
+/// A text that may be longer than a message can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LongText {
+    /// The piece of a content record as it was written.
+    Piece(ContentId),
+    /// Its HTML.
+    Html(ContentId),
+    /// What no piece could be read from, of an attempt of a task.
+    RawOutput(TaskId, u32),
+}
+
+/// A part of a long text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextPart {
+    /// Whole characters.
+    pub text: String,
+    /// Where the next part begins, in bytes.
+    pub next: u64,
+    /// The length of the whole text in bytes.
+    pub total: u64,
+}
+
+impl TextPart {
+    /// Of bytes that begin at `from` in a text: a character that they end in the middle of is left for the next part. A
+    /// hand with a shell may have stored what is no text; that is shown with a sign for each byte that is none.
+    pub fn of(mut bytes: Vec<u8>, from: u64, total: u64) -> Self {
+        if let Err(error) = std::str::from_utf8(&bytes)
+            && error.error_len().is_none()
+            && error.valid_up_to() > 0
+        {
+            bytes.truncate(error.valid_up_to());
+        }
+        let next = from.saturating_add(bytes.len() as u64);
+        let text = String::from_utf8(bytes);
+        let text = text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        Self { text, next, total }
+    }
+}
+
 /// The reading side of a backend. Called on threads that may block.
 pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'static {
     /// The task whose id is `name` or begins with it (with or without `task-`).
@@ -180,6 +219,11 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn task(&self, id: &TaskId) -> Result<Option<(Task, Option<Attempt>)>, DbError>;
     /// Every attempt of a task, oldest first.
     fn attempts(&self, id: &TaskId) -> Result<Vec<Attempt>, DbError>;
+    /// The same without their raw outputs, which may be long, and whether each has one.
+    fn attempts_without_output(&self, id: &TaskId) -> Result<Vec<(Attempt, bool)>, DbError>;
+    /// A part of a long text: about `most` bytes from the byte `from` on, which is 0 or where another part ended. None where
+    /// there is no such text.
+    fn text_part(&self, text: &LongText, from: u64, most: u32) -> Result<Option<TextPart>, DbError>;
     /// The audit trail of a task, oldest first.
     fn history(&self, id: &TaskId) -> Result<Vec<AuditRow>, DbError>;
     /// Tasks, newest first.
@@ -188,6 +232,8 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn pending(&self, now: Timestamp, page: Page) -> Result<Vec<Task>, DbError>;
     /// How many tasks are in each state.
     fn counts(&self) -> Result<BTreeMap<TaskState, u64>, DbError>;
+    /// How many unfinished tasks there are of each generator but `known`, of those that have any; counted up to 100,000.
+    fn unfinished_elsewhere(&self, known: &BTreeSet<GeneratorName>) -> Result<BTreeMap<GeneratorName, u64>, DbError>;
     /// Tasks whose wake time has come and that are not pending, earliest first.
     fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError>;
     /// When the next task that is not pending wakes, of those that wake after `now`.
@@ -220,6 +266,8 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn find_account(&self, id_or_name: &str) -> Result<Option<Account>, DbError>;
     /// A content record.
     fn content(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError>;
+    /// The same with empty `content` and `html_content`.
+    fn content_without_piece(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError>;
     /// Content records, newest first unless the filter says otherwise. Their `content` and `html_content` are empty: a list does not carry pieces.
     fn contents(&self, filter: &ContentFilter, page: Page) -> Result<Vec<ContentRecord>, DbError>;
     /// The images of a content record that are, or are to be, kept; by position.

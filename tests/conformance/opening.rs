@@ -60,7 +60,7 @@ fn the_lock_of_a_dead_owner_is_taken_over() {
     fs::write(directory.path().join("contentd.db.lock"), "4194304 a longer line than ours\n").unwrap();
     let _opened = open(&path);
     let lock = fs::read_to_string(directory.path().join("contentd.db.lock")).unwrap();
-    assert_eq!(lock, format!("{}\n", std::process::id()));
+    assert_eq!(lock, format!("{}\na database was opened here\n", std::process::id()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use contentd::publish::{Holder, PoolEvent};
 use contentd::schedule::{FireId, FireMove, ScheduleId};
 use contentd::store::query::notice::SummaryFilter;
-use contentd::store::query::{ContentFilter, Page, PoolFilter, Queries, TaskFilter};
+use contentd::store::query::{ContentFilter, LongText, Page, PoolFilter, Queries, TaskFilter};
 use contentd::store::sqlite::SqliteQueries;
 use contentd::store::write::{
     AccountWrite, ContentWrite, HandOut, ImageWrite, NewTask, PendingLimits, PoolWrite, ScheduleWrite, Taken, Write,
@@ -127,6 +127,11 @@ fn no_question_reads_the_history() {
     check("find_task", &[], &|queries| seen(queries.find_task("task-0").unwrap()));
     check("task", &[], &|queries| seen(queries.task(&id(1)).unwrap()));
     check("attempts", &[], &|queries| seen(queries.attempts(&id(1)).unwrap()));
+    check("attempts_without_output", &[], &|queries| seen(queries.attempts_without_output(&id(1)).unwrap()));
+    for text in [LongText::Piece(ContentId(1)), LongText::Html(ContentId(1)), LongText::RawOutput(id(1), 1)] {
+        check("text_part", &[], &|queries| seen(queries.text_part(&text, 0, 1).unwrap()));
+    }
+    check("content_without_piece", &[], &|queries| seen(queries.content_without_piece(ContentId(1)).unwrap()));
     check("history", &[], &|queries| seen(queries.history(&id(1)).unwrap()));
     check("pending", &[], &|queries| seen(queries.pending(Timestamp(START), Page::first(1)).unwrap()));
     check("pending, all lanes", &[], &|queries| seen(queries.pending(Timestamp(START), Page::first(9)).unwrap()));

@@ -1,11 +1,11 @@
 //! What every backend must do, one test a promise.
 
-use contentd::store::query::{ContentFilter, Page, PoolFilter, TaskFilter};
+use contentd::store::query::{ContentFilter, LongText, Page, PoolFilter, TaskFilter};
 use contentd::store::restored::{RestoreMark, SETTING};
 use contentd::store::write::{NewTask, PendingLimits, Transition, Write, WriteError, Written};
 use contentd::store::{DbError, LookupError};
 use contentd::task::content::{PoolState, PublishState, ReviewMove, ReviewState};
-use contentd::task::outcome::{JobState, SubmitAnswer};
+use contentd::task::outcome::{FetchAnswer, JobState, SubmitAnswer};
 use contentd::task::{
     AccountId, AttemptState, ContentId, CorrectedState, Event, GeneratorName, Refusal, Settlement, Task, TaskId,
     TaskMove, TaskState, Timestamp,
@@ -32,6 +32,7 @@ on_every_backend! {
     a_repeated_submit_needs_no_room,
     a_refused_write_disturbs_no_other,
     a_life_from_claim_to_pool,
+    long_texts_are_read_in_parts,
     a_claim_rides_with_its_submit,
     late_messages_change_nothing,
     a_retry_gets_an_attempt_of_its_own,
@@ -214,6 +215,60 @@ fn a_life_from_claim_to_pool(mut side: Side) {
     assert_eq!(events, ["submitted", "claimed", "accepted", "started", "completed"]);
     let refused = side.write(event_of(&id(1), START + 99, Event::CancelRequested));
     assert!(matches!(refused, Err(WriteError::Refused { state: TaskState::Completed, .. })), "{refused:?}");
+}
+
+/// A text joined of its parts, of about so many bytes each.
+fn joined(side: &Side, text: &LongText, most: u32) -> Option<String> {
+    let mut whole = String::new();
+    let mut at = 0;
+    loop {
+        let part = side.queries.text_part(text, at, most).unwrap()?;
+        assert!(part.text.len() <= most as usize);
+        whole.push_str(&part.text);
+        if part.next >= part.total {
+            assert_eq!(part.total, whole.len() as u64);
+            return Some(whole);
+        }
+        assert!(part.next > at, "it goes on");
+        at = part.next;
+    }
+}
+
+fn long_texts_are_read_in_parts(mut side: Side) {
+    let ada = side.account("ada").id;
+    side.submit(vec![new(task(1, ada)), new(task(2, ada))]);
+    let content = side.complete(&id(1), START + 10).content_id.unwrap();
+    let whole = side.queries.content(content).unwrap().unwrap();
+    side.change(&id(2), START + 20, Event::Claimed { key: key_of(&id(2), START + 20) });
+    side.change(&id(2), START + 21, accepted("job-2"));
+    side.change(&id(2), START + 22, polled(JobState::Completed));
+    let noise = "ein Stück 文字 \u{0} und 🌍, mit \"Zeichen\"";
+    for n in 0..3 {
+        let unreadable = FetchAnswer::Unreadable { why: "no piece".into(), raw: noise.into() };
+        side.change(&id(2), START + 23 + n, Event::FetchAnswered(unreadable));
+    }
+    assert_eq!(side.state(&id(2)), TaskState::Held);
+    for most in [4, 5, 7, 11, 1000] {
+        assert_eq!(joined(&side, &LongText::Piece(content), most).as_ref(), Some(&whole.record.content));
+        assert_eq!(joined(&side, &LongText::Html(content), most).as_ref(), Some(&whole.record.html_content));
+        assert_eq!(joined(&side, &LongText::RawOutput(id(2), 1), most).as_deref(), Some(noise));
+    }
+    let size = |text: LongText| side.queries.text_part(&text, 0, 0).unwrap().map(|part| part.total);
+    assert_eq!(size(LongText::Piece(content)), Some(whole.record.content.len() as u64));
+    assert_eq!(size(LongText::Piece(ContentId(99))), None);
+    assert_eq!(size(LongText::RawOutput(id(1), 1)), None);
+    assert_eq!(size(LongText::RawOutput(id(2), 2)), None);
+
+    let without = side.queries.content_without_piece(content).unwrap().unwrap();
+    assert_eq!((without.record.content.as_str(), without.record.html_content.as_str()), ("", ""));
+    assert_eq!((without.id, without.record.images), (whole.id, whole.record.images));
+    assert_eq!(side.queries.content_without_piece(ContentId(99)).unwrap(), None);
+    for (number, is_noisy) in [(1, false), (2, true)] {
+        let [(attempt, has_output)] = side.queries.attempts_without_output(&id(number)).unwrap().try_into().unwrap();
+        let [mut whole] = <[_; 1]>::try_from(side.queries.attempts(&id(number)).unwrap()).unwrap();
+        assert_eq!((has_output, whole.raw_output.take().is_some()), (is_noisy, is_noisy));
+        assert_eq!(attempt, whole);
+    }
 }
 
 fn a_claim_rides_with_its_submit(mut side: Side) {
@@ -499,7 +554,15 @@ fn cleanup_takes_the_oldest_and_keeps_pieces_and_keys(mut side: Side) {
     assert!(side.queries.content(content).unwrap().is_some());
     side.write(review(content, ReviewMove::Rejected, None)).expect("a piece is reviewed without its task");
     let again = side.write(submit(vec![new(keyed)]));
-    assert!(matches!(again, Err(WriteError::KeyReused { .. })), "{again:?}");
+    let spent = || Err(WriteError::KeySpent { key: "order-1".into(), task_id: id(1) });
+    assert_eq!(again, spent());
+    let mut other = task(9, ada);
+    (other.key, other.topic) = (Some("order-1".into()), "something else".into());
+    assert_eq!(
+        side.write(submit(vec![new(other)])),
+        spent(),
+        "there is no task any more that it could be another than"
+    );
     assert_eq!(side.queries.counts().unwrap().into_iter().collect::<Vec<_>>(), [(TaskState::Pending, 1)]);
 }
 

@@ -33,11 +33,16 @@ fn at_the_gate(daemon: &Daemon<'_>, home: &Home, generator: &str, topic: &str) -
 fn a_full_disk_refuses_submits_and_what_runs_goes_on_and_is_kept() {
     let home = counting::home();
     let shim = Shimmed::of(&home);
-    let daemon = shim.start();
+    let mut command = shim.command();
+    command.env("RUST_LOG", "contentd=debug");
+    let daemon = Daemon::adopt(&home, home.spawn(command), home.socket());
+    let fault = || daemon.ask("io.contentd.Daemon.GetStatus", json!({}))["storage_fault"].clone();
+    assert_eq!(fault(), Value::Null);
     daemon.add_account("blog");
     // A call and a run in the middle: what they cost is being spent.
     let called = at_the_gate(&daemon, &home, "patient", "called [gate]");
     let run = at_the_gate(&daemon, &home, "runs", "run [gate]");
+    daemon.until_state(&run, "processing");
     shim.break_by("full", "");
     let refusal = try_submit(&home, "counted", "refused").unwrap().unwrap_err();
     assert_eq!(refusal.name(), "StorageFull", "{refusal:?}");
@@ -50,14 +55,24 @@ fn a_full_disk_refuses_submits_and_what_runs_goes_on_and_is_kept() {
     assert!(home.log().contains("submits are refused until a write succeeds"), "{}", home.log());
     assert_eq!(daemon.state(&called), "submitting", "nothing is told that is not written");
     assert_eq!(try_submit(&home, "counted", "refused").unwrap().unwrap_err().name(), "StorageFull");
+    assert!(fault().as_str().is_some_and(|fault| fault.contains("full")), "{}", fault());
+    // Each is tried again and again; it is told once.
+    let lines =
+        |words: &str| home.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect::<Vec<_>>();
+    for (words, errors) in [("the outcome of a submit", 1), ("could not be written", 0)] {
+        eventually(words, || (lines(words).len() > 2).then_some(()));
+        assert_eq!(lines(words).iter().filter(|line| line.contains("ERROR")).count(), errors, "{}", home.log());
+    }
     shim.mend("full");
+    eventually("room is found without a write of anybody's", || fault().is_null().then_some(()));
     let later = submit(&daemon, "counted", "refused");
     for (id, topic) in [(&called, "called [gate]"), (&run, "run [gate]"), (&later, "refused")] {
         daemon.until_state(id, "completed");
         assert_eq!(counting::made(&home, topic), 1);
         assert_eq!(daemon.task(id)["attempt"], 1);
     }
-    eventually("it is told", || home.log().contains("the database can be written again").then_some(()));
+    let again = lines("the database can be written again");
+    assert!(again.len() == 1 && again[0].contains("writes were refused meanwhile"), "{again:?}");
     assert_eq!(promises::broken(&home.database()), [""; 0]);
     assert_eq!(daemon.stop(), Some(0));
 }

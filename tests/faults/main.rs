@@ -3,6 +3,7 @@
 //! - `kills`: SIGKILL at random instants under load
 //! - `stops`: SIGSTOP, with and without calls under way; a wall clock that is set
 //! - `disk`: no room, failing fsyncs, torn writes, by a shim before the C library (`shim.c`)
+//! - `edges`: what is longer than a message, files that are no files, names that lead elsewhere by now
 //! - `database`: locked by others, read-only, damaged
 //! - `limits`: no file descriptors
 //! - `hostile`: generator programs that behave as badly as programs can
@@ -21,6 +22,7 @@ mod clients;
 mod counting;
 mod database;
 mod disk;
+mod edges;
 mod hostile;
 mod kills;
 mod limits;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use contentd::control::api::*;
 use contentd::control::feed::{Feed, FeedReader, feed};
+use contentd::control::parts::{InPart, Parts};
 use contentd::control::server::{Access, Limits, Server, ServerHandle};
 use contentd::control::socket::{Place, bind};
 use contentd::control::values::WireTime;
@@ -20,7 +21,7 @@ use contentd::roles::{Grants, Unnamed};
 use contentd::store::write::AccountEntry;
 use contentd::task::account::AccountChange;
 use contentd::task::{AttemptKey, ContentId, CorrectedState, PoolId, Timestamp};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 
 /// What it remembers.
@@ -166,6 +167,32 @@ pub fn handed_out() -> HandedOut {
     }
 }
 
+/// A content record whose piece is longer than a message.
+pub const LONG_CONTENT: i64 = 8;
+
+/// A content record in three replies: a part of the piece, the rest with a part of the HTML, the rest and no image.
+fn torn(whole: ContentReply) -> [ContentReply; 3] {
+    let cut = |text: &Option<String>| {
+        let (begin, end) = text.as_deref().expect("there is a piece").split_at(2);
+        (Some(begin.to_owned()), Some(end.to_owned()))
+    };
+    let ((piece, piece_end), (html, html_end)) = (cut(&whole.content.content), cut(&whole.content.html_content));
+    let with = |content, html_content| {
+        let mut reply = whole.clone();
+        (reply.content.content, reply.content.html_content) = (content, html_content);
+        reply.content.images.clear();
+        reply
+    };
+    let mut first = with(piece, None);
+    first.content.images.clone_from(&whole.content.images);
+    [first, with(piece_end, html), with(None, html_end)]
+}
+
+fn in_parts<T: Send + 'static, const N: usize>(replies: [T; N]) -> Parts<T> {
+    let parts = replies.into_iter().enumerate();
+    futures_util::stream::iter(parts.map(|(index, reply)| Ok(InPart { reply, is_last: index + 1 == N }))).boxed()
+}
+
 /// What one call wrote.
 pub fn log_entry(text: &str) -> LogEntryView {
     let at = WireTime(Timestamp(1_769_847_330_250));
@@ -298,6 +325,18 @@ impl Backend for FakeBackend {
         done(self.find(&task).map(|task| ShowReply { task, result: Some("raw".to_owned()), attempts: vec![] }))
     }
 
+    fn show_in_parts(&self, _: Peer, task: String) -> Answer<Parts<ShowReply>> {
+        let raw = |task: TaskView| {
+            let replies = ["ra", "w"].map(|part| ShowReply {
+                task: task.clone(),
+                result: Some(part.to_owned()),
+                attempts: vec![],
+            });
+            in_parts(replies)
+        };
+        done(self.find(&task).map(raw))
+    }
+
     fn history(&self, _: Peer, task: String) -> Answer<HistoryReply> {
         let entry = HistoryEntry {
             at: WireTime(Timestamp(0)),
@@ -357,6 +396,10 @@ impl Backend for FakeBackend {
             Ok(view) => Err(ApiError::NoResult { task, state: view.state }),
             Err(error) => Err(error),
         })
+    }
+
+    fn result_in_parts(&self, peer: Peer, task: String) -> Answer<Parts<ContentReply>> {
+        self.result(peer, task).map(|reply| Ok(in_parts(torn(reply?)))).boxed()
     }
 
     fn cancel(&self, _: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
@@ -463,9 +506,17 @@ impl Backend for FakeBackend {
         })
     }
 
+    fn content_get_in_parts(&self, peer: Peer, content_id: ContentId) -> Answer<Parts<ContentReply>> {
+        self.content_get(peer, content_id).map(|reply| Ok(in_parts(torn(reply?)))).boxed()
+    }
+
     fn content_review(&self, _: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply> {
         self.called(format!("review {approve} {:?}", review.content_hash));
-        done(Ok(content(review.content_id)))
+        let mut reply = content(review.content_id);
+        if review.content_id == LONG_CONTENT {
+            reply.content.content = Some("x".repeat(20 << 20));
+        }
+        done(Ok(reply))
     }
 
     fn content_edit(&self, _: Peer, edit: EditParams) -> Answer<ContentReply> {
@@ -557,6 +608,7 @@ impl Backend for FakeBackend {
             version: "0".to_owned(),
             pid: 1,
             started_at: WireTime(Timestamp(0)),
+            storage_fault: None,
             tasks: BTreeMap::from([("pending".to_owned(), 2)]),
             generators: vec![],
             pauses: vec![],

@@ -26,6 +26,7 @@ use crate::events::{About, Kind};
 use crate::task::step::{Step, next_step};
 use crate::task::{Attempt, GeneratorName, Task, TaskId, Timestamp};
 use crate::tell;
+use crate::text::counted;
 use budget::Budget;
 pub use messages::{
     DrainPoller, GetPollerStatus, JobMayHaveEnded, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded,
@@ -87,6 +88,8 @@ pub struct PollerActor {
     supervisor: WeakRecipient<ChildExited>,
     in_hand: BTreeSet<TaskId>,
     cooling: BTreeMap<TaskId, Timestamp>,
+    /// Generators that are not configured, of which that was said, with the jobs that were left alone.
+    lost: BTreeMap<GeneratorName, BTreeSet<TaskId>>,
     budgets: BTreeMap<GeneratorName, Budget>,
     reports: reports::Reports,
     timer: Option<SpawnHandle>,
@@ -108,6 +111,7 @@ impl PollerActor {
             supervisor,
             in_hand: BTreeSet::new(),
             cooling: BTreeMap::new(),
+            lost: BTreeMap::new(),
             budgets: BTreeMap::new(),
             reports: reports::Reports::default(),
             timer: None,
@@ -174,6 +178,7 @@ impl PollerActor {
         }
         let now = self.world.clock.now().utc;
         self.cooling.retain(|_, until| *until > now);
+        self.take_back();
         let mut by_generator: BTreeMap<GeneratorName, Vec<(Task, Attempt)>> = BTreeMap::new();
         let mut sleep = LONGEST_SLEEP;
         for (task, attempt) in look.due {
@@ -224,13 +229,33 @@ impl PollerActor {
         self.sleep_until(now.plus(sleep), ctx);
     }
 
-    /// The configuration has lost this generator: its jobs wait, and say so now and then.
+    /// The configuration has lost this generator: its jobs wait. That is said once, until it has been configured again.
     fn leave_alone(&mut self, generator: &GeneratorName, jobs: &[(Task, Attempt)]) {
         let until = self.world.clock.now().utc.plus(LONGEST_SLEEP);
+        if !self.lost.contains_key(generator) {
+            let wait = counted(jobs.len() as u64, "task with a job at it waits", "tasks with jobs at it wait");
+            let about = About::generator(generator).is(Kind::GeneratorFaulty);
+            tell!(
+                Level::Warn,
+                about,
+                "generator {generator} is not configured any more, and {wait}; add [generators.{generator}] and reload"
+            );
+        }
+        let lost = self.lost.entry(generator.clone()).or_default();
         for (task, _) in jobs {
-            let about = About::task(task).is(Kind::GeneratorFaulty);
-            tell!(Level::Warn, about, "waits: generator {generator} is not configured any more");
+            lost.insert(task.id.clone());
             self.cooling.insert(task.id.clone(), until);
+        }
+    }
+
+    /// The jobs of a generator that is configured again are looked at at once.
+    fn take_back(&mut self) {
+        let (back, lost) =
+            std::mem::take(&mut self.lost).into_iter().partition(|(name, _)| self.world.generator(name).is_some());
+        self.lost = lost;
+        let back: BTreeMap<GeneratorName, BTreeSet<TaskId>> = back;
+        for id in back.into_values().flatten() {
+            self.cooling.remove(&id);
         }
     }
 

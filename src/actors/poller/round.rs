@@ -149,6 +149,10 @@ impl Round {
                     WriteError::Refused { .. } | WriteError::Stale { .. } => {
                         tell!(Level::Debug, About::job(&job.task, &job.attempt), "not taken: {error}");
                     }
+                    // The store has told it, once for all of them.
+                    WriteError::Db(DbError::StorageFull(_)) => {
+                        tell!(Level::Debug, trouble(job), "could not be written: {error}");
+                    }
                     _ => tell!(Level::Error, trouble(job), "could not be written: {error}"),
                 }
                 done.not_committed.push(job.task.id.clone());

@@ -218,7 +218,10 @@ impl QueueActor {
                 }
                 Err(error) => {
                     let about = About::id(&waiting.id).at(&key.generator).account(key.account).is(Kind::TaskTrouble);
-                    tell!(Level::Error, about, "could not be claimed: {error}");
+                    // A full disk is told by the store, once for all tasks.
+                    let is_told = matches!(error, WriteError::Db(DbError::StorageFull(_)));
+                    let level = if is_told { Level::Debug } else { Level::Error };
+                    tell!(level, about, "could not be claimed: {error}");
                     queue.unbook(&key, &waiting.id, (number, worker), ctx);
                     queue.sleep(COOL_DOWN, ctx);
                     if !queue.is_draining {

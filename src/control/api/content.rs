@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::AccountSettingsValue;
 use super::tasks::ImageValue;
+use crate::control::parts::join_text;
 use crate::control::values::{TextOrNumber, WireTime};
 
 /// A content record on the wire.
@@ -66,6 +67,16 @@ pub struct ContentReply {
     pub edited_by: Option<String>,
     /// The task that writes it again.
     pub rewritten_by: Option<String>,
+}
+
+impl ContentReply {
+    /// Joins the next reply of the same answer to this one.
+    pub fn join(&mut self, part: Self) {
+        let (whole, part) = (&mut self.content, part.content);
+        join_text(&mut whole.content, part.content);
+        join_text(&mut whole.html_content, part.html_content);
+        whole.images.extend(part.images);
+    }
 }
 
 /// A content record by number.

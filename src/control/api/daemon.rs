@@ -84,6 +84,8 @@ pub struct StatusReply {
     pub pid: u32,
     /// When it started.
     pub started_at: WireTime,
+    /// Why nothing can be written to the database; null: it can, as far as is known.
+    pub storage_fault: Option<String>,
     /// Tasks by state; every state is present.
     pub tasks: BTreeMap<String, u64>,
     /// The generators.

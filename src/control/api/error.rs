@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::counted;
+
 /// One fault of one field, in words that name the cure.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,6 +123,14 @@ pub enum ApiError {
     /// The submitter's key was used for something else.
     #[serde(rename = "io.contentd.Tasks.KeyReused")]
     KeyReused {
+        /// The key.
+        key: String,
+        /// What it was used for.
+        task: String,
+    },
+    /// The submitter's key was used for a task that was cleaned up since.
+    #[serde(rename = "io.contentd.Tasks.KeySpent")]
+    KeySpent {
         /// The key.
         key: String,
         /// What it was used for.
@@ -511,8 +521,13 @@ impl ApiError {
             Self::KeyReused { key, task } => {
                 format!("key {key:?} was used for {task} with other contents; use another key for another task")
             }
+            Self::KeySpent { key, task } => format!(
+                "key {key:?} was used for {task}, which ended and was cleaned up since: nothing was submitted. Its piece is kept, if \
+                 it had one (`contentctl content list`); use another key to have another one written"
+            ),
             Self::Busy { unfinished, limit } => format!(
-                "{unfinished} tasks are unfinished and {limit} are allowed (tasks.max_pending); submit again when some have finished"
+                "{} unfinished and {limit} are allowed (tasks.max_pending); submit again when some have finished",
+                counted(*unfinished, "task is", "tasks are")
             ),
             Self::AccountNotFound { account } => {
                 format!("there is no account {account:?}; `contentctl account list` shows them, `account add` adds one")
@@ -623,7 +638,9 @@ impl ApiError {
             }
             Self::TooManyConnections { limit } => format!("there are {limit} connections already; close some"),
             Self::ReplyTooLarge { bytes, limit } => {
-                format!("the answer has {bytes} bytes and {limit} fit into a message; ask for less, or with `more`")
+                format!(
+                    "the answer has {bytes} bytes and {limit} fit into a message; ask for less, or call with `more`, which brings it in parts"
+                )
             }
             Self::Internal { reason } => format!("the daemon failed: {reason}"),
             Self::InterfaceNotFound { interface } => format!(

@@ -20,6 +20,7 @@ pub mod tasks;
 use futures_util::future::BoxFuture;
 
 use super::feed::FeedReader;
+use super::parts::Parts;
 use crate::store::write::AccountEntry;
 use crate::task::account::AccountChange;
 use crate::task::{ContentId, CorrectedState, PoolId};
@@ -108,8 +109,10 @@ pub trait Backend: NoticeBackend + ScheduleCalls + Send + Sync + 'static {
     ) -> Answer<Vec<Submitted>>;
     /// One task.
     fn status(&self, peer: Peer, task: String) -> Answer<TaskReply>;
-    /// Everything about one task.
+    /// Everything about one task; refused with [`ApiError::ReplyTooLarge`] where a reply cannot hold it.
     fn show(&self, peer: Peer, task: String) -> Answer<ShowReply>;
+    /// The same in as many replies as it needs.
+    fn show_in_parts(&self, peer: Peer, task: String) -> Answer<Parts<ShowReply>>;
     /// Its audit trail.
     fn history(&self, peer: Peer, task: String) -> Answer<HistoryReply>;
     /// What its generator wrote to standard error.
@@ -120,8 +123,10 @@ pub trait Backend: NoticeBackend + ScheduleCalls + Send + Sync + 'static {
     fn list(&self, peer: Peer, query: ListQuery) -> Answer<TasksReply>;
     /// Pending tasks in the order of running.
     fn queue(&self, peer: Peer, limit: u32, offset: u32) -> Answer<QueueReply>;
-    /// The piece of a completed task, else `NoResult`.
+    /// The piece of a completed task, else `NoResult`; refused where a reply cannot hold it.
     fn result(&self, peer: Peer, task: String) -> Answer<ContentReply>;
+    /// The same in as many replies as it needs.
+    fn result_in_parts(&self, peer: Peer, task: String) -> Answer<Parts<ContentReply>>;
     /// Cancels. One task by id is refused with its error; of several, those are skipped that cannot be.
     fn cancel(&self, peer: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply>;
     /// Lets tasks go that a restore holds; as [`Backend::cancel`] for one and several.
@@ -152,8 +157,10 @@ pub trait Backend: NoticeBackend + ScheduleCalls + Send + Sync + 'static {
 
     /// Content records, newest first, without their pieces.
     fn content_list(&self, peer: Peer, query: ContentQuery) -> Answer<ContentsReply>;
-    /// One content record.
+    /// One content record; refused where a reply cannot hold it.
     fn content_get(&self, peer: Peer, content_id: ContentId) -> Answer<ContentReply>;
+    /// The same in as many replies as it needs.
+    fn content_get_in_parts(&self, peer: Peer, content_id: ContentId) -> Answer<Parts<ContentReply>>;
     /// Approves (`true`) or rejects; `content_hash` names what was looked at.
     fn content_review(&self, peer: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply>;
     /// A new version of a piece by hand.

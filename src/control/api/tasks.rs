@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::control::parts::join_text;
 use crate::control::values::{TextOrNumber, WireTime};
 
 /// What to write, as a submitter says it: one entry of a batch.
@@ -245,6 +246,14 @@ pub struct ShowReply {
     pub result: Option<String>,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptView>,
+}
+
+impl ShowReply {
+    /// Joins the next reply of the same answer to this one.
+    pub fn join(&mut self, part: Self) {
+        join_text(&mut self.result, part.result);
+        self.attempts.extend(part.attempts);
+    }
 }
 
 /// One row of the audit trail.

@@ -26,6 +26,7 @@ use crate::events::{About, Kind};
 use crate::task::outcome::Verb;
 use crate::task::{TaskId, Timestamp};
 use crate::tell;
+use crate::text::counted;
 
 /// Entries that wait for the disk. More than that means that the disk stands still.
 const QUEUE: usize = 256;
@@ -302,7 +303,12 @@ impl Writer {
         let is_old = |log: &&Listed| now.duration_since(log.changed).is_ok_and(|age| age > older_than);
         let removed = logs.iter().filter(is_old).filter(|log| fs::remove_file(&log.path).is_ok()).count();
         if removed > 0 {
-            tell!(Level::Info, Kind::CleanedUp, "removed the logs of {removed} tasks, past retention.generator_logs");
+            tell!(
+                Level::Info,
+                Kind::CleanedUp,
+                "removed the logs of {}, past retention.generator_logs",
+                counted(removed as u64, "task", "tasks")
+            );
         }
     }
 }

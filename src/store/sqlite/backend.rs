@@ -14,6 +14,7 @@ use diesel::sqlite::SqliteConnection;
 use super::connection::db_error;
 use super::lock::OwnerLock;
 use super::rows::SqliteRows;
+use super::whereabouts::Whereabouts;
 use crate::store::write::{AccountWrite, ScheduleWrite, Write, WriteError, Written, execute};
 use crate::store::{Backend, DbError};
 
@@ -27,6 +28,7 @@ diesel::define_sql_function! {
 /// The one writer of a database.
 pub struct SqliteBackend {
     connection: SqliteConnection,
+    whereabouts: Whereabouts,
     last_sync: Option<Duration>,
     /// Given back after the connection is closed.
     _lock: OwnerLock,
@@ -42,8 +44,8 @@ enum Care {
 }
 
 impl SqliteBackend {
-    pub(super) fn new(connection: SqliteConnection, lock: OwnerLock) -> Self {
-        Self { connection, last_sync: None, _lock: lock }
+    pub(super) fn new(connection: SqliteConnection, whereabouts: Whereabouts, lock: OwnerLock) -> Self {
+        Self { connection, whereabouts, last_sync: None, _lock: lock }
     }
 
     /// The writing connection, for tests that look behind the seam.
@@ -138,12 +140,20 @@ impl Backend for SqliteBackend {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        match self.commit_with(batch, Care::Quick)? {
-            Some(answers) => Ok(answers),
+        self.look()?;
+        let answers = match self.commit_with(batch, Care::Quick)? {
+            Some(answers) => answers,
             None => self
                 .commit_with(batch, Care::Careful)?
-                .ok_or_else(|| DbError::Fatal("a careful commit gave no answers".into())),
-        }
+                .ok_or_else(|| DbError::Fatal("a careful commit gave no answers".into()))?,
+        };
+        // Nothing is acknowledged that the next start would not find.
+        self.look()?;
+        Ok(answers)
+    }
+
+    fn look(&mut self) -> Result<(), DbError> {
+        self.whereabouts.look()
     }
 
     fn last_sync(&self) -> Option<Duration> {

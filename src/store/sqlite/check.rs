@@ -25,6 +25,7 @@ use crate::store::write::SUBMITTED_EVENT;
 use crate::task::content::ReviewMove;
 use crate::task::state::{TaskMove, is_consistent};
 use crate::task::{AttemptState, TaskState};
+use crate::text::no_regular_file;
 
 /// Findings of one kind that are told; a broken database has more than anybody reads.
 const TOLD: usize = 200;
@@ -119,9 +120,16 @@ pub fn judge(path: &Path) -> Result<Judgement, OpenError> {
 
 /// Reads the database beside which nothing is to be made.
 pub(super) fn open(path: &Path) -> Result<SqliteConnection, OpenError> {
-    if !path.is_file() {
-        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-        return Err(OpenError::Unusable { path: path.to_owned(), action: "reading it", source });
+    match path.metadata() {
+        Ok(meta) => {
+            if let Some(problem) = no_regular_file(meta.file_type()) {
+                return Err(OpenError::BadPath { path: path.to_owned(), problem });
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(OpenError::Missing { path: path.to_owned() });
+        }
+        Err(source) => return Err(OpenError::Unusable { path: path.to_owned(), action: "reading it", source }),
     }
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     // A daemon keeps its log open; one that died leaves it. Without a log the file is all there is.

@@ -7,6 +7,7 @@
 //! - `guard`: triggers made of the program's own transition tables
 //! - `models`, `schema`: rows and columns
 //! - [`upkeep`]: how the file stands, whether it is whole, a copy of it
+//! - `lock`, `whereabouts`: that it is ours alone, and that it is still where it was
 //! - [`check`]: whether a database holds what contentd promises
 //! - [`restore`]: a backup in the place of the database
 //!
@@ -29,6 +30,7 @@ pub mod restore;
 mod rows;
 mod schema;
 pub mod upkeep;
+mod whereabouts;
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
@@ -43,9 +45,12 @@ use thiserror::Error;
 pub use backend::SqliteBackend;
 pub use queries::SqliteQueries;
 
-use lock::{LockError, OwnerLock};
+use lock::{LockError, OwnerLock, lock_path};
 use migrate::Look;
 use restore::{FinishError, Steps};
+use whereabouts::Whereabouts;
+
+use crate::text::no_regular_file;
 
 /// A database that is ours, up to date and guarded.
 pub struct Opened {
@@ -75,6 +80,24 @@ pub enum OpenError {
         action: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// There is no such file.
+    #[error("database {}: there is no such file; name one that is there", .path.display())]
+    Missing {
+        /// Which.
+        path: PathBuf,
+    },
+    /// There was a database, and there is none any more: an empty one in its place would forget what is paid for.
+    #[error(
+        "database {} is gone, and {} says that it was there: put it back with its -wal, or restore a backup with `contentd restore \
+         FILE`; remove {} only to begin anew with an empty one",
+        .path.display(), .sign.display(), .sign.display()
+    )]
+    Gone {
+        /// Which.
+        path: PathBuf,
+        /// The file that says so.
+        sign: PathBuf,
     },
     /// Another process owns it.
     #[error("database {} is in use by process {owner}; stop that daemon first, or name another database", .path.display())]
@@ -176,23 +199,42 @@ pub fn open(path: &Path, readers: u32) -> Result<Opened, OpenError> {
 }
 
 /// The same, told before each step that changes something.
-pub fn open_in_steps(path: &Path, readers: u32, steps: Steps<'_>) -> Result<Opened, OpenError> {
-    let path = ready_path(path)?;
-    let lock = OwnerLock::take(&path).map_err(|error| match error {
+pub fn open_in_steps(named: &Path, readers: u32, steps: Steps<'_>) -> Result<Opened, OpenError> {
+    let path = ready_path(named)?;
+    let not_locked = |error| match error {
         LockError::Held(owner) => OpenError::InUse { path: path.clone(), owner },
         LockError::Io(source) => unusable(&path, "locking it", source),
-    })?;
+    };
+    let mut lock = OwnerLock::take(&path).map_err(not_locked)?;
     restore::finish(&path, steps).map_err(|error| match error {
         FinishError::Files(source) => unusable(&path, "completing a restore", source),
         FinishError::NoCopy { file, problem } => OpenError::NoRestore { file, problem },
     })?;
+    refuse_what_is_gone(&path, &lock)?;
     create_file(&path)?;
+    // A restore has put another file there, or it was made just now.
+    lock.take_database(&path).map_err(not_locked)?;
     if refuse_what_is_not_ours(&path)? == Look::Ours {
         keep_before_migration(&path, steps)?;
     }
     let connection = writing_connection(&path, steps)?;
     let pool = reading_pool(&path, readers)?;
-    Ok(Opened { backend: SqliteBackend::new(connection, lock), queries: SqliteQueries::new(pool) })
+    lock.note_database().map_err(|source| unusable(&path, "noting that it is there", source))?;
+    let whereabouts = Whereabouts::of(named, &path).map_err(|source| unusable(&path, "looking at it", source))?;
+    Ok(Opened { backend: SqliteBackend::new(connection, whereabouts, lock), queries: SqliteQueries::new(pool) })
+}
+
+/// Where a database was and is none, its name is not given to an empty one: that would forget every job that is paid for, and
+/// SQLite would throw away the log of a database that it finds empty.
+fn refuse_what_is_gone(path: &Path, lock: &OwnerLock) -> Result<(), OpenError> {
+    let is_missing = matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    if !is_missing {
+        return Ok(());
+    }
+    let log = beside(path, "-wal");
+    let has_log = log.metadata().is_ok_and(|meta| meta.len() > 0);
+    let sign = has_log.then_some(log).or_else(|| lock.has_seen_a_database().then(|| lock_path(path)));
+    sign.map_or(Ok(()), |sign| Err(OpenError::Gone { path: path.to_owned(), sign }))
 }
 
 /// Sorts what the system says by what a person can do about it.
@@ -211,8 +253,8 @@ fn ready_path(path: &Path) -> Result<PathBuf, OpenError> {
     if path.to_str().is_none() {
         return Err(bad("the path is not UTF-8"));
     }
-    if path.is_dir() {
-        return Err(bad("it is a directory"));
+    if let Some(problem) = path.metadata().ok().and_then(|meta| no_regular_file(meta.file_type())) {
+        return Err(bad(problem));
     }
     let unusable = |action| move |source| unusable(path, action, source);
     let absolute = std::path::absolute(path).map_err(unusable("finding it"))?;

@@ -158,11 +158,13 @@ impl Rooms {
 fn known_task(rows: &mut dyn Rows, new: &NewTask) -> Result<Option<SubmittedTask>, WriteError> {
     let Some(key) = new.task.key.as_deref() else { return Ok(None) };
     let Some((task_id, digest)) = rows.submit_key(key)? else { return Ok(None) };
+    // A task that was cleaned up meanwhile cannot be shown, but is not submitted a second time either.
+    let Some(task) = rows.task(&task_id)? else {
+        return Err(WriteError::KeySpent { key: key.to_owned(), task_id });
+    };
     if digest != new.digest {
         return Err(WriteError::KeyReused { key: key.to_owned(), task_id });
     }
-    // A task that was cleaned up meanwhile cannot be shown, but is not submitted a second time either.
-    let task = rows.task(&task_id)?.ok_or(WriteError::KeyReused { key: key.to_owned(), task_id })?;
     Ok(Some(SubmittedTask { task, attempt: None, was_known: true }))
 }
 

@@ -353,6 +353,14 @@ pub enum WriteError {
         /// What it was used for.
         task_id: TaskId,
     },
+    /// The submitter's key was used for a task that was cleaned up since.
+    #[error("key {key:?} was used for task {task_id}, which was cleaned up since")]
+    KeySpent {
+        /// The key.
+        key: String,
+        /// What it was used for.
+        task_id: TaskId,
+    },
     /// Too many tasks are unfinished.
     #[error("{unfinished} tasks are unfinished, and {limit} are allowed")]
     Busy {

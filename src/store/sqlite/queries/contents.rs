@@ -69,6 +69,11 @@ fn fill_in(connection: &mut SqliteConnection, records: &mut [ContentRecord]) -> 
     Ok(())
 }
 
+pub fn one_without_piece(connection: &mut SqliteConnection, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
+    let found = contents::table.find(id.0).select(short_columns!("".into_sql::<Text>(), "".into_sql::<Text>()));
+    optional(found.first::<ContentRow>(connection))?.map(ContentRow::into_record).transpose()
+}
+
 pub fn list(
     connection: &mut SqliteConnection,
     filter: &ContentFilter,

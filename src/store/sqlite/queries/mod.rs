@@ -6,6 +6,7 @@
 //! - `contents`: pieces, and lists of the publish pool
 //! - `pool`: one entry of it, and what is due there
 //! - `images`: images that are kept, and accounts with limits
+//! - `texts`: long texts, in parts
 //! - `numbers`: counters, durations, statistics
 //! - `schedules`: schedules, their agenda and their fires
 //! - `notice`: alarms, messages and their deliveries, and what the rules look at
@@ -21,6 +22,7 @@ mod numbers;
 mod pool;
 mod schedules;
 mod tasks;
+mod texts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,7 +37,8 @@ use super::pool_rows;
 use super::schema::{accounts, settings};
 use crate::publish::Handout;
 use crate::store::query::{
-    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, PoolStanding, Queries, Statistics, TaskFilter,
+    ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, Statistics,
+    TaskFilter, TextPart,
 };
 use crate::store::write::{Account, KeptImage};
 use crate::store::{DbError, LookupError};
@@ -92,6 +95,14 @@ impl Queries for SqliteQueries {
         tasks::attempts(&mut *self.connection()?, id)
     }
 
+    fn attempts_without_output(&self, id: &TaskId) -> Result<Vec<(Attempt, bool)>, DbError> {
+        tasks::attempts_without_output(&mut *self.connection()?, id)
+    }
+
+    fn text_part(&self, text: &LongText, from: u64, most: u32) -> Result<Option<TextPart>, DbError> {
+        texts::part(&mut *self.connection()?, text, from, most)
+    }
+
     fn history(&self, id: &TaskId) -> Result<Vec<AuditRow>, DbError> {
         tasks::history(&mut *self.connection()?, id)
     }
@@ -106,6 +117,10 @@ impl Queries for SqliteQueries {
 
     fn counts(&self) -> Result<BTreeMap<TaskState, u64>, DbError> {
         numbers::counts(&mut *self.connection()?)
+    }
+
+    fn unfinished_elsewhere(&self, known: &BTreeSet<GeneratorName>) -> Result<BTreeMap<GeneratorName, u64>, DbError> {
+        self.snapshot(|connection| numbers::unfinished_elsewhere(connection, known))
     }
 
     fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError> {
@@ -173,6 +188,10 @@ impl Queries for SqliteQueries {
 
     fn content(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
         contents::one(&mut *self.connection()?, id)
+    }
+
+    fn content_without_piece(&self, id: ContentId) -> Result<Option<ContentRecord>, DbError> {
+        contents::one_without_piece(&mut *self.connection()?, id)
     }
 
     fn contents(&self, filter: &ContentFilter, page: Page) -> Result<Vec<ContentRecord>, DbError> {

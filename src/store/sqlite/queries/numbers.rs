@@ -1,6 +1,6 @@
 //! Counters, durations and statistics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -73,6 +73,40 @@ pub fn durations(
     let spans = diesel::sql_query(DURATIONS).bind::<Text, _>(generator.as_str()).bind::<BigInt, _>(i64::from(limit));
     let spans: Vec<Span> = spans.load(connection).map_err(db_error)?;
     Ok(spans.into_iter().map(|span| Timestamp(span.ended_at).since(Timestamp(span.accepted_at))).collect())
+}
+
+#[derive(QueryableByName)]
+struct Unfinished {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+/// Every task was pending once, and so every generator that ever had one has a lane.
+const GENERATORS: &str = "SELECT DISTINCT generator FROM lanes";
+/// Bound: generator. By the index `tasks_unfinished`.
+const UNFINISHED: &str = "SELECT count(*) AS count FROM \
+     (SELECT 1 FROM tasks WHERE generator = ? AND completed_at IS NULL LIMIT 100000)";
+
+#[derive(QueryableByName)]
+struct Named {
+    #[diesel(sql_type = Text)]
+    generator: String,
+}
+
+pub fn unfinished_elsewhere(
+    connection: &mut SqliteConnection,
+    known: &BTreeSet<GeneratorName>,
+) -> Result<BTreeMap<GeneratorName, u64>, DbError> {
+    let named: Vec<Named> = diesel::sql_query(GENERATORS).load(connection).map_err(db_error)?;
+    let mut found = BTreeMap::new();
+    for name in named.into_iter().map(|row| GeneratorName(row.generator)).filter(|name| !known.contains(name)) {
+        let counted = diesel::sql_query(UNFINISHED).bind::<Text, _>(name.as_str());
+        let counted: Unfinished = counted.get_result(connection).map_err(db_error)?;
+        if counted.count > 0 {
+            found.insert(name, unsigned(counted.count));
+        }
+    }
+    Ok(found)
 }
 
 pub fn finished_before(connection: &mut SqliteConnection, time: Timestamp) -> Result<u64, DbError> {

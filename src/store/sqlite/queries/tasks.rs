@@ -63,6 +63,24 @@ pub fn attempts(connection: &mut SqliteConnection, id: &TaskId) -> Result<Vec<At
     rows.into_iter().map(AttemptRow::into_record).collect()
 }
 
+/// One row is in memory at a time: the long outputs of many attempts are not.
+pub fn attempts_without_output(
+    connection: &mut SqliteConnection,
+    id: &TaskId,
+) -> Result<Vec<(Attempt, bool)>, DbError> {
+    let all = attempts::table
+        .filter(attempts::task_id.eq(id.as_str()))
+        .order(attempts::number)
+        .select(AttemptRow::as_select());
+    let rows = all.load_iter::<AttemptRow, _>(connection).map_err(db_error)?;
+    rows.map(|row| {
+        let mut attempt = row.map_err(db_error)?.into_record()?;
+        let has_output = attempt.raw_output.take().is_some();
+        Ok((attempt, has_output))
+    })
+    .collect()
+}
+
 pub fn history(connection: &mut SqliteConnection, id: &TaskId) -> Result<Vec<AuditRow>, DbError> {
     let all = events::table.filter(events::task_id.eq(id.as_str())).order(events::id).select(EventRow::as_select());
     let rows: Vec<EventRow> = all.load(connection).map_err(db_error)?;

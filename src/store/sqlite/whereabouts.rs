@@ -1,0 +1,101 @@
+//! Whether the database is still where it was opened. A file that is moved or removed takes writes as before, and the next start
+//! does not find them: what was acknowledged would be gone.
+//!
+//! Looked at before and after each commit, which costs two looks at names beside an fsync, and now and then while nobody
+//! writes. The log beside the file counts as much: the newest commits are in it alone. Only names that are gone, or that mean
+//! another file, are told; that a name cannot be looked at says nothing about what is written.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::beside;
+use crate::store::DbError;
+
+/// Device and number of a file: which one a name means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Identity(u64, u64);
+
+/// What a name means now.
+fn identity(path: &Path) -> io::Result<Identity> {
+    path.metadata().map(|meta| Identity(meta.dev(), meta.ino()))
+}
+
+/// Where the files of an open database are.
+#[derive(Debug)]
+pub struct Whereabouts {
+    path: PathBuf,
+    file: Identity,
+    log_path: PathBuf,
+    /// None until the first write of this connection has made it.
+    log: Option<Identity>,
+}
+
+impl Whereabouts {
+    /// Of a database that was opened just now. `named` is what the next start will be told, and may be a link to `path`, beside
+    /// which SQLite has its log.
+    pub fn of(named: &Path, path: &Path) -> io::Result<Self> {
+        let log_path = beside(path, "-wal");
+        let log = identity(&log_path).ok();
+        Ok(Self { path: std::path::absolute(named)?, file: identity(path)?, log_path, log })
+    }
+
+    /// Whether both are where they were.
+    pub fn look(&mut self) -> Result<(), DbError> {
+        refuse_another(&self.path, self.file)?;
+        match self.log {
+            Some(log) => refuse_another(&self.log_path, log),
+            None => {
+                self.log = identity(&self.log_path).ok();
+                Ok(())
+            }
+        }
+    }
+}
+
+fn refuse_another(path: &Path, opened: Identity) -> Result<(), DbError> {
+    let what = match identity(path) {
+        Ok(found) if found == opened => return Ok(()),
+        Ok(_) => "was replaced by another file",
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            "was moved or removed"
+        }
+        Err(_) => return Ok(()),
+    };
+    Err(DbError::Fatal(format!(
+        "{} {what} while contentd had it open, and what is written now would not be found again: put it back where it was, with the \
+         files beside it, then start contentd again",
+        path.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_moved_removed_or_replaced_is_missed() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let (path, aside) = (place.path().join("dir/c.db"), place.path().join("aside"));
+        let log = beside(&path, "-wal");
+        std::fs::create_dir(place.path().join("dir")).expect("made");
+        std::fs::write(&path, "a database").expect("written");
+        let mut whereabouts = Whereabouts::of(&path, &path).expect("it is there");
+        let mut told = || whereabouts.look().err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(told(), "", "no log yet");
+        std::fs::write(&log, "a log").expect("written");
+        assert_eq!(told(), "");
+        for (moved, word) in [(&path, "c.db was moved"), (&log, "c.db-wal was moved")] {
+            std::fs::rename(moved, &aside).expect("moved");
+            assert!(told().contains(word), "{}", told());
+            std::fs::write(moved, "another").expect("written");
+            assert!(told().contains("was replaced by another file"), "{}", told());
+            std::fs::rename(&aside, moved).expect("put back");
+            assert_eq!(told(), "");
+        }
+        std::fs::rename(place.path().join("dir"), &aside).expect("moved");
+        assert!(told().contains("c.db was moved or removed"), "{}", told());
+        std::fs::write(place.path().join("dir"), "no directory").expect("written");
+        assert!(told().contains("c.db was moved or removed"), "{}", told());
+    }
+}
