@@ -189,6 +189,9 @@ fn no_write_reads_the_history() {
             side.write(review).unwrap();
         }
         side.change(&id(1), START + 20, Event::CancelRequested);
+        // A job that is named is looked for among those of the others.
+        side.change(&id(2), START + 20, Event::Claimed { key: key_of(&id(2), 1) });
+        side.change(&id(2), START + 21, accepted("a job"));
         side.write(Write::Cleanup { finished_before: Timestamp(START + 99), limit: 5 }).unwrap();
         for value in [Some("1".to_owned()), None] {
             side.write(Write::PutSetting { name: "x".into(), value }).unwrap();

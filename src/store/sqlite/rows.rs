@@ -16,7 +16,9 @@ use super::schema::{accounts, attempts, contents, events, publish_pool, settings
 use crate::store::DbError;
 use crate::store::write::{Account, Rows};
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState};
-use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp};
+use crate::task::{
+    AccountId, Attempt, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp,
+};
 
 /// The condition of the index `pool_of_content`.
 const IS_IN_THE_POOL: Fixed = Fixed("publish_pool.status <> 'removed'");
@@ -125,6 +127,30 @@ impl Rows for SqliteRows<'_> {
         let key = (task_id.as_str(), i64::from(number));
         let found = attempts::table.find(key).select(AttemptRow::as_select());
         optional(found.first(self.connection))?.map(AttemptRow::into_record).transpose()
+    }
+
+    fn owner_of_job(
+        &mut self,
+        generator: &GeneratorName,
+        reference: &str,
+        states: &[AttemptState],
+        but: &TaskId,
+    ) -> Result<Option<TaskId>, DbError> {
+        let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+        let of_others = || {
+            attempts::table
+                .filter(attempts::generator.eq(generator.as_str()))
+                .filter(attempts::task_id.ne(but.as_str()))
+                .filter(attempts::state.eq_any(states.clone()))
+                .select(attempts::task_id)
+                .order(attempts::task_id)
+        };
+        let by_reference = of_others().filter(attempts::external_ref.eq(reference)).first(self.connection);
+        let owner: Option<String> = match optional(by_reference)? {
+            Some(owner) => Some(owner),
+            None => optional(of_others().filter(attempts::key.eq(reference)).first(self.connection))?,
+        };
+        Ok(owner.map(TaskId))
     }
 
     fn insert_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
