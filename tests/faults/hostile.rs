@@ -238,7 +238,7 @@ fn a_job_that_is_named_twice_is_one_tasks_and_what_is_cancelled_can_be_corrected
     daemon.until_state(&second, "held");
     let reason = daemon.task(&second)["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains(&format!("names j-one, which is the job of {first}")), "{reason}");
-    assert_eq!(daemon.task(&second)["external_ref"], Value::Null);
+    assert_eq!(daemon.task(&second)["external_ref"], serde_json::Value::Null);
     let refused = daemon.refused("io.contentd.Tasks.Settle", json!({ "task": second, "adopt": "j-one" }));
     assert_eq!((refused.name(), refused.text("value")), ("InvalidField", "j-one"), "{refused:?}");
     assert!(refused.text("cure").contains(&first), "{refused:?}");
