@@ -71,11 +71,11 @@ pub fn of_refusal(task: &TaskId, state: TaskState, refusal: Refusal, action: &st
         }
         Refusal::JobOfAnother { reference, owner } => {
             let cure = format!(
-                "it is the job of task {owner}, and one job cannot be two tasks'. Look at the generator which of them it was \
-                 made for; where it is not {owner}'s, `contentctl retry {owner} --abandon --reason TEXT` or `contentctl \
-                 settle {owner} --absent` gives it up first. A finished task that is cleaned up holds no job"
+                "it is the job of task {owner}, and one job cannot be two tasks'. The generator knows which of them it was made \
+                 for; where it is not {owner}'s, `contentctl correct {owner} --state cancelled --reason TEXT --abandon` gives \
+                 it up first. A finished task that is cleaned up holds no job"
             );
-            ApiError::invalid("adopt", &reference, &cure)
+            ApiError::invalid("adopt", &reference, cure)
         }
         Refusal::RestoredSince => {
             let cure = format!(
