@@ -375,7 +375,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::TaskNotFound { task: text() },
         ApiError::AmbiguousTask { prefix: text(), candidates: vec![text()] },
         ApiError::WrongState { task: text(), state: text(), action: text(), cure: text() },
-        ApiError::JobMayBeAlive { task: text(), attempt: 1, external_ref: None },
+        ApiError::JobMayBeAlive { task: text(), attempt: 1, external_ref: None, cure: text() },
         ApiError::CallInFlight { task: text() },
         ApiError::RetriesSpent { task: text(), retry_count: 3, max_retries: 3 },
         ApiError::GeneratorNotFound { generator: text(), known: vec![] },

@@ -287,7 +287,8 @@ fn log_move(changed: &Changed) {
             | Signal::SubmitPutOff(_)
             | Signal::VerbUnavailable(_)
             | Signal::BadAnswer(_)
-            | Signal::JobFailed(_),
+            | Signal::JobFailed(_)
+            | Signal::JobUnavailable(_),
         ) => Level::Warn,
         _ => Level::Info,
     };

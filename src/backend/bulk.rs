@@ -133,10 +133,10 @@ impl DaemonBackend {
         let event = Event::RetryRequested { reset_count: mode.reset_count, abandon: mode.abandon.clone() };
         match self.decide(peer, &task, event, "retry").await {
             Ok(changed) => Ok(changed.change.task),
-            Err(ApiError::JobMayBeAlive { task, attempt: number, .. }) => {
+            Err(ApiError::JobMayBeAlive { task, attempt: number, cure, .. }) => {
                 let known = attempt.filter(|attempt| attempt.state == AttemptState::Accepted);
                 let external_ref = known.and_then(|attempt| attempt.external_ref);
-                Err(ApiError::JobMayBeAlive { task, attempt: number, external_ref })
+                Err(ApiError::JobMayBeAlive { task, attempt: number, external_ref, cure })
             }
             Err(error) => Err(error),
         }

@@ -98,7 +98,18 @@ pub fn of_refusal(task: &TaskId, state: TaskState, refusal: Refusal, action: &st
             let (action, cure) = (action.to_owned(), cure(state, action).to_owned());
             ApiError::WrongState { task, state: state.to_string(), action, cure }
         }
-        Refusal::JobMayBeAlive { attempt } => ApiError::JobMayBeAlive { task, attempt, external_ref: None },
+        Refusal::JobMayBeAlive { attempt } => {
+            let cure = cure_of_live_job(&task, state, action);
+            ApiError::JobMayBeAlive { task, attempt, external_ref: None, cure }
+        }
+        Refusal::JobOfAnother { reference, owner } => {
+            let cure = format!(
+                "it is the job of task {owner}, and one job cannot be two tasks'. The generator knows which of them it was made \
+                 for; where it is not {owner}'s, `contentctl correct {owner} --state cancelled --reason TEXT --abandon` gives \
+                 it up first. A finished task that is cleaned up holds no job"
+            );
+            ApiError::invalid("adopt", &reference, cure)
+        }
         Refusal::RestoredSince => {
             let cure = format!(
                 "the database was restored from a backup, and a job may have been made of it since: an operator looks at the \
@@ -108,6 +119,22 @@ pub fn of_refusal(task: &TaskId, state: TaskState, refusal: Refusal, action: &st
         }
         Refusal::CallInFlight => ApiError::CallInFlight { task },
         Refusal::RetriesSpent { retry_count, max_retries } => ApiError::RetriesSpent { task, retry_count, max_retries },
+    }
+}
+
+/// What is allowed in this state where a job may be alive.
+fn cure_of_live_job(task: &str, state: TaskState, action: &str) -> String {
+    let asks = format!("`contentctl poll {task}` asks");
+    match (state, action) {
+        (TaskState::Held, "correct") => format!(
+            "`contentctl settle {task}` says what became of it, `contentctl correct {task} --state STATE --reason TEXT \
+             --abandon` gives it up"
+        ),
+        (TaskState::Held, _) => format!("`contentctl settle {task} --absent` says that there is none"),
+        (_, "correct") => {
+            format!("{asks}, and `contentctl correct {task} --state STATE --reason TEXT --abandon` gives it up")
+        }
+        _ => format!("{asks}, and `contentctl retry {task} --abandon --reason TEXT` gives it up"),
     }
 }
 

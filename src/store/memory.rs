@@ -191,6 +191,22 @@ impl Rows for Tables {
         Ok(self.attempts.get(&(task_id.clone(), number)).cloned())
     }
 
+    fn owner_of_job(
+        &mut self,
+        generator: &GeneratorName,
+        reference: &str,
+        states: &[AttemptState],
+        but: &TaskId,
+    ) -> Result<Option<TaskId>, DbError> {
+        let names_it =
+            |attempt: &&Attempt| attempt.external_ref.as_deref() == Some(reference) || attempt.key.0 == reference;
+        let is_of_generator =
+            |attempt: &&Attempt| self.tasks.get(&attempt.task_id).is_some_and(|task| task.generator == *generator);
+        let others = self.attempts.values().filter(|attempt| attempt.task_id != *but);
+        let mut owners = others.filter(names_it).filter(is_of_generator);
+        Ok(owners.find(|attempt| states.contains(&attempt.state)).map(|attempt| attempt.task_id.clone()))
+    }
+
     fn insert_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
         let is_second = attempt.state.may_be_alive()
             && self.attempts.values().any(|other| other.task_id == attempt.task_id && other.state.may_be_alive());

@@ -3,7 +3,7 @@
 //!
 //! Opens on one unavailable submit, on [`K_IN_A_ROW`] unavailable answers of other verbs over different tasks, on 5 submits
 //! of different tasks in a row whose outcome nobody knows, on 5 answers in a row that do not fit the contract, on 5 failing
-//! jobs of different tasks in a row. While it is open the next task is the probe, with back-off. It closes when a probe is
+//! jobs of different tasks in a row, on one run that had begun and found nobody. While it is open the next task is the probe, with back-off. It closes when a probe is
 //! accepted; if bad answers opened it, when a poll can be read; if failing jobs opened it, when a job completes.
 //!
 //! The surprise: each row is ended by its own kind of answer alone. A `list` that works says nothing about a `create` that
@@ -66,6 +66,8 @@ pub enum Signal {
     Accepted,
     /// A job ended without a piece, or outlived its time limit, and neither we nor a person wanted that.
     JobFailed(String),
+    /// A run had begun, and says that nobody was there to do it.
+    JobUnavailable(String),
     /// A job brought its piece.
     JobCompleted,
 }
@@ -178,6 +180,8 @@ impl Breaker {
                 is_enough.then(|| self.trip_once(Trip::ContractDrift, why, now, draw)).flatten()
             }
             Signal::JobFailed(why) => self.job_failed(task, why, now, draw),
+            // The next run's start proves nothing, because this one had started too: only a piece does.
+            Signal::JobUnavailable(why) => self.trip_or_probe_failed(task, Trip::FailingJobs, why, now, draw),
             Signal::SubmitPutOff(why) => {
                 self.unanswered.clear();
                 self.job_failed(task, why, now, draw)

@@ -321,9 +321,10 @@ macro_rules! outcomes {
 /// The table verb × outcome. `k` is [`K_IN_A_ROW`].
 pub const OUTCOMES: &[OutcomeRow] = outcomes! {
     Some(Verb::Submit), "ok, with a reference", "attempt accepted; the time limit starts", Nothing;
+    Some(Verb::Submit), "ok, with the reference of another task's job", "attempt unknown, task held; counts as unanswered", Nothing;
     Some(Verb::Submit), "rejected (a rule: it will never take this)", "attempt rejected, task failed", Nothing;
     Some(Verb::Submit), "retry (a rule: no job was made, try again)", "attempt rejected, task pending with back-off", Retry;
-    Some(Verb::Submit), "unavailable (a rule: nobody was there to take it)", "attempt withdrawn, task pending and last in line, breaker", Nothing;
+    Some(Verb::Submit), "unavailable (a rule: nobody was there to take it)", "attempt withdrawn, task pending and last in line, breaker; after max_retries + 72 of them held", Nothing;
     Some(Verb::Submit), "anything else, or our own death; not idempotent, with find", "attempt unknown, then find", Nothing;
     Some(Verb::Submit), "anything else, or our own death; not idempotent, without find", "attempt unknown; held once the call's lock is free", Nothing;
     Some(Verb::Submit), "of a key that went out before: rejected or retry", "says nothing about the earlier call: as anything else", Nothing;
@@ -332,6 +333,7 @@ pub const OUTCOMES: &[OutcomeRow] = outcomes! {
     Some(Verb::Find), "ok, one match of our key", "unknown attempt accepted: adopted", Nothing;
     Some(Verb::Find), "ok, none, and absence proved", "attempt ended (abandoned), task pending with back-off and last in line; after max_retries + 9 of them held", Nothing;
     Some(Verb::Find), "ok, several matches", "task held", Nothing;
+    Some(Verb::Find), "ok, one match that is another task's job", "task held", Nothing;
     Some(Verb::Find), "not proved within find_limit", "task held", Nothing;
     Some(Verb::Find), "unavailable or unreadable", "nothing; back-off", Nothing;
     Some(Verb::Run), "started", "attempt accepted, its reference the run directory; the time limit starts", Nothing;
@@ -339,6 +341,7 @@ pub const OUTCOMES: &[OutcomeRow] = outcomes! {
     Some(Verb::Run), "exit 0 with a piece", "as fetch ok", Nothing;
     Some(Verb::Run), "exit 0 without a piece", "task held, output kept", Nothing;
     Some(Verb::Run), "another exit or a signal that no rule names", "attempt ended (failed): retry or failed", Retry;
+    Some(Verb::Run), "unavailable (a rule: nobody was there to do it)", "attempt ended (failed), task pending with back-off and last in line, breaker until a job completes; after max_retries + 9 of them held", Nothing;
     Some(Verb::Run), "stopped with its unit, not by us", "attempt ended (cancelled): retry with back-off, or failed", Retry;
     Some(Verb::Run), "lock free, no exit status; free to repeat", "attempt ended (lost): retry or failed", Retry;
     Some(Verb::Run), "lock free, no exit status; not free to repeat", "attempt ended (lost), task held", Nothing;

@@ -55,6 +55,9 @@ pub const OUTAGE_WAIT: Backoff =
 /// So many ends more than it has retries may a task have for nothing before a person decides: one that does not work alone must
 /// not be tried for ever.
 pub const FREE_ENDS: u32 = 9;
+/// The same of submits that say that nobody was there. An outage is nobody's fault and may last for a long weekend: at one an hour
+/// these take three days.
+pub const UNAVAILABLE_ENDS: u32 = 72;
 /// The longest back-off of a verb that goes unanswered.
 const LONGEST_VERB_BACKOFF: Duration = Duration::from_secs(5 * 60);
 

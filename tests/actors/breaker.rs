@@ -262,6 +262,48 @@ async fn a_night_without_the_generator_costs_the_probes_and_nothing_else() {
     tally::tell("breaker-4-unavailable", &said);
 }
 
+fn blocking() -> Setup {
+    let policy = Policy { is_blocking: true, is_idempotent: false, is_ref_our_key: false, ..policy() };
+    Setup::one(policy, Limits { max_in_flight: 5, ..limits() })
+}
+
+#[actix::test]
+async fn runs_that_find_nobody_are_probed_all_night_and_cost_nothing() {
+    let rig = Rig::start(blocking()).await;
+    rig.script().behave(|behaviour| (behaviour.fate, behaviour.job_ms) = (Fate::FindsNobody, 5_000));
+    let ids = rig.submit_all(backlog(20)).await;
+    let rig = pass_with_restarts(rig, 8, 2).await;
+    let night = cost(&rig, &ids, Verb::Run);
+    // What started together before the first of them was heard, and then one at a time.
+    assert!((40..=70).contains(&night.probes), "{} probes", night.probes);
+    assert!(night.calls <= 5 + night.probes, "{} runs, {} probes", night.calls, night.probes);
+    assert_eq!(night.retries, 0);
+    rig.script().behave(|behaviour| behaviour.fate = Fate::Completes);
+    rig.until_all(&ids, TaskState::Completed).await;
+    assert_eq!(cost(&rig, &ids, Verb::Run).retries, 0);
+    assert_eq!(notices(), (1, 1), "the start of a run does not close it");
+}
+
+#[actix::test]
+async fn what_alone_finds_nobody_again_and_again_is_a_persons() {
+    for (setup, most) in [(blocking(), 3 + 9), (Setup::default(), 3 + 72)] {
+        let rig = Rig::start(setup).await;
+        rig.script().behave(|behaviour| {
+            (behaviour.fate, behaviour.job_ms) = (Fate::FindsNobody, 5_000);
+            behaviour.down = Some("no redis".into());
+        });
+        let id = rig.submit(Ask { max_retries: 3, ..Ask::about("alone") }).await;
+        rig.pass(Duration::from_secs(8 * 3_600)).await;
+        let is_held = rig.state(&id) == TaskState::Held;
+        assert!(most > 12 || is_held || rig.db.attempts(&id).unwrap().len() >= 10, "it waits longer each time");
+        assert!(most == 12 || rig.state(&id) == TaskState::Pending, "an outage of a night holds no submit");
+        rig.until_state(&id, TaskState::Held).await;
+        assert_eq!((rig.db.attempts(&id).unwrap().len(), rig.task(&id).retry_count), (most + 1, 0));
+        let reason = rig.task(&id).reason.unwrap_or_default();
+        assert!(reason.contains(&format!("{} ", most + 1)), "{reason}");
+    }
+}
+
 #[actix::test]
 async fn five_answers_in_a_row_that_cannot_be_read_open_it() {
     let rig = Rig::start(Setup::default()).await;

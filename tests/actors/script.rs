@@ -18,6 +18,8 @@ use super::rig::PausedClock;
 pub enum Fate {
     Completes,
     Fails,
+    /// A run says at its end that nobody was there to do it.
+    FindsNobody,
     /// Works on until it is cancelled.
     Hangs,
     /// Waits for a worker, until [`Script::start_worker`] brings one.
@@ -363,6 +365,7 @@ impl Driver for Script {
                 _ if found.is_cancelled => RunReport::Killed,
                 _ if found.is_alive(now) => RunReport::Running,
                 Fate::Fails => RunReport::Failed("exit 1".into()),
+                Fate::FindsNobody => RunReport::Unavailable("no model".into()),
                 Fate::Completes | Fate::Hangs | Fate::Waits => RunReport::Piece(piece(&found.task)),
             }
         })

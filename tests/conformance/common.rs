@@ -113,7 +113,7 @@ impl<B: AsBackend + ?Sized> Side<B> {
     /// Takes a pending task to its piece.
     pub fn complete(&mut self, id: &TaskId, at: i64) -> Changed {
         self.change(id, at, Event::Claimed { key: key_of(id, at) });
-        self.change(id, at + 1, accepted("job-1"));
+        self.change(id, at + 1, accepted(&format!("job of {id} at {at}")));
         self.change(id, at + 2, polled(JobState::Processing));
         self.change(id, at + 3, polled(JobState::Completed));
         self.change(id, at + 4, piece("# Words\n\nwritten well"))

@@ -316,6 +316,9 @@ fn no_write_reads_the_history() {
         let release = PoolWrite::Release { ids: None, who: "1:x".into(), now: Timestamp(START) };
         side.write(Write::Pool(release)).unwrap();
         side.change(&id(1), START + 20, Event::CancelRequested);
+        // A job that is named is looked for among those of the others.
+        side.change(&id(2), START + 20, Event::Claimed { key: key_of(&id(2), 1) });
+        side.change(&id(2), START + 21, accepted("a job"));
         side.write(Write::Cleanup { finished_before: Timestamp(START + 99), limit: 5 }).unwrap();
         let schedule = side.schedule(new_schedule("daily", AccountId(1))).id;
         let now = Timestamp(START + 1_000);

@@ -49,7 +49,8 @@ fn event(kind: u8, salt: usize) -> Event {
     let text = || "said so".to_owned();
     match kind {
         0..=4 => Event::Claimed { key: key_of(&id(99), salt as i64) },
-        5..=8 => accepted("job"),
+        // Now and then one that another task has.
+        5..=8 => accepted(&format!("job-{}", salt % 40)),
         9 => Event::SubmitAnswered(SubmitAnswer::Rejected(text())),
         10 => Event::SubmitAnswered(SubmitAnswer::Retry(text())),
         11 => Event::SubmitAnswered(SubmitAnswer::Unavailable(text())),
@@ -57,7 +58,7 @@ fn event(kind: u8, salt: usize) -> Event {
         13 => Event::CallLost(text()),
         14 => Event::DoubtStands(text()),
         15 => Event::FindAnswered {
-            answer: FindAnswer::One { reference: "found".into() },
+            answer: FindAnswer::One { reference: format!("job-{}", salt % 30) },
             began_at: Timestamp(START + salt as i64),
         },
         16 => polled(JobState::Submitted),
@@ -76,7 +77,7 @@ fn event(kind: u8, salt: usize) -> Event {
         29 => Event::WatchEnded,
         30 => Event::RetryRequested { reset_count: true, abandon: salt.is_multiple_of(2).then(text) },
         31 => Event::Settled(match salt % 3 {
-            0 => Settlement::Adopt { reference: "named".into(), key: key_of(&id(98), salt as i64) },
+            0 => Settlement::Adopt { reference: format!("job-{}", salt % 30), key: key_of(&id(98), salt as i64) },
             1 => Settlement::Absent,
             _ => Settlement::Fail { reason: text() },
         }),

@@ -5,7 +5,7 @@ use contentd::store::restored::{RestoreMark, SETTING};
 use contentd::store::write::{NewTask, PendingLimits, Transition, Write, WriteError, Written};
 use contentd::store::{DbError, LookupError};
 use contentd::task::content::{PoolState, PublishState, ReviewMove, ReviewState};
-use contentd::task::outcome::{FetchAnswer, JobState, SubmitAnswer};
+use contentd::task::outcome::{FetchAnswer, FindAnswer, JobState, PollAnswer, SubmitAnswer};
 use contentd::task::{
     AccountId, AttemptState, ContentId, CorrectedState, Event, GeneratorName, Refusal, Settlement, Task, TaskId,
     TaskMove, TaskState, Timestamp,
@@ -37,6 +37,7 @@ on_every_backend! {
     late_messages_change_nothing,
     a_retry_gets_an_attempt_of_its_own,
     a_person_adopts_and_corrects,
+    one_job_is_not_two_tasks,
     a_late_piece_is_kept_for_review,
     a_review_decides_about_the_pool,
     after_a_restore_what_may_be_out_waits_in_the_pool,
@@ -347,8 +348,71 @@ fn a_person_adopts_and_corrects(mut side: Side) {
     assert_eq!(side.state(&id(1)), TaskState::Timeout);
 }
 
+fn one_job_is_not_two_tasks(mut side: Side) {
+    let ada = side.account("ada").id;
+    let of = |n: usize, generator: &str| {
+        let mut asked = task(n, ada);
+        asked.generator = generator.into();
+        claimed(asked, START)
+    };
+    side.submit((1..=4).map(|n| of(n, "assumed")).chain([of(5, "other")]).collect());
+    let found = |reference: &str| Event::FindAnswered {
+        answer: FindAnswer::One { reference: reference.into() },
+        began_at: Timestamp(START + 2),
+    };
+    let adopt = |n: usize, reference: &str| {
+        let key = key_of(&id(n), 50);
+        Event::Settled(Settlement::Adopt { reference: reference.into(), key })
+    };
+    let owner = |side: &Side, n: usize| {
+        let task = side.queries.task(&id(n)).unwrap().unwrap().0;
+        (task.state, task.reason.is_some_and(|reason| reason.contains(&format!("is the job of {}", id(1)))))
+    };
+    // The first has it, and another generator's job may be called so too.
+    side.change(&id(1), START + 1, accepted("job"));
+    side.change(&id(5), START + 1, accepted("job"));
+    assert_eq!(side.state(&id(5)), TaskState::Submitted);
+    // In one commit with it, by a submit and by a search.
+    let batch = [
+        event_of(&id(2), START + 1, accepted("job")),
+        event_of(&id(3), START + 1, Event::SubmitAnswered(SubmitAnswer::Ambiguous("cut".into()))),
+        event_of(&id(3), START + 2, found("job")),
+    ];
+    assert!(side.backend.commit(&batch).unwrap().iter().all(Result::is_ok));
+    for n in [2, 3] {
+        assert_eq!(owner(&side, n), (TaskState::Held, true));
+        let attempt = side.queries.attempts(&id(n)).unwrap().remove(0);
+        assert_eq!((attempt.state, attempt.external_ref), (AttemptState::Unknown, None));
+    }
+    // By a person, and by the key that a job of the first may be called by.
+    let first_key = side.queries.attempts(&id(1)).unwrap()[0].key.0.clone();
+    for reference in ["job", first_key.as_str()] {
+        let refusal = Refusal::JobOfAnother { reference: reference.to_owned(), owner: id(1) };
+        let refused = WriteError::Refused { task_id: id(2), state: TaskState::Held, refusal };
+        assert_eq!(side.write(event_of(&id(2), START + 3, adopt(2, reference))), Err(refused));
+    }
+    // Its own again is no other's.
+    side.change(&id(1), START + 4, Event::PollAnswered(PollAnswer::Missing { is_complete: true, by_name: false }));
+    assert!(side.write(event_of(&id(1), START + 5, accepted("job"))).is_ok());
+    // What has failed is nobody's for a person, who may know better than a generator that mixes its jobs up.
+    side.change(&id(1), START + 6, polled(JobState::Failed));
+    side.change(&id(4), START + 7, accepted("job"));
+    assert_eq!(owner(&side, 4), (TaskState::Held, true));
+    side.change(&id(2), START + 8, adopt(2, "job"));
+    assert_eq!(side.state(&id(2)), TaskState::Submitted);
+    // A job whose piece was taken is nobody else's.
+    side.change(&id(2), START + 9, polled(JobState::Completed));
+    side.change(&id(2), START + 10, piece("# Words\n\nwritten well"));
+    assert!(matches!(
+        side.write(event_of(&id(3), START + 11, adopt(3, "job"))),
+        Err(WriteError::Refused { refusal: Refusal::JobOfAnother { owner, .. }, .. }) if owner == id(2)
+    ));
+    // Once that is cleaned up, nobody knows of it.
+    side.write(Write::Cleanup { finished_before: Timestamp(START + 99), limit: 5 }).unwrap();
+    side.change(&id(3), START + 12, adopt(3, "job"));
+}
+
 fn contentd_missing() -> Event {
-    use contentd::task::outcome::PollAnswer;
     Event::PollAnswered(PollAnswer::Missing { is_complete: true, by_name: false })
 }
 
@@ -450,7 +514,7 @@ fn after_a_restore_what_may_be_out_waits_in_the_pool(mut side: Side) {
     side.submit(vec![claimed(reviewed(1), START), claimed(task(2, ada), START), new(task(3, ada)), new(task(4, ada))]);
     side.submit(vec![new(reviewed(5)), new(task(7, ada))]);
     for n in [1, 2] {
-        side.change(&id(n), START + 1, accepted("job"));
+        side.change(&id(n), START + 1, accepted(&format!("job-{n}")));
     }
     // Past its time in the backup, with a job that may be alive.
     side.change(&id(2), START + 2, Event::Corrected { to: CorrectedState::Failed, reason: "r".into(), abandon: true });
@@ -478,14 +542,11 @@ fn after_a_restore_what_may_be_out_waits_in_the_pool(mut side: Side) {
     side.change(
         &id(8),
         at + 6,
-        Event::FindAnswered {
-            answer: contentd::task::outcome::FindAnswer::One { reference: "late".into() },
-            began_at: Timestamp(at),
-        },
+        Event::FindAnswered { answer: FindAnswer::One { reference: "late".into() }, began_at: Timestamp(at) },
     );
     side.change(&id(8), at + 7, piece("late"));
     assert!(is_newest_held(&side), "a late piece, approved by itself");
-    for event in [Event::Claimed { key: key_of(&id(3), 1) }, accepted("job"), polled(JobState::Processing)] {
+    for event in [Event::Claimed { key: key_of(&id(3), 1) }, accepted("job-3"), polled(JobState::Processing)] {
         free(&mut side, event);
     }
     free(&mut side, piece("repeated"));
@@ -586,7 +647,7 @@ fn the_agenda_is_in_order(mut side: Side) {
     let ada = side.account("ada").id;
     for n in 1..=3 {
         side.submit(vec![claimed(task(n, ada), START)]);
-        side.change(&id(n), START + 1_000 * (4 - n as i64), accepted("job"));
+        side.change(&id(n), START + 1_000 * (4 - n as i64), accepted(&format!("job-{n}")));
     }
     side.submit(vec![new(task(4, ada))]);
     let all = side.queries.due(Timestamp(i64::MAX), 10).unwrap();

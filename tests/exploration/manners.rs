@@ -21,6 +21,8 @@ pub struct Manners {
     pub silent_without_job: u32,
     /// No answer, and a job that appears when the call's processes are gone, or a little later.
     pub silent_with_job: u32,
+    /// A job is made, and a submit or a search names another task's.
+    pub mixes_up: u32,
     /// Of a silent call: its processes stay for longer than anybody looks for its job.
     pub process_stays: u32,
     pub job_fails: u32,
@@ -119,6 +121,7 @@ impl Manners {
             silent_without_job: 8,
             silent_with_job: 14,
             process_stays: 2,
+            mixes_up: 0,
             job_fails: 8,
             job_hangs: 4,
             job_brings_nothing: 2,
@@ -156,7 +159,7 @@ impl Manners {
             Vice::Denial => Self { poll_denies: 75, job_is_slow: 80, cancel_refused: 100, ..self },
             Vice::BadSearches => {
                 let silent = Self { silent_without_job: 30, silent_with_job: 60, ..self };
-                Self { find_incomplete: 75, find_several: 35, find_blinks: 40, ..silent }
+                Self { find_incomplete: 75, find_several: 35, find_blinks: 40, mixes_up: 30, ..silent }
             }
             Vice::Drift => Self { poll_unreadable: 45, find_unreadable: 45, ..self },
             Vice::FailingJobs => Self { job_fails: 75, ..self },

@@ -21,6 +21,8 @@ const DOUBT_WITHOUT_FIND: &str = "anything else, or our own death; not idempoten
 const DOUBT_IDEMPOTENT: &str = "anything else, or our own death; idempotent";
 const RESENT_REFUSED: &str = "of a key that went out before: rejected or retry";
 const RESENT_AWAY: &str = "of a key that went out before: unavailable";
+const ANOTHERS: &str = "ok, with the reference of another task's job";
+const FOUND_ANOTHERS: &str = "ok, one match that is another task's job";
 const LEFT: &str = "ok, in the state of dead_when";
 const UNREAD: &str = "deadline, and what is said of the job cannot be read";
 const REFUSED: &str = "refused, or no cancel verb";
@@ -29,6 +31,7 @@ const ALIVE: &str = "deadline, still alive";
 /// Everything that the exploration must reach.
 pub const CASES: &[Case] = &[
     (Some(Verb::Submit), "ok, with a reference", "accepted"),
+    (Some(Verb::Submit), ANOTHERS, "held"),
     (Some(Verb::Submit), "rejected", "failed"),
     (Some(Verb::Submit), "retry", "waits"),
     (Some(Verb::Submit), "retry", "the last"),
@@ -44,6 +47,7 @@ pub const CASES: &[Case] = &[
     (Some(Verb::Find), "ok, one match of our key", "adopted"),
     (Some(Verb::Find), "ok, none, and absence proved", "given back"),
     (Some(Verb::Find), "ok, several matches", "held"),
+    (Some(Verb::Find), FOUND_ANOTHERS, "held"),
     (Some(Verb::Find), "not proved within find_limit", "held"),
     (Some(Verb::Find), "unavailable or unreadable", "unavailable"),
     (Some(Verb::Find), "unavailable or unreadable", "unreadable"),
@@ -53,6 +57,7 @@ pub const CASES: &[Case] = &[
     (Some(Verb::Run), "exit 0 without a piece", "held"),
     (Some(Verb::Run), "another exit or a signal", "waits"),
     (Some(Verb::Run), "another exit or a signal", "the last"),
+    (Some(Verb::Run), "unavailable", "given back"),
     (Some(Verb::Run), "stopped with its unit", "waits"),
     (Some(Verb::Run), "stopped with its unit", "the last"),
     (Some(Verb::Run), "lock free, no exit status; free to repeat", "waits"),
@@ -185,6 +190,7 @@ impl Step<'_> {
             return None;
         }
         match answer {
+            SubmitAnswer::Accepted { .. } if self.is_held_now() => Some((verb, ANOTHERS, "held")),
             SubmitAnswer::Accepted { .. } => {
                 (self.is() == Some(AttemptState::Accepted)).then_some((verb, "ok, with a reference", "accepted"))
             }
@@ -235,6 +241,7 @@ impl Step<'_> {
     fn find(&self, answer: &FindAnswer) -> Option<Case> {
         let verb = Some(Verb::Find);
         match answer {
+            FindAnswer::One { .. } if self.is_held_now() => Some((verb, FOUND_ANOTHERS, "held")),
             FindAnswer::One { .. } => {
                 (self.is() == Some(AttemptState::Accepted)).then_some((verb, "ok, one match of our key", "adopted"))
             }
@@ -268,6 +275,9 @@ impl Step<'_> {
                 (is_kept && self.is_held_now()).then_some((verb, "exit 0 without a piece", "held"))
             }
             RunReport::Failed(_) => Some((verb, "another exit or a signal", self.retried(AttemptState::EndedFailed)?)),
+            RunReport::Unavailable(_) => {
+                self.retried(AttemptState::EndedFailed).map(|_| (verb, "unavailable", "given back"))
+            }
             RunReport::Terminated(_) => {
                 Some((verb, "stopped with its unit", self.retried(AttemptState::EndedCancelled)?))
             }

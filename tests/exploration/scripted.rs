@@ -8,7 +8,7 @@ use contentd::generator::{Driver, Job, RunEnded, Sweep};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
 use contentd::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, JobState, PollAnswer, RunReport, SubmitAnswer};
-use contentd::task::{AttemptKey, AttemptState, Policy, Task, TaskState};
+use contentd::task::{Attempt, AttemptKey, AttemptState, Policy, Task, TaskState};
 use futures_util::future::BoxFuture;
 
 use super::crash::Crash;
@@ -69,7 +69,19 @@ impl Scripted {
             universe.make_job(self.kind, job, delay);
             return silence();
         }
-        SubmitAnswer::Accepted { reference: universe.make_job(self.kind, job, 0), vars: BTreeMap::new() }
+        let own = universe.make_job(self.kind, job, 0);
+        SubmitAnswer::Accepted { reference: self.mixed_up(job).unwrap_or(own), vars: BTreeMap::new() }
+    }
+
+    /// The job of another task, for one that mints its own names and mixes them up.
+    fn mixed_up(&self, job: &Job) -> Option<String> {
+        let (universe, mixes_up) = (&self.universe, self.universe.manners.mixes_up);
+        if mixes_up == 0 || !matches!(self.kind, Kind::Findable | Kind::Blind) || !universe.chance(mixes_up) {
+            return None;
+        }
+        let mut attempts = self.db.all_attempts().into_iter();
+        let is_anothers = |attempt: &Attempt| attempt.task_id != job.task.id && attempt.state.may_be_alive();
+        attempts.find(|attempt| is_anothers(attempt) && attempt.external_ref.is_some())?.external_ref
     }
 
     fn poll_job(&self, job: &Job, by_name: bool) -> PollAnswer {
@@ -170,7 +182,7 @@ impl Scripted {
         if !is_complete && self.universe.chance(80) {
             return FindAnswer::None { is_complete };
         }
-        FindAnswer::One { reference: first.id.clone() }
+        FindAnswer::One { reference: self.mixed_up(job).unwrap_or_else(|| first.id.clone()) }
     }
 
     fn fetch_now(&self, job: &Job) -> FetchAnswer {

@@ -161,12 +161,22 @@ impl Witness {
         if task.retry_count > task.max_retries {
             failures.push(format!("{id} has spent {} of {} retries", task.retry_count, task.max_retries));
         }
+        if self.universe.manners.mixes_up > 0 {
+            failures.extend(attempt.and_then(|attempt| self.shared(attempt.external_ref.as_ref()?)));
+        }
         let live: Vec<u32> =
             self.db.attempts(id).unwrap().iter().filter(|one| one.state.may_be_alive()).map(|one| one.number).collect();
         if live.len() > 1 {
             failures.push(format!("{id} has the live attempts {live:?}"));
         }
         failures
+    }
+
+    /// A job that two tasks wait for.
+    fn shared(&self, reference: &String) -> Option<String> {
+        let is_its = |one: &Attempt| one.state.may_be_alive() && one.external_ref.as_ref() == Some(reference);
+        let owners: Vec<_> = self.db.all_attempts().into_iter().filter(is_its).map(|one| one.task_id).collect();
+        (owners.len() > 1).then(|| format!("{reference} is the job of {owners:?}"))
     }
 
     fn judge(&self, before: &Before, changed: &Changed) -> Vec<String> {

@@ -78,6 +78,46 @@ fn a_full_disk_refuses_submits_and_what_runs_goes_on_and_is_kept() {
 }
 
 #[test]
+fn a_run_that_ends_while_the_disk_is_full_or_failing_keeps_its_piece() {
+    let home = counting::home();
+    let shim = Shimmed::of(&home);
+    let (program, dir, env) = (home.path("job"), home.path(""), shim.env());
+    let (program, dir) = (program.display(), dir.display());
+    counting::configure(
+        &home,
+        &format!(
+            "[generators.cramped]\ndetached = true\ncwd = \"{dir}\"\n{env}\n[generators.cramped.submit]\n\
+             run = [\"{program}\", \"write\", \"{{key}}\", \"cramped\", \"{{topic}}\"]\ncontent = \"text\"\n"
+        ),
+    );
+    let daemon = home.start();
+    daemon.add_account("blog");
+    for fault in ["full-runs", "lost-runs"] {
+        let topic = format!("{fault} [gate]");
+        let id = at_the_gate(&daemon, &home, "cramped", &topic);
+        shim.break_by(fault, "");
+        fs::write(home.path("gate"), "").unwrap();
+        // Twice: it is tried again.
+        for _ in 0..2 {
+            eventually("the disk refuses what the run wrote", || shim.has_bitten(fault).then_some(()));
+            shim.forget_bite(fault);
+        }
+        assert!(["submitted", "processing"].contains(&daemon.state(&id).as_str()), "it has not ended yet");
+        shim.mend(fault);
+        daemon.until_state(&id, "completed");
+        let content = daemon.ask("io.contentd.Content.Get", json!({ "content_id": daemon.task(&id)["content_id"] }));
+        let content = content["content"]["content"].as_str().unwrap();
+        assert!(
+            content.starts_with(&format!("# {topic}\n")) && content.trim_end().ends_with("long enough."),
+            "{content}"
+        );
+        assert_eq!(counting::made(&home, &topic), 1);
+        fs::remove_file(home.path("gate")).unwrap();
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
 fn a_start_on_a_full_disk_says_so_and_the_next_one_goes_on() {
     let home = counting::home();
     let shim = Shimmed::of(&home);

@@ -219,6 +219,47 @@ fn a_program_that_goes_away_under_a_running_daemon_costs_nothing_and_is_waited_f
 }
 
 #[test]
+fn a_job_that_is_named_twice_is_one_tasks_and_what_is_cancelled_can_be_corrected() {
+    let home = Home::bare();
+    // It names the first job for every submit; it knows no `cancel`, and for topic after topic it is of no use.
+    let twin = answering(
+        &home,
+        "twin",
+        "",
+        "case $verb in submit) echo 'ref: j-one'; exit 0 ;; poll) echo '{}'; exit 0 ;; esac",
+    );
+    home.configure(&twin, "");
+    let daemon = home.start();
+    daemon.add_account("blog");
+    let submit = |topic: &str| daemon.submit(json!({ "account": "blog", "topic": topic, "generator": "twin" }));
+    let first = submit("first");
+    daemon.until_state(&first, "submitted");
+    let second = submit("second");
+    daemon.until_state(&second, "held");
+    let reason = daemon.task(&second)["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains(&format!("names j-one, which is the job of {first}")), "{reason}");
+    assert_eq!(daemon.task(&second)["external_ref"], serde_json::Value::Null);
+    let refused = daemon.refused("io.contentd.Tasks.Settle", json!({ "task": second, "adopt": "j-one" }));
+    assert_eq!((refused.name(), refused.text("value")), ("InvalidField", "j-one"), "{refused:?}");
+    assert!(refused.text("cure").contains(&first), "{refused:?}");
+    // The end of one is not the end of the other's job: no call was made about it.
+    daemon.ask("io.contentd.Tasks.Cancel", json!({ "tasks": [second] }));
+    assert_eq!(daemon.state(&first), "submitted");
+
+    // What is being cancelled, and cannot be, is corrected as the refusal says.
+    daemon.ask("io.contentd.Tasks.Cancel", json!({ "tasks": [first] }));
+    daemon.until_state(&first, "cancelling");
+    let mut correction = json!({ "task": first, "state": "cancelled", "reason": "enough" });
+    let refused = daemon.refused("io.contentd.Tasks.Correct", correction.clone());
+    assert_eq!(refused.name(), "JobMayBeAlive");
+    let hint = format!("contentctl correct {first} --state STATE --reason TEXT --abandon");
+    assert!(refused.text("cure").contains(&hint), "{refused:?}");
+    correction["abandon"] = json!(true);
+    daemon.ask("io.contentd.Tasks.Correct", correction);
+    assert_eq!(daemon.state(&first), "cancelled");
+}
+
+#[test]
 fn an_outage_of_a_night_spends_nothing_over_a_restart_too() {
     let home = Home::new("", "env = { SAMPLE_SECONDS = \"1\" }");
     let mut daemon = home.start();

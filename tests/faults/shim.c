@@ -2,6 +2,8 @@
  *
  *   fsync   fsync and fdatasync of the database fail with EIO
  *   full    writes to the database fail with ENOSPC
+ *   full-runs  the same of writes to the directories of runs
+ *   lost-runs  an fsync of a run's output fails with EIO, and what was written is gone: the next fsync is good
  *   torn    the next write to the write-ahead log stops in its middle, and the process dies of SIGKILL
  *   zeros   the same, and what was to be written is zeros
  *   clock   holds seconds by which the wall clock is wrong
@@ -59,9 +61,19 @@ static int fails_to_sync(int fd) {
   return 1;
 }
 
+/* As a file system that throws the pages away which it could not write. */
+static int loses_what_was_written(int fd) {
+  if (!is_on("lost-runs") || !names(fd, "/runs/v1/") || !names(fd, "/stdout")) return 0;
+  has_bitten("lost-runs");
+  off_t length = lseek(fd, 0, SEEK_END);
+  if (ftruncate(fd, 0) || ftruncate(fd, length)) abort();
+  errno = EIO;
+  return 1;
+}
+
 int fsync(int fd) {
   REAL(int, "fsync", int);
-  return fails_to_sync(fd) ? -1 : real(fd);
+  return fails_to_sync(fd) || loses_what_was_written(fd) ? -1 : real(fd);
 }
 
 int fdatasync(int fd) {
@@ -70,8 +82,9 @@ int fdatasync(int fd) {
 }
 
 static int is_full(int fd) {
-  if (!is_on("full") || !names(fd, "contentd.db")) return 0;
-  has_bitten("full");
+  const char *fault = is_on("full") && names(fd, "contentd.db") ? "full" : "full-runs";
+  if (strcmp(fault, "full") && (!is_on(fault) || !names(fd, "/runs/v1/"))) return 0;
+  has_bitten(fault);
   errno = ENOSPC;
   return 1;
 }

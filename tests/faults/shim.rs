@@ -46,6 +46,12 @@ impl<'h> Shimmed<'h> {
         command
     }
 
+    /// The `env` of a generator whose runner has it too.
+    pub fn env(&self) -> String {
+        let (library, directory) = (library(), self.home.path("shim"));
+        format!("env = {{ LD_PRELOAD = \"{}\", SHIM_DIR = \"{}\" }}", library.display(), directory.display())
+    }
+
     /// Starts a daemon and waits until it answers.
     pub fn start(&self) -> Daemon<'h> {
         Daemon::adopt(self.home, self.spawn(), self.home.socket())
@@ -69,6 +75,11 @@ impl<'h> Shimmed<'h> {
             // It may not have bitten.
             let _ = fs::remove_file(self.home.path("shim").join(name));
         }
+    }
+
+    /// Leaves it on, and forgets that it bit.
+    pub fn forget_bite(&self, fault: &str) {
+        fs::remove_file(self.home.path("shim").join(format!("bit-{fault}"))).unwrap();
     }
 
     /// Whether it has bitten since.

@@ -61,6 +61,8 @@ pub enum ApiError {
         attempt: u32,
         /// The job's reference at the generator, where known.
         external_ref: Option<String>,
+        /// What can be done instead.
+        cure: String,
     },
     /// A call to the generator is under way; its outcome must be known first.
     #[serde(rename = "io.contentd.Tasks.CallInFlight")]
@@ -461,12 +463,9 @@ impl ApiError {
             Self::WrongState { task, state, action, cure } => {
                 format!("cannot {action} {task}: it is {state}; {cure}")
             }
-            Self::JobMayBeAlive { task, attempt, external_ref } => {
+            Self::JobMayBeAlive { task, attempt, external_ref, cure } => {
                 let job = external_ref.as_deref().map(|name| format!(" ({name:?})")).unwrap_or_default();
-                format!(
-                    "a job of {task}{job} may still be alive at the generator (attempt {attempt}); `contentctl poll \
-                     {task}` asks, and `contentctl retry {task} --abandon --reason TEXT` gives it up"
-                )
+                format!("a job of {task}{job} may still be alive at the generator (attempt {attempt}); {cure}")
             }
             Self::CallInFlight { task } => {
                 format!("a call to the generator for {task} is under way; try again when its outcome is known")

@@ -30,6 +30,9 @@ const CHUNK: usize = 64 * 1024;
 pub(crate) trait Sink {
     /// Takes the next bytes.
     fn take(&mut self, bytes: &[u8]);
+
+    /// Called now and then while the child lives: for what could not be done with them at once.
+    fn keep_up(&mut self) {}
 }
 
 /// What may end a child before it ends itself.
@@ -127,6 +130,8 @@ pub(crate) fn watch(mut child: Child, out: &mut dyn Sink, err: &mut dyn Sink, st
     };
     while !watch.is_over() {
         watch.wait_and_read(out, err);
+        out.keep_up();
+        err.keep_up();
     }
     watch.reap()
 }

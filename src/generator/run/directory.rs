@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use log::Level;
+use rustix::io::Errno;
 use thiserror::Error;
 
 use super::super::access::{Access, Purpose};
@@ -69,7 +70,7 @@ pub enum Sight {
     Starting,
     /// Nobody is left and nothing was started.
     NeverStarted,
-    /// It runs.
+    /// It runs, or how it ended cannot be read at the moment.
     Running,
     /// It has ended, with this and by whom.
     Ended(CallResult, Option<Stopped>),
@@ -172,6 +173,9 @@ impl RunDirs {
         }
         match read_exit(&path) {
             Some(exit) => ended(&path, exit),
+            None if read_bounded(&path.join("exit.json"), MAX_EXIT).is_err_and(|error| is_passing(&error)) => {
+                Sight::Running
+            }
             // Asked now: the runner may have written it just before it went.
             None if has_started() => Sight::Lost { is_cancel_asked: is_cancel_asked(&path) },
             None => Sight::NeverStarted,
@@ -369,16 +373,24 @@ pub(super) fn read_exit(dir: &Path) -> Option<Exit> {
     Some(exit)
 }
 
+/// Whether a file can perhaps be read later: it is we or the machine who cannot read now, and what stands in it is paid for.
+fn is_passing(error: &io::Error) -> bool {
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::STALE];
+    error.raw_os_error().is_some_and(|code| passing.iter().any(|errno| errno.raw_os_error() == code))
+}
+
 fn ended(dir: &Path, exit: Exit) -> Sight {
     let max = super::super::exec::MAX_OUTPUT as u64;
     let read = |name: &str| match read_bounded(&dir.join(name), max) {
-        Ok(read) => read,
+        Ok(read) => Some(read),
         // Nothing was written where nothing was started.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), false),
-        Err(_) => (Vec::new(), true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some((Vec::new(), false)),
+        Err(error) if is_passing(&error) => None,
+        Err(_) => Some((Vec::new(), true)),
     };
-    let (stdout, is_more_out) = read("stdout");
-    let (stderr, is_more_err) = read("stderr");
-    let is_truncated = exit.is_truncated || is_more_out || is_more_err;
-    Sight::Ended(CallResult { end: exit.end.into_call_end(), stdout, stderr, is_truncated }, exit.stopped)
+    // The next look may be able to read it.
+    let (Some(out), Some(err)) = (read("stdout"), read("stderr")) else { return Sight::Running };
+    let is_truncated = exit.is_truncated || out.1 || err.1;
+    let result = CallResult { end: exit.end.into_call_end(), stdout: out.0, stderr: err.0, is_truncated };
+    Sight::Ended(result, exit.stopped)
 }

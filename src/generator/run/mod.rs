@@ -15,10 +15,10 @@
 //! | `secrets` | daemon | Digests of the secrets that the run is given, under a salt of its own, for the daemon's user alone: whether today's secrets are those that could stand in what it wrote. |
 //! | `files/` | daemon | The private files that the arguments name. |
 //! | `started` | runner | [`Started`]. Synced and renamed into place **before** the command starts. |
-//! | `stdout`, `stderr` | runner | The command's output, each bounded; the rest is drained and thrown away. |
+//! | `stdout`, `stderr` | runner | The command's output, each bounded; the rest is drained and thrown away. What a full disk does not take waits in the runner's memory. |
 //! | `cancel` | daemon | Empty. The runner sees it within [`CANCEL_LOOK`] and ends the command's group: SIGTERM, grace, SIGKILL. |
 //! | `told` | daemon | Empty. What the command wrote to standard error was handed to the log; a later daemon need not. |
-//! | `exit.json` | runner | [`Exit`]. Synced and renamed into place as the last thing, while the runner holds both locks. |
+//! | `exit.json` | runner | [`Exit`]. Synced and renamed into place as the last thing, when the output is whole on the disk and while the runner holds both locks. |
 //!
 //! | locks | `started` | `exit.json` | the run |
 //! | --- | --- | --- | --- |
@@ -71,6 +71,7 @@ pub mod launch;
 mod removal;
 pub mod runner;
 pub mod socket;
+mod stored;
 pub mod watch;
 
 use std::path::PathBuf;

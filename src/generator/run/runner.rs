@@ -1,29 +1,30 @@
 //! The runner: starts the command of a run directory, keeps its output, ends it on request, writes how it ended.
 //!
 //! It is the heart of the program `contentd-run`, and a thread of the daemon for plain children. It must not know
-//! generators, and time limits are the daemon's business. The surprise: at the end it does not give up when the disk
-//! is full; it holds the lock and tries again, because a lost ending of a paid run costs more than a waiting process.
+//! generators, and time limits are the daemon's business. The surprise: it does not give up when the disk is full. It
+//! keeps what the command writes in memory ([`super::stored`]), and at the end it holds the lock and tries again for as
+//! long as somebody could read it, because a lost piece of a paid run costs more than a waiting process.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use thiserror::Error;
 
 use super::super::access::Access;
-use super::super::exec::supervise::{self, Sink, StopCause, Stops, Watched};
+use super::super::exec::supervise::{self, StopCause, Stops, Watched};
 use super::super::exec::{Environment, Launch};
 use super::super::runfile::open_own;
 use super::directory::{is_cancel_asked, lock_for_runner, read_request, write_durably};
+use super::stored::Stored;
 use super::{CANCEL_LOOK, Exit, ExitEnd, Request, Started, Stopped};
 
-/// How long the ending is tried to be written, and how often.
-const WRITE_PATIENCE: Duration = Duration::from_secs(3600);
-const WRITE_PAUSE: Duration = Duration::from_secs(1);
+/// How long is waited between two tries to write what is left of a run.
+const WRITE_PAUSE: Duration = Duration::from_millis(500);
 /// How much longer than its grace the end of a command may take.
 const END_MARGIN: Duration = Duration::from_secs(15);
 
@@ -89,14 +90,18 @@ pub fn run(
             announce(Ok(()));
             let stops = stops(dir, &request, host, Pid::from_child(&child));
             let watched = supervise::watch(child, &mut out, &mut err, stops);
-            exit_of(&watched, host, out.finish() | err.finish())
+            if !store_output(dir, host, [&mut out, &mut err]) {
+                // Without an ending it counts as lost with its daemon, or nobody looks.
+                return Ok(());
+            }
+            exit_of(&watched, host, out.is_cut() || err.is_cut())
         }
         Err(why) => {
             announce(Err(&why));
             Exit { end: ExitEnd::NotStarted(why), is_truncated: false, stopped: None, ended_at_ms: now_ms() }
         }
     };
-    write_exit(dir, &exit, host.access);
+    write_exit(dir, &exit, host);
     Ok(())
 }
 
@@ -159,52 +164,40 @@ fn write_started(dir: &Path, access: Access) -> io::Result<()> {
     write_durably(dir, "started", &serde_json::to_vec(&started)?, access)
 }
 
-fn write_exit(dir: &Path, exit: &Exit, access: Access) {
+/// Makes the output whole on the disk, however long that takes; whether it is.
+fn store_output(dir: &Path, host: Host<'_>, streams: [&mut Stored; 2]) -> bool {
+    let mut is_whole = true;
+    for stream in streams {
+        is_whole &= try_on(dir, host, || stream.finish());
+    }
+    is_whole
+}
+
+fn write_exit(dir: &Path, exit: &Exit, host: Host<'_>) {
     let Ok(text) = serde_json::to_vec(exit) else { return };
-    let give_up = Instant::now() + WRITE_PATIENCE;
-    while let Err(error) = write_durably(dir, "exit.json", &text, access) {
-        // Without the directory nobody waits for the ending.
-        if error.kind() == io::ErrorKind::NotFound || Instant::now() >= give_up {
-            return;
+    try_on(dir, host, || write_durably(dir, "exit.json", &text, host.access));
+}
+
+/// Tries until it works or nobody waits for it; whether it worked.
+fn try_on(dir: &Path, host: Host<'_>, mut step: impl FnMut() -> io::Result<()>) -> bool {
+    while step().is_err() {
+        if is_given_up(dir, host) {
+            return false;
         }
         thread::sleep(WRITE_PAUSE);
     }
+    true
+}
+
+/// Whether nobody waits for what a run left: its directory is gone, or it is a plain child and its daemon is on its way
+/// out. A unit that is told to end goes on trying until the service manager kills it.
+fn is_given_up(dir: &Path, host: Host<'_>) -> bool {
+    let is_left_by_daemon =
+        host.ends.is_some_and(|(fd, how)| how == Stopped::Interrupted && supervise::has_hung_up(fd));
+    is_left_by_daemon || dir.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Writes the first bytes of a stream into a file.
-struct Stored {
-    file: File,
-    room: usize,
-    is_cut: bool,
-}
-
-impl Stored {
-    fn create(path: &Path, max: usize, access: Access) -> io::Result<Self> {
-        let file = open_own(path, OpenOptions::new().write(true).create_new(true))?;
-        access.open_file(&file)?;
-        Ok(Self { file, room: max, is_cut: false })
-    }
-
-    /// Makes it durable; says whether something is missing.
-    fn finish(&self) -> bool {
-        self.is_cut | self.file.sync_all().is_err()
-    }
-}
-
-impl Sink for Stored {
-    fn take(&mut self, bytes: &[u8]) {
-        let fits = &bytes[..bytes.len().min(self.room)];
-        self.is_cut |= fits.len() < bytes.len();
-        self.room -= fits.len();
-        // On a full disk the rest is missing, and is said to be; the command must not block for that.
-        if !fits.is_empty() && self.file.write_all(fits).is_err() {
-            self.is_cut = true;
-            self.room = 0;
-        }
-    }
 }

@@ -20,7 +20,9 @@ use crate::publish::Handout;
 use crate::store::DbError;
 use crate::store::write::{Account, KeptImage, NewImage, Rows};
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, Version};
-use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp};
+use crate::task::{
+    AccountId, Attempt, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp,
+};
 
 /// Bound: generator, limit. A task that is not final has no end: the condition of the index `tasks_unfinished`.
 const UNFINISHED_AT_GENERATOR: &str = "SELECT count(*) AS count FROM \
@@ -144,6 +146,30 @@ impl Rows for SqliteRows<'_> {
         let key = (task_id.as_str(), i64::from(number));
         let found = attempts::table.find(key).select(AttemptRow::as_select());
         optional(found.first(self.connection))?.map(AttemptRow::into_record).transpose()
+    }
+
+    fn owner_of_job(
+        &mut self,
+        generator: &GeneratorName,
+        reference: &str,
+        states: &[AttemptState],
+        but: &TaskId,
+    ) -> Result<Option<TaskId>, DbError> {
+        let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+        let of_others = || {
+            attempts::table
+                .filter(attempts::generator.eq(generator.as_str()))
+                .filter(attempts::task_id.ne(but.as_str()))
+                .filter(attempts::state.eq_any(states.clone()))
+                .select(attempts::task_id)
+                .order(attempts::task_id)
+        };
+        let by_reference = of_others().filter(attempts::external_ref.eq(reference)).first(self.connection);
+        let owner: Option<String> = match optional(by_reference)? {
+            Some(owner) => Some(owner),
+            None => optional(of_others().filter(attempts::key.eq(reference)).first(self.connection))?,
+        };
+        Ok(owner.map(TaskId))
     }
 
     fn insert_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {

@@ -201,6 +201,7 @@ fn insert_task(rows: &mut dyn Rows, new: &NewTask, now: &Now) -> Result<Submitte
         who: apply::CONTENTD,
         is_late_piece_wanted: false,
         is_outage: false,
+        owner: None,
     };
     let change = apply(&task, None, Event::Claimed { key: claim.key.clone() }, &context)
         .map_err(|refusal| WriteError::Refused { task_id: task.id.clone(), state: task.state, refusal })?;
@@ -215,6 +216,10 @@ fn transit(rows: &mut dyn Rows, transition: &Transition) -> Result<Written, Writ
         return Err(WriteError::Stale { asked, current: task.attempt });
     }
     let attempt = if task.attempt == 0 { None } else { rows.attempt(task_id, task.attempt)? };
+    let owner = match transition.event.names_job() {
+        Some((reference, states)) => rows.owner_of_job(&task.generator, reference, states, task_id)?,
+        None => None,
+    };
     let env = &transition.env;
     let context = Context {
         now: &env.now,
@@ -223,6 +228,7 @@ fn transit(rows: &mut dyn Rows, transition: &Transition) -> Result<Written, Writ
         who: &env.who,
         is_late_piece_wanted: env.is_late_piece_wanted,
         is_outage: env.is_outage,
+        owner: owner.as_ref(),
     };
     let mut change = apply(&task, attempt.as_ref(), transition.event.clone(), &context)
         .map_err(|refusal| WriteError::Refused { task_id: task_id.clone(), state: task.state, refusal })?;

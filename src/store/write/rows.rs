@@ -5,7 +5,9 @@ use super::{Account, DbError, ScheduleRows};
 use crate::publish::Handout;
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, Version};
 use crate::task::state::TaskState;
-use crate::task::{AccountId, Attempt, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, Timestamp};
+use crate::task::{
+    AccountId, Attempt, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, Timestamp,
+};
 
 /// The row operations that a backend offers inside a transaction. No rules here.
 pub trait Rows: ScheduleRows + super::NoticeRows {
@@ -36,6 +38,15 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
     fn update_task(&mut self, task: &Task, state_before: TaskState, attempt_before: u32) -> Result<usize, DbError>;
     /// An attempt.
     fn attempt(&mut self, task_id: &TaskId, number: u32) -> Result<Option<Attempt>, DbError>;
+    /// Another task of a generator that has an attempt for this job, in one of these states: by its reference, or by the key that
+    /// is the reference of some jobs.
+    fn owner_of_job(
+        &mut self,
+        generator: &GeneratorName,
+        reference: &str,
+        states: &[AttemptState],
+        but: &TaskId,
+    ) -> Result<Option<TaskId>, DbError>;
     /// Inserts an attempt.
     fn insert_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError>;
     /// Writes an attempt over its row.

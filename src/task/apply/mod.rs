@@ -26,7 +26,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::breaker::Signal;
-use super::ids::AttemptKey;
+use super::ids::{AttemptKey, TaskId};
 use super::outcome::{CancelAnswer, FetchAnswer, FindAnswer, K_IN_A_ROW, Piece, PollAnswer, RunReport, SubmitAnswer};
 use super::policy::{FREE_ENDS, LATE_INTERVAL, LATE_WATCH, OUTAGE_WAIT, Policy};
 use super::record::{Attempt, AuditRow, Task};
@@ -120,6 +120,26 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The job at the generator that the event makes the task's, and the states of another task's attempt that forbid it.
+    ///
+    /// A generator that names the same job twice has broken its contract, however the first one ended; only of what was given
+    /// up or never taken nothing is left to hold. A person may know better, and is refused only where the job is alive or its
+    /// piece was taken. A run is named by its key, which is random and never told.
+    pub fn names_job(&self) -> Option<(&str, &'static [AttemptState])> {
+        use AttemptState::{Accepted, EndedCancelled, EndedCompleted, EndedFailed, EndedLost, Intended, Unknown};
+        const KEPT: &[AttemptState] =
+            &[Intended, Accepted, Unknown, EndedCompleted, EndedFailed, EndedCancelled, EndedLost];
+        const IN_USE: &[AttemptState] = &[Intended, Accepted, Unknown, EndedCompleted];
+        match self {
+            Self::SubmitAnswered(SubmitAnswer::Accepted { reference, .. })
+            | Self::FindAnswered { answer: FindAnswer::One { reference }, .. } => Some((reference, KEPT)),
+            Self::Settled(Settlement::Adopt { reference, .. }) => Some((reference, IN_USE)),
+            _ => None,
+        }
+    }
+}
+
 /// What a person says of a held task.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Settlement {
@@ -169,6 +189,8 @@ pub struct Context<'a> {
     pub is_late_piece_wanted: bool,
     /// Whether jobs of so many other tasks have failed in a row that one more says nothing about its own task.
     pub is_outage: bool,
+    /// The other task whose job the event names, if it names one: see [`Event::names_job`].
+    pub owner: Option<&'a TaskId>,
 }
 
 /// The author of what the daemon does by itself.
@@ -192,6 +214,14 @@ pub enum Refusal {
     /// It was restored from a backup, and may have been started again since.
     #[error("the database was restored from a backup, and nobody here knows whether a job was made of this task since")]
     RestoredSince,
+    /// The job is another task's: one job brings one piece, and who cancels one task must not end the other's.
+    #[error("{reference:?} is the job of task {owner}")]
+    JobOfAnother {
+        /// The job.
+        reference: String,
+        /// Whose it is.
+        owner: TaskId,
+    },
     /// No retries are left.
     #[error("{retry_count} of {max_retries} retries are spent")]
     RetriesSpent {
@@ -531,8 +561,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// When a task is tried again whose submit was proved to have made no job: soon at first, because a lost answer is common.
-    fn wait_after_absence(&self) -> Duration {
+    /// When a task is tried again whose submit was proved to have made no job, or whose run found nobody: soon at first, because
+    /// that is common and passes.
+    fn wait_after_free_end(&self) -> Duration {
         match self.free_ends().checked_sub(K_IN_A_ROW) {
             None => self.context.policy.retry.delay(self.free_ends(), self.context.draw),
             Some(more) => OUTAGE_WAIT.delay(more, self.context.draw),
@@ -569,6 +600,19 @@ impl<'a> Draft<'a> {
             | TaskState::Processing
             | TaskState::Completed => active(self, why),
         }
+    }
+
+    /// The generator names a job that another task has. Nobody knows whether it made one for this task too.
+    fn hold_for_job_of(mut self, owner: &TaskId, reference: &str) -> Result<Change, Refusal> {
+        let why = format!(
+            "the generator names {reference}, which is the job of {owner}: one job cannot be two tasks', and nobody knows \
+             whether this one has a job of its own"
+        );
+        if self.attempt_state() == Some(AttemptState::Intended) {
+            self.move_attempt(AttemptState::Unknown, None)?;
+        }
+        self.attempt_mut("held")?.error = Some(why.clone());
+        self.hold(why)
     }
 
     /// A person must decide; a task that was to be cancelled is cancelled without proof instead.

@@ -103,6 +103,9 @@ impl Draft<'_> {
 
     fn settle_adopted(mut self, reference: String, key: AttemptKey) -> Result<Change, Refusal> {
         self.task.state.after(TaskMove::SettledAdopted)?;
+        if let Some(owner) = self.context.owner {
+            return Err(Refusal::JobOfAnother { reference, owner: owner.clone() });
+        }
         let why = format!("a person names {reference} as its job");
         // A blocking run is found by its key and by nothing else: who names a run names that.
         let key = if self.context.policy.is_blocking { AttemptKey(reference.clone()) } else { key };

@@ -112,10 +112,11 @@ impl Draft<'_> {
             }
             RunReport::Failed(why) => self.job_failed(AttemptState::EndedFailed, why, TaskMove::Failed),
             RunReport::Unavailable(why) => {
-                self.signal = Some(Signal::SubmitUnavailable(why.clone()));
-                self.job_ended(AttemptState::EndedFailed, why, |mut draft, why| {
-                    draft.task.queued_at = draft.now();
-                    draft.back_in_line(why)
+                self.signal = Some(Signal::JobUnavailable(why.clone()));
+                self.job_ended(AttemptState::EndedFailed, why, |draft, why| {
+                    let wait = draft.wait_after_free_end();
+                    let reason = "its run found nobody to do it: nothing is spent, and it is tried again later";
+                    draft.wait_for_nothing(TaskMove::GivenBack, wait, why, reason)
                 })
             }
             RunReport::Interrupted(why) => self.job_ended(AttemptState::EndedAbandoned, why, Draft::back_in_line),

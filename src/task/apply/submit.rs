@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::super::breaker::Signal;
-use super::super::ids::AttemptKey;
+use super::super::ids::{AttemptKey, TaskId};
 use super::super::outcome::{FindAnswer, SubmitAnswer};
+use super::super::policy::{FREE_ENDS, OUTAGE_WAIT, UNAVAILABLE_ENDS};
 use super::super::record::{Attempt, Task};
 use super::super::state::{AttemptState, TaskMove, TaskState};
 use super::super::time::Timestamp;
@@ -46,7 +47,10 @@ impl Draft<'_> {
 
     pub(super) fn submit_answered(mut self, answer: SubmitAnswer) -> Result<Change, Refusal> {
         if let SubmitAnswer::Accepted { reference, vars } = answer {
-            return self.submit_accepted(reference, vars);
+            return match self.context.owner {
+                Some(owner) => self.submit_answered_with_job_of(owner, &reference),
+                None => self.submit_accepted(reference, vars),
+            };
         }
         match self.attempt_state() {
             Some(AttemptState::Intended) => self.first_submit_failed(answer),
@@ -76,6 +80,15 @@ impl Draft<'_> {
             )
             | None => Err(self.illegal("submit_answered")),
         }
+    }
+
+    fn submit_answered_with_job_of(mut self, owner: &TaskId, reference: &str) -> Result<Change, Refusal> {
+        let is_asked = matches!(self.attempt_state(), Some(AttemptState::Intended | AttemptState::Unknown));
+        if !is_asked && !self.is_resend_due() {
+            return Err(self.illegal("submit_answered"));
+        }
+        self.signal = Some(Signal::SubmitUnanswered(format!("it names {reference}, which is the job of {owner}")));
+        self.hold_for_job_of(owner, reference)
     }
 
     fn submit_accepted(
@@ -136,10 +149,7 @@ impl Draft<'_> {
             }
             SubmitAnswer::Unavailable(why) => {
                 self.signal = Some(Signal::SubmitUnavailable(why.clone()));
-                self.job_ended(AttemptState::Withdrawn, why, |mut draft, why| {
-                    draft.task.queued_at = draft.now();
-                    draft.give_back(why)
-                })
+                self.job_ended(AttemptState::Withdrawn, why, Draft::nobody_was_there)
             }
             SubmitAnswer::NeverCalled(why) => self.job_ended(AttemptState::Withdrawn, why, Draft::give_back),
             SubmitAnswer::Ambiguous(why) => {
@@ -155,6 +165,25 @@ impl Draft<'_> {
             }
             SubmitAnswer::Accepted { reference, vars } => self.submit_accepted(reference, vars),
         }
+    }
+
+    /// Last in line, at the pace of the breaker's probes. A rule that says so of a submit which does make a job must not be
+    /// believed for ever, so it has a pace and a bound of its own.
+    fn nobody_was_there(mut self, why: String) -> Result<Change, Refusal> {
+        let count = self.count_free_end();
+        if count > self.task.max_retries.saturating_add(UNAVAILABLE_ENDS) {
+            return self.hold(format!("{why}; that is {count} submits in a row that found nobody"));
+        }
+        self.task.queued_at = self.now();
+        let draw = self.context.draw;
+        let mut change = self.give_back(why)?;
+        if let Some(more) = count.checked_sub(FREE_ENDS)
+            && change.task.state == TaskState::Pending
+        {
+            let wait = OUTAGE_WAIT.delay(more, draw);
+            change.task.wake_at = Some(change.task.queued_at.plus(wait));
+        }
+        Ok(change)
     }
 
     /// Back in line with nothing spent.
@@ -281,7 +310,13 @@ impl Draft<'_> {
             return Err(self.illegal("find_answered"));
         }
         match answer {
-            FindAnswer::One { reference } => self.adopted(reference),
+            FindAnswer::One { reference } => match self.context.owner {
+                Some(owner) => {
+                    self.signal = Some(Signal::BadAnswer(format!("it names {reference}, which is the job of {owner}")));
+                    self.hold_for_job_of(owner, &reference)
+                }
+                None => self.adopted(reference),
+            },
             FindAnswer::None { is_complete } => self.not_found(is_complete, began_at),
             FindAnswer::Several(references) => {
                 let names = references.join(", ");
@@ -338,7 +373,7 @@ impl Draft<'_> {
         }
         let why = "no job carries this attempt's key: it was never taken";
         self.job_ended(AttemptState::EndedAbandoned, why.to_owned(), |draft, why| {
-            let wait = draft.wait_after_absence();
+            let wait = draft.wait_after_free_end();
             draft.wait_for_nothing(TaskMove::ProvedAbsent, wait, why, "its submit made no job; it is submitted again")
         })
     }

@@ -222,6 +222,7 @@ fn every_event_in_every_state_is_judged_and_keeps_every_promise() {
                     who: CONTENTD,
                     is_late_piece_wanted: ms > 10_000,
                     is_outage: shape.starts_with("outage"),
+                    owner: None,
                 };
                 let Ok(change) = apply(&task, attempt.as_ref(), event.clone(), &context) else { continue };
                 judged += 1;
@@ -258,6 +259,7 @@ fn rows_that_do_not_fit_each_other_are_no_reason_to_panic() {
                         who: CONTENTD,
                         is_late_piece_wanted: false,
                         is_outage: false,
+                        owner: None,
                     };
                     for event in &events {
                         let _ = apply(&task, Some(&attempt), event.clone(), &context);
@@ -297,8 +299,15 @@ fn edges(policy: &Policy, is_meant: impl Fn(&Event) -> bool) -> BTreeMap<Pair, B
         let to = edges.entry(from).or_default();
         for (event, ms) in events.iter().flat_map(|event| TIMES_MS.map(|ms| (event, ms))) {
             let now = now_at(ms);
-            let context =
-                Context { now: &now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false, is_outage: false };
+            let context = Context {
+                now: &now,
+                policy,
+                draw: 0.5,
+                who: CONTENTD,
+                is_late_piece_wanted: false,
+                is_outage: false,
+                owner: None,
+            };
             if let Ok(change) = apply(&task, attempt.as_ref(), event.clone(), &context) {
                 to.insert((change.task.state, change.attempt.map(|attempt| attempt.state)));
             }

@@ -170,6 +170,8 @@ pub(super) struct Story {
     pub(super) now_ms: i64,
     pub(super) draw: f64,
     pub(super) is_outage: bool,
+    /// The other task whose job the events name.
+    pub(super) owner: Option<TaskId>,
     pub(super) audit: Vec<AuditRow>,
     pub(super) last: Option<Change>,
 }
@@ -183,6 +185,7 @@ impl Story {
             now_ms: 0,
             draw: 0.5,
             is_outage: false,
+            owner: None,
             audit: vec![],
             last: None,
         }
@@ -196,6 +199,11 @@ impl Story {
     /// The jobs of other tasks have failed in a row.
     pub(super) fn in_outage(self) -> Self {
         Self { is_outage: true, ..self }
+    }
+
+    /// What the events name is the job of this task.
+    pub(super) fn naming_job_of(self, owner: &str) -> Self {
+        Self { owner: Some(TaskId(owner.into())), ..self }
     }
 
     pub(super) fn now(&self) -> Now {
@@ -217,6 +225,7 @@ impl Story {
             who: CONTENTD,
             is_late_piece_wanted: false,
             is_outage: self.is_outage,
+            owner: self.owner.as_ref(),
         };
         let change = apply(&self.task, self.attempt.as_ref(), event.clone(), &context)?;
         if let Err(broken) = check(&self.task, self.attempt.as_ref(), &event, &change, &now) {

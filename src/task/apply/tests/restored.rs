@@ -15,7 +15,7 @@ fn every_pair() -> Vec<(T, Option<A>)> {
 }
 
 fn context_of<'a>(now: &'a Now, policy: &'a Policy) -> Context<'a> {
-    Context { now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false, is_outage: false }
+    Context { now, policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false, is_outage: false, owner: None }
 }
 
 fn judged(task: &Task, attempt: Option<&Attempt>, event: Event, policy: &Policy, ms: i64) -> Option<Change> {

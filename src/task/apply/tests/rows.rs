@@ -136,6 +136,30 @@ fn submit_ok() -> Story {
     story
 }
 
+fn submit_ok_with_job_of_another() -> Story {
+    let answer = || submit(SubmitAnswer::Accepted { reference: "r".into(), vars: BTreeMap::new() });
+    let mixed_up = |story: Story| story.naming_job_of("task-other").so(answer());
+    is(&mixed_up(at(T::Cancelling, A::Intended)), T::Cancelled, A::Unknown);
+    for policy in [policy(), idempotent()] {
+        // The key had gone out before: with and without an earlier answer.
+        is(&mixed_up(under(policy.clone(), T::Submitting, A::Unknown)), T::Held, A::Unknown);
+        let mut missing = under(policy.clone(), T::Processing, A::Accepted);
+        missing.attempt_mut().external_ref = Some("own".into());
+        assert!(missing.clone().naming_job_of("task-other").tell(answer()).is_err(), "nobody asked");
+        missing.attempt_mut().is_resend_due = true;
+        let mut missing = mixed_up(missing);
+        is(&missing, T::Held, A::Accepted);
+        assert_eq!(missing.attempt_mut().external_ref.as_deref(), Some("own"));
+    }
+    let mut story = mixed_up(at(T::Submitting, A::Intended));
+    is(&story, T::Held, A::Unknown);
+    assert_eq!(story.attempt_mut().external_ref, None, "it is not this task's, whoever decides next");
+    let reason = story.task.reason.clone().expect("it is held for a reason");
+    assert!(reason.contains("names r, which is the job of task-other"), "{reason}");
+    assert!(matches!(signals(&story), Some(Signal::SubmitUnanswered(_))));
+    story
+}
+
 fn submit_rejected() -> Story {
     let answer = submit(SubmitAnswer::Rejected(why()));
     is(&at(T::Cancelling, A::Intended).so(answer.clone()), T::Cancelled, A::Rejected);
@@ -159,6 +183,39 @@ fn submit_unavailable() -> Story {
     is(&story, T::Pending, A::Withdrawn);
     assert_eq!(story.task.queued_at, story.now().utc, "last in line");
     assert_eq!(signals(&story), Some(&Signal::SubmitUnavailable(why())));
+    ends_for_nothing(at(T::Submitting, A::Intended), &submit(SubmitAnswer::Unavailable(why())), 75, 11);
+    story
+}
+
+/// So many ends in a row cost nothing, the first of them without a wait of its own; the next one is a person's.
+fn ends_for_nothing(story: Story, event: &Event, most: u32, at_once: u32) {
+    for count in 1..=most {
+        let mut tried = story.clone();
+        tried.attempt_mut().free_ends = count - 1;
+        let mut tried = tried.so(event.clone());
+        assert_eq!((tried.task.state, tried.task.retry_count), (T::Pending, 0), "after {count}");
+        assert_eq!(tried.attempt_mut().free_ends, count);
+        let wait = tried.task.wake_at.map_or(Duration::ZERO, |at| at.since(tried.now().utc));
+        assert_eq!(wait.is_zero(), count <= at_once.min(8), "after {count}: {wait:?}");
+        assert!(wait <= Duration::from_secs(3_600));
+    }
+    let mut last = story;
+    last.attempt_mut().free_ends = most;
+    let last = last.so(event.clone());
+    assert_eq!((last.task.state, last.task.retry_count), (T::Held, 0));
+    let reason = last.task.reason.expect("it is held for a reason");
+    assert!(reason.contains(&(most + 1).to_string()), "{reason}");
+}
+
+fn run_unavailable() -> Story {
+    let event = run(RunReport::Unavailable(why()));
+    ends_without_the_task(&blocking(), A::Accepted, &event, A::EndedFailed);
+    ends_for_nothing(under(blocking(), T::Processing, A::Accepted), &event, 12, 0);
+    let story = under(blocking(), T::Submitted, A::Accepted).later(Duration::from_secs(5)).so(event);
+    is(&story, T::Pending, A::EndedFailed);
+    assert_eq!(story.task.queued_at, story.now().utc, "last in line");
+    assert!(story.task.wake_at > Some(story.now().utc), "with back-off");
+    assert_eq!(signals(&story), Some(&Signal::JobUnavailable(why())), "the start of the next one proves nothing");
     story
 }
 
@@ -371,6 +428,24 @@ fn find_limit() -> Story {
     }
     let event = find(&late(T::Submitting), FindAnswer::Unavailable(why()));
     late(T::Submitting).so(event)
+}
+
+fn find_one_of_another() -> Story {
+    let one = |story: &Story| find(story, FindAnswer::One { reference: "r".into() });
+    let mixed_up = |story: Story| {
+        let event = one(&story);
+        story.naming_job_of("task-other").so(event)
+    };
+    is(&mixed_up(at(T::Cancelling, A::Unknown)), T::Cancelled, A::Unknown);
+    for state in LATE {
+        is(&mixed_up(at(state, A::Unknown)), state, A::Unknown);
+    }
+    let mut story = mixed_up(at(T::Submitting, A::Unknown));
+    is(&story, T::Held, A::Unknown);
+    assert_eq!(story.attempt_mut().external_ref, None);
+    assert!(story.task.reason.as_deref().is_some_and(|why| why.contains("which is the job of task-other")));
+    assert!(matches!(signals(&story), Some(Signal::BadAnswer(_))));
+    story
 }
 
 fn find_unavailable() -> Story {
@@ -952,6 +1027,7 @@ fn deadline_alive() -> Story {
 fn case(row: &OutcomeRow) -> Option<Case> {
     Some(match (row.verb, row.outcome) {
         (Some(Verb::Submit), "ok, with a reference") => submit_ok,
+        (Some(Verb::Submit), "ok, with the reference of another task's job") => submit_ok_with_job_of_another,
         (Some(Verb::Submit), "rejected (a rule: it will never take this)") => submit_rejected,
         (Some(Verb::Submit), "retry (a rule: no job was made, try again)") => submit_retry,
         (Some(Verb::Submit), "unavailable (a rule: nobody was there to take it)") => submit_unavailable,
@@ -965,6 +1041,7 @@ fn case(row: &OutcomeRow) -> Option<Case> {
         (Some(Verb::Find), "ok, one match of our key") => find_one,
         (Some(Verb::Find), "ok, none, and absence proved") => find_none_proved,
         (Some(Verb::Find), "ok, several matches") => find_several,
+        (Some(Verb::Find), "ok, one match that is another task's job") => find_one_of_another,
         (Some(Verb::Find), "not proved within find_limit") => find_limit,
         (Some(Verb::Find), "unavailable or unreadable") => find_unavailable,
         (Some(Verb::Run), "started") => run_started,
@@ -972,6 +1049,7 @@ fn case(row: &OutcomeRow) -> Option<Case> {
         (Some(Verb::Run), "exit 0 with a piece") => run_piece,
         (Some(Verb::Run), "exit 0 without a piece") => run_no_piece,
         (Some(Verb::Run), "another exit or a signal that no rule names") => run_failed,
+        (Some(Verb::Run), "unavailable (a rule: nobody was there to do it)") => run_unavailable,
         (Some(Verb::Run), "stopped with its unit, not by us") => run_terminated,
         (Some(Verb::Run), "lock free, no exit status; free to repeat") => run_lost_free,
         (Some(Verb::Run), "lock free, no exit status; not free to repeat") => run_lost,

@@ -132,8 +132,15 @@ fn nothing_is_claimed_beside_a_job_that_may_be_alive() {
     task.state = T::Pending;
     let now = now_at(0);
     let policy = policy();
-    let context =
-        Context { now: &now, policy: &policy, draw: 0.5, who: CONTENTD, is_late_piece_wanted: false, is_outage: false };
+    let context = Context {
+        now: &now,
+        policy: &policy,
+        draw: 0.5,
+        who: CONTENTD,
+        is_late_piece_wanted: false,
+        is_outage: false,
+        owner: None,
+    };
     let refusal = apply(&task, attempt.as_ref(), Event::Claimed { key: key(2) }, &context);
     assert_eq!(refusal, Err(Refusal::JobMayBeAlive { attempt: 1 }));
 }
