@@ -6,6 +6,7 @@
 mod breaker;
 mod cancels;
 mod deadlines;
+mod doubts;
 mod drain;
 mod limits;
 mod order;

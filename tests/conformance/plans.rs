@@ -6,7 +6,7 @@ use contentd::store::query::{ContentFilter, Page, PoolFilter, Queries, TaskFilte
 use contentd::store::sqlite::SqliteQueries;
 use contentd::store::write::{NewTask, PendingLimits, Write};
 use contentd::task::content::{PoolState, ReviewMove, ReviewState};
-use contentd::task::{AccountId, ContentId, Event, TaskState, Timestamp};
+use contentd::task::{AccountId, ContentId, Event, GeneratorName, TaskState, Timestamp};
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
@@ -122,6 +122,10 @@ fn no_question_reads_the_history() {
     check("pending", &[], &|queries| seen(queries.pending(Timestamp(START), Page::first(1)).unwrap()));
     check("pending, all lanes", &[], &|queries| seen(queries.pending(Timestamp(START), Page::first(9)).unwrap()));
     check("lane_heads", &[], &|queries| seen(queries.lane_heads(Timestamp(START), 2, 1, &Default::default()).unwrap()));
+    let generator = GeneratorName("assumed".into());
+    check("oldest_ready", &[], &|queries| {
+        seen(queries.oldest_ready(Timestamp(START), &generator, AccountId(1)).unwrap());
+    });
     check("next_ready", &[], &|queries| seen(queries.next_ready(Timestamp(START)).unwrap()));
     check("counts", &[], &|queries| seen(queries.counts().unwrap()));
     check("due", &[], &|queries| seen(queries.due(Timestamp(START), 10).unwrap()));

@@ -168,6 +168,9 @@ fn compare(memory: &Side, sqlite: &Side, at: i64) {
         }
         same!(due(moment, 3));
         same!(next_ready(moment));
+        for (generator, account) in [("even", 1), ("even", 2), ("odd", 1), ("odd", 2)] {
+            same!(oldest_ready(moment, &generator.into(), contentd::task::AccountId(account)));
+        }
         same!(lane_heads(moment, 2, 2, &Default::default()));
         same!(lane_heads(moment, 9, 9, &Default::default()));
         same!(count_finished_before(moment));

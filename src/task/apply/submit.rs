@@ -116,7 +116,7 @@ impl Draft<'_> {
     /// The job was missing, and submitting its key again did not bring it back.
     fn resends_spent(self) -> Result<Change, Refusal> {
         let why = "the job is missing at the generator, and submitting its key again did not bring it back";
-        self.job_ended(AttemptState::EndedLost, why.to_owned(), Draft::hold)
+        self.job_held(AttemptState::EndedLost, why.to_owned())
     }
 
     fn first_submit_failed(mut self, answer: SubmitAnswer) -> Result<Change, Refusal> {

@@ -25,7 +25,7 @@ use super::connection::{db_error, optional};
 use super::models::AccountRow;
 use super::schema::{accounts, settings};
 use crate::store::query::{
-    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, Queries, Statistics, TaskFilter,
+    ContentFilter, InFlight, KeyUse, LaneHead, Page, PoolFilter, Queries, ReadyTask, Statistics, TaskFilter,
 };
 use crate::store::write::Account;
 use crate::store::{DbError, LookupError};
@@ -118,6 +118,15 @@ impl Queries for SqliteQueries {
     ) -> Result<Vec<LaneHead>, DbError> {
         let except = except.iter().map(|(generator, account)| (generator.0.clone(), account.0)).collect();
         self.snapshot(|connection| lanes::heads(connection, now, per_lane, lanes, &except))
+    }
+
+    fn oldest_ready(
+        &self,
+        now: Timestamp,
+        generator: &GeneratorName,
+        account: AccountId,
+    ) -> Result<Option<ReadyTask>, DbError> {
+        self.snapshot(|connection| lanes::oldest(connection, now, &(generator.0.clone(), account.0)))
     }
 
     fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
