@@ -37,7 +37,7 @@ async fn a_cancel_that_overtakes_its_submit_is_sent_again_once_it_has_arrived() 
 #[actix::test]
 async fn a_deadline_makes_no_second_job_while_the_key_of_the_first_is_on_its_way() {
     let rig = Rig::start(Setup::default()).await;
-    rig.script().behave(|behaviour| behaviour.job_ms = 600_000);
+    rig.script().behave(|behaviour| behaviour.job_ms = 150_000);
     let id = rig.submit(Ask { time_limit_s: 120, max_retries: 10, ..Ask::about("denied") }).await;
     rig.until_state(&id, TaskState::Processing).await;
     rig.script().behave(|behaviour| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::breaker::Signal;
 use super::super::ids::AttemptKey;
-use super::super::outcome::{FindAnswer, SubmitAnswer};
+use super::super::outcome::{FindAnswer, K_IN_A_ROW, SubmitAnswer};
 use super::super::record::{Attempt, Task};
 use super::super::state::{AttemptState, TaskMove, TaskState};
 use super::super::time::Timestamp;
@@ -14,10 +14,12 @@ use super::{Change, Draft, Refusal};
 pub const SWEEPS_THAT_PROVE: u32 = 2;
 
 /// Whether the same key must not go out once more: after the first call and max_retries + 1 repetitions, or after the
-/// time limit, counted from the intent.
+/// time limit, counted from the intent. A daemon that was away for so long has not asked anybody yet: it may, a few times.
 pub fn are_resends_spent(task: &Task, attempt: &Attempt, now: Timestamp) -> bool {
     let limit = Duration::from_secs(u64::from(task.time_limit_s));
-    let is_late = attempt.state == AttemptState::Unknown && now.since(attempt.intended_at) >= limit;
+    let is_late = attempt.state == AttemptState::Unknown
+        && now.since(attempt.intended_at) >= limit
+        && attempt.bad_answers >= K_IN_A_ROW;
     attempt.sends > task.max_retries.saturating_add(1) || is_late
 }
 
