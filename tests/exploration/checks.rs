@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
+use contentd::task::apply::CONTENTD;
 use contentd::task::content::ReviewState;
 use contentd::task::{Attempt, AttemptState, AuditRow, Task, TaskId, TaskState};
 
@@ -70,17 +71,24 @@ pub fn after_drain(db: &MemoryDb, kind: Kind) -> Vec<String> {
 }
 
 /// Where the generator never misbehaves, no death costs anything: each task is completed by one job, and no retry is spent.
+/// What is excused may be held instead, but has no second job either.
 pub fn polite_ends(db: &MemoryDb, universe: &Universe, kind: Kind, excused: &Excused, deaths: usize) -> Vec<String> {
     let mut failures = Vec::new();
     // A plain child dies with its daemon, and is written again.
     let most_jobs = if kind == Kind::Child { 1 + deaths } else { 1 };
-    for task in db.all_tasks().iter().filter(|task| !excused.0.contains(&task.id)) {
-        if task.state != TaskState::Completed {
+    for task in db.all_tasks() {
+        let is_excused = excused.0.contains(&task.id);
+        // A person who is asked may also have given it up, or have had it written again.
+        if is_excused && is_decided(db, &task.id) {
+            continue;
+        }
+        let is_well = task.state == TaskState::Completed || is_excused && task.state == TaskState::Held;
+        if !is_well {
             let why = task.reason.as_ref().or(task.error.as_ref());
             failures.push(format!("{} is {} at a polite generator: {why:?}", task.id, task.state));
         }
         let jobs = universe.jobs_of(&task.id).len();
-        if !(1..=most_jobs).contains(&jobs) {
+        if jobs > most_jobs || jobs == 0 && !is_excused {
             failures.push(format!("{} has had {jobs} jobs at a polite generator", task.id));
         }
         if task.retry_count > 0 {
@@ -88,6 +96,11 @@ pub fn polite_ends(db: &MemoryDb, universe: &Universe, kind: Kind, excused: &Exc
         }
     }
     failures
+}
+
+/// Whether a person has decided about a task after it was submitted.
+fn is_decided(db: &MemoryDb, task: &TaskId) -> bool {
+    db.history(task).unwrap().iter().any(|row| row.from_state.is_some() && row.who != CONTENTD)
 }
 
 /// Whatever was acknowledged is there, under its name.

@@ -1,12 +1,12 @@
 //! Every crash point: submit, die anywhere, recover, run to rest, and check what contentd promises.
 //!
-//! The real actors on the in-memory store, scripted generators of each kind, virtual time. Half of the cuts kill the daemon, the
-//! others take its machine down or drain it. One run without a crash counts
-//! the crash points of a seed; then the same seed is cut at them, restarted from what was committed, and run to rest.
+//! The real actors on the in-memory store, scripted generators of each kind, virtual time. One run without a crash counts
+//! the crash points of a seed; then the same seed is cut at them, restarted from what was committed, and run to rest. Half of
+//! the cuts kill the daemon, the others take its machine down or drain it.
 //! A seed says how badly the generator behaves, which verbs it has and what people do (`manners`); the promises are checked
-//! after each commit (`witness`), at each start and at rest (`checks`). Where the generator is polite, a death must cost nothing:
-//! each task ends completed, by one job, but for what nobody can know ([`checks::Excused`]). Together the schedules must drive every line of the
-//! table verb × outcome (`rows`).
+//! after each commit (`witness`), at each start and at rest (`checks`). Where the generator is polite, a death must cost
+//! nothing: each task ends completed, by one job, but for what nobody can know ([`checks::Excused`]). Together the schedules
+//! must drive every line of the table verb × outcome (`rows`).
 //!
 //! - `EXPLORE=SEED:KIND:CUT` replays exactly one schedule, as a failing one names it, and prints its audit rows.
 //! - `EXPLORE_SEEDS=N` runs N seeds a kind, cut at every one of their crash points, where a run without it takes a spread of
