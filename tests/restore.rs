@@ -341,13 +341,9 @@ completed = "completed"
 #[test]
 fn a_doubt_of_the_backup_is_searched_for_and_adopted_and_an_absence_is_held() {
     for (fault, expected) in [("create:hang-after-accept", "completed"), ("create:hang-before-accept", "held")] {
-        let mut daemon = Daemon::prepared(Setup::default());
-        let sections =
-            SEARCHED.replace("SAMPLE\"", &format!("{}\"", daemon.sample_dir().display())).replace("SUBMIT", "50s");
-        daemon.change(|setup| setup.more = sections);
-        daemon.spawn();
-        daemon.await_answer();
-        daemon.ctl(&["account", "add", "--name", "blog"]).exits(0);
+        let mut daemon = with_generator(|daemon| {
+            SEARCHED.replace("SAMPLE\"", &format!("{}\"", daemon.sample_dir().display())).replace("SUBMIT", "50s")
+        });
         daemon.set_faults(fault);
         let task = daemon.submit("In doubt", &["--generator", "searched"]);
         let is_paid = expected == "completed";
@@ -370,23 +366,33 @@ fn a_doubt_of_the_backup_is_searched_for_and_adopted_and_an_absence_is_held() {
     }
 }
 
-#[test]
-fn a_run_that_began_after_the_backup_is_found_by_its_directory() {
+/// A daemon that has one more generator, of this section, and an account.
+fn with_generator(section: impl FnOnce(&Daemon) -> String) -> Daemon {
     let mut daemon = Daemon::prepared(Setup::default());
-    let count = daemon.dir().join("count");
-    let go_on = daemon.dir().join("go-on");
-    let script = format!(
-        "echo x >> {}; while [ ! -e {} ]; do sleep 0.1; done; echo '# A piece'; echo; echo 'There is much to be said about it.'",
-        count.display(),
-        go_on.display()
-    );
-    let section = format!(
-        "[generators.runs]\n[generators.runs.submit]\nrun = [\"/bin/sh\", \"-c\", \"\"\"{script}\"\"\"]\ncontent = \"text\"\n"
-    );
+    let section = section(&daemon);
     daemon.change(|setup| setup.more = section);
     daemon.spawn();
     daemon.await_answer();
     daemon.ctl(&["account", "add", "--name", "blog"]).exits(0);
+    daemon
+}
+
+/// Such a daemon, whose generator `runs` is a shell script. In it `$DIR` is the daemon's directory, and `write` says the piece.
+fn with_runs(script: &str) -> Daemon {
+    with_generator(|daemon| {
+        let script = script.replace("$DIR", &daemon.dir().display().to_string());
+        let script = script.replace("write", "echo '# A piece'; echo; echo 'There is much to be said about it.'");
+        format!(
+            "[generators.runs]\n[generators.runs.submit]\nrun = [\"/bin/sh\", \"-c\", \"\"\"{script}\"\"\"]\n\
+             content = \"text\"\n"
+        )
+    })
+}
+
+#[test]
+fn a_run_that_began_after_the_backup_is_found_by_its_directory() {
+    let mut daemon = with_runs("echo x >> $DIR/count; while [ ! -e $DIR/go-on ]; do sleep 0.1; done; write");
+    let (count, go_on) = (daemon.dir().join("count"), daemon.dir().join("go-on"));
     daemon.ctl(&["pause"]).exits(0);
     let task = daemon.submit("Begun after", &["--generator", "runs"]);
     let file = backup(&daemon, "b.db");
@@ -472,23 +478,13 @@ fn what_had_ended_or_waited_for_a_review_in_the_backup_is_neither_paid_for_nor_p
 
 #[test]
 fn a_run_since_the_backup_is_taken_up_when_the_run_that_is_known_is_over() {
-    let mut daemon = Daemon::prepared(Setup::default());
+    let mut daemon = with_runs(
+        "echo x >> $DIR/count; \
+         if [ $(wc -l < $DIR/count) = 1 ]; then while [ ! -e $DIR/first ]; do sleep 0.1; done; exit 1; fi; \
+         while [ ! -e $DIR/second ]; do sleep 0.1; done; write",
+    );
     let file_in = |name: &str| daemon.dir().join(name);
     let (count, first, second) = (file_in("count"), file_in("first"), file_in("second"));
-    let script = format!(
-        "echo x >> {0}; if [ $(wc -l < {0}) = 1 ]; then while [ ! -e {1} ]; do sleep 0.1; done; exit 1; fi; \
-         while [ ! -e {2} ]; do sleep 0.1; done; echo '# A piece'; echo; echo 'There is much to be said about it.'",
-        count.display(),
-        first.display(),
-        second.display()
-    );
-    let section = format!(
-        "[generators.runs]\n[generators.runs.submit]\nrun = [\"/bin/sh\", \"-c\", \"\"\"{script}\"\"\"]\ncontent = \"text\"\n"
-    );
-    daemon.change(|setup| setup.more = section);
-    daemon.spawn();
-    daemon.await_answer();
-    daemon.ctl(&["account", "add", "--name", "blog"]).exits(0);
     let task = daemon.submit("Run twice", &["--generator", "runs", "--max-retries", "0"]);
     let runs = || fs::read_to_string(&count).map_or(0, |text| text.lines().count());
     daemon.await_state(&task, "processing");

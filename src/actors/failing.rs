@@ -91,7 +91,8 @@ pub(super) struct Announced {
     failed_before: Timestamp,
 }
 
-/// Whether an event may say that a job failed. Whether it does depends on what its task wanted: see [`is_failure`].
+/// Whether an event may say that a job failed. Whether it does depends on what its task wanted: see [`is_failure`]. An end that
+/// is held and no retry spends, as that of a missing job, is early enough in the row once it is committed.
 pub(super) fn may_be_failure(event: &Event) -> bool {
     match event {
         Event::PollAnswered(PollAnswer::State { state, .. }) => matches!(state, JobState::Failed | JobState::Cancelled),
@@ -102,6 +103,8 @@ pub(super) fn may_be_failure(event: &Event) -> bool {
                 | RunReport::Killed
                 | RunReport::Lost { .. }
                 | RunReport::NeverStarted(_)
+                | RunReport::NoPiece { .. }
+                | RunReport::Ambiguous { .. }
         ),
         Event::SubmitAnswered(answer) => matches!(answer, SubmitAnswer::Retry(_)),
         Event::DeadlineReached { .. } => true,

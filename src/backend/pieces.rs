@@ -94,7 +94,7 @@ impl DaemonBackend {
         found.ok_or_else(|| ApiError::NoResult { task: task.id.0, state: task.state.to_string() })
     }
 
-    async fn shown(&self, name: &str) -> Result<Shown, ApiError> {
+    async fn shown_task(&self, name: &str) -> Result<Shown, ApiError> {
         let (task, attempt) = self.task(name).await?;
         let (id, content_id) = (task.id.clone(), task.content_id);
         let (attempts, text) = self
@@ -114,7 +114,7 @@ impl DaemonBackend {
     }
 
     pub(super) async fn show_task(&self, name: &str) -> Result<ShowReply, ApiError> {
-        let Shown { task, attempts, text } = self.shown(name).await?;
+        let Shown { task, attempts, text } = self.shown_task(name).await?;
         let Some(text) = text else { return Ok(ShowReply { task, result: None, attempts }) };
         let whole = move |queries: &dyn Queries| {
             fitting(queries, std::slice::from_ref(&text), || queries.text_part(&text, 0, u32::MAX))
@@ -124,7 +124,7 @@ impl DaemonBackend {
     }
 
     pub(super) async fn show_task_in_parts(&self, name: &str) -> Result<Parts<ShowReply>, ApiError> {
-        let Shown { task, attempts, text } = self.shown(name).await?;
+        let Shown { task, attempts, text } = self.shown_task(name).await?;
         let attempts = cut(attempts)?.into();
         Ok(replies(ShowParts { backend: self.clone(), task, attempts, text: text.map(Text::of) }))
     }

@@ -608,6 +608,26 @@ impl Queries for MemoryDb {
         Ok(heads)
     }
 
+    fn oldest_of_lane(
+        &self,
+        now: Timestamp,
+        generator: &GeneratorName,
+        account: AccountId,
+    ) -> Result<Option<ReadyTask>, DbError> {
+        let tables = self.tables();
+        let is_ready = |task: &&Task| {
+            let is_in_lane = task.generator == *generator && task.account_id == account;
+            is_in_lane && task.state == TaskState::Pending && task.wake_at.is_none_or(|at| at <= now)
+        };
+        let oldest = tables.tasks.values().filter(is_ready).min_by_key(|task| (task.queued_at, task.seq));
+        Ok(oldest.map(|task| ReadyTask {
+            id: task.id.clone(),
+            priority: task.priority,
+            queued_at: task.queued_at,
+            seq: task.seq,
+        }))
+    }
+
     fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
         let tables = self.tables();
         let pending = tables.tasks.values().filter(|task| task.state == TaskState::Pending);

@@ -249,6 +249,13 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
         lanes: u32,
         except: &BTreeSet<(GeneratorName, AccountId)>,
     ) -> Result<Vec<LaneHead>, DbError>;
+    /// The ready task of a lane that is longest in line, whatever its priority is.
+    fn oldest_of_lane(
+        &self,
+        now: Timestamp,
+        generator: &GeneratorName,
+        account: AccountId,
+    ) -> Result<Option<ReadyTask>, DbError>;
     /// When the next delayed pending task becomes ready.
     fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
     /// Jobs at generators now: attempts that may be alive, of active tasks or still watched.

@@ -92,6 +92,8 @@ struct Lane {
     behind: Behind,
     /// Something was pushed out of sight while the store was being read.
     was_missed: bool,
+    /// The one that is longest in line, where it is known and stands behind the window.
+    oldest: Option<Place>,
 }
 
 /// The window.
@@ -175,6 +177,7 @@ impl Lanes {
     /// for). A task that has meanwhile been taken may come back here; its claim is refused, and that is the end of it.
     pub fn refill(&mut self, heads: Vec<Head>, is_every_lane: bool) {
         self.is_refilling = false;
+        self.forget_oldest();
         let mut mentioned = BTreeSet::new();
         for head in heads {
             mentioned.insert(head.key.clone());
@@ -227,6 +230,22 @@ impl Lanes {
         self.trim(&head.key);
     }
 
+    /// Of a generator that is probed: the ready task of a lane that is longest in line, whatever its priority is. It may stand
+    /// behind the window, and is the next probe all the same. Said after each refill, and known until the next.
+    pub fn remember_oldest(&mut self, key: &LaneKey, waiting: &Waiting) {
+        let Some(lane) = self.lanes.get_mut(key).filter(|_| !self.places.contains_key(&waiting.id)) else { return };
+        if let Some(before) = lane.oldest.replace(waiting.place()) {
+            self.places.remove(&before.3);
+        }
+        self.places.insert(waiting.id.clone(), (key.clone(), waiting.place()));
+    }
+
+    fn forget_oldest(&mut self) {
+        for oldest in self.lanes.values_mut().filter_map(|lane| lane.oldest.take()) {
+            self.places.remove(&oldest.3);
+        }
+    }
+
     /// Puts a task in line that has just become ready, or one whose place has changed. Where it does not fit the window,
     /// its lane is marked as having more behind.
     pub fn push(&mut self, key: LaneKey, waiting: Waiting) {
@@ -255,7 +274,8 @@ impl Lanes {
     }
 
     /// As [`Lanes::next`]. Of a generator that is probed, the task that has been longest in line stands for all others, whatever
-    /// its priority is: a failed probe goes last, and the next one must be another's.
+    /// its priority is: a failed probe goes last, and the next one must be another's. Of a lane that is longer than its window
+    /// that is the one of [`Lanes::remember_oldest`].
     pub fn next_or_probe(
         &mut self,
         mut can_run: impl FnMut(&LaneKey) -> bool,
@@ -265,7 +285,8 @@ impl Lanes {
         let mut probes: BTreeMap<&GeneratorName, (&LaneKey, &Place)> = BTreeMap::new();
         for (key, lane) in &self.lanes {
             if is_probed(&key.generator) {
-                let Some(oldest) = lane.tasks.iter().min_by_key(|place| in_line(place)) else { continue };
+                let known = lane.tasks.iter().chain(&lane.oldest);
+                let Some(oldest) = known.min_by_key(|place| in_line(place)) else { continue };
                 let is_older = probes.get(&key.generator).is_none_or(|(_, place)| in_line(oldest) < in_line(place));
                 if is_older && can_run(key) {
                     probes.insert(&key.generator, (key, oldest));
@@ -309,6 +330,7 @@ impl Lanes {
         let (key, place) = self.places.remove(id)?;
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.tasks.remove(&place);
+            lane.oldest.take_if(|oldest| *oldest == place);
         }
         Some(key)
     }
@@ -332,7 +354,7 @@ impl Lanes {
 
     fn evict(&mut self, key: &LaneKey) {
         let Some(lane) = self.lanes.remove(key) else { return };
-        for place in lane.tasks {
+        for place in lane.tasks.into_iter().chain(lane.oldest) {
             self.places.remove(&place.3);
         }
         self.has_lanes_behind = true;
@@ -369,7 +391,7 @@ impl Behind {
 
 impl Lane {
     fn new(behind: Behind, was_missed: bool) -> Self {
-        Self { tasks: BTreeSet::new(), behind, was_missed }
+        Self { tasks: BTreeSet::new(), behind, was_missed, oldest: None }
     }
 
     fn is_spent(&self) -> bool {

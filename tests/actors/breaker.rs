@@ -16,6 +16,14 @@ pub fn notices() -> (usize, usize) {
     (logged("no new submits").len(), logged("submits start again").len())
 }
 
+/// Opens the breaker: the jobs of five tasks fail, and the tasks with them. The next ones fail after as long.
+pub async fn fail_five_jobs(rig: &Rig) {
+    rig.script().behave(|behaviour| (behaviour.fate, behaviour.job_ms) = (Fate::Fails, 2_000));
+    let asks = (0..5).map(|n| Ask { max_retries: 0, ..Ask::about(format!("{n}")) });
+    let failed = rig.submit_all(asks).await;
+    rig.until_all(&failed, TaskState::Failed).await;
+}
+
 #[actix::test]
 async fn one_unavailable_submit_opens_it_and_one_accepted_probe_closes_it() {
     let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
@@ -73,10 +81,7 @@ async fn three_tasks_whose_polls_find_nobody_open_it() {
 #[actix::test]
 async fn five_failing_jobs_open_it_and_only_a_piece_closes_it() {
     let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
-    rig.script().behave(|behaviour| (behaviour.fate, behaviour.job_ms) = (Fate::Fails, 2_000));
-    let asks = (0..5).map(|n| Ask { max_retries: 0, ..Ask::about(format!("{n}")) });
-    let failed = rig.submit_all(asks).await;
-    rig.until_all(&failed, TaskState::Failed).await;
+    fail_five_jobs(&rig).await;
     let status = rig.status().await.queue.unwrap();
     assert_eq!(status.breakers[0].trip, "failing_jobs");
 
@@ -94,10 +99,7 @@ async fn five_failing_jobs_open_it_and_only_a_piece_closes_it() {
 #[actix::test]
 async fn a_probe_that_is_cancelled_makes_way_for_the_next() {
     let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
-    rig.script().behave(|behaviour| (behaviour.fate, behaviour.job_ms) = (Fate::Fails, 2_000));
-    let asks = (0..5).map(|n| Ask { max_retries: 0, ..Ask::about(format!("{n}")) });
-    let failed = rig.submit_all(asks).await;
-    rig.until_all(&failed, TaskState::Failed).await;
+    fail_five_jobs(&rig).await;
     rig.script().behave(|behaviour| behaviour.fate = Fate::Hangs);
     let probe = rig.submit(Ask::about("probe")).await;
     rig.until_state(&probe, TaskState::Processing).await;
@@ -235,6 +237,47 @@ async fn jobs_that_were_out_when_the_key_was_revoked_spend_five_retries() {
     let limits = Limits { max_in_flight: 40, ..limits() };
     night_with_a_revoked_key("breaker-3-many-slots", Setup { workers: 40, ..Setup::one(policy(), limits) }, 100, 40)
         .await;
+}
+
+/// Mints its own ids, and a list that does not show a job says that it is gone.
+fn listed() -> Policy {
+    Policy { is_idempotent: false, is_ref_our_key: false, ..policy() }
+}
+
+/// A night at a generator whose jobs bring nothing and do not say that they failed: each of them is paid for, and a person's.
+async fn night_without_a_piece(kind: &str, policy: Policy, polls_are: Option<PollAnswer>) {
+    let limits = Limits { max_in_flight: 5, ..limits() };
+    let rig = Rig::start(Setup::one(policy, limits)).await;
+    rig.script().behave(|behaviour| {
+        (behaviour.fate, behaviour.job_ms) = (Fate::BringsNothing, 20_000);
+        behaviour.polls_are = polls_are;
+    });
+    let ids = rig.submit_all(backlog(100)).await;
+    let rig = pass_with_restarts(rig, 8, 3).await;
+    assert_eq!(rig.status().await.queue.unwrap().breakers[0].trip, "failing_jobs", "{kind}");
+    let made = rig.script().jobs().len();
+    assert!((5 + 40..=5 + 70).contains(&made), "{kind}: {made} jobs were paid for in the night");
+    let held = ids.iter().filter(|id| rig.state(id) == TaskState::Held).count();
+    assert!((made - 1..=made).contains(&held), "{kind}: {held} of {made} are a person's");
+    rig.script().behave(|behaviour| (behaviour.fate, behaviour.polls_are) = (Fate::Completes, None));
+    let is_over = |rig: &Rig, id: &TaskId| matches!(rig.state(id), TaskState::Held | TaskState::Completed);
+    rig.until("the others are written", async |rig| ids.iter().all(|id| is_over(rig, id))).await;
+    assert_eq!(ids.iter().map(|id| rig.task(id).retry_count).sum::<u32>(), 0, "{kind}");
+    assert_eq!(rig.script().jobs().len(), 100, "{kind}: no job is made again");
+    assert!(rig.status().await.queue.unwrap().breakers.is_empty(), "{kind}");
+}
+
+#[actix::test]
+async fn jobs_that_end_well_and_bring_nothing_cost_five_tasks_and_the_probes() {
+    night_without_a_piece("polled", policy(), None).await;
+    let blocking = Policy { is_blocking: true, ..listed() };
+    night_without_a_piece("blocking", blocking, None).await;
+}
+
+#[actix::test]
+async fn jobs_that_go_missing_cost_five_tasks_and_the_probes() {
+    let missing = PollAnswer::Missing { is_complete: true, by_name: true };
+    night_without_a_piece("missing", listed(), Some(missing)).await;
 }
 
 #[actix::test]

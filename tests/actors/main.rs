@@ -7,6 +7,7 @@ mod accounts;
 mod breaker;
 mod cancels;
 mod deadlines;
+mod doubts;
 mod drain;
 mod limits;
 mod notices;

@@ -13,6 +13,8 @@ use futures_util::future::BoxFuture;
 
 use super::rig::PausedClock;
 
+const NO_PIECE: &str = "no article in it";
+
 /// What becomes of a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
@@ -24,6 +26,8 @@ pub enum Fate {
     Hangs,
     /// Waits for a worker, until [`Script::start_worker`] brings one.
     Waits,
+    /// Says that it is completed, and there is no piece.
+    BringsNothing,
 }
 
 /// One call, as the generator saw it.
@@ -110,6 +114,8 @@ struct State {
     calls: Vec<Call>,
     calls_ended: u64,
     jobs: Vec<MadeJob>,
+    /// What was submitted and not answered: it may still arrive.
+    unanswered: Vec<Job>,
     most_alive: usize,
     most_alive_of: BTreeMap<AccountId, usize>,
     interrupted: u32,
@@ -263,6 +269,7 @@ impl Script {
             return SubmitAnswer::Unavailable(why);
         }
         if self.state().behaviour.silent_for.is_some_and(|prefix| job.task.topic.starts_with(prefix)) {
+            self.state().unanswered.push(job.clone());
             return SubmitAnswer::Ambiguous("no answer within 30 s".into());
         }
         SubmitAnswer::Accepted { reference: self.take_job(job), vars: BTreeMap::new() }
@@ -277,6 +284,14 @@ impl Script {
         let waiting = state.jobs.iter_mut().filter(|job| job.fate == Fate::Waits && !job.is_cancelled);
         for (place, job) in (1..).zip(waiting) {
             (job.fate, job.done_at) = (Fate::Completes, now + takes * place);
+        }
+    }
+
+    /// Every submit that was not answered arrives after all.
+    pub fn let_submits_arrive(&self) {
+        let unanswered = std::mem::take(&mut self.state().unanswered);
+        for job in unanswered {
+            self.take_job(&job);
         }
     }
 
@@ -295,7 +310,7 @@ impl Script {
         };
         let state = match found.fate {
             _ if found.is_cancelled => JobState::Cancelled,
-            Fate::Completes if now >= found.done_at => JobState::Completed,
+            Fate::Completes | Fate::BringsNothing if now >= found.done_at => JobState::Completed,
             Fate::Fails if now >= found.done_at => JobState::Failed,
             Fate::Waits => JobState::Submitted,
             _ => JobState::Processing,
@@ -311,6 +326,9 @@ impl Script {
         match self.find_job(job.attempt.external_ref.as_ref()) {
             Some(found) if found.fate == Fate::Completes && now >= found.done_at && !found.is_cancelled => {
                 FetchAnswer::Piece(piece(&found.task))
+            }
+            Some(found) if found.fate == Fate::BringsNothing => {
+                FetchAnswer::Unreadable { why: NO_PIECE.into(), raw: "prose".into() }
             }
             Some(_) => FetchAnswer::NotReady,
             None => FetchAnswer::Missing { raw: "no such job".into() },
@@ -366,6 +384,7 @@ impl Driver for Script {
                 _ if found.is_alive(now) => RunReport::Running,
                 Fate::Fails => RunReport::Failed("exit 1".into()),
                 Fate::FindsNobody => RunReport::Unavailable("no model".into()),
+                Fate::BringsNothing => RunReport::NoPiece { why: NO_PIECE.into(), raw: "prose".into() },
                 Fate::Completes | Fate::Hangs | Fate::Waits => RunReport::Piece(piece(&found.task)),
             }
         })

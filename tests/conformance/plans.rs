@@ -14,7 +14,7 @@ use contentd::store::write::{
 use contentd::task::account::AccountChange;
 use contentd::task::content::{PoolState, RenderedPiece, ReviewMove, ReviewState};
 use contentd::task::image::ImageState;
-use contentd::task::{AccountId, ContentId, Event, PoolId, TaskState, Timestamp};
+use contentd::task::{AccountId, ContentId, Event, GeneratorName, PoolId, TaskState, Timestamp};
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
@@ -136,6 +136,10 @@ fn no_question_reads_the_history() {
     check("pending", &[], &|queries| seen(queries.pending(Timestamp(START), Page::first(1)).unwrap()));
     check("pending, all lanes", &[], &|queries| seen(queries.pending(Timestamp(START), Page::first(9)).unwrap()));
     check("lane_heads", &[], &|queries| seen(queries.lane_heads(Timestamp(START), 2, 1, &Default::default()).unwrap()));
+    let generator = GeneratorName("assumed".into());
+    check("oldest_of_lane", &[], &|queries| {
+        seen(queries.oldest_of_lane(Timestamp(START), &generator, AccountId(1)).unwrap());
+    });
     check("next_ready", &[], &|queries| seen(queries.next_ready(Timestamp(START)).unwrap()));
     check("counts", &[], &|queries| seen(queries.counts().unwrap()));
     check("due", &[], &|queries| seen(queries.due(Timestamp(START), 10).unwrap()));

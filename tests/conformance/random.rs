@@ -119,6 +119,7 @@ fn write(step: &Step, at: &mut i64, salt: usize) -> Write {
             reason: None,
             expected_hash: None,
             who: "1001:bob".into(),
+            due: None,
             now: Timestamp(*at),
         },
         Step::Cleanup { limit } => Write::Cleanup { finished_before: Timestamp(*at - 200_000), limit: *limit },
@@ -169,6 +170,9 @@ fn compare(memory: &Side, sqlite: &Side, at: i64) {
         }
         same!(due(moment, 3));
         same!(next_ready(moment));
+        for (generator, account) in [("even", 1), ("even", 2), ("odd", 1), ("odd", 2)] {
+            same!(oldest_of_lane(moment, &generator.into(), contentd::task::AccountId(account)));
+        }
         same!(lane_heads(moment, 2, 2, &Default::default()));
         same!(lane_heads(moment, 9, 9, &Default::default()));
         same!(count_finished_before(moment));

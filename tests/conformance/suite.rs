@@ -48,6 +48,7 @@ on_every_backend! {
     wake_times_move_with_the_clock,
     lists_filter_and_page,
     lanes_show_the_best_heads,
+    lanes_know_who_is_longest_in_line,
     the_order_of_running,
     names_and_prefixes,
     numbers_add_up,
@@ -766,6 +767,29 @@ fn lanes_show_the_best_heads(mut side: Side) {
         accounts[2],
         "an empty lane is none"
     );
+}
+
+fn lanes_know_who_is_longest_in_line(mut side: Side) {
+    let accounts: Vec<AccountId> = (0..2).map(|n| side.account(&format!("a{n}")).id).collect();
+    // Whoever came first has the least priority; a delayed one came before all.
+    for n in 1..=5 {
+        let mut asked = task(n, accounts[0]);
+        asked.priority = u8::try_from(n).unwrap();
+        asked.queued_at = Timestamp(START + i64::try_from(n).unwrap());
+        asked.wake_at = (n == 1).then_some(Timestamp(START + 10_000));
+        side.submit(vec![new(asked)]);
+    }
+    let generator = task(1, accounts[0]).generator;
+    let oldest = |side: &Side, at: i64, account: AccountId| {
+        let oldest = side.queries.oldest_of_lane(Timestamp(START + at), &generator, account).unwrap();
+        oldest.map(|task| task.id)
+    };
+    assert_eq!(oldest(&side, 9_999, accounts[0]), Some(id(2)));
+    assert_eq!(oldest(&side, 10_000, accounts[0]), Some(id(1)));
+    assert_eq!(oldest(&side, 10_000, accounts[1]), None);
+    assert_eq!(side.queries.oldest_of_lane(Timestamp(START), &"another".into(), accounts[0]).unwrap(), None);
+    side.change(&id(2), START + 100, Event::CancelRequested);
+    assert_eq!(oldest(&side, 0, accounts[0]), Some(id(3)), "one that waits no more stands in no line");
 }
 
 fn the_order_of_running(mut side: Side) {

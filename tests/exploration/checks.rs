@@ -1,13 +1,15 @@
 //! What contentd promises, as questions to its disk and to the universe when a life begins and when everything is at rest.
 //! What holds after each commit is asked by the witness.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
+use contentd::task::apply::CONTENTD;
 use contentd::task::content::ReviewState;
-use contentd::task::{AttemptState, AuditRow, Task, TaskId, TaskState};
+use contentd::task::{Attempt, AttemptState, AuditRow, Task, TaskId, TaskState};
 
+use super::crash::End;
 use super::universe::{ExternalJob, Kind, Universe};
 
 /// Every submit that the client was told of: its key, and the task that it got.
@@ -36,6 +38,69 @@ pub fn after_recovery(db: &MemoryDb, universe: &Universe, kind: Kind) -> Vec<Str
         }
     }
     failures
+}
+
+/// What no daemon can know after a death, so that a person is asked for good reason; everything else must be found out.
+#[derive(Default)]
+pub struct Excused(BTreeSet<TaskId>);
+
+impl Excused {
+    /// A life has ended so. Taken from the rows and from the universe as they are then.
+    pub fn note(&mut self, db: &MemoryDb, universe: &Universe, kind: Kind, end: End) {
+        for (task, attempt) in db.active().unwrap() {
+            let is_excused = match kind {
+                // A submit was under way, and its generator can neither be asked nor told the same key again.
+                Kind::Blind => end != End::Drained && attempt.state == AttemptState::Intended,
+                // Its run ended with the machine, and what it has cost by then nobody knows.
+                Kind::Detached => end == End::MachineDown && universe.is_alive(&attempt.key),
+                // The same key is the same job; a search shows each; a plain child may be repeated.
+                Kind::Idempotent | Kind::Findable | Kind::Child => false,
+            };
+            if is_excused {
+                self.0.insert(task.id);
+            }
+        }
+    }
+}
+
+/// A drain leaves no call in doubt: each was answered, and its answer is on disk.
+pub fn after_drain(db: &MemoryDb, kind: Kind) -> Vec<String> {
+    let is_in_doubt = |attempt: &Attempt| attempt.state == AttemptState::Intended && !kind.is_blocking();
+    let active = db.active().unwrap().into_iter().filter(|(_, attempt)| is_in_doubt(attempt));
+    active.map(|(task, _)| format!("{} was drained in the middle of its submit", task.id)).collect()
+}
+
+/// Where the generator never misbehaves, no death costs anything: each task is completed by one job, and no retry is spent.
+/// What is excused may be held instead, but has no second job either.
+pub fn polite_ends(db: &MemoryDb, universe: &Universe, kind: Kind, excused: &Excused, deaths: usize) -> Vec<String> {
+    let mut failures = Vec::new();
+    // A plain child dies with its daemon, and is written again.
+    let most_jobs = if kind == Kind::Child { 1 + deaths } else { 1 };
+    for task in db.all_tasks() {
+        let is_excused = excused.0.contains(&task.id);
+        // A person who is asked may also have given it up, or have had it written again.
+        if is_excused && is_decided(db, &task.id) {
+            continue;
+        }
+        let is_well = task.state == TaskState::Completed || is_excused && task.state == TaskState::Held;
+        if !is_well {
+            let why = task.reason.as_ref().or(task.error.as_ref());
+            failures.push(format!("{} is {} at a polite generator: {why:?}", task.id, task.state));
+        }
+        let jobs = universe.jobs_of(&task.id).len();
+        if jobs > most_jobs || jobs == 0 && !is_excused {
+            failures.push(format!("{} has had {jobs} jobs at a polite generator", task.id));
+        }
+        if task.retry_count > 0 {
+            failures.push(format!("{} has spent {} retries at a polite generator", task.id, task.retry_count));
+        }
+    }
+    failures
+}
+
+/// Whether a person has decided about a task after it was submitted.
+fn is_decided(db: &MemoryDb, task: &TaskId) -> bool {
+    db.history(task).unwrap().iter().any(|row| row.from_state.is_some() && row.who != CONTENTD)
 }
 
 /// Whatever was acknowledged is there, under its name.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use contentd::actors::failing::FailingJobs;
 use contentd::actors::recovery::recover;
-use contentd::actors::supervisor::{SupervisorActor, WorldChannels};
+use contentd::actors::supervisor::{Drain, SupervisorActor, WorldChannels};
 use contentd::actors::{Peers, World};
 use contentd::generator::hooks::Notices;
 use contentd::generator::registry::{Generator, Generators, Limits};
@@ -19,9 +19,9 @@ use contentd::store::{InlineWriter, ReadMode, Store};
 use contentd::task::{Clock, Entropy, GeneratorName, Task, TaskState};
 use tokio::sync::watch;
 
-use super::checks::{self, Acknowledged};
-use super::crash::Crash;
-use super::manners::{Habits, policy};
+use super::checks::{self, Acknowledged, Excused};
+use super::crash::{Crash, End};
+use super::manners::{Habits, is_polite, policy};
 use super::people::People;
 use super::rows::Seen;
 use super::scripted::Scripted;
@@ -38,13 +38,23 @@ pub struct Schedule {
     pub cut: u64,
 }
 
+impl Schedule {
+    /// How a life of it ends, if it is cut.
+    fn end_of(self, life: u32) -> End {
+        let kind = self.kind as u64;
+        End::of(self.seed << 32 | kind << 28 | u64::from(life) << 24 | self.cut)
+    }
+}
+
 /// What came of it.
 #[derive(Default)]
 pub struct Outcome {
     /// Crash points that the first life passed.
     pub points: u64,
-    /// Crash points at which a life of it ended.
+    /// Lives that were cut, and how many of them ended with their machine, and by a drain.
     pub deaths: u64,
+    pub boots: u64,
+    pub drains: u64,
     /// Broken promises, each with the words to replay it.
     pub failures: Vec<String>,
     /// The lines of the table that it has driven.
@@ -60,6 +70,8 @@ const REST: Duration = Duration::from_secs(4 * 24 * 3600);
 const LOOK: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_secs(200);
 const DEATHS: usize = 2;
+/// No drain takes so long: every call of the universe ends within a second.
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 /// How often at most the daemon is off for hours, while there is nothing left but jobs that may bring a late piece: so long a
 /// watch passes quickly, and the daemon must go on with it.
 const NIGHTS: u32 = 16;
@@ -96,6 +108,7 @@ struct Disk {
     failures: Mutex<Vec<String>>,
     habits: Habits,
     decisions_left: AtomicU32,
+    excused: Mutex<Excused>,
 }
 
 impl Disk {
@@ -113,6 +126,7 @@ impl Disk {
             failures: Mutex::default(),
             habits,
             decisions_left: AtomicU32::new(habits.decisions),
+            excused: Mutex::default(),
         }
     }
 
@@ -122,7 +136,7 @@ impl Disk {
         let mut cut = self.schedule.cut;
         let mut nights = 0;
         for life in 0.. {
-            let crash = Crash::at(cut);
+            let crash = Crash::at(cut, self.schedule.end_of(life));
             Life { disk: &self, crash: &crash, is_first: life == 0 }.live();
             if life == 0 {
                 outcome.points = crash.passed();
@@ -131,9 +145,11 @@ impl Disk {
                 self.fail("not at rest: it runs and runs");
                 break;
             }
-            if crash.is_dead() {
-                self.clock.pass_dead(i64::from(self.entropy.below(120_000)));
-                deaths.push(crash.label());
+            if let Some(end) = crash.ended() {
+                self.end_life(end);
+                outcome.boots += u64::from(end == End::MachineDown);
+                outcome.drains += u64::from(end == End::Drained);
+                deaths.push(format!("{end:?} {}", crash.label()));
                 // The second life dies too, somewhere; the ones after it do not.
                 cut = if deaths.len() < DEATHS { u64::from(self.entropy.below(60)) + 1 } else { 0 };
             } else if self.is_only_watching() && nights < NIGHTS {
@@ -146,7 +162,11 @@ impl Disk {
         }
         let kind = self.schedule.kind;
         let told = self.told.lock().unwrap();
-        let at_rest = checks::at_rest(&self.db, &self.universe, kind, &told);
+        let mut at_rest = checks::at_rest(&self.db, &self.universe, kind, &told);
+        if is_polite(self.schedule.seed) {
+            let excused = self.excused.lock().unwrap();
+            at_rest.extend(checks::polite_ends(&self.db, &self.universe, kind, &excused, deaths.len()));
+        }
         let mut report = self.report.lock().unwrap();
         let words = format!("{} (died {})", replay_of(self.schedule), deaths.join(", "));
         let failures = self.failures.lock().unwrap().drain(..).chain(report.failures.drain(..)).collect::<Vec<_>>();
@@ -155,6 +175,22 @@ impl Disk {
         outcome.seen = std::mem::take(&mut report.seen);
         outcome.story = self.db.all_events().iter().map(|event| format!("{event:?}")).collect();
         outcome
+    }
+
+    /// What the end of a life does to the world outside; the daemon is off for a while after it.
+    fn end_life(&self, end: End) {
+        let kind = self.schedule.kind;
+        self.excused.lock().unwrap().note(&self.db, &self.universe, kind, end);
+        if end == End::MachineDown {
+            self.universe.cut_off_submits();
+            if kind.is_blocking() {
+                self.universe.cut_off_runs();
+            }
+        }
+        self.clock.pass_dead(i64::from(self.entropy.below(120_000)));
+        if end == End::MachineDown {
+            self.clock.begin_boot();
+        }
     }
 
     /// Whether nothing is left to do but to look, for an hour already, after jobs that outlived their tasks.
@@ -263,7 +299,7 @@ impl Life<'_> {
         let (world, channels) = self.world();
         self.start(&world).await;
         let supervisor = SupervisorActor::new(world.clone(), channels, 2, Box::new(|| panic!("the budget is spent")));
-        let _supervisor = supervisor.start();
+        let supervisor = supervisor.start();
         while world.peers.borrow().queue.is_none() {
             tokio::task::yield_now().await;
         }
@@ -278,6 +314,27 @@ impl Life<'_> {
             told: &disk.told,
             failures: &disk.failures,
         };
+        tokio::select! {
+            biased;
+            () = self.crash.drain_asked() => self.drain(&supervisor).await,
+            () = self.go_on(&people) => {}
+        }
+    }
+
+    /// As the daemon does it at SIGTERM: persons are not heard any more, and what is in hand ends.
+    async fn drain(&self, supervisor: &Addr<SupervisorActor>) {
+        let disk = self.disk;
+        let drained = tokio::time::timeout(DRAIN_LIMIT, supervisor.send(Drain)).await;
+        if !matches!(drained, Ok(Ok(()))) {
+            disk.fail("a drain does not end");
+        }
+        if disk.universe.manners.disk_full == 0 {
+            disk.fail_all(checks::after_drain(&disk.db, disk.schedule.kind));
+        }
+    }
+
+    async fn go_on(&self, people: &People<'_>) {
+        let disk = self.disk;
         if disk.habits.pauses && self.is_first {
             people.pause().await;
         }
@@ -292,7 +349,7 @@ impl Life<'_> {
         if self.is_first {
             people.cancel_first(disk.habits.cancels).await;
         }
-        self.rest(&people).await;
+        self.rest(people).await;
     }
 
     /// While everything is paused, no submit starts. A pause that a full disk refused does not stand.

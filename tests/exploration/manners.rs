@@ -107,6 +107,11 @@ fn vice_of(seed: u64) -> Option<Vice> {
     }
 }
 
+/// Whether a seed's generator never misbehaves.
+pub fn is_polite(seed: u64) -> bool {
+    vice_of(seed).is_none()
+}
+
 impl Manners {
     /// Of a seed's universe.
     pub fn of(seed: u64) -> Self {

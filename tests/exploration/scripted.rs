@@ -135,6 +135,12 @@ impl Scripted {
         if now < found.visible_at {
             return RunReport::Starting;
         }
+        if found.is_cut_off {
+            return match self.kind {
+                Kind::Child => RunReport::Interrupted("the daemon stopped while the run went on".into()),
+                _ => RunReport::Lost { why: "the machine went down".into(), raw: "half".into() },
+            };
+        }
         if found.is_cancelled {
             return RunReport::Killed;
         }
@@ -300,6 +306,9 @@ impl Driver for Scripted {
     }
 
     fn interrupt(&self) -> BoxFuture<'static, ()> {
+        if self.kind == Kind::Child {
+            self.universe.cut_off_runs();
+        }
         Box::pin(async {})
     }
 

@@ -61,16 +61,19 @@ pub struct ExternalJob {
     pub is_cancelled: bool,
     pub is_forgotten: bool,
     pub is_given_up: bool,
+    /// Its process was ended with its daemon or its machine.
+    pub is_cut_off: bool,
 }
 
 impl ExternalJob {
     /// Whether it works now, or will when it appears.
     pub fn is_alive(&self, now: i64) -> bool {
-        !self.is_cancelled && !self.is_forgotten && (now < self.done_at || self.fate == Fate::Hangs)
+        let is_over = self.is_cancelled || self.is_forgotten || self.is_cut_off;
+        !is_over && (now < self.done_at || self.fate == Fate::Hangs)
     }
 
     pub fn has_piece(&self) -> bool {
-        !self.is_cancelled && !self.is_forgotten && self.fate == Fate::Completes
+        !self.is_cancelled && !self.is_forgotten && !self.is_cut_off && self.fate == Fate::Completes
     }
 
     pub fn piece(&self) -> Box<Piece> {
@@ -225,6 +228,7 @@ impl Universe {
             is_cancelled: false,
             is_forgotten: false,
             is_given_up: false,
+            is_cut_off: false,
         };
         state.pay(kind, &made);
         let id = made.id.clone();
@@ -248,6 +252,30 @@ impl Universe {
     pub fn cancel_job(&self, id: &str) {
         for job in self.state().jobs.iter_mut().filter(|job| job.id == id) {
             job.is_cancelled = true;
+        }
+    }
+
+    /// Whatever runs on this machine ends: every run that goes on. One that has not said that it started never will.
+    pub fn cut_off_runs(&self) {
+        let now = self.now();
+        let mut state = self.state();
+        state.jobs.retain(|job| job.visible_at <= now);
+        for job in state.jobs.iter_mut().filter(|job| job.is_alive(now)) {
+            job.is_cut_off = true;
+        }
+    }
+
+    /// Every process of a submit ends. What it has sent arrives all the same, as late after its end as it would have otherwise.
+    pub fn cut_off_submits(&self) {
+        let now = self.now();
+        let mut state = self.state();
+        let State { jobs, locks, .. } = &mut *state;
+        for (key, until) in locks.iter_mut().filter(|(_, until)| **until > now) {
+            for job in jobs.iter_mut().filter(|job| job.key == *key && job.visible_at > now) {
+                let sooner = job.visible_at - (now + (job.visible_at - *until).max(0));
+                (job.visible_at, job.done_at) = (job.visible_at - sooner, job.done_at - sooner);
+            }
+            *until = now;
         }
     }
 

@@ -17,12 +17,15 @@ type Life = Option<(Instant, Arc<Crash>)>;
 #[derive(Clone)]
 pub struct SimClock {
     base: Arc<AtomicI64>,
+    boot: Arc<AtomicU64>,
+    boot_began: Arc<AtomicI64>,
     life: Arc<Mutex<Life>>,
 }
 
 impl SimClock {
     pub fn new() -> Self {
-        Self { base: Arc::new(AtomicI64::new(FIRST_MS)), life: Arc::default() }
+        let base = || Arc::new(AtomicI64::new(FIRST_MS));
+        Self { base: base(), boot: Arc::default(), boot_began: base(), life: Arc::default() }
     }
 
     /// A life begins: its paused time counts from here.
@@ -42,6 +45,12 @@ impl SimClock {
         self.base.fetch_add(ms, Ordering::Relaxed);
     }
 
+    /// Between two lives the machine starts anew: another boot, whose clock begins at 0.
+    pub fn begin_boot(&self) {
+        self.boot.fetch_add(1, Ordering::Relaxed);
+        self.boot_began.store(self.base.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// When the first life began.
     pub fn first_began_at(&self) -> i64 {
         FIRST_MS
@@ -59,7 +68,8 @@ impl Clock for SimClock {
             began.elapsed().as_millis()
         });
         let ms = self.base.load(Ordering::Relaxed) + i64::try_from(elapsed).unwrap();
-        Now { utc: Timestamp(ms), boot_id: BootId("simulated".into()), boot_ms: ms }
+        let boot_id = BootId(format!("boot {}", self.boot.load(Ordering::Relaxed)));
+        Now { utc: Timestamp(ms), boot_id, boot_ms: ms - self.boot_began.load(Ordering::Relaxed) }
     }
 }
 

@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::common::{event_of, id, key_of, new, one, piece, submit, task};
-use super::crash::Crash;
+use super::crash::{Crash, End};
 use super::people::{Consumer, Ledger, decide};
 use super::site::{Kind, Scripted, Site};
 use super::world::{SimClock, SimEntropy};
@@ -189,7 +189,7 @@ impl Disk {
         let mut deaths = Vec::new();
         let mut next_cut = cut;
         for life in 0.. {
-            let crash = Crash::at(next_cut);
+            let crash = Crash::at(next_cut, End::Kill);
             self.live(&crash);
             if life == 0 {
                 outcome.points = crash.passed();

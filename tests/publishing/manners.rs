@@ -12,7 +12,7 @@ use contentd::store::query::Queries;
 use contentd::task::content::PoolState;
 use contentd::task::{AccountId, Timestamp};
 
-use super::crash::Crash;
+use super::crash::{Crash, End};
 use super::life::{fill, limits, policy, publisher, world};
 use super::site::{Kind, Site};
 use super::world::{SimClock, SimEntropy};
@@ -38,7 +38,7 @@ impl Rig {
         }
         let (clock, db) = (SimClock::new(), MemoryDb::new());
         fill(&db, &clock, accounts);
-        let crash = Crash::at(0);
+        let crash = Crash::at(0, End::Kill);
         clock.begin_life(&crash);
         let site = Site::new(clock.clone(), 7, Kind::Idempotent, badness);
         let publishers = Publishers::new(

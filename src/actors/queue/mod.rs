@@ -174,6 +174,8 @@ impl QueueActor {
             let about = About::id(task).at(&key.generator).account(key.account).is(Kind::Probe);
             tell!(Level::Info, about, "is the probe of generator {}", key.generator);
             self.change_breaker(&key.generator, ctx, |breaker| breaker.probe_started(task, now));
+            // Which task is the next probe, the window may not know.
+            (self.is_window_stale, self.needs_refill) = (true, true);
         }
         self.claims_under_way += 1;
     }
@@ -436,6 +438,7 @@ impl Handler<GeneratorSignalled> for QueueActor {
             breaker.observe(&signalled.task, &signalled.signal, now, draw)
         });
         if notice.is_some() {
+            self.is_window_stale = true;
             self.unblock();
             self.refill(ctx);
         }

@@ -24,6 +24,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What a look at the database brings.
 struct Look {
     heads: Option<Vec<LaneHead>>,
+    /// Of probed generators, the task of each long lane that is longest in line.
+    oldest: Vec<(LaneKey, ReadyTask)>,
     in_flight: Vec<InFlight>,
     next_ready: Option<Timestamp>,
     submits: BTreeMap<(GeneratorName, AccountId), u32>,
@@ -51,6 +53,8 @@ impl QueueActor {
             self.lanes.begin_refill();
         }
         let (store, except) = (self.world.store.clone(), self.blocked.clone());
+        let open = self.breakers.iter().filter(|(_, breaker)| breaker.is_open().is_some());
+        let probed: BTreeSet<GeneratorName> = open.map(|(name, _)| name.clone()).collect();
         let read = async move {
             store
                 .read(move |queries| {
@@ -63,8 +67,9 @@ impl QueueActor {
                         submits.extend(counts.into_iter().map(|(account, count)| ((name.clone(), account), count)));
                     }
                     let heads = if is_window_wanted { Some(heads(queries, now, &except)?) } else { None };
+                    let oldest = oldest(queries, now, heads.as_deref().unwrap_or_default(), &probed)?;
                     let (in_flight, next_ready) = (queries.in_flight()?, queries.next_ready(now)?);
-                    Ok(Look { heads, in_flight, next_ready, submits, account_limits })
+                    Ok(Look { heads, oldest, in_flight, next_ready, submits, account_limits })
                 })
                 .await
         };
@@ -94,6 +99,9 @@ impl QueueActor {
             let is_every_lane = heads.len() < LANES.lanes && self.blocked.is_empty();
             self.are_all_seen = heads.len() < LANES.lanes;
             self.lanes.refill(heads.into_iter().map(head).collect(), is_every_lane);
+            for (key, oldest) in look.oldest {
+                self.lanes.remember_oldest(&key, &waiting(oldest));
+            }
         }
         let now = self.world.clock.now().utc;
         let probe = self.breakers.values().filter_map(Breaker::next_probe_at).filter(|at| *at > now).min();
@@ -169,10 +177,28 @@ fn heads(
     queries.lane_heads(now, bound(LANES.per_lane), bound(LANES.lanes), except)
 }
 
+/// The next probe of each lane that is longer than its window.
+fn oldest(
+    queries: &dyn Queries,
+    now: Timestamp,
+    heads: &[LaneHead],
+    probed: &BTreeSet<GeneratorName>,
+) -> Result<Vec<(LaneKey, ReadyTask)>, DbError> {
+    let mut found = Vec::new();
+    let is_asked = |head: &&LaneHead| head.tasks.len() >= LANES.per_lane && probed.contains(&head.generator);
+    for head in heads.iter().filter(is_asked) {
+        let key = LaneKey { generator: head.generator.clone(), account: head.account };
+        found.extend(queries.oldest_of_lane(now, &head.generator, head.account)?.map(|task| (key, task)));
+    }
+    Ok(found)
+}
+
+fn waiting(task: ReadyTask) -> Waiting {
+    Waiting { id: task.id, priority: task.priority, queued_at: task.queued_at, seq: task.seq }
+}
+
 fn head(head: LaneHead) -> Head {
     let has_more = head.tasks.len() >= LANES.per_lane;
-    let waiting =
-        |task: ReadyTask| Waiting { id: task.id, priority: task.priority, queued_at: task.queued_at, seq: task.seq };
     let tasks = head.tasks.into_iter().map(waiting).collect();
     Head { key: LaneKey { generator: head.generator, account: head.account }, tasks, has_more }
 }

@@ -4,16 +4,20 @@
 //! on the rows as they are, so there is no moment between judging a row and writing it. It never panics; an event
 //! that does not fit is a [`Refusal`], which is an answer and changes nothing.
 //!
+//! - `ends`: what follows on an end without a piece
 //! - `submit`: what a submit, a search and a repeated submit came to
 //! - `run`: what a blocking run came to
 //! - `watch`: polls, fetches, cancels, deadlines
 //! - `people`: what persons decide
 //! - `restored`: what a restore from a backup makes of a task
+//! - `wakes`: when a task wakes next
 
+mod ends;
 mod people;
 mod restored;
 mod run;
 mod submit;
+mod wakes;
 mod watch;
 
 pub use submit::are_resends_spent;
@@ -27,10 +31,9 @@ use thiserror::Error;
 
 use super::breaker::Signal;
 use super::ids::{AttemptKey, TaskId};
-use super::outcome::{CancelAnswer, FetchAnswer, FindAnswer, K_IN_A_ROW, Piece, PollAnswer, RunReport, SubmitAnswer};
-use super::policy::{FREE_ENDS, LATE_INTERVAL, LATE_WATCH, OUTAGE_WAIT, Policy};
+use super::outcome::{CancelAnswer, FetchAnswer, FindAnswer, Piece, PollAnswer, RunReport, SubmitAnswer};
+use super::policy::Policy;
 use super::record::{Attempt, AuditRow, Task};
-use super::retry::jittered;
 use super::state::{AttemptState, IllegalMove, TaskMove, TaskState};
 use super::time::{Now, Timestamp};
 
@@ -407,245 +410,6 @@ impl<'a> Draft<'a> {
     fn moved(mut self, event: TaskMove, why: Option<String>) -> Result<Change, Refusal> {
         self.move_task(event)?;
         Ok(self.finish(event, why))
-    }
-
-    fn wake_now(&mut self) {
-        self.wake_in(Duration::ZERO);
-    }
-
-    /// Sets the next step's time. A held task has none: a person is its owner.
-    fn wake_in(&mut self, wait: Duration) {
-        if self.task.state != TaskState::Held {
-            self.task.wake_at = Some(self.now().plus(wait));
-        }
-    }
-
-    /// As [`Draft::wake_in`], but the end of the time limit is not slept through.
-    fn wake_in_time(&mut self, wait: Duration) {
-        let deadline = self.attempt.as_ref().and_then(|attempt| attempt.deadline.as_ref());
-        let left = deadline.map(|deadline| deadline.remaining(self.context.now)).filter(|left| !left.is_zero());
-        self.wake_in(left.map_or(wait, |left| wait.min(left)));
-        self.keep_late_pace();
-    }
-
-    /// Wakes after the back-off of an answer that was bad or did not come.
-    fn wake_after_bad_answer(&mut self) {
-        let backoff = self.context.policy.verb_backoff();
-        let count = self.attempt.as_mut().map_or(0, |attempt| {
-            attempt.bad_answers = attempt.bad_answers.saturating_add(1);
-            attempt.bad_answers - 1
-        });
-        self.wake_in_time(backoff.delay(count, self.context.draw));
-    }
-
-    /// Wakes for the next poll of a job that answers.
-    fn wake_for_next_poll(&mut self) {
-        let draw = self.context.draw;
-        let schedule = self.context.policy.polls;
-        let wait = self.attempt.as_mut().map_or(schedule.interval, |attempt| {
-            let wait = schedule.wait(attempt.polls, draw);
-            attempt.polls = attempt.polls.saturating_add(1);
-            wait
-        });
-        self.wake_in_time(wait);
-    }
-
-    /// A job that outlived its task is looked at slowly, whatever its answers are.
-    fn keep_late_pace(&mut self) {
-        if self.task.state.is_final() {
-            let wait = jittered(LATE_INTERVAL, 0.1, self.context.draw);
-            self.task.wake_at = Some(self.now().plus(wait));
-        }
-    }
-
-    /// A piece that is known to be there, or a person who wants a look, is worth one more look after the day has passed.
-    fn watch_once_more(&mut self) {
-        let until = self.now().plus(LATE_INTERVAL);
-        if self.task.state.is_final()
-            && let Some(attempt) = self.attempt.as_mut()
-        {
-            attempt.watch_until = attempt.watch_until.max(Some(until));
-        }
-    }
-
-    /// The task is final and its job may be alive: look for a day.
-    fn watch_late(&mut self) {
-        let until = self.now().plus(LATE_WATCH);
-        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.state.may_be_alive()) {
-            attempt.watch_until = Some(until);
-            self.keep_late_pace();
-        }
-    }
-
-    /// The attempt has ended badly: another one, or the end. The only place where a retry is spent.
-    fn retry_or(mut self, last: TaskMove, why: String) -> Result<Change, Refusal> {
-        self.task.error = Some(why.clone());
-        if self.task.retry_count >= self.task.max_retries {
-            self.task.reason = None;
-            return self.moved(last, Some(why));
-        }
-        if self.is_restored() {
-            return self.hold_restored(why);
-        }
-        let wait = self.context.policy.retry.delay(self.task.retry_count, self.context.draw);
-        self.task.retry_count += 1;
-        self.move_task(TaskMove::RetryScheduled)?;
-        self.task.wake_at = Some(self.now().plus(wait));
-        self.task.reason = Some(format!("waits for retry {} of {}", self.task.retry_count, self.task.max_retries));
-        Ok(self.finish(TaskMove::RetryScheduled, Some(why)))
-    }
-
-    /// A job ended without a piece, and neither we nor a person wanted that.
-    fn job_failed(mut self, end: AttemptState, why: String, last: TaskMove) -> Result<Change, Refusal> {
-        // A job that nobody wants any more may have been cancelled on our own word.
-        if end != AttemptState::EndedCancelled || self.wants_its_job() {
-            self.signal = Some(Signal::JobFailed(why.clone()));
-        }
-        self.job_ended(end, why, |draft, why| draft.retry_unless_outage(TaskMove::GivenBack, last, why))
-    }
-
-    fn wants_its_job(&self) -> bool {
-        matches!(self.task.state, TaskState::Submitted | TaskState::Processing)
-    }
-
-    /// As [`Draft::retry_or`]. While the jobs of all tasks end so it is no fault of this one: nothing is spent.
-    fn retry_unless_outage(self, again: TaskMove, last: TaskMove, why: String) -> Result<Change, Refusal> {
-        if !self.context.is_outage {
-            return self.retry_or(last, why);
-        }
-        let count = self.free_ends();
-        let wait = OUTAGE_WAIT.delay(count, self.context.draw);
-        let reason = "the jobs of others end so too: nothing is spent, and it is tried again later";
-        self.wait_for_nothing(again, wait, why, reason)
-    }
-
-    /// Back in line, last of all and later, with nothing spent. That has a bound: a task that fails alone while all others
-    /// work, or has no others beside it, looks like an outage from here.
-    fn wait_for_nothing(
-        mut self,
-        again: TaskMove,
-        wait: Duration,
-        why: String,
-        reason: &str,
-    ) -> Result<Change, Refusal> {
-        let count = self.count_free_end();
-        if count > self.task.max_retries.saturating_add(FREE_ENDS) {
-            return self.hold(format!("{why}; that is {count} ends in a row that cost no retry"));
-        }
-        let now = self.now();
-        self.task.queued_at = now;
-        self.task.error = Some(why.clone());
-        self.task.reason = Some(reason.to_owned());
-        let mut change = self.wait_again(again, why)?;
-        if change.task.state == TaskState::Pending {
-            change.task.wake_at = Some(now.plus(wait));
-        }
-        Ok(change)
-    }
-
-    fn free_ends(&self) -> u32 {
-        self.attempt.as_ref().map_or(0, |attempt| attempt.free_ends)
-    }
-
-    fn count_free_end(&mut self) -> u32 {
-        self.attempt.as_mut().map_or(0, |attempt| {
-            attempt.free_ends = attempt.free_ends.saturating_add(1);
-            attempt.free_ends
-        })
-    }
-
-    /// A person has decided: what was tried for nothing counts from here.
-    fn forget_free_ends(&mut self) {
-        if let Some(attempt) = self.attempt.as_mut() {
-            attempt.free_ends = 0;
-        }
-    }
-
-    /// When a task is tried again whose submit was proved to have made no job, or whose run found nobody: soon at first, because
-    /// that is common and passes.
-    fn wait_after_free_end(&self) -> Duration {
-        match self.free_ends().checked_sub(K_IN_A_ROW) {
-            None => self.context.policy.retry.delay(self.free_ends(), self.context.draw),
-            Some(more) => OUTAGE_WAIT.delay(more, self.context.draw),
-        }
-    }
-
-    /// The end of a job that is known, whatever the task wanted: cancelled, late and held tasks keep their state.
-    /// `active` says what a task that waits for the job does.
-    fn job_ended(
-        mut self,
-        end: AttemptState,
-        why: String,
-        active: impl FnOnce(Self, String) -> Result<Change, Refusal>,
-    ) -> Result<Change, Refusal> {
-        self.move_attempt(end, Some(&why))?;
-        match self.task.state {
-            TaskState::Cancelling => {
-                self.task.reason = None;
-                self.moved(TaskMove::Cancelled, Some(why))
-            }
-            TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => {
-                self.task.reason = None;
-                self.moved(TaskMove::LateJobEnded, Some(why))
-            }
-            // A person was asked, and decides with what is known now.
-            TaskState::Held => {
-                self.task.reason = Some(why.clone());
-                self.task.error = Some(why.clone());
-                self.moved(TaskMove::LateJobEnded, Some(why))
-            }
-            TaskState::Pending
-            | TaskState::Submitting
-            | TaskState::Submitted
-            | TaskState::Processing
-            | TaskState::Completed => active(self, why),
-        }
-    }
-
-    /// The generator names a job that another task has. Nobody knows whether it made one for this task too.
-    fn hold_for_job_of(mut self, owner: &TaskId, reference: &str) -> Result<Change, Refusal> {
-        let why = format!(
-            "the generator names {reference}, which is the job of {owner}: one job cannot be two tasks', and nobody knows \
-             whether this one has a job of its own"
-        );
-        if self.attempt_state() == Some(AttemptState::Intended) {
-            self.move_attempt(AttemptState::Unknown, None)?;
-        }
-        self.attempt_mut("held")?.error = Some(why.clone());
-        self.hold(why)
-    }
-
-    /// A person must decide; a task that was to be cancelled is cancelled without proof instead.
-    fn hold(mut self, why: String) -> Result<Change, Refusal> {
-        match self.task.state {
-            TaskState::Cancelling => self.cancelled_unproved(why),
-            TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => {
-                self.keep_late_pace();
-                Ok(self.note())
-            }
-            // Held already, and a new look at it brought nothing new: the reason is renewed.
-            TaskState::Held => {
-                self.task.reason = Some(why);
-                Ok(self.note())
-            }
-            TaskState::Pending
-            | TaskState::Submitting
-            | TaskState::Submitted
-            | TaskState::Processing
-            | TaskState::Completed => {
-                self.task.reason = Some(why.clone());
-                self.task.error = Some(why.clone());
-                self.moved(TaskMove::Held, Some(why))
-            }
-        }
-    }
-
-    fn cancelled_unproved(mut self, why: String) -> Result<Change, Refusal> {
-        let why = format!("a job may be alive: {why}");
-        self.task.reason = Some(why.clone());
-        self.move_task(TaskMove::CancelledUnproved)?;
-        self.watch_late();
-        Ok(self.finish(TaskMove::CancelledUnproved, Some(why)))
     }
 
     /// The generator has the job: the time limit starts.

@@ -38,8 +38,10 @@ impl Draft<'_> {
             RunReport::Starting => {
                 if self.is_past_find_limit() {
                     // Its lock is held and it never says that it began: whether anything is paid for, nobody knows.
+                    let why = "the run's process is alive, but has not said that it started";
+                    self.signal = Some(Signal::SubmitUnanswered(why.into()));
                     self.move_attempt(AttemptState::Unknown, None)?;
-                    return self.hold("the run's process is alive, but has not said that it started".into());
+                    return self.hold(why.into());
                 }
                 self.wake_in(std::time::Duration::from_secs(1));
                 Ok(self.note())
@@ -101,7 +103,7 @@ impl Draft<'_> {
             RunReport::NoPiece { why, raw } => self.no_piece(why, raw),
             RunReport::Ambiguous { why, raw } => {
                 self.attempt_mut("held")?.raw_output = Some(raw);
-                self.job_ended(AttemptState::EndedLost, why, Draft::hold)
+                self.job_held(AttemptState::EndedLost, why)
             }
             RunReport::Rejected(why) => {
                 self.signal = Some(Signal::GoodAnswer);
@@ -140,7 +142,7 @@ impl Draft<'_> {
         if self.context.policy.is_free_to_repeat {
             return self.job_failed(AttemptState::EndedLost, why, TaskMove::Failed);
         }
-        self.job_ended(AttemptState::EndedLost, why, Draft::hold)
+        self.job_held(AttemptState::EndedLost, why)
     }
 
     /// Back in line from a started run, with nothing spent.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::breaker::Signal;
 use super::super::ids::{AttemptKey, TaskId};
-use super::super::outcome::{FindAnswer, SubmitAnswer};
+use super::super::outcome::{FindAnswer, K_IN_A_ROW, SubmitAnswer};
 use super::super::policy::{FREE_ENDS, OUTAGE_WAIT, UNAVAILABLE_ENDS};
 use super::super::record::{Attempt, Task};
 use super::super::state::{AttemptState, TaskMove, TaskState};
@@ -15,10 +15,12 @@ use super::{Change, Draft, Refusal};
 pub const SWEEPS_THAT_PROVE: u32 = 2;
 
 /// Whether the same key must not go out once more: after the first call and max_retries + 1 repetitions, or after the
-/// time limit, counted from the intent.
+/// time limit, counted from the intent. A daemon that was away for so long has not asked anybody yet: it may, a few times.
 pub fn are_resends_spent(task: &Task, attempt: &Attempt, now: Timestamp) -> bool {
     let limit = Duration::from_secs(u64::from(task.time_limit_s));
-    let is_late = attempt.state == AttemptState::Unknown && now.since(attempt.intended_at) >= limit;
+    let is_late = attempt.state == AttemptState::Unknown
+        && now.since(attempt.intended_at) >= limit
+        && attempt.bad_answers >= K_IN_A_ROW;
     attempt.sends > task.max_retries.saturating_add(1) || is_late
 }
 
@@ -91,6 +93,19 @@ impl Draft<'_> {
         self.hold_for_job_of(owner, reference)
     }
 
+    /// The generator names a job that another task has. Nobody knows whether it made one for this task too.
+    fn hold_for_job_of(mut self, owner: &TaskId, reference: &str) -> Result<Change, Refusal> {
+        let why = format!(
+            "the generator names {reference}, which is the job of {owner}: one job cannot be two tasks', and nobody knows \
+             whether this one has a job of its own"
+        );
+        if self.attempt_state() == Some(AttemptState::Intended) {
+            self.move_attempt(AttemptState::Unknown, None)?;
+        }
+        self.attempt_mut("held")?.error = Some(why.clone());
+        self.hold(why)
+    }
+
     fn submit_accepted(
         mut self,
         reference: String,
@@ -129,7 +144,7 @@ impl Draft<'_> {
     /// The job was missing, and submitting its key again did not bring it back.
     fn resends_spent(self) -> Result<Change, Refusal> {
         let why = "the job is missing at the generator, and submitting its key again did not bring it back";
-        self.job_ended(AttemptState::EndedLost, why.to_owned(), Draft::hold)
+        self.job_held(AttemptState::EndedLost, why.to_owned())
     }
 
     fn first_submit_failed(mut self, answer: SubmitAnswer) -> Result<Change, Refusal> {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::super::breaker::Signal;
 use super::super::outcome::{CancelAnswer, FetchAnswer, JobState, K_IN_A_ROW, Piece, PollAnswer};
+use super::super::policy::{FREE_ENDS, LATE_WATCH};
 use super::super::state::{AttemptState, TaskMove, TaskState};
-use super::{Change, Draft, FREE_ENDS, LATE_WATCH, PieceFate, Refusal};
+use super::{Change, Draft, PieceFate, Refusal};
 
 impl Draft<'_> {
     pub(super) fn poll_answered(mut self, answer: PollAnswer) -> Result<Change, Refusal> {
@@ -147,6 +148,7 @@ impl Draft<'_> {
         if self.task.state.is_final() {
             self.task.reason = Some(format!("{why}; it is looked at for a day"));
         }
+        self.count_as_failing(&why);
         self.hold(why)
     }
 
@@ -178,7 +180,7 @@ impl Draft<'_> {
             self.wake_now();
             return Ok(self.note());
         }
-        self.job_ended(AttemptState::EndedLost, why, Draft::hold)
+        self.job_held(AttemptState::EndedLost, why)
     }
 
     pub(super) fn fetch_answered(mut self, answer: FetchAnswer) -> Result<Change, Refusal> {
@@ -227,7 +229,9 @@ impl Draft<'_> {
             attempt.watch_until = Some(now);
         }
         if self.task.state.is_active() && self.is_past_deadline() {
-            return self.hold("the generator says that it is completed and does not give the piece".into());
+            let why = "the generator says that it is completed and does not give the piece";
+            self.count_as_failing(why);
+            return self.hold(why.into());
         }
         if self.task.state != TaskState::Held {
             self.wake_for_next_poll();
@@ -264,6 +268,7 @@ impl Draft<'_> {
             | TaskState::Held
             | TaskState::Completed => {
                 self.attempt_mut("held")?.error = Some(why.clone());
+                self.count_as_failing(&why);
                 self.hold(why)
             }
         }

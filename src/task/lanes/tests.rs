@@ -92,6 +92,37 @@ fn a_lane_at_its_limit_with_a_million_rows_starves_nobody_and_takes_little_room(
 }
 
 #[test]
+fn the_probe_is_the_oldest_of_its_lane_also_behind_the_window() {
+    let mut lanes = Lanes::new(Bounds { per_lane: 2, lanes: 4 });
+    let mut queue = Queue::default();
+    queue.add(key(1), waiting(1, 1));
+    for seq in 10..14 {
+        queue.add(key(1), waiting(seq, 9));
+    }
+    queue.refill(&mut lanes);
+    lanes.remember_oldest(&key(1), &waiting(1, 1));
+    assert_eq!(lanes.len(), 3);
+    let probe = |lanes: &mut Lanes| lanes.next_or_probe(|_| true, |_| true).map(|(_, waiting)| waiting.seq);
+    assert_eq!((probe(&mut lanes), lanes.len()), (Some(1), 2));
+    assert_eq!(probe(&mut lanes), Some(10), "nobody has said which is the next");
+    // One that is in the window already is not there twice, and what is refilled is asked for anew.
+    queue.refill(&mut lanes);
+    lanes.remember_oldest(&key(1), &waiting(10, 9));
+    assert_eq!(lanes.len(), 2);
+    lanes.remember_oldest(&key(1), &waiting(1, 1));
+    queue.refill(&mut lanes);
+    assert_eq!(lanes.len(), 2);
+    // Without a probe it is no better than its priority; and one that waits no more is no probe.
+    lanes.remember_oldest(&key(1), &waiting(1, 1));
+    assert_eq!(lanes.next(|_| true).map(|(_, waiting)| waiting.seq), Some(10));
+    assert!(lanes.remove(&waiting(1, 1).id));
+    assert_eq!(probe(&mut lanes), Some(11));
+    // A lane that makes way takes it along.
+    lanes.remember_oldest(&key(1), &waiting(1, 1));
+    assert_eq!((lanes.drop_blocked(|_| false), lanes.len()), (1, 0));
+}
+
+#[test]
 fn what_is_pushed_behind_the_window_waits_for_the_refill() {
     let mut lanes = Lanes::new(Bounds { per_lane: 2, lanes: 4 });
     let mut queue = Queue::default();

@@ -19,6 +19,7 @@ use super::super::schema::{lanes, tasks};
 use super::tasks::by_numbers;
 use crate::store::DbError;
 use crate::store::query::{LaneHead, Page, ReadyTask};
+use crate::task::record::limits;
 use crate::task::{AccountId, GeneratorName, Task, TaskId, Timestamp};
 
 /// How many tasks of a lane whose delay has passed are weighed against the ready ones.
@@ -123,20 +124,49 @@ fn ready_of(
         .order((tasks::priority.desc(), tasks::queued_at, tasks::seq))
         .limit(limit)
         .select(columns);
-    let mut rows: Vec<(String, i64, i64, i64)> = ready.load(connection).map_err(db_error)?;
+    let rows: Vec<(String, i64, i64, i64)> = ready.load(connection).map_err(db_error)?;
+    let mut tasks = rows.into_iter().map(ready_task).collect::<Result<Vec<_>, _>>()?;
+    tasks.extend(passed_of(connection, lane, now, limit.max(PASSED))?);
+    tasks.sort_by_key(turn);
+    tasks.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(tasks)
+}
+
+/// The tasks of one lane whose delay has passed, the first to pass first.
+fn passed_of(
+    connection: &mut SqliteConnection,
+    lane: &Lane,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<ReadyTask>, DbError> {
     let passed = tasks::table
         .filter(IS_DELAYED)
         .filter(tasks::generator.eq(&lane.0))
         .filter(tasks::account_id.eq(lane.1))
         .filter(tasks::wake_at.le(now.0))
         .order(tasks::wake_at)
-        .limit(limit.max(PASSED))
-        .select(columns);
-    rows.extend(passed.load::<(String, i64, i64, i64)>(connection).map_err(db_error)?);
-    let mut tasks = rows.into_iter().map(ready_task).collect::<Result<Vec<_>, _>>()?;
-    tasks.sort_by_key(turn);
-    tasks.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    Ok(tasks)
+        .limit(limit)
+        .select((tasks::id, tasks::priority, tasks::queued_at, tasks::seq));
+    let rows: Vec<(String, i64, i64, i64)> = passed.load(connection).map_err(db_error)?;
+    rows.into_iter().map(ready_task).collect()
+}
+
+/// The ready task of a lane that is longest in line: the first of each priority, because the index has them so.
+pub fn oldest(connection: &mut SqliteConnection, now: Timestamp, lane: &Lane) -> Result<Option<ReadyTask>, DbError> {
+    let mut firsts = passed_of(connection, lane, now, PASSED)?;
+    for priority in limits::PRIORITY {
+        let first = tasks::table
+            .filter(IS_READY)
+            .filter(tasks::generator.eq(&lane.0))
+            .filter(tasks::account_id.eq(lane.1))
+            .filter(tasks::priority.eq(i64::from(priority)))
+            .order((tasks::queued_at, tasks::seq))
+            .limit(1)
+            .select((tasks::id, tasks::priority, tasks::queued_at, tasks::seq));
+        let rows: Vec<(String, i64, i64, i64)> = first.load(connection).map_err(db_error)?;
+        firsts.extend(rows.into_iter().map(ready_task).collect::<Result<Vec<_>, _>>()?);
+    }
+    Ok(firsts.into_iter().min_by_key(|task| (task.queued_at, task.seq)))
 }
 
 fn ready_task((id, priority, queued_at, seq): (String, i64, i64, i64)) -> Result<ReadyTask, DbError> {

@@ -37,8 +37,8 @@ use super::pool_rows;
 use super::schema::{accounts, settings};
 use crate::publish::Handout;
 use crate::store::query::{
-    ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, Statistics,
-    TaskFilter, TextPart,
+    ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, ReadyTask,
+    Statistics, TaskFilter, TextPart,
 };
 use crate::store::write::{Account, KeptImage};
 use crate::store::{DbError, LookupError};
@@ -144,6 +144,15 @@ impl Queries for SqliteQueries {
     ) -> Result<Vec<LaneHead>, DbError> {
         let except = except.iter().map(|(generator, account)| (generator.0.clone(), account.0)).collect();
         self.snapshot(|connection| lanes::heads(connection, now, per_lane, lanes, &except))
+    }
+
+    fn oldest_of_lane(
+        &self,
+        now: Timestamp,
+        generator: &GeneratorName,
+        account: AccountId,
+    ) -> Result<Option<ReadyTask>, DbError> {
+        self.snapshot(|connection| lanes::oldest(connection, now, &(generator.0.clone(), account.0)))
     }
 
     fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {

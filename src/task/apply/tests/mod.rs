@@ -2,6 +2,7 @@
 //!
 //! - [`rows`]: every row of the table verb × outcome, in every state that it can meet
 //! - [`matrix`]: every state, every attempt, every event: no panic, no broken promise, no dead end
+//! - [`ends`]: which ends without a piece the breaker hears of
 //! - [`random`]: long random histories, and the audit trail that rebuilds them
 //! - [`liveness`]: a task with a bad generator on virtual time, until it ends or a person must decide
 //!
@@ -9,6 +10,7 @@
 //!
 //! [`check`] is the list of promises; all of them go through it.
 
+mod ends;
 mod lies;
 mod liveness;
 mod matrix;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::task::outcome::{Image, JobState};
+use crate::task::policy::{FREE_ENDS, LATE_INTERVAL, LATE_WATCH};
 use crate::task::retry::{Backoff, PollSchedule};
 use crate::task::state::is_consistent;
 use crate::task::time::BootId;
