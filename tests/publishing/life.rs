@@ -189,7 +189,7 @@ impl Disk {
         let mut deaths = Vec::new();
         let mut next_cut = cut;
         for life in 0.. {
-            let crash = Crash::at(next_cut, End::Kill);
+            let crash = Crash::at(next_cut, End::Killed);
             self.live(&crash);
             if life == 0 {
                 outcome.points = crash.passed();

@@ -38,7 +38,7 @@ impl Rig {
         }
         let (clock, db) = (SimClock::new(), MemoryDb::new());
         fill(&db, &clock, accounts);
-        let crash = Crash::at(0, End::Kill);
+        let crash = Crash::at(0, End::Killed);
         clock.begin_life(&crash);
         let site = Site::new(clock.clone(), 7, Kind::Idempotent, badness);
         let publishers = Publishers::new(
