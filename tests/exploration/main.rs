@@ -22,6 +22,7 @@ mod manners;
 mod people;
 mod rows;
 mod scripted;
+mod standing;
 mod universe;
 mod witness;
 mod world;

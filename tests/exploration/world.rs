@@ -16,13 +16,19 @@ type Life = Option<(Instant, Arc<Crash>)>;
 /// A clock that runs on the paused time of one life and goes on in the next.
 #[derive(Clone)]
 pub struct SimClock {
+    first: i64,
     base: Arc<AtomicI64>,
     life: Arc<Mutex<Life>>,
 }
 
 impl SimClock {
     pub fn new() -> Self {
-        Self { base: Arc::new(AtomicI64::new(FIRST_MS)), life: Arc::default() }
+        Self::beginning_at(FIRST_MS)
+    }
+
+    /// A clock whose first life begins at this moment, in milliseconds since 1970.
+    pub fn beginning_at(first: i64) -> Self {
+        Self { first, base: Arc::new(AtomicI64::new(first)), life: Arc::default() }
     }
 
     /// A life begins: its paused time counts from here.
@@ -44,7 +50,7 @@ impl SimClock {
 
     /// When the first life began.
     pub fn first_began_at(&self) -> i64 {
-        FIRST_MS
+        self.first
     }
 
     pub fn life_began_at(&self) -> i64 {
