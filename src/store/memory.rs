@@ -47,6 +47,8 @@ struct Tables {
 #[derive(Clone, Default)]
 pub struct MemoryDb {
     tables: Arc<Mutex<Tables>>,
+    /// The same rows once more, where each write is tried first: one that is refused must leave nothing behind.
+    trial: Arc<Mutex<Tables>>,
 }
 
 impl MemoryDb {
@@ -98,18 +100,16 @@ impl MemoryDb {
 
 impl Backend for MemoryDb {
     fn commit(&mut self, batch: &[Write]) -> Result<Vec<Result<Written, WriteError>>, DbError> {
-        let mut tables = self.tables();
-        Ok(batch
-            .iter()
-            .map(|write| {
-                let before = tables.clone();
-                let answer = execute(&mut *tables, write);
-                if answer.is_err() {
-                    *tables = before;
-                }
-                answer
-            })
-            .collect())
+        let (mut tables, mut trial) = (self.tables(), self.trial.lock().unwrap_or_else(PoisonError::into_inner));
+        // Whatever is drawn or read from a clock comes in with the write, so it does the same both times.
+        let mut commit = |write: &Write| match execute(&mut *trial, write) {
+            Ok(_) => execute(&mut *tables, write),
+            Err(error) => {
+                trial.clone_from(&tables);
+                Err(error)
+            }
+        };
+        Ok(batch.iter().map(&mut commit).collect())
     }
 }
 

@@ -365,5 +365,6 @@ pub const OUTCOMES: &[OutcomeRow] = outcomes! {
     Some(Verb::Cancel), "completed seen while cancelling", "fetched: the task is completed, the cancel came too late", Nothing;
     None, "deadline, and the end is proved", "attempt ended: retry or timeout", Retry;
     None, "deadline, and what is said of the job cannot be read", "no cancel and no new job; after k of them the task is held, its attempt stays accepted", Nothing;
-    None, "deadline, still alive or no answer", "no new job: the same job gets a fresh limit; after the last, timeout, and its attempt is polled slowly for a day", Retry;
+    None, "deadline, and the generator does not answer", "no cancel and no new job: the same job gets a fresh limit, max_retries + 9 times at most; then as if it were alive", Nothing;
+    None, "deadline, still alive", "no new job: the same job gets a fresh limit; after the last, timeout, and its attempt is polled slowly for a day", Retry;
 };

@@ -266,7 +266,7 @@ fn numbers_of_a_span_are_those_of_the_span(mut side: Side) {
         // Accepted after a second, and n minutes of work.
         let at = START + n as i64;
         side.change(&id(n), at + 10, Event::Claimed { key: key_of(&id(n), at) });
-        side.change(&id(n), at + 1_000, accepted("job"));
+        side.change(&id(n), at + 1_000, accepted(&format!("job of {n}")));
         side.change(&id(n), at + 1_001, polled(JobState::Completed));
         side.change(&id(n), at + 1_000 + n as i64 * 60_000, piece("# Words"));
     }

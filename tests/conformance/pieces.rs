@@ -56,7 +56,7 @@ fn piece_under(rules: PieceRules, id: &TaskId, at: i64, event: Event) -> Write {
 
 fn complete_under<B: AsBackend + ?Sized>(side: &mut Side<B>, id: &TaskId, rules: PieceRules, text: &str) -> ContentId {
     side.change(id, START + 10, Event::Claimed { key: key_of(id, START) });
-    side.change(id, START + 11, accepted("job"));
+    side.change(id, START + 11, accepted(&format!("job of {id}")));
     match side.write(piece_under(rules, id, START + 12, piece(text))) {
         Ok(Written::Changed(changed)) => changed.content_id.expect("a piece"),
         other => panic!("{other:?}"),
@@ -449,7 +449,7 @@ fn a_piece_that_cannot_be_written_again_stays_as_it_is(mut side: Side) {
 /// A piece that came after its task was cancelled.
 fn late<B: AsBackend + ?Sized>(side: &mut Side<B>, account: AccountId, n: usize) -> ContentId {
     side.submit(vec![claimed(task(n, account), START + n as i64)]);
-    side.change(&id(n), START + 20, accepted("job"));
+    side.change(&id(n), START + 20, accepted(&format!("job of {n}")));
     side.change(&id(n), START + 21, Event::CancelRequested);
     side.change(&id(n), START + 3_600_000, Event::DeadlineReached { is_end_proved: false });
     side.change(&id(n), START + 3_600_001, piece("late")).content_id.unwrap()
@@ -459,7 +459,7 @@ fn late<B: AsBackend + ?Sized>(side: &mut Side<B>, account: AccountId, n: usize)
 fn rerun<B: AsBackend + ?Sized>(side: &mut Side<B>, n: usize) -> ContentRecord {
     side.change(&id(n), START + 3_600_010, Event::RetryRequested { reset_count: true, abandon: None });
     side.change(&id(n), START + 3_600_011, Event::Claimed { key: key_of(&id(n), 7) });
-    side.change(&id(n), START + 3_600_012, accepted("job-2"));
+    side.change(&id(n), START + 3_600_012, accepted(&format!("second job of {n}")));
     let changed = side.change(&id(n), START + 3_600_013, piece("second"));
     record(side, changed.content_id.unwrap())
 }

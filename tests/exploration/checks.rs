@@ -7,9 +7,10 @@ use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
 use contentd::task::apply::CONTENTD;
 use contentd::task::content::ReviewState;
-use contentd::task::{Attempt, AttemptState, AuditRow, Task, TaskId, TaskState};
+use contentd::task::{Attempt, AttemptState, Task, TaskId, TaskState};
 
 use super::crash::End;
+use super::standing::audit_faults;
 use super::universe::{ExternalJob, Kind, Universe};
 
 /// Every submit that the client was told of: its key, and the task that it got.
@@ -199,59 +200,4 @@ fn content_faults(db: &MemoryDb, task: &Task) -> Vec<String> {
         }
     }
     failures
-}
-
-/// What the audit rows alone say of a task.
-#[derive(PartialEq, Eq, Debug, Default)]
-struct Rebuilt {
-    state: Option<TaskState>,
-    attempts: BTreeMap<u32, AttemptState>,
-    retry_count: u32,
-    is_created: bool,
-}
-
-impl Rebuilt {
-    fn take(&mut self, row: &AuditRow) -> Result<(), String> {
-        let misfit = || format!("{}: {} does not follow from the rows before it: {row:?}", row.task_id, row.event);
-        if row.from_state != self.state || self.is_created != row.from_state.is_some() {
-            return Err(misfit());
-        }
-        self.is_created = true;
-        self.state = Some(row.to_state);
-        let known = self.attempts.get(&row.attempt).copied();
-        if row.attempt_from != known {
-            return Err(misfit());
-        }
-        if let Some(state) = row.attempt_to {
-            self.attempts.insert(row.attempt, state);
-        }
-        match row.event.as_str() {
-            "retry_scheduled" | "extended" | "retry_requested" => self.retry_count += 1,
-            "retries_reset" => self.retry_count = 0,
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// The audit rows follow from each other and rebuild the task as it stands.
-fn audit_faults(db: &MemoryDb, task: &Task) -> Vec<String> {
-    let mut rebuilt = Rebuilt::default();
-    for row in db.history(&task.id).unwrap() {
-        if let Err(failure) = rebuilt.take(&row) {
-            return vec![failure];
-        }
-    }
-    let attempts = db.attempts(&task.id).unwrap();
-    let stands = Rebuilt {
-        state: Some(task.state),
-        attempts: attempts.iter().map(|attempt| (attempt.number, attempt.state)).collect(),
-        retry_count: task.retry_count,
-        is_created: true,
-    };
-    let last = attempts.last().map_or(0, |attempt| attempt.number);
-    if rebuilt == stands && last == task.attempt {
-        return Vec::new();
-    }
-    vec![format!("{}: its audit rows tell {rebuilt:?}, and the rows are {stands:?}, attempt {}", task.id, task.attempt)]
 }

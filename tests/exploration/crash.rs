@@ -44,7 +44,7 @@ impl End {
 pub struct Crash {
     passed: AtomicU64,
     readings: AtomicU64,
-    cut_at: u64,
+    cut_at: AtomicU64,
     end: End,
     drain_asked: AtomicBool,
     dead: AtomicBool,
@@ -60,7 +60,7 @@ impl Crash {
         Arc::new(Self {
             passed: AtomicU64::new(0),
             readings: AtomicU64::new(0),
-            cut_at,
+            cut_at: AtomicU64::new(cut_at),
             end,
             drain_asked: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -69,6 +69,12 @@ impl Crash {
             told: Notify::new(),
             label: Mutex::new(""),
         })
+    }
+
+    /// From now on it ends at the so-many-th crash point.
+    #[allow(dead_code, reason = "not every test arms its lives when they have begun")]
+    pub fn arm(&self, points: u64) {
+        self.cut_at.store(self.passed() + points, Ordering::Relaxed);
     }
 
     /// How many crash points were passed.
@@ -138,12 +144,13 @@ impl Crash {
             std::future::pending::<()>().await;
         }
         let number = self.passed.fetch_add(1, Ordering::Relaxed) + 1;
-        if number == self.cut_at && self.end == End::Drained {
+        let is_cut = number == self.cut_at.load(Ordering::Relaxed);
+        if is_cut && self.end == End::Drained {
             *self.label.lock().unwrap() = label;
             self.drain_asked.store(true, Ordering::Relaxed);
             self.told.notify_one();
             return;
-        } else if number == self.cut_at {
+        } else if is_cut {
             self.die(label);
         } else if number == MOST_POINTS {
             self.run_away();

@@ -24,6 +24,7 @@ mod manners;
 mod people;
 mod rows;
 mod scripted;
+mod standing;
 mod universe;
 mod witness;
 mod world;

@@ -26,6 +26,7 @@ const FOUND_ANOTHERS: &str = "ok, one match that is another task's job";
 const LEFT: &str = "ok, in the state of dead_when";
 const UNREAD: &str = "deadline, and what is said of the job cannot be read";
 const REFUSED: &str = "refused, or no cancel verb";
+const AWAY: &str = "deadline, and the generator does not answer";
 const ALIVE: &str = "deadline, still alive";
 
 /// Everything that the exploration must reach.
@@ -89,6 +90,7 @@ pub const CASES: &[Case] = &[
     (None, "deadline, and the end is proved", "the last"),
     (None, UNREAD, "asked again"),
     (None, UNREAD, "held"),
+    (None, AWAY, "extended for nothing"),
     (None, ALIVE, "extended"),
     (None, ALIVE, "the last"),
 ];
@@ -170,8 +172,16 @@ impl Step<'_> {
             Event::CancelAnswered(answer) => self.cancel(answer),
             Event::DeadlineReached { is_end_proved } => self.deadline(*is_end_proved),
             Event::DeadlineUnread(_) => Some((None, UNREAD, if self.is_held_now() { "held" } else { "asked again" })),
+            Event::DeadlineUnanswered(_) if self.has_ended_free() => Some((None, AWAY, "extended for nothing")),
+            Event::DeadlineUnanswered(_) => self.deadline(false),
             _ => None,
         }
+    }
+
+    /// Whether it counts as an end that costs nothing.
+    fn has_ended_free(&self) -> bool {
+        let free_ends = |attempt: Option<&Attempt>| attempt.map_or(0, |attempt| attempt.free_ends);
+        free_ends(self.changed.change.attempt.as_ref()) > free_ends(self.attempt)
     }
 
     fn submit(&self, answer: &SubmitAnswer) -> Option<Case> {

@@ -210,8 +210,11 @@ impl Universe {
             self.between(2_000, 90_000)
         };
         let mut state = self.state();
-        let known = state.jobs.iter().find(|known| known.key == job.attempt.key && !known.is_forgotten);
+        let now = self.now();
+        let known = state.jobs.iter_mut().find(|known| known.key == job.attempt.key && !known.is_forgotten);
         if let Some(known) = known.filter(|_| kind == Kind::Idempotent) {
+            // A job whose reference it tells, it shows.
+            known.visible_at = known.visible_at.min(now);
             return known.id.clone();
         }
         let visible_at = self.now() + delay_ms;

@@ -12,12 +12,12 @@ use contentd::store::write::{Changed, Write, WriteError, Written};
 use contentd::store::{DbError, InlineWriter, Writer};
 use contentd::task::apply::CONTENTD;
 use contentd::task::outcome::{FetchAnswer, FindAnswer, K_IN_A_ROW, PollAnswer, RunReport, Spends, SubmitAnswer};
-use contentd::task::state::is_consistent;
 use contentd::task::{Attempt, AttemptKey, AttemptState, Event, Policy, Task, TaskState};
 use futures_util::future::BoxFuture;
 
 use super::crash::Crash;
 use super::rows::{self, Seen, Step};
+use super::standing::stands;
 use super::universe::Universe;
 use super::world::SimEntropy;
 
@@ -110,7 +110,7 @@ impl Witness {
             }
             (None, Ok(Written::Submitted(submitted))) => {
                 for new in submitted.iter().filter(|new| !new.was_known) {
-                    failures.extend(self.stands(&new.task, new.attempt.as_ref()));
+                    failures.extend(stands(&self.db, &new.task, new.attempt.as_ref()));
                     self.look_at_key(None, new.attempt.as_ref(), &mut report, &mut failures);
                 }
             }
@@ -142,36 +142,6 @@ impl Witness {
         }
     }
 
-    /// What every row must be, at any moment.
-    fn stands(&self, task: &Task, attempt: Option<&Attempt>) -> Vec<String> {
-        let mut failures = Vec::new();
-        let id = &task.id;
-        if !is_consistent(task.state, attempt.map(|attempt| attempt.state)) {
-            failures.push(format!("{id} is {} with attempt {:?}", task.state, attempt.map(|found| found.state)));
-        }
-        if task.state.is_active() && task.wake_at.is_none() {
-            failures.push(format!("{id} is {} and nobody will wake it", task.state));
-        }
-        if task.state == TaskState::Held && task.reason.is_none() {
-            failures.push(format!("{id} is held and nobody is told why"));
-        }
-        if attempt.is_some_and(|attempt| attempt.sends > task.max_retries + 2) {
-            failures.push(format!("{id} has sent one key again and again: {:?}", attempt.map(|attempt| attempt.sends)));
-        }
-        if task.retry_count > task.max_retries {
-            failures.push(format!("{id} has spent {} of {} retries", task.retry_count, task.max_retries));
-        }
-        if self.universe.manners.mixes_up > 0 {
-            failures.extend(attempt.and_then(|attempt| self.shared(attempt.external_ref.as_ref()?)));
-        }
-        let live: Vec<u32> =
-            self.db.attempts(id).unwrap().iter().filter(|one| one.state.may_be_alive()).map(|one| one.number).collect();
-        if live.len() > 1 {
-            failures.push(format!("{id} has the live attempts {live:?}"));
-        }
-        failures
-    }
-
     /// A job that two tasks wait for.
     fn shared(&self, reference: &String) -> Option<String> {
         let is_its = |one: &Attempt| one.state.may_be_alive() && one.external_ref.as_ref() == Some(reference);
@@ -181,7 +151,10 @@ impl Witness {
 
     fn judge(&self, before: &Before, changed: &Changed) -> Vec<String> {
         let (task, attempt) = (&changed.change.task, changed.change.attempt.as_ref());
-        let mut failures = self.stands(task, attempt);
+        let mut failures = stands(&self.db, task, attempt);
+        if self.universe.manners.mixes_up > 0 {
+            failures.extend(attempt.and_then(|attempt| self.shared(attempt.external_ref.as_ref()?)));
+        }
         let (id, from, to) = (&task.id, before.task.state, task.state);
         let is_ours = before.who == CONTENTD;
         if from == TaskState::Completed {

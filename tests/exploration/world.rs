@@ -16,6 +16,7 @@ type Life = Option<(Instant, Arc<Crash>)>;
 /// A clock that runs on the paused time of one life and goes on in the next.
 #[derive(Clone)]
 pub struct SimClock {
+    first: i64,
     base: Arc<AtomicI64>,
     boot: Arc<AtomicU64>,
     boot_began: Arc<AtomicI64>,
@@ -24,8 +25,13 @@ pub struct SimClock {
 
 impl SimClock {
     pub fn new() -> Self {
-        let base = || Arc::new(AtomicI64::new(FIRST_MS));
-        Self { base: base(), boot: Arc::default(), boot_began: base(), life: Arc::default() }
+        Self::beginning_at(FIRST_MS)
+    }
+
+    /// A clock whose first life begins at this moment, in milliseconds since 1970.
+    pub fn beginning_at(first: i64) -> Self {
+        let base = || Arc::new(AtomicI64::new(first));
+        Self { first, base: base(), boot: Arc::default(), boot_began: base(), life: Arc::default() }
     }
 
     /// A life begins: its paused time counts from here.
@@ -53,7 +59,7 @@ impl SimClock {
 
     /// When the first life began.
     pub fn first_began_at(&self) -> i64 {
-        FIRST_MS
+        self.first
     }
 
     pub fn life_began_at(&self) -> i64 {

@@ -67,7 +67,7 @@ pub fn fill(db: &MemoryDb, clock: &SimClock, accounts: &[usize]) {
             asked.priority = u8::try_from(n % 10).unwrap() + 1;
             one(&mut disk, submit(vec![new(asked)])).unwrap();
             let key = Event::Claimed { key: key_of(&id(n), at) };
-            let accepted = super::common::accepted("job-1");
+            let accepted = super::common::accepted(&format!("job of {n}"));
             let completed = super::common::polled(contentd::task::outcome::JobState::Completed);
             for event in [key, accepted, completed, piece("# Words")] {
                 one(&mut disk, event_of(&id(n), at, event)).unwrap();

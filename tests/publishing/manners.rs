@@ -146,7 +146,7 @@ fn add_piece(disk: &mut MemoryDb, n: usize, now: Timestamp) {
     use contentd::task::{Event, outcome::JobState};
     one(disk, submit(vec![new(task(n, AccountId(1)))])).unwrap();
     let key = Event::Claimed { key: key_of(&id(n), now.0) };
-    for event in [key, accepted("job-1"), polled(JobState::Completed), piece("# Words")] {
+    for event in [key, accepted(&format!("job of {n}")), polled(JobState::Completed), piece("# Words")] {
         one(disk, event_of(&id(n), now.0, event)).unwrap();
     }
 }

@@ -374,7 +374,12 @@ impl Round {
                 self.report(job, Event::DeadlineUnread(why), done).await;
                 return;
             }
-            LastAnswer::Unread(_) | LastAnswer::Alive => {}
+            // Nor is a cancel sent blindly: it could throw away a piece that is paid for.
+            LastAnswer::Unanswered(why) if job.task.state != TaskState::Cancelling => {
+                self.report(job, Event::DeadlineUnanswered(why), done).await;
+                return;
+            }
+            LastAnswer::Unread(_) | LastAnswer::Unanswered(_) | LastAnswer::Alive => {}
         }
         let policy = generator.policy();
         let mut is_end_proved = false;
@@ -405,9 +410,8 @@ impl Round {
             match answer {
                 PollAnswer::State { state: JobState::Completed | JobState::Failed | JobState::Cancelled, .. } => {}
                 PollAnswer::Unreadable(why) => return LastAnswer::Unread(why),
-                PollAnswer::State { .. } | PollAnswer::Unavailable(_) | PollAnswer::Missing { .. } => {
-                    return LastAnswer::Alive;
-                }
+                PollAnswer::Unavailable(why) => return LastAnswer::Unanswered(why),
+                PollAnswer::State { .. } | PollAnswer::Missing { .. } => return LastAnswer::Alive,
             }
             Event::PollAnswered(answer)
         };
@@ -433,6 +437,8 @@ enum LastAnswer {
     Alive,
     /// It cannot be read.
     Unread(String),
+    /// There was none.
+    Unanswered(String),
 }
 
 /// A job with which something could not be done.

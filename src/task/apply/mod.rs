@@ -82,6 +82,8 @@ pub enum Event {
     },
     /// The time limit has passed, and what the generator says of the job cannot be read: nobody knows whether it is finished.
     DeadlineUnread(String),
+    /// The time limit has passed, and the generator does not answer: nobody knows whether the job is finished.
+    DeadlineUnanswered(String),
     /// The time for which a job that outlived its task is looked at has passed.
     WatchEnded,
     /// A person wants the end.
@@ -277,6 +279,7 @@ pub fn apply(task: &Task, attempt: Option<&Attempt>, event: Event, context: &Con
         Event::CancelAnswered(answer) => draft.cancel_answered(answer),
         Event::DeadlineReached { is_end_proved } => draft.deadline_reached(is_end_proved),
         Event::DeadlineUnread(why) => draft.deadline_unread(why),
+        Event::DeadlineUnanswered(why) => draft.deadline_unanswered(why),
         Event::WatchEnded => draft.watch_ended(),
         Event::CancelRequested => draft.cancel_requested(),
         Event::RetryRequested { reset_count, abandon } => draft.retry_requested(reset_count, abandon),

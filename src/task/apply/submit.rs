@@ -15,16 +15,32 @@ use super::{Change, Draft, Refusal};
 pub const SWEEPS_THAT_PROVE: u32 = 2;
 
 /// Whether the same key must not go out once more: after the first call and max_retries + 1 repetitions, or after the
-/// time limit, counted from the intent. A daemon that was away for so long has not asked anybody yet: it may, a few times.
+/// time limit, counted from the intent, with what an outage has added to it. A daemon that was away for so long has not asked
+/// anybody yet: it may, a few times.
 pub fn are_resends_spent(task: &Task, attempt: &Attempt, now: Timestamp) -> bool {
-    let limit = Duration::from_secs(u64::from(task.time_limit_s));
+    let limit = lengthened(Duration::from_secs(u64::from(task.time_limit_s)), attempt);
     let is_late = attempt.state == AttemptState::Unknown
         && now.since(attempt.intended_at) >= limit
         && attempt.bad_answers >= K_IN_A_ROW;
     attempt.sends > task.max_retries.saturating_add(1) || is_late
 }
 
+/// A limit of a doubt, once more for each time that it passed while nobody answered.
+const fn lengthened(limit: Duration, attempt: &Attempt) -> Duration {
+    limit.saturating_mul(attempt.free_ends.saturating_add(1))
+}
+
 impl Draft<'_> {
+    /// Nobody answers, which says nothing of the job: when a limit of the doubt passes meanwhile, it gets one more for nothing.
+    fn lengthen_doubt(&mut self, is_passing: bool) {
+        if is_passing
+            && self.task.state == TaskState::Submitting
+            && self.free_ends() < self.task.max_retries.saturating_add(FREE_ENDS)
+        {
+            self.count_free_end();
+        }
+    }
+
     pub(super) fn claimed(mut self, key: AttemptKey) -> Result<Change, Refusal> {
         if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.state.may_be_alive()) {
             return Err(Refusal::JobMayBeAlive { attempt: attempt.number });
@@ -231,6 +247,11 @@ impl Draft<'_> {
                 // Nobody was there to see the key: only the time limit ends the waiting, and not the count.
                 self.signal = Some(Signal::SubmitUnavailable(why.clone()));
                 self.send_given_back()?;
+                // The next call must come before it has passed.
+                let next = self.now().plus(self.context.policy.verb_backoff().max * 2);
+                let is_passing =
+                    self.attempt.as_ref().is_some_and(|attempt| are_resends_spent(&self.task, attempt, next));
+                self.lengthen_doubt(is_passing);
                 self.task.error = Some(why);
                 self.wake_after_bad_answer();
                 Ok(self.note())
@@ -317,7 +338,9 @@ impl Draft<'_> {
         let limit = self.context.policy.find_limit;
         // The search begins with the restore, however old the backup is.
         let began = |intended_at: Timestamp| self.task.restored_at.map_or(intended_at, |at| at.max(intended_at));
-        self.attempt.as_ref().is_some_and(|attempt| self.now().since(began(attempt.intended_at)) >= limit)
+        self.attempt
+            .as_ref()
+            .is_some_and(|attempt| self.now().since(began(attempt.intended_at)) >= lengthened(limit, attempt))
     }
 
     pub(super) fn find_answered(mut self, answer: FindAnswer, began_at: Timestamp) -> Result<Change, Refusal> {
@@ -339,6 +362,8 @@ impl Draft<'_> {
             }
             FindAnswer::Unavailable(why) => {
                 self.signal = Some(Signal::VerbUnavailable(why.clone()));
+                let is_passing = self.is_past_find_limit();
+                self.lengthen_doubt(is_passing);
                 self.find_goes_on(why)
             }
             FindAnswer::Unreadable(why) => {

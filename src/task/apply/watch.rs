@@ -441,6 +441,29 @@ impl Draft<'_> {
         ))
     }
 
+    /// That nobody answers is no fault of the task, and says nothing of its job: the job gets a fresh limit for nothing. That has
+    /// the bound of everything that costs nothing; beyond it, it is as if the job were alive.
+    pub(super) fn deadline_unanswered(mut self, why: String) -> Result<Change, Refusal> {
+        let is_waited_for = self.wants_its_job() && self.attempt_state() == Some(AttemptState::Accepted);
+        if !is_waited_for || !self.is_past_deadline() {
+            return Err(self.illegal("deadline_unanswered"));
+        }
+        if self.free_ends() >= self.task.max_retries.saturating_add(FREE_ENDS) {
+            return self.deadline_reached(false);
+        }
+        let limit = self.task.time_limit_s;
+        let deadline = self.context.now.deadline_in(Duration::from_secs(u64::from(limit)));
+        self.attempt_mut("deadline_unanswered")?.deadline = Some(deadline);
+        self.count_free_end();
+        self.wake_after_bad_answer();
+        self.task.reason = Some(format!(
+            "the time limit of {limit} s has passed while the generator did not answer ({why}): the job gets a fresh limit, \
+             with nothing spent"
+        ));
+        self.signal = Some(Signal::VerbUnavailable(why));
+        Ok(self.note())
+    }
+
     pub(super) fn watch_ended(mut self) -> Result<Change, Refusal> {
         if !self.task.state.is_final() || self.task.wake_at.is_none() {
             return Err(self.illegal("watch_ended"));

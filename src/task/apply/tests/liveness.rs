@@ -265,6 +265,9 @@ fn expire(story: &mut Story, generator: &mut Generator) {
             PollAnswer::Unreadable(why) if story.task.state != TaskState::Cancelling => {
                 return tell(story, Event::DeadlineUnread(why));
             }
+            PollAnswer::Unavailable(why) if story.task.state != TaskState::Cancelling => {
+                return tell(story, Event::DeadlineUnanswered(why));
+            }
             answer => tell(story, Event::PollAnswered(answer)),
         }
     }

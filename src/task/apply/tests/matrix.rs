@@ -19,6 +19,7 @@ pub(in super::super) fn every_event() -> Vec<Event> {
         Event::DeadlineReached { is_end_proved: true },
         Event::DeadlineReached { is_end_proved: false },
         Event::DeadlineUnread(text()),
+        Event::DeadlineUnanswered(text()),
         Event::WatchEnded,
         Event::CancelRequested,
         Event::PollRequested,
@@ -118,6 +119,7 @@ pub(in super::super) fn is_by_person(event: &Event) -> bool {
         | Event::CancelAnswered(_)
         | Event::DeadlineReached { .. }
         | Event::DeadlineUnread(_)
+        | Event::DeadlineUnanswered(_)
         | Event::WatchEnded
         | Event::Restored { .. }
         | Event::RunFound { .. } => false,
