@@ -64,7 +64,7 @@ impl Calendar {
         let nowhere = (Timestamp(0), Timestamp(0));
         let mut calendar = Self { season, zone, first: first_day, outage: nowhere, kills: Vec::new() };
         // When a few of the morning's tasks are at the generator and the others wait.
-        let away = calendar.at(DAY_OF_OUTAGE, 8, 0).0 + 5_000 + i64::from(dice.below(10_000));
+        let away = calendar.at(DAY_OF_OUTAGE, 8, 0).0 + 3_000 + i64::from(dice.below(4_000));
         calendar.outage = (Timestamp(away), Timestamp(away + OUTAGE_MS));
         calendar.kills = (0..DAYS).map(|day| calendar.kill(day, &dice)).collect();
         calendar
