@@ -151,13 +151,14 @@ ok "the wire brings pieces" 'until_ "[ \$(count contents) = 12 ]" 90'
 echo 'create:unavailable=1000000' >"$jobs/faults"
 breaker() { ctl status | field '.generators[0].breaker'; }
 ok "the generator is away" 'until_ "[ \$(breaker) = unavailable ]" 90'
-ok "somebody is paged" 'until_ "grep -l firing $pages/* 2>/dev/null | xargs -r grep -q breaker" 60'
+paged() { cat $pages/* 2>/dev/null | jq -es "any(.[]; .rule == \"breaker\" and .kind == \"$1\")" >/dev/null; }
+ok "somebody is paged" 'until_ "paged firing" 60'
 ok "health says so" 'contentctl health >/root/health; [ $? = 2 ] || { cat /root/health; false; }'
 kill_it
 ok "topics go on coming in" "until_ '[ \$(count \"tasks where state = '\"'pending'\"'\") -ge 3 ]' 120"
 rm "$jobs/faults"
 ok "it is back" 'until_ "[ \$(breaker) = closed ]" 180'
-ok "and that is told too" 'until_ "grep -l resolved $pages/* 2>/dev/null | xargs -r grep -q breaker" 60'
+ok "and that is told too" 'until_ "paged resolved" 60'
 
 h "the evening"
 contentctl schedule pause wire --reason "the day is over" >/dev/null
