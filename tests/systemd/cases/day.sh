@@ -1,6 +1,6 @@
-# A whole day that runs by itself, in less than ten minutes: at "eight" a schedule puts three topics in for each of three
+# A whole day that runs by itself, in about ten minutes: at "eight" a schedule puts three topics in for each of three
 # accounts, the sample generator writes them, rules and a person review them, at "nine" a publisher command puts them out, and a
-# hook is told of an outage. An hour of the day is four minutes, and the daemon is killed at each of its turns.
+# hook is told of an outage. An hour of the day is five minutes, and the daemon is killed at each of its turns.
 # rig: -t 900
 . /root/lib.sh
 
@@ -19,9 +19,9 @@ kill_it() {
 at() { until_ "[ \$(date +%s) -ge $1 ]" 600; }
 
 h "the evening before"
-# Eight is the first full minute that is at least 40 seconds away, nine four minutes later.
+# Eight is the first full minute that is at least 40 seconds away, nine five minutes later.
 eight=$(((($(date +%s) + 40) / 60 + 1) * 60))
-nine=$((eight + 240))
+nine=$((eight + 300))
 minute() { date -u -d "@$1" +'%-M %-H * * *'; }
 
 # Puts a piece out: the same key does it once, and a piece that came under two keys would stand there twice.
