@@ -15,7 +15,7 @@ mod pages;
 /// Sections that the example file does not have.
 const REST: &str = r#"
 tasks = { retry = {} }
-notices = { failures = {}, timeouts = {}, backlog = {}, oldest_task = {}, breaker = {}, held = {}, disk = {}, schedule = {} }
+notices = { failures = {}, timeouts = {}, backlog = {}, oldest_task = {}, breaker = {}, held = {}, publisher = {}, pool = {}, overdue = {}, disk = {}, schedule = {} }
 hooks = { probe = { retry = {} } }
 [generators.probe]
 dead_when = {}

@@ -83,7 +83,9 @@ fn pool_cure(state: PoolState, refusal: &PoolRefusal) -> String {
             "`contentctl pool done` or `fail` with --reason settles it, `contentctl pool release` lets it go out"
                 .to_owned()
         }
-        (_, PoolState::Removed) => "it was taken out; an approval puts its piece into the pool".to_owned(),
+        (_, PoolState::Removed) => {
+            "it was taken out already; `contentctl pool schedule` or a new approval puts its piece back".to_owned()
+        }
     }
 }
 

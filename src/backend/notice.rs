@@ -213,6 +213,10 @@ fn check(reading: &Reading, assessment: &Assessment) -> CheckView {
         Some(AlarmState::Pending) => "pending",
         Some(AlarmState::Quiet) | None => "ok",
     };
+    let text = match (alarm, reading.level) {
+        (Some(alarm), Judged::Good | Judged::Between) => format!("recovers: {}; it was: {}", reading.text, alarm.text),
+        _ => reading.text.clone(),
+    };
     let settings = assessment.notices.settings.as_ref();
     let set = settings.and_then(|settings| settings.rules.get(&reading.rule).copied());
     let severity = match reading.level {
@@ -222,7 +226,7 @@ fn check(reading: &Reading, assessment: &Assessment) -> CheckView {
     CheckView {
         name,
         status: status.to_owned(),
-        text: reading.text.clone(),
+        text,
         value: reading.value,
         limit: reading.limit,
         critical_limit: reading.critical,
@@ -237,9 +241,9 @@ fn check(reading: &Reading, assessment: &Assessment) -> CheckView {
 const fn unit(rule: Rule) -> &'static str {
     match rule {
         Rule::Failures | Rule::Timeouts => "ratio",
-        Rule::OldestTask => "seconds",
+        Rule::OldestTask | Rule::Overdue => "seconds",
         Rule::Disk => "bytes",
-        Rule::Backlog | Rule::Breaker | Rule::Held | Rule::Schedule => "",
+        Rule::Backlog | Rule::Breaker | Rule::Held | Rule::Publisher | Rule::Pool | Rule::Schedule => "",
     }
 }
 

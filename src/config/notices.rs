@@ -107,8 +107,8 @@ fn read_lasting(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Optio
 fn read_limit(rule: Rule, section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<f64> {
     match rule {
         Rule::Failures | Rule::Timeouts => section.decimal(key, 0.0..=100.0, faults).map(|percent| percent / 100.0),
-        Rule::Backlog | Rule::Held => section.number(key, 0..=100_000_000, faults).map(f64::from),
-        Rule::OldestTask => section.span_of_time(key, faults).map(|span| span.value.as_secs_f64()),
+        Rule::Backlog | Rule::Held | Rule::Pool => section.number(key, 0..=100_000_000, faults).map(f64::from),
+        Rule::OldestTask | Rule::Overdue => section.span_of_time(key, faults).map(|span| span.value.as_secs_f64()),
         Rule::Disk => {
             let name = section.path(key);
             let node = section.node(key)?;
@@ -118,7 +118,7 @@ fn read_limit(rule: Rule, section: &mut Section<'_, '_>, key: &'static str, faul
             }
             bytes
         }
-        Rule::Breaker | Rule::Schedule => None,
+        Rule::Breaker | Rule::Publisher | Rule::Schedule => None,
     }
 }
 

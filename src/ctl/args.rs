@@ -42,7 +42,7 @@ pub struct Args {
     /// How answers are printed
     #[arg(long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
     pub output: Format,
-    /// For how long submit and wait are repeated while the daemon restarts
+    /// For how long a call is repeated that a restart of the daemon cut off; where nobody listens it fails at once
     #[arg(long, global = true, default_value = "10s", value_name = "TIME")]
     pub retry_for: String,
     /// What to do.

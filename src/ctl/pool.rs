@@ -183,5 +183,8 @@ fn said<P: serde::Serialize>(session: &Session, method: &str, params: &P) -> Res
 fn release(session: &Session, pool_ids: Vec<i64>, all: bool) -> Result<(), Failure> {
     let params = PoolReleaseParams { pool_ids: (!all).then_some(pool_ids), all: all.then_some(true) };
     let reply: PoolReleaseReply = session.call("io.contentd.Pool.Release", &params)?;
+    if reply.released.is_empty() {
+        session.tell("nothing was released: none of them is held");
+    }
     session.printer.record(&reply, &["released"])
 }

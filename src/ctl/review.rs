@@ -153,6 +153,14 @@ fn reject(session: &Session, args: RejectArgs) -> Result<(), Failure> {
 
 fn edit(session: &Session, args: &EditArgs) -> Result<(), Failure> {
     let current = get(session, args.content_id)?;
+    // Said before somebody types, and not after.
+    if current.content.review_status == "superseded" {
+        return Err(Failure::Refused(format!(
+            "content {0} was replaced by a newer version, and only the newest is edited: `contentctl content history {0}` \
+             shows them",
+            args.content_id
+        )));
+    }
     let base_hash = args.hash.clone().unwrap_or_else(|| current.content.content_hash.clone());
     match &args.file {
         Some(file) => {

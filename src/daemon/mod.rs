@@ -500,7 +500,12 @@ fn prepare(
 fn rules_of(loaded: &Loaded) -> PieceRules {
     let config = &loaded.config;
     let images_kept = config.images.keep.then_some(config.images.max_per_piece);
-    PieceRules { review: config.review.rules.clone(), images_kept, times: config.publishing.times.clone() }
+    PieceRules {
+        review: config.review.rules.clone(),
+        images_kept,
+        is_four_eyes: config.review.four_eyes,
+        times: config.publishing.times.clone(),
+    }
 }
 
 fn keeper_of(loaded: &Loaded) -> Option<Arc<dyn KeepImages>> {

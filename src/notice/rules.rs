@@ -27,6 +27,12 @@ named! {
         Breaker = "breaker",
         /// Tasks wait for a person.
         Held = "held",
+        /// A publisher gets one piece at a time, to try it.
+        Publisher = "publisher",
+        /// Pieces of the publish pool wait for a person.
+        Pool = "pool",
+        /// A piece is due, and no publisher has taken it for too long.
+        Overdue = "overdue",
         /// The disk is nearly full.
         Disk = "disk",
         /// A schedule fired and submitted nothing.
@@ -83,7 +89,9 @@ impl Rule {
             Self::Backlog => (50.0, Severity::Warning, minutes(5)),
             Self::OldestTask => (3_600.0, Severity::Warning, minutes(5)),
             Self::Breaker => (0.0, Severity::Critical, minutes(1)),
-            Self::Held => (0.0, Severity::Warning, minutes(0)),
+            Self::Held | Self::Pool => (0.0, Severity::Warning, minutes(0)),
+            Self::Publisher => (0.0, Severity::Critical, minutes(1)),
+            Self::Overdue => (3_600.0, Severity::Warning, minutes(5)),
             Self::Disk => (1_000_000_000.0, Severity::Critical, minutes(1)),
             Self::Schedule => (0.0, Severity::Warning, minutes(0)),
         };
@@ -97,24 +105,24 @@ impl Rule {
 
     /// Whether its limit can be set; the others are about something that is or is not.
     pub const fn has_limit(self) -> bool {
-        !matches!(self, Self::Breaker | Self::Schedule)
+        !matches!(self, Self::Breaker | Self::Publisher | Self::Schedule)
     }
 
     /// The unit of its number, as monitoring systems write it.
     pub const fn unit(self) -> &'static str {
         match self {
             Self::Failures | Self::Timeouts => "%",
-            Self::OldestTask => "s",
+            Self::OldestTask | Self::Overdue => "s",
             Self::Disk => "B",
-            Self::Backlog | Self::Breaker | Self::Held | Self::Schedule => "",
+            Self::Backlog | Self::Breaker | Self::Held | Self::Publisher | Self::Pool | Self::Schedule => "",
         }
     }
 
     /// Which part of the limit its number must come back by before it is right again.
     const fn band(self) -> f64 {
         match self {
-            Self::Failures | Self::Timeouts | Self::Backlog | Self::OldestTask | Self::Disk => 0.1,
-            Self::Breaker | Self::Held | Self::Schedule => 0.0,
+            Self::Failures | Self::Timeouts | Self::Backlog | Self::OldestTask | Self::Overdue | Self::Disk => 0.1,
+            Self::Breaker | Self::Held | Self::Publisher | Self::Pool | Self::Schedule => 0.0,
         }
     }
 }
@@ -130,12 +138,12 @@ impl Default for Settings {
     }
 }
 
-/// A generator whose breaker is open.
+/// A generator or a publisher whose breaker is open.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OpenBreaker {
     /// What opened it.
     pub trip: String,
-    /// The generator's last words.
+    /// Its last words.
     pub why: String,
     /// Since when.
     pub since: Timestamp,
@@ -152,6 +160,15 @@ pub struct Look {
     pub oldest: Option<Duration>,
     /// Every configured generator, with its breaker where that is open.
     pub breakers: BTreeMap<String, Option<OpenBreaker>>,
+    /// Every configured publisher, with its breaker where that is open.
+    pub publishers: BTreeMap<String, Option<OpenBreaker>>,
+    /// Pieces of the pool whose fate a person decides: those that may be out or not, and those that were given up.
+    pub pool_held: u64,
+    /// See `pool_held`.
+    pub pool_failed: u64,
+    /// How long the piece that is due for longest has been due; none where no publisher is configured, because people take
+    /// pieces when they want.
+    pub overdue: Option<Duration>,
     /// Bytes that are free on the disk of the state directory.
     pub disk_free: Option<u64>,
     /// Every schedule, with the reason where its last fire submitted nothing.
@@ -224,6 +241,31 @@ pub fn readings(look: &Look, settings: &Settings) -> Vec<Reading> {
                 let text = format!("{held} tasks wait for a person: `contentctl list --state held`");
                 found.push(judged(*rule, set, as_number(held), text));
             }
+            Rule::Pool => {
+                let (held, failed) = (look.pool_held, look.pool_failed);
+                let text = format!(
+                    "of the pieces to publish {held} are held and {failed} failed: `contentctl pool list --status held`, or \
+                     `--status failed`"
+                );
+                found.push(judged(*rule, set, as_number(held.saturating_add(failed)), text));
+            }
+            Rule::Overdue => found.extend(look.overdue.map(|overdue| {
+                let text = match overdue.as_secs() {
+                    0 => "no piece is overdue".to_owned(),
+                    seconds => format!(
+                        "a piece has been due for {} and no publisher has taken it: `contentctl pool list --status pending`",
+                        in_words(seconds)
+                    ),
+                };
+                judged(*rule, set, overdue.as_secs_f64(), text)
+            })),
+            Rule::Publisher => found.extend(look.publishers.iter().map(|(name, open)| {
+                let text = match open {
+                    Some(open) => format!("publisher {name} takes no pieces: {} ({})", open.trip, short(&open.why)),
+                    None => format!("publisher {name} takes pieces"),
+                };
+                about(*rule, set, name, open.is_some(), text)
+            })),
             Rule::Disk => {
                 let reading =
                     |free| judged(*rule, set, as_number(free), format!("{} are free on the disk", size(free)));
@@ -383,6 +425,30 @@ mod tests {
         assert_eq!(of("breaker/a").level, Level::Good);
         assert_eq!(of("breaker/b").level, Level::Bad(Severity::Critical));
         assert!(of("breaker/b").text.contains("no answer"), "on one line");
+    }
+
+    #[test]
+    fn publishing_that_stands_still_is_told() {
+        let open = OpenBreaker { trip: "unavailable".into(), why: "no answer".into(), since: Timestamp(0) };
+        let publishers = BTreeMap::from([("blog".into(), None), ("site".into(), Some(open))]);
+        let look = Look { publishers, pool_held: 1, pool_failed: 2, ..Look::default() };
+        let found = readings(&look, &Settings::default());
+        let of = |name: &str| found.iter().find(|reading| reading.alarm() == name).expect("it is there");
+        assert_eq!(of("publisher/blog").level, Level::Good);
+        assert_eq!(of("publisher/site").level, Level::Bad(Severity::Critical));
+        assert!(of("pool").level == Level::Bad(Severity::Warning) && of("pool").text.contains("1 are held and 2 failed"));
+        // Without a publisher people take pieces when they want.
+        assert!(found.iter().all(|reading| reading.rule != Rule::Overdue));
+        for (seconds, expected) in [
+            (0, Level::Good),
+            (3_240, Level::Good),
+            (3_600, Level::Between),
+            (3_601, Level::Bad(Severity::Warning)),
+        ] {
+            let look = Look { overdue: Some(Duration::from_secs(seconds)), ..Look::default() };
+            assert_eq!(level(&look, Rule::Overdue), expected, "{seconds}");
+        }
+        assert_eq!(level(&Look::default(), Rule::Pool), Level::Good);
     }
 
     #[test]

@@ -286,7 +286,7 @@ fn an_account_with_enough_tasks_is_busy(mut side: Side) {
 fn rules_decide_about_what_approves_itself(mut side: Side) {
     let ada = side.account("ada").id;
     let asked = |n, auto_approve| new(Task { topic: "Casino nights".into(), auto_approve, ..task(n, ada) });
-    side.submit(vec![asked(1, true), asked(2, false), asked(3, true)]);
+    side.submit([(1, true), (2, false), (3, true), (4, true)].map(|(n, auto)| asked(n, auto)).to_vec());
     let refused = complete_under(&mut side, &id(1), rules(), "text");
     let refused = record(&side, refused).record;
     assert_eq!(
@@ -306,6 +306,12 @@ fn rules_decide_about_what_approves_itself(mut side: Side) {
     let nothing_asked = complete_under(&mut side, &id(3), PieceRules::default(), "text");
     let approved = record(&side, nothing_asked).record;
     assert_eq!((approved.review_status, approved.findings), (ReviewState::Approved, vec![]));
+    assert_eq!(pool(&side), [(nothing_asked, None)]);
+    // The configuration has changed since the task was submitted: nothing is approved by itself any more.
+    let four_eyes = PieceRules { is_four_eyes: true, ..PieceRules::default() };
+    let late = complete_under(&mut side, &id(4), four_eyes, "text");
+    let late = record(&side, late).record;
+    assert_eq!((late.review_status, late.findings.len()), (ReviewState::PendingReview, 1), "{late:?}");
     assert_eq!(pool(&side), [(nothing_asked, None)]);
     // A person may know better, and what the rules said is kept.
     side.write(review(for_a_person, ReviewMove::Approved)).unwrap();

@@ -272,7 +272,7 @@ impl Week {
         let (peers, peers_rx) = watch::channel(Peers::default());
         let (generators, generators_rx) = watch::channel(Arc::new(Generators::new([generator])));
         let asked = SharedRules::default();
-        asked.replace(PieceRules { review: rules(), images_kept: None, times: self.publish_times() });
+        asked.replace(PieceRules { review: rules(), times: self.publish_times(), ..PieceRules::default() });
         let world = World {
             store: Store::new(writer, Arc::new(db), ReadMode::Inline),
             clock: Arc::new(self.clock.clone()),

@@ -34,12 +34,17 @@ pub use carry::log_move;
 pub use messages::{AwayPublisher, DrainPublisher, GetPublisherStatus, PoolChanged, PublisherStatus};
 
 /// The names of settings that hold open breakers begin so.
-const BREAKER_SETTING: &str = "publisher-breaker/";
+pub const BREAKER_SETTING: &str = "publisher-breaker/";
 /// How many entries that are being published are looked at in one round; each that is done makes another look.
 const WAKE_LIMIT: u32 = 500;
 /// The longest sleep: a message that was lost costs no more than this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 const COOL_DOWN: Duration = Duration::from_secs(1);
+
+/// A publisher's breaker as it is stored, with whose it is.
+pub fn stored_breaker((name, json): &(String, String)) -> Option<(String, Breaker)> {
+    Some((name.strip_prefix(BREAKER_SETTING)?.to_owned(), serde_json::from_str(json).ok()?))
+}
 
 /// To itself: look at what is due.
 #[derive(Message)]
@@ -122,13 +127,13 @@ impl PublisherActor {
         ctx.spawn(read.into_actor(self).map(|read, actor, ctx| match read {
             Ok(settings) => {
                 let now = actor.now();
-                let stored = |(name, json): &(String, String)| {
-                    let mut breaker: Breaker = serde_json::from_str(json).ok()?;
+                let stored = |row: &(String, String)| {
+                    let (name, mut breaker) = stored_breaker(row)?;
                     // No call of an earlier actor is under way: its probe counts no longer.
                     if let Some(probe) = breaker.probe().cloned() {
                         breaker.probe_gone(&probe, now);
                     }
-                    Some((name.strip_prefix(BREAKER_SETTING)?.to_owned(), breaker))
+                    Some((name, breaker))
                 };
                 actor.breakers = settings.iter().filter_map(stored).collect();
                 actor.has_breakers = true;

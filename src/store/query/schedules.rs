@@ -32,10 +32,11 @@ pub struct ScheduleStanding {
 }
 
 impl ScheduleStanding {
-    /// Why its last fire submitted nothing, where it did not.
+    /// Why its last fire submitted nothing, where it did not. A list that was worked through and ended its schedule is no trouble.
     pub fn trouble(&self) -> Option<String> {
         let (state, why) = self.last.as_ref()?;
         match state {
+            FireState::Empty if self.is_paused => None,
             FireState::Empty | FireState::Failed => Some(why.clone().unwrap_or_else(|| state.to_string())),
             FireState::Intended | FireState::Asking | FireState::Gathered | FireState::Fired | FireState::Missed => {
                 None
@@ -61,4 +62,18 @@ pub trait ScheduleQueries {
     fn fires(&self, schedule: ScheduleId, page: Page) -> Result<Vec<Fire>, DbError>;
     /// What was taken of a schedule's file, by digest.
     fn schedule_taken(&self, schedule: ScheduleId) -> Result<BTreeSet<String>, DbError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_worked_through_is_an_end_and_no_trouble() {
+        let standing = |is_paused, state| ScheduleStanding { name: "s".into(), is_paused, last: Some((state, None)) };
+        assert_eq!(standing(true, FireState::Empty).trouble(), None);
+        assert_eq!(standing(false, FireState::Empty).trouble().as_deref(), Some("empty"));
+        assert_eq!(standing(true, FireState::Failed).trouble().as_deref(), Some("failed"));
+        assert_eq!(standing(false, FireState::Fired).trouble(), None);
+    }
 }

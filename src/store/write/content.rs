@@ -28,6 +28,8 @@ pub struct PieceRules {
     pub review: ReviewRules,
     /// So many of its images are kept beside it; none: the addresses alone are.
     pub images_kept: Option<u32>,
+    /// Nothing is approved by itself, whatever the task was submitted with.
+    pub is_four_eyes: bool,
     /// When approved pieces are due; none: at once.
     pub times: Option<PublishTimes>,
 }
@@ -256,7 +258,7 @@ impl Edit<'_> {
         };
         // A score is the generator's to give, so the rule about it says nothing of a person's text.
         let review = ReviewRules { min_score: None, ..self.rules.review.clone() };
-        let rules = PieceRules { review, images_kept: None, times: None };
+        let rules = PieceRules { review, ..PieceRules::default() };
         new.findings = rules.judge(&new, &self.rendered.plain_text);
         Ok(new)
     }

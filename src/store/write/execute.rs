@@ -305,6 +305,9 @@ fn keep_piece(
     };
     content.findings = transition.rules.judge(&content, &rendered.plain_text);
     content.findings.extend(other.map(|id| format!("content {id}, an earlier piece of its task, is approved already")));
+    if task.auto_approve && transition.rules.is_four_eyes {
+        content.findings.push("review.four_eyes is on: a person approves every piece".to_owned());
+    }
     let is_approved = task.auto_approve && fate == PieceFate::Completes && content.findings.is_empty();
     content.review_reason = Some(match (fate, task.auto_approve) {
         (PieceFate::KeptLate, _) => "came after its task was cancelled".to_owned(),
