@@ -180,7 +180,7 @@ fn the_program_judges_a_database_and_says_what_is_wrong_with_which_task() {
     assert_eq!((fs::read(&file).unwrap(), fs::read_dir(daemon.dir()).unwrap().count()), before, "nothing was written");
 
     let mut connection = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
-    connection.batch_execute("DELETE FROM publish_pool").unwrap();
+    connection.batch_execute("DROP TRIGGER guard_publish_pool_delete; DELETE FROM publish_pool").unwrap();
     drop(connection);
     let broken = run(&["--check-database", file.to_str().unwrap()]).exits(1);
     assert!(broken.err.contains(&task) && broken.err.contains("0 entries in the publish pool"), "{broken:?}");
