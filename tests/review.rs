@@ -171,7 +171,9 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
     let told = ctl.refused(&["review", "approve", &id]);
     assert!(told.contains("it is superseded") && told.contains("content history"), "{told}");
     let late = editor(&home, "late", "printf mine > \"$1\"");
-    let ran = ctl.with(&[("EDITOR", &late)], "", &["review", "edit", &id]);
+    let told = ctl.refused(&["review", "edit", &id]);
+    assert!(told.contains("was replaced by a newer version") && told.contains("content history"), "{told}");
+    let ran = ctl.with(&[("EDITOR", &late)], "", &["review", "edit", &second.to_string(), "--hash", hash]);
     let kept = ran.err.split("what you typed is in ").nth(1).unwrap_or_else(|| panic!("{}", ran.err)).trim().to_owned();
     assert_eq!((ran.code, std::fs::read_to_string(kept).unwrap().as_str()), (Some(1), "mine"));
     let stale = ctl.with(&[], "text", &["review", "edit", &second.to_string(), "--file", "-", "--hash", hash]);
