@@ -436,15 +436,14 @@ mod tests {
         let of = |name: &str| found.iter().find(|reading| reading.alarm() == name).expect("it is there");
         assert_eq!(of("publisher/blog").level, Level::Good);
         assert_eq!(of("publisher/site").level, Level::Bad(Severity::Critical));
-        assert!(of("pool").level == Level::Bad(Severity::Warning) && of("pool").text.contains("1 are held and 2 failed"));
+        assert!(
+            of("pool").level == Level::Bad(Severity::Warning) && of("pool").text.contains("1 are held and 2 failed")
+        );
         // Without a publisher people take pieces when they want.
         assert!(found.iter().all(|reading| reading.rule != Rule::Overdue));
-        for (seconds, expected) in [
-            (0, Level::Good),
-            (3_240, Level::Good),
-            (3_600, Level::Between),
-            (3_601, Level::Bad(Severity::Warning)),
-        ] {
+        for (seconds, expected) in
+            [(0, Level::Good), (3_240, Level::Good), (3_600, Level::Between), (3_601, Level::Bad(Severity::Warning))]
+        {
             let look = Look { overdue: Some(Duration::from_secs(seconds)), ..Look::default() };
             assert_eq!(level(&look, Rule::Overdue), expected, "{seconds}");
         }
