@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`cron`] | which minutes does an expression mean, and when do they come in a time zone? |
 //! | [`timing`] | when is a schedule due next, and what has passed unseen? |
-//! | [`plan`] | which of the times that have passed are made up for? |
+//! | [`mod@plan`] | which of the times that have passed are made up for? |
 //! | [`fire`] | how does one fire go from its due time to its tasks? |
 //! | [`topics`] | which topics does a fire take, and whose are they? |
 //! | [`record`] | what is kept of a schedule and of its fires? |

@@ -2,7 +2,7 @@
 //!
 //! It is the heart of the program `contentd-run`, and a thread of the daemon for plain children. It must not know
 //! generators, and time limits are the daemon's business. The surprise: it does not give up when the disk is full. It
-//! keeps what the command writes in memory ([`super::stored`]), and at the end it holds the lock and tries again for as
+//! keeps what the command writes in memory (`stored`), and at the end it holds the lock and tries again for as
 //! long as somebody could read it, because a lost piece of a paid run costs more than a waiting process.
 
 use std::fs::{self, File, OpenOptions};
