@@ -246,9 +246,10 @@ impl Cron {
     /// The first time after `after` (both in seconds since 1970), if one comes within nine years.
     pub fn next_after(&self, after: i64, zone: &TimeZone) -> Option<i64> {
         let horizon = after.checked_add(HORIZON_S)?;
-        let mut from = after + 1;
+        // A change in the first second that is looked at must be seen, so the first span begins one before.
+        let (mut begin, mut from) = (after, after + 1);
         loop {
-            let begun = Timestamp::from_second(from).ok()?;
+            let begun = Timestamp::from_second(begin).ok()?;
             let offset = i64::from(zone.to_offset(begun).seconds());
             let change = zone.following(begun).next().map(|change| change.timestamp());
             // A change in the middle of a second is none of this world's.
@@ -263,7 +264,7 @@ impl Cron {
             if after_change > offset && self.is_in_gap(end, offset, after_change) {
                 return Some(end);
             }
-            from = end;
+            (begin, from) = (end, end);
         }
     }
 

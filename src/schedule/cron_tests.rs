@@ -160,6 +160,32 @@ const CHANGES: &[(&str, [i16; 3])] = &[
     ("UTC", [2026, 6, 1]),
 ];
 
+#[test]
+fn asked_at_any_second_around_a_change_nothing_is_lost() {
+    let berlin = (cron("30 2 * * *"), zone("Europe/Berlin"));
+    let jump = at("2026-03-29T01:00:00Z");
+    assert_eq!(berlin.0.next_after(jump - 1, &berlin.1), Some(jump));
+    for (name, [year, month, day]) in CHANGES {
+        let zone = zone(name);
+        let noon = jiff::civil::date(*year, *month as i8, *day as i8).at(12, 0, 0, 0);
+        let (from, to) = (noon - 2.days(), noon + 2.days());
+        let (begin, end) = (local_seconds(from) + 86_400, local_seconds(to) - 86_400);
+        let change = zone.following(Timestamp::from_second(begin).expect("in range")).next();
+        let change = change.map_or(local_seconds(noon), |change| change.timestamp().as_second());
+        for text in
+            ["30 2 * * *", "15 1,2 * * *", "30 0,23 * * *", "0 12 * * *", "10 * * * *", "*/30 * * * *", "0 3 * * *"]
+        {
+            let cron = cron(text);
+            let expected = reckoned(&cron, &zone, from, to);
+            for after in change - 2..=change + 1 {
+                let next = cron.next_after(after, &zone).filter(|next| *next < end);
+                let wanted = expected.range(after + 1..).next().copied().filter(|next| *next < end);
+                assert_eq!(next, wanted, "{text} in {name}, asked {} s after the change", after - change);
+            }
+        }
+    }
+}
+
 fn field(low: u32, high: u32) -> impl Strategy<Value = String> {
     prop_oneof![
         4 => Just("*".to_owned()),
@@ -178,6 +204,7 @@ proptest! {
         fields in (field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 7)),
         change in 0..CHANGES.len(),
         offset_minutes in 0..2_880_i64,
+        second in prop_oneof![Just(0_i64), Just(7), Just(59)],
     ) {
         let text = format!("{} {} {} {} {}", fields.0, fields.1, fields.2, fields.3, fields.4);
         let Ok(cron) = text.parse::<Cron>() else { return Ok(()) };
@@ -187,7 +214,7 @@ proptest! {
         let (from, to) = (noon - 4.days(), noon + 4.days());
         let expected = reckoned(&cron, &zone, from, to);
         // From any second on, in the span that both have looked at whole.
-        let start = local_seconds(noon) - 2 * 86_400 + offset_minutes * 60 + 7;
+        let start = local_seconds(noon) - 2 * 86_400 + offset_minutes * 60 + second;
         let end = local_seconds(noon) + 2 * 86_400;
         let mut now = start;
         let mut fires = BTreeSet::new();
