@@ -164,9 +164,13 @@ pub struct Attempt {
     pub is_resend_due: bool,
     /// The generator refused to cancel it: polls go on, cancels do not.
     pub is_cancel_refused: bool,
-    /// How often, up to and with this attempt, the task's job ended without a piece, or was late, and cost no retry. Counted
-    /// anew when a person decides about the task.
+    /// How often, up to and with this attempt, the task's job ended without a piece, or was never made, and cost no retry.
+    /// Counted anew when a person decides about the task, as the next one is.
     pub free_ends: u32,
+    /// How often, up to and with this attempt, a submit of the task found nobody.
+    pub unavailable_submits: u32,
+    /// How often the limit that runs was lengthened for nothing: that of the doubt, or from the acceptance on the job's.
+    pub extensions: u32,
     /// How often it was polled; the step of the geometric schedule.
     pub polls: u32,
     /// Until when a job that outlived its task is looked at.
@@ -203,6 +207,8 @@ impl Attempt {
             is_resend_due: false,
             is_cancel_refused: false,
             free_ends: 0,
+            unavailable_submits: 0,
+            extensions: 0,
             polls: 0,
             watch_until: None,
             error: None,

@@ -3,7 +3,8 @@
 use contentd::store::query::{Page, Queries, TaskFilter};
 use contentd::store::sqlite::migrate::{Look, MIGRATIONS, look, migrate};
 use contentd::task::content::ReviewState;
-use contentd::task::{ContentId, TaskState};
+use contentd::task::outcome::SubmitAnswer;
+use contentd::task::{ContentId, Event, TaskState};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
@@ -92,6 +93,29 @@ fn the_schema_of_diesel_has_the_columns_of_the_migrations() {
         let theirs: Vec<&str> = body.map(|line| line.split("->").next().unwrap_or_default().trim()).collect();
         assert_eq!(theirs, columns, "{}", table.text);
     }
+}
+
+/// An older contentd counted all that costs nothing in one column.
+#[test]
+fn what_an_older_database_counted_in_one_is_told_apart() {
+    let (backend, queries, directory) = real();
+    let mut side = Side::of(backend, queries);
+    let ada = side.account("ada").id;
+    side.submit((1..=3).map(|n| claimed(task(n, ada), START)).collect());
+    side.change(&id(1), START + 1, Event::SubmitAnswered(SubmitAnswer::Unavailable("nobody".into())));
+    side.change(&id(2), START + 1, Event::SubmitAnswered(SubmitAnswer::Ambiguous("killed".into())));
+    side.change(&id(3), START + 1, accepted("job"));
+    let mut backend = side.into_backend();
+    let mut revert = || backend.connection().revert_last_migration(MIGRATIONS).unwrap().to_string();
+    while revert() != "20261127000001" {}
+    backend.connection().batch_execute("UPDATE attempts SET free_ends = 40").unwrap();
+    drop(backend);
+    let opened = open(&directory.path().join("contentd.db"));
+    let counted = |number| {
+        let attempt = opened.queries.attempts(&id(number)).unwrap().remove(0);
+        (attempt.free_ends, attempt.unavailable_submits, attempt.extensions)
+    };
+    assert_eq!([1, 2, 3].map(counted), [(0, 40, 0), (0, 0, 40), (40, 0, 0)]);
 }
 
 /// An older contentd could approve two pieces of one task: only the newer one goes out.

@@ -172,16 +172,16 @@ impl Step<'_> {
             Event::CancelAnswered(answer) => self.cancel(answer),
             Event::DeadlineReached { is_end_proved } => self.deadline(*is_end_proved),
             Event::DeadlineUnread(_) => Some((None, UNREAD, if self.is_held_now() { "held" } else { "asked again" })),
-            Event::DeadlineUnanswered(_) if self.has_ended_free() => Some((None, AWAY, "extended for nothing")),
+            Event::DeadlineUnanswered(_) if self.is_extended_free() => Some((None, AWAY, "extended for nothing")),
             Event::DeadlineUnanswered(_) => self.deadline(false),
             _ => None,
         }
     }
 
-    /// Whether it counts as an end that costs nothing.
-    fn has_ended_free(&self) -> bool {
-        let free_ends = |attempt: Option<&Attempt>| attempt.map_or(0, |attempt| attempt.free_ends);
-        free_ends(self.changed.change.attempt.as_ref()) > free_ends(self.attempt)
+    /// Whether its limit is lengthened for nothing.
+    fn is_extended_free(&self) -> bool {
+        let extensions = |attempt: Option<&Attempt>| attempt.map_or(0, |attempt| attempt.extensions);
+        extensions(self.changed.change.attempt.as_ref()) > extensions(self.attempt)
     }
 
     fn submit(&self, answer: &SubmitAnswer) -> Option<Case> {

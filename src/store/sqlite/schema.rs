@@ -109,6 +109,8 @@ diesel::table! {
         error -> Nullable<Text>,
         raw_output -> Nullable<Text>,
         free_ends -> BigInt,
+        unavailable_submits -> BigInt,
+        extensions -> BigInt,
     }
 }
 

@@ -106,7 +106,20 @@ impl Draft<'_> {
     /// A person has decided: what was tried for nothing counts from here.
     pub(super) fn forget_free_ends(&mut self) {
         if let Some(attempt) = self.attempt.as_mut() {
-            attempt.free_ends = 0;
+            (attempt.free_ends, attempt.unavailable_submits, attempt.extensions) = (0, 0, 0);
+        }
+    }
+
+    /// Whether a limit of this attempt may be lengthened once more for nothing. That is counted apart: an outage that the task
+    /// has waited through says nothing of the job that came after it.
+    pub(super) fn has_extension_left(&self) -> bool {
+        let most = self.task.max_retries.saturating_add(FREE_ENDS);
+        self.attempt.as_ref().is_some_and(|attempt| attempt.extensions < most)
+    }
+
+    pub(super) fn count_extension(&mut self) {
+        if let Some(attempt) = self.attempt.as_mut() {
+            attempt.extensions = attempt.extensions.saturating_add(1);
         }
     }
 

@@ -129,8 +129,8 @@ impl Draft<'_> {
         attempt.sends = 0;
         attempt.is_ready = false;
         attempt.bad_fetches = 0;
-        attempt.free_ends = 0;
         attempt.watch_until = None;
+        self.forget_free_ends();
         self.task.reason = None;
         self.task.error = None;
         self.move_task(TaskMove::SettledAdopted)?;

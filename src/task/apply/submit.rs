@@ -27,17 +27,14 @@ pub fn are_resends_spent(task: &Task, attempt: &Attempt, now: Timestamp) -> bool
 
 /// A limit of a doubt, once more for each time that it passed while nobody answered.
 const fn lengthened(limit: Duration, attempt: &Attempt) -> Duration {
-    limit.saturating_mul(attempt.free_ends.saturating_add(1))
+    limit.saturating_mul(attempt.extensions.saturating_add(1))
 }
 
 impl Draft<'_> {
     /// Nobody answers, which says nothing of the job: when a limit of the doubt passes meanwhile, it gets one more for nothing.
     fn lengthen_doubt(&mut self, is_passing: bool) {
-        if is_passing
-            && self.task.state == TaskState::Submitting
-            && self.free_ends() < self.task.max_retries.saturating_add(FREE_ENDS)
-        {
-            self.count_free_end();
+        if is_passing && self.task.state == TaskState::Submitting && self.has_extension_left() {
+            self.count_extension();
         }
     }
 
@@ -54,6 +51,7 @@ impl Draft<'_> {
         self.task.reason = None;
         let mut attempt = Attempt::intended(self.task.id.clone(), self.task.attempt, key, now);
         attempt.free_ends = self.free_ends();
+        attempt.unavailable_submits = self.attempt.as_ref().map_or(0, |last| last.unavailable_submits);
         if self.context.policy.is_ref_our_key {
             attempt.external_ref = Some(attempt.key.0.clone());
         }
@@ -201,9 +199,11 @@ impl Draft<'_> {
     /// Last in line, at the pace of the breaker's probes. A rule that says so of a submit which does make a job must not be
     /// believed for ever, so it has a pace and a bound of its own.
     fn nobody_was_there(mut self, why: String) -> Result<Change, Refusal> {
-        let count = self.count_free_end();
+        let attempt = self.attempt_mut("withdrawn")?;
+        attempt.unavailable_submits = attempt.unavailable_submits.saturating_add(1);
+        let count = attempt.unavailable_submits;
         if count > self.task.max_retries.saturating_add(UNAVAILABLE_ENDS) {
-            return self.hold(format!("{why}; that is {count} submits in a row that found nobody"));
+            return self.hold(format!("{why}; that is {count} submits that found nobody"));
         }
         self.task.queued_at = self.now();
         let draw = self.context.draw;

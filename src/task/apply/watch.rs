@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::breaker::Signal;
 use super::super::outcome::{CancelAnswer, FetchAnswer, JobState, K_IN_A_ROW, Piece, PollAnswer};
-use super::super::policy::{FREE_ENDS, LATE_WATCH};
+use super::super::policy::LATE_WATCH;
 use super::super::state::{AttemptState, TaskMove, TaskState};
 use super::{Change, Draft, PieceFate, Refusal};
 
@@ -400,14 +400,14 @@ impl Draft<'_> {
         }
         self.signal = Some(Signal::JobFailed(why.clone()));
         self.task.error = Some(why.clone());
-        let is_free = self.context.is_outage && self.free_ends() < self.task.max_retries.saturating_add(FREE_ENDS);
+        let is_free = self.context.is_outage && self.has_extension_left();
         if is_free || self.task.retry_count < self.task.max_retries {
             let deadline = self.context.now.deadline_in(limit);
             self.attempt_mut("extended")?.deadline = Some(deadline);
             self.wake_for_next_poll();
             let why = format!("{why}, but the job may be alive: it gets a fresh limit instead of a second job");
             if is_free {
-                self.count_free_end();
+                self.count_extension();
                 self.task.reason =
                     Some(format!("{why}, with nothing spent, because its generator ends no other either"));
                 return Ok(self.note());
@@ -448,13 +448,13 @@ impl Draft<'_> {
         if !is_waited_for || !self.is_past_deadline() {
             return Err(self.illegal("deadline_unanswered"));
         }
-        if self.free_ends() >= self.task.max_retries.saturating_add(FREE_ENDS) {
+        if !self.has_extension_left() {
             return self.deadline_reached(false);
         }
         let limit = self.task.time_limit_s;
         let deadline = self.context.now.deadline_in(Duration::from_secs(u64::from(limit)));
         self.attempt_mut("deadline_unanswered")?.deadline = Some(deadline);
-        self.count_free_end();
+        self.count_extension();
         self.wake_after_bad_answer();
         self.task.reason = Some(format!(
             "the time limit of {limit} s has passed while the generator did not answer ({why}): the job gets a fresh limit, \

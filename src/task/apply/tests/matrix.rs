@@ -169,6 +169,8 @@ const SHAPES: &[Shape] = &[
     ("outage for long", |task, attempt| {
         task.retry_count = 3;
         attempt.free_ends = 11;
+        attempt.unavailable_submits = 74;
+        attempt.extensions = 11;
     }),
     ("refused", |_, attempt| attempt.is_cancel_refused = true),
     ("worn out", |task, attempt| {
@@ -181,6 +183,8 @@ const SHAPES: &[Shape] = &[
         attempt.sends = u32::MAX;
         attempt.polls = u32::MAX;
         attempt.free_ends = u32::MAX;
+        attempt.unavailable_submits = u32::MAX;
+        attempt.extensions = u32::MAX;
     }),
 ];
 

@@ -3,6 +3,7 @@
 //! - [`rows`]: every row of the table verb × outcome, in every state that it can meet
 //! - [`matrix`]: every state, every attempt, every event: no panic, no broken promise, no dead end
 //! - [`ends`]: which ends without a piece the breaker hears of
+//! - [`counts`]: what an outage costs, and what it does not cost afterwards
 //! - [`random`]: long random histories, and the audit trail that rebuilds them
 //! - [`liveness`]: a task with a bad generator on virtual time, until it ends or a person must decide
 //!
@@ -10,6 +11,7 @@
 //!
 //! [`check`] is the list of promises; all of them go through it.
 
+mod counts;
 mod ends;
 mod lies;
 mod liveness;

@@ -183,24 +183,38 @@ fn submit_unavailable() -> Story {
     is(&story, T::Pending, A::Withdrawn);
     assert_eq!(story.task.queued_at, story.now().utc, "last in line");
     assert_eq!(signals(&story), Some(&Signal::SubmitUnavailable(why())));
-    ends_for_nothing(at(T::Submitting, A::Intended), &submit(SubmitAnswer::Unavailable(why())), 75, 11);
+    ends_for_nothing(
+        at(T::Submitting, A::Intended),
+        &submit(SubmitAnswer::Unavailable(why())),
+        75,
+        11,
+        unavailable_submits,
+    );
     story
 }
 
+fn free_ends(attempt: &mut Attempt) -> &mut u32 {
+    &mut attempt.free_ends
+}
+
+fn unavailable_submits(attempt: &mut Attempt) -> &mut u32 {
+    &mut attempt.unavailable_submits
+}
+
 /// So many ends in a row cost nothing, the first of them without a wait of its own; the next one is a person's.
-fn ends_for_nothing(story: Story, event: &Event, most: u32, at_once: u32) {
+fn ends_for_nothing(story: Story, event: &Event, most: u32, at_once: u32, counted: fn(&mut Attempt) -> &mut u32) {
     for count in 1..=most {
         let mut tried = story.clone();
-        tried.attempt_mut().free_ends = count - 1;
+        *counted(tried.attempt_mut()) = count - 1;
         let mut tried = tried.so(event.clone());
         assert_eq!((tried.task.state, tried.task.retry_count), (T::Pending, 0), "after {count}");
-        assert_eq!(tried.attempt_mut().free_ends, count);
+        assert_eq!(*counted(tried.attempt_mut()), count);
         let wait = tried.task.wake_at.map_or(Duration::ZERO, |at| at.since(tried.now().utc));
         assert_eq!(wait.is_zero(), count <= at_once.min(8), "after {count}: {wait:?}");
         assert!(wait <= Duration::from_secs(3_600));
     }
     let mut last = story;
-    last.attempt_mut().free_ends = most;
+    *counted(last.attempt_mut()) = most;
     let last = last.so(event.clone());
     assert_eq!((last.task.state, last.task.retry_count), (T::Held, 0));
     let reason = last.task.reason.expect("it is held for a reason");
@@ -210,7 +224,7 @@ fn ends_for_nothing(story: Story, event: &Event, most: u32, at_once: u32) {
 fn run_unavailable() -> Story {
     let event = run(RunReport::Unavailable(why()));
     ends_without_the_task(&blocking(), A::Accepted, &event, A::EndedFailed);
-    ends_for_nothing(under(blocking(), T::Processing, A::Accepted), &event, 12, 0);
+    ends_for_nothing(under(blocking(), T::Processing, A::Accepted), &event, 12, 0, free_ends);
     let story = under(blocking(), T::Submitted, A::Accepted).later(Duration::from_secs(5)).so(event);
     is(&story, T::Pending, A::EndedFailed);
     assert_eq!(story.task.queued_at, story.now().utc, "last in line");

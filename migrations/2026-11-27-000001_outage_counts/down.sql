@@ -1,0 +1,2 @@
+ALTER TABLE attempts DROP COLUMN extensions;
+ALTER TABLE attempts DROP COLUMN unavailable_submits;
