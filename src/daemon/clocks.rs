@@ -9,28 +9,27 @@ use crate::events::Kind;
 use crate::host::SystemClock;
 use crate::host::clock::Anchor;
 use crate::store::Store;
-use crate::store::write::Write;
+use crate::store::write::{ANCHOR_SETTING, Write};
 use crate::tell;
 
 /// How often the wall clock is looked at.
 const LOOK: Duration = Duration::from_secs(60);
-/// Where the anchor of the last start is kept.
-const ANCHOR_SETTING: &str = "clock/anchor";
 
 /// Moves what is stored, if the wall clock was set since the last start in this boot.
 pub async fn settle(store: &Store, clock: &SystemClock) -> anyhow::Result<()> {
     let stored = store.read(|queries| queries.settings(ANCHOR_SETTING)).await?;
     let before = stored.first().and_then(|(_, json)| serde_json::from_str::<Anchor>(json).ok());
+    let anchor = serde_json::to_string(clock.anchor())?;
     if let Some(by_ms) = before.and_then(|before| clock.anchor().jump_since(&before)) {
         tell!(
             Level::Warn,
             Kind::ClockSet,
             "the wall clock was set by {by_ms} ms since the last start; every time that is still measured by moves with it"
         );
-        store.write(Write::ShiftWakeTimes { by_ms }).await?;
+        store.write(Write::ShiftWakeTimes { by_ms, anchor }).await?;
+        return Ok(());
     }
-    let value = serde_json::to_string(clock.anchor())?;
-    store.write(Write::PutSetting { name: ANCHOR_SETTING.to_owned(), value: Some(value) }).await?;
+    store.write(Write::PutSetting { name: ANCHOR_SETTING.to_owned(), value: Some(anchor) }).await?;
     Ok(())
 }
 

@@ -205,6 +205,11 @@ pub fn submit(tasks: Vec<NewTask>) -> Write {
     Write::SubmitTasks { tasks, max_pending: 1_000_000, now: now(START) }
 }
 
+/// The wall clock was set; the anchor tells by how much.
+pub fn shift(by_ms: i64) -> Write {
+    Write::ShiftWakeTimes { by_ms, anchor: by_ms.to_string() }
+}
+
 pub fn env(at: i64) -> Env {
     Env {
         now: now(at),

@@ -223,11 +223,11 @@ fn a_rule_that_is_off_ends_its_alarm_and_an_unread_number_does_not(mut side: Sid
 
 fn times_move_with_the_clock(mut side: Side) {
     judge(&mut side, START, vec![reading(Rule::Held, "", BAD)]);
-    side.write(Write::ShiftWakeTimes { by_ms: -HOUR }).unwrap();
+    side.write(shift(-HOUR)).unwrap();
     let alarm = side.queries.alarms().unwrap().remove(0);
     assert_eq!((alarm.since, alarm.told_at), (Timestamp(START - HOUR), Some(Timestamp(START - HOUR))));
     assert_eq!(side.queries.next_delivery("all").unwrap().unwrap().due_at, Timestamp(START - HOUR));
-    side.write(Write::ShiftWakeTimes { by_ms: i64::MAX }).unwrap();
+    side.write(shift(i64::MAX)).unwrap();
     assert!(side.queries.alarms().is_ok(), "no overflow");
 }
 

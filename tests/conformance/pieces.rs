@@ -547,7 +547,7 @@ fn images_are_noted_with_their_piece_and_tried(mut side: Side) {
     assert_eq!((&images[1].state, images[1].error.as_deref()), (&later, Some("503")));
     assert_eq!(side.queries.next_image_after(Timestamp(START + 20)).unwrap(), Some(Timestamp(START + 900)));
     assert_eq!(side.queries.next_image_after(Timestamp(START + 900)).unwrap(), None);
-    side.write(Write::ShiftWakeTimes { by_ms: 1_000 }).unwrap();
+    side.write(shift(1_000)).unwrap();
     assert_eq!(side.queries.next_image_after(Timestamp(START)).unwrap(), Some(Timestamp(START + 1_900)));
     // A new version has the same images, and what is kept is not fetched again.
     let second = edited(&mut side, content, &hash(1), "a text");

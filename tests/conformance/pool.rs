@@ -345,7 +345,7 @@ fn leases_move_with_the_clock_and_due_times_do_not(mut side: Side) {
     take(&mut side, asked);
     say(&mut side, ids[0], Some(1), PoolEvent::CallLost, LATER + 1).unwrap();
     say(&mut side, ids[0], Some(1), PoolEvent::Looked { is_quiet: true }, LATER + 2).unwrap();
-    side.write(Write::ShiftWakeTimes { by_ms: 3_600_000 }).unwrap();
+    side.write(shift(3_600_000)).unwrap();
     let (moved, handouts) = side.queries.pool_entry(ids[0]).unwrap().unwrap();
     assert_eq!(moved.wake_at, Some(Timestamp(LATER + 2 + 3_600_000)));
     assert_eq!(handouts[0].doubted_at, Some(Timestamp(LATER + 1 + 3_600_000)));

@@ -123,7 +123,7 @@ fn write(step: &Step, at: &mut i64, salt: usize) -> Write {
             now: Timestamp(*at),
         },
         Step::Cleanup { limit } => Write::Cleanup { finished_before: Timestamp(*at - 200_000), limit: *limit },
-        Step::Shift { by_ms } => Write::ShiftWakeTimes { by_ms: *by_ms },
+        Step::Shift { by_ms } => shift(*by_ms),
     }
 }
 

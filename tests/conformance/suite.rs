@@ -2,7 +2,7 @@
 
 use contentd::store::query::{ContentFilter, LongText, Page, PoolFilter, TaskFilter};
 use contentd::store::restored::{RestoreMark, SETTING};
-use contentd::store::write::{NewTask, PendingLimits, Transition, Write, WriteError, Written};
+use contentd::store::write::{ANCHOR_SETTING, NewTask, PendingLimits, Transition, Write, WriteError, Written};
 use contentd::store::{DbError, LookupError};
 use contentd::task::content::{PoolState, PublishState, ReviewMove, ReviewState};
 use contentd::task::outcome::{FetchAnswer, FindAnswer, JobState, PollAnswer, SubmitAnswer};
@@ -671,11 +671,13 @@ fn wake_times_move_with_the_clock(mut side: Side) {
     side.change(&id(3), START, accepted("job"));
     let wake = |side: &Side, n| side.queries.task(&id(n)).unwrap().unwrap().0.wake_at;
     let before = wake(&side, 3).unwrap();
-    side.write(Write::ShiftWakeTimes { by_ms: -500 }).unwrap();
+    side.write(shift(-500)).unwrap();
     assert_eq!(wake(&side, 1), Some(Timestamp(START + 500)));
+    // Else a start that dies here would have the next one shift again.
+    assert_eq!(side.queries.settings("clock/").unwrap(), [(ANCHOR_SETTING.to_owned(), "-500".to_owned())]);
     assert_eq!(wake(&side, 2), None);
     assert_eq!(wake(&side, 3), Some(Timestamp(before.0 - 500)));
-    side.write(Write::ShiftWakeTimes { by_ms: i64::MAX }).unwrap();
+    side.write(shift(i64::MAX)).unwrap();
     assert_eq!(wake(&side, 1), Some(Timestamp(i64::MAX)));
 }
 

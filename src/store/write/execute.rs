@@ -51,10 +51,11 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             }
             Ok(Written::Cleaned { tasks: ids })
         }
-        Write::ShiftWakeTimes { by_ms } => {
+        Write::ShiftWakeTimes { by_ms, anchor } => {
             rows.shift_wake_times(*by_ms)?;
             rows.shift_fires(*by_ms)?;
             rows.shift_notices(*by_ms)?;
+            rows.put_setting(super::ANCHOR_SETTING, Some(anchor))?;
             Ok(Written::Stored)
         }
         Write::Schedule(write) => super::schedule::execute(rows, write),

@@ -34,6 +34,8 @@ pub use pool::{HandOut, PoolWrite, PoolWritten};
 pub use rows::Rows;
 pub use schedule::{ScheduleError, ScheduleRows, ScheduleWrite, ScheduleWritten, Taken};
 
+/// The setting that holds the clock's anchor of the last start.
+pub const ANCHOR_SETTING: &str = "clock/anchor";
 /// The event of a task's first audit row.
 pub const SUBMITTED_EVENT: &str = "submitted";
 
@@ -196,6 +198,8 @@ pub enum Write {
     ShiftWakeTimes {
         /// By how many milliseconds.
         by_ms: i64,
+        /// What the next start compares its clock with: in one with the shift, so that no death between the two has it shift again.
+        anchor: String,
     },
     /// Alarms, and the messages about them.
     Notice(Box<NoticeWrite>),
