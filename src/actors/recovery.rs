@@ -30,7 +30,8 @@ pub struct Recovered {
 pub async fn recover(world: &World) -> Result<Recovered, DbError> {
     let (active, breakers) =
         world.store.read(|queries| Ok((queries.active()?, queries.settings(BREAKER_SETTING)?))).await?;
-    for (generator, breaker) in breakers.iter().filter_map(stored_breaker) {
+    let now = world.clock.now().utc;
+    for (generator, breaker) in breakers.iter().filter_map(|setting| stored_breaker(setting, now)) {
         world.failing.restore(generator, &breaker);
     }
     let mut recovered = Recovered { active: active.len(), ..Recovered::default() };

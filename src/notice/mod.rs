@@ -11,6 +11,8 @@
 //! is judged here is judged inside the store's transaction ([`crate::store::write`]), so that an alarm and the messages
 //! about it are written together, and no death of the daemon tells twice or not at all.
 
+use std::time::Duration;
+
 pub mod alarm;
 pub mod delivery;
 pub mod message;
@@ -20,3 +22,6 @@ pub use alarm::{Alarm, AlarmState, Step, Told, step};
 pub use delivery::{Delivery, DeliveryEnd, DeliveryState};
 pub use message::{Message, MessageKind, Notice};
 pub use rules::{Level, Look, Reading, Rule, RuleSettings, Settings, Severity, readings};
+
+/// The longest silence.
+pub const LONGEST_SILENCE: Duration = Duration::from_secs(31 * 24 * 3_600);

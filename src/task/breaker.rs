@@ -144,6 +144,19 @@ impl Breaker {
         }
     }
 
+    /// As it was stored, seen at `now`. The wall clock may have been set since, by a year too: no probe lies further ahead than
+    /// the longest back-off, and nothing has begun later than now.
+    #[must_use]
+    pub fn seen_at(self, now: Timestamp) -> Self {
+        let longest = PROBE.delay(u32::MAX, 1.0);
+        Self {
+            opened_at: self.opened_at.map(|at| at.min(now)),
+            next_probe_at: self.next_probe_at.map(|at| at.min(now.plus(longest))),
+            probe_began_at: self.probe_began_at.map(|at| at.min(now)),
+            ..self
+        }
+    }
+
     /// A submit starts while the breaker is open.
     pub fn probe_started(&mut self, task: &TaskId, now: Timestamp) {
         if self.probe.is_some() {
@@ -320,6 +333,27 @@ mod tests {
         breaker.probe_started(&task(3), later);
         assert_eq!(breaker.observe(&task(3), &Signal::Accepted, later, 0.5), Some(Notice::Closed));
         assert_eq!(breaker.admits(later), Admission::Open);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_holds_no_probe_up() {
+        let ahead = NOW.plus(Duration::from_secs(365 * 86_400));
+        let mut breaker = Breaker::default();
+        for n in 0..20 {
+            breaker.observe(&task(n), &Signal::SubmitUnavailable("no network".into()), ahead, 1.0);
+            breaker.probe_started(&task(n + 1), ahead);
+            breaker.observe(&task(n + 1), &Signal::SubmitUnavailable("no network".into()), ahead, 1.0);
+        }
+        let longest = Duration::from_secs(720);
+        assert_eq!(breaker.next_probe_at(), Some(ahead.plus(longest)));
+        assert_eq!(breaker.clone().seen_at(ahead), breaker, "nothing changes where no clock was set");
+        let seen = breaker.clone().seen_at(NOW);
+        assert_eq!(seen.admits(NOW), Admission::NotBefore(NOW.plus(longest)));
+        assert_eq!(seen.is_open().map(|(trip, _, since)| (trip, since)), Some((Trip::Unavailable, NOW)));
+        breaker.probe_started(&task(30), ahead);
+        let seen = breaker.seen_at(NOW);
+        assert_eq!(seen.admits(NOW), Admission::ProbeUnderWay);
+        assert_eq!(seen.admits(NOW.plus(SUSPICION)), Admission::Probe);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use contentd::generator::registry::Limits;
 use contentd::store::query::Queries;
+use contentd::store::write::Write;
 use contentd::task::outcome::{JobState, PollAnswer, Verb};
 use contentd::task::{Event, Policy, TaskId, TaskState};
 
@@ -129,6 +130,24 @@ async fn it_is_open_still_after_a_restart_and_is_told_once() {
     assert_eq!(notices(), (1, 1));
     let rig = rig.restart().await;
     assert!(rig.status().await.queue.unwrap().breakers.is_empty());
+}
+
+/// It was opened while the wall clock stood a year ahead, by a machine that had no network yet.
+#[actix::test]
+async fn a_clock_that_was_set_back_by_a_year_closes_it_no_later() {
+    let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
+    rig.script().behave(|behaviour| behaviour.down = Some("no network".into()));
+    let id = rig.submit(Ask::about("a")).await;
+    rig.until("it opened", async |rig| !rig.db.settings("breaker/").unwrap().is_empty()).await;
+    rig.script().behave(|behaviour| behaviour.down = None);
+    let [(name, json)] = rig.db.settings("breaker/").unwrap().try_into().unwrap();
+    let mut stored: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for time in ["opened_at", "next_probe_at"] {
+        stored[time] = (stored[time].as_i64().expect("a time") + 365 * 86_400_000).into();
+    }
+    rig.world.store.write(Write::PutSetting { name, value: Some(stored.to_string()) }).await.unwrap();
+    let rig = rig.restart().await;
+    rig.until_state(&id, TaskState::Completed).await;
 }
 
 /// What an outage has cost so far.

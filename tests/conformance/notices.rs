@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contentd::notice::LONGEST_SILENCE;
 use contentd::notice::alarm::AlarmState;
 use contentd::notice::delivery::{DeliveryEnd, DeliveryState, Patience};
 use contentd::notice::rules::{Level, Reading, Rule, Settings, Severity};
 use contentd::store::query::notice::SummaryFilter;
-use contentd::store::write::{NoticeWrite, Noticed, SILENCE_SETTING, Silence, Write, Written};
+use contentd::store::write::{NoticeWrite, Noticed, SILENCE_SETTING, Silence, Write, Written, silence_of};
 use contentd::task::outcome::JobState;
 use contentd::task::retry::Backoff;
 use contentd::task::{AttemptKey, Event, TaskState, Timestamp};
@@ -25,6 +26,7 @@ macro_rules! on_every_backend {
 on_every_backend! {
     an_alarm_and_its_messages_are_written_together,
     a_silence_is_seen_inside_the_transaction,
+    a_silence_is_as_long_as_was_ordered_whatever_the_clock_says,
     a_delivery_is_begun_ended_and_given_up,
     messages_go_out_in_order_and_old_ones_go,
     an_alarm_is_acknowledged_while_it_fires,
@@ -116,6 +118,25 @@ fn a_silence_is_seen_inside_the_transaction(mut side: Side) {
     side.write(Write::PutSetting { name: SILENCE_SETTING.into(), value }).unwrap();
     assert_eq!(judge(&mut side, START, vec![reading(Rule::Held, "", BAD)]), [""; 0]);
     assert_eq!(judge(&mut side, START + 100, vec![reading(Rule::Held, "", BAD)]), ["held firing"], "owed, and told");
+}
+
+fn a_silence_is_as_long_as_was_ordered_whatever_the_clock_says(mut side: Side) {
+    let until = |side: &Side, now: i64| {
+        let stored = side.queries.settings(SILENCE_SETTING).unwrap().remove(0).1;
+        silence_of(Some(&stored), Timestamp(now)).map(|silence| silence.until.0)
+    };
+    let longest = i64::try_from(LONGEST_SILENCE.as_millis()).unwrap();
+    let silence = Silence { until: Timestamp(START + longest), who: "0:root".into() };
+    let value = Some(serde_json::to_string(&silence).unwrap());
+    side.write(Write::PutSetting { name: SILENCE_SETTING.into(), value }).unwrap();
+    assert_eq!(until(&side, START), Some(START + longest));
+    // Another boot, whose clock stands a year before: for a year nothing would be told.
+    assert_eq!(until(&side, START - 365 * 24 * HOUR), None);
+    // The same boot: it moves with the clock.
+    side.write(shift(-HOUR)).unwrap();
+    assert_eq!(until(&side, START - HOUR), Some(START - HOUR + longest));
+    side.write(shift(i64::MAX)).unwrap();
+    assert_eq!(until(&side, START), None, "no overflow");
 }
 
 fn a_delivery_is_begun_ended_and_given_up(mut side: Side) {

@@ -30,10 +30,11 @@ pub async fn take_look(world: &World, notices: &Notices) -> Result<Look, DbError
     });
     let (ended, counts, oldest, stored, standings, (away, pool)) = read.await?;
     let publishers = world.publishers.current();
-    let away: BTreeMap<String, Breaker> = away.iter().filter_map(stored_away).collect();
+    let away: BTreeMap<String, Breaker> = away.iter().filter_map(|setting| stored_away(setting, now)).collect();
     let of_pool = |state: PoolState| pool.counts.get(&state).copied().unwrap_or(0);
     let has_publishers = publishers.iter().next().is_some();
-    let open: BTreeMap<GeneratorName, Breaker> = stored.iter().filter_map(stored_breaker).collect();
+    let open: BTreeMap<GeneratorName, Breaker> =
+        stored.iter().filter_map(|setting| stored_breaker(setting, now)).collect();
     let generators = Arc::clone(&world.generators.borrow());
     // A generator that is not configured any more concerns nobody until it comes back.
     let breakers = generators.iter().map(|one| (one.name.0.clone(), open.get(&one.name).and_then(open_breaker)));

@@ -42,8 +42,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 const COOL_DOWN: Duration = Duration::from_secs(1);
 
 /// A publisher's breaker as it is stored, with whose it is.
-pub fn stored_breaker((name, json): &(String, String)) -> Option<(String, Breaker)> {
-    Some((name.strip_prefix(BREAKER_SETTING)?.to_owned(), serde_json::from_str(json).ok()?))
+pub fn stored_breaker((name, json): &(String, String), now: Timestamp) -> Option<(String, Breaker)> {
+    let breaker: Breaker = serde_json::from_str(json).ok()?;
+    Some((name.strip_prefix(BREAKER_SETTING)?.to_owned(), breaker.seen_at(now)))
 }
 
 /// To itself: look at what is due.
@@ -128,7 +129,7 @@ impl PublisherActor {
             Ok(settings) => {
                 let now = actor.now();
                 let stored = |row: &(String, String)| {
-                    let (name, mut breaker) = stored_breaker(row)?;
+                    let (name, mut breaker) = stored_breaker(row, now)?;
                     // No call of an earlier actor is under way: its probe counts no longer.
                     if let Some(probe) = breaker.probe().cloned() {
                         breaker.probe_gone(&probe, now);

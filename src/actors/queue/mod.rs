@@ -102,9 +102,12 @@ impl QueueActor {
     }
 
     fn read_settings(&mut self, ctx: &mut Context<Self>) {
-        let store = self.world.store.clone();
+        let (store, now) = (self.world.store.clone(), self.world.clock.now().utc);
         let read = async move {
-            store.read(|queries| Ok((queries.settings(PAUSE_SETTING)?, stored_breakers_with_probes(queries)?))).await
+            let read = move |queries: &dyn Queries| {
+                Ok((queries.settings(PAUSE_SETTING)?, stored_breakers_with_probes(queries, now)?))
+            };
+            store.read(read).await
         };
         ctx.spawn(read.into_actor(self).map(|settings, queue, ctx| match settings {
             Ok((pauses, breakers)) => {
@@ -278,9 +281,10 @@ fn log_submitted(task: &Task) {
     );
 }
 
-/// The breaker that a setting holds.
-pub(super) fn stored_breaker((name, json): &(String, String)) -> Option<(GeneratorName, Breaker)> {
-    Some((GeneratorName(name.strip_prefix(BREAKER_SETTING)?.to_owned()), parse(json)?))
+/// The breaker that a setting holds, seen at `now`.
+pub(super) fn stored_breaker((name, json): &(String, String), now: Timestamp) -> Option<(GeneratorName, Breaker)> {
+    let breaker: Breaker = parse(json)?;
+    Some((GeneratorName(name.strip_prefix(BREAKER_SETTING)?.to_owned()), breaker.seen_at(now)))
 }
 
 /// An open breaker as the database has it.
@@ -291,7 +295,7 @@ struct StoredBreaker {
     gone_probe: Option<TaskId>,
 }
 
-fn stored_breakers_with_probes(queries: &dyn Queries) -> Result<Vec<StoredBreaker>, DbError> {
+fn stored_breakers_with_probes(queries: &dyn Queries, now: Timestamp) -> Result<Vec<StoredBreaker>, DbError> {
     let settings = queries.settings(BREAKER_SETTING)?;
     let read = |(generator, breaker): (GeneratorName, Breaker)| {
         let gone_probe = match breaker.probe() {
@@ -303,7 +307,7 @@ fn stored_breakers_with_probes(queries: &dyn Queries) -> Result<Vec<StoredBreake
         };
         Ok(StoredBreaker { generator, breaker, gone_probe })
     };
-    settings.iter().filter_map(stored_breaker).map(read).collect()
+    settings.iter().filter_map(|setting| stored_breaker(setting, now)).map(read).collect()
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {

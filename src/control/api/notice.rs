@@ -8,10 +8,9 @@ use super::daemon::EmptyReply;
 use super::error::ApiError;
 use super::{Answer, Peer};
 use crate::control::values::{DURATION_FORMS, TextOrNumber, WireTime, parse_duration_s, parse_time};
+use crate::notice::LONGEST_SILENCE;
 use crate::task::{AttemptKey, GeneratorName, Timestamp};
 
-/// The longest silence.
-const MAX_SILENCE_S: u64 = 31 * 24 * 3_600;
 /// How many messages are told where nothing was said.
 const DEFAULT_NOTICES: u32 = 20;
 /// How many digits a key has.
@@ -260,7 +259,7 @@ impl SilenceParams {
         let Some(text) = &self.duration else { return Ok(None) };
         let refused = |cure: String| ApiError::invalid("duration", text.as_str(), cure);
         let seconds = parse_duration_s(text.as_str()).ok_or_else(|| refused(DURATION_FORMS.to_owned()))?;
-        if seconds > MAX_SILENCE_S {
+        if seconds > LONGEST_SILENCE.as_secs() {
             return Err(refused("at most 31d".to_owned()));
         }
         Ok(Some(seconds).filter(|seconds| *seconds > 0))

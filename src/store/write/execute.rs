@@ -55,6 +55,7 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             rows.shift_wake_times(*by_ms)?;
             rows.shift_fires(*by_ms)?;
             rows.shift_notices(*by_ms)?;
+            super::notice::shift_silence(rows, *by_ms)?;
             rows.put_setting(super::ANCHOR_SETTING, Some(anchor))?;
             Ok(Written::Stored)
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{DbError, Rows, WriteError};
+use crate::notice::LONGEST_SILENCE;
 use crate::notice::alarm::{self, Alarm, AlarmState, Judge, Told};
 use crate::notice::delivery::{Delivery, DeliveryEnd, DeliveryState, Patience};
 use crate::notice::message::{MessageKind, Notice};
@@ -188,10 +189,21 @@ fn acknowledge(rows: &mut dyn Rows, name: &str, who: &str) -> Result<Noticed, Wr
     Ok(Noticed::Acknowledged(true))
 }
 
-/// The silence that holds now.
+/// The silence that holds now. One with more left than there can be was ordered under a clock that has been set back since, and
+/// when it ends nobody knows: what goes wrong is told rather than hidden.
 pub fn silence_of(setting: Option<&str>, now: Timestamp) -> Option<Silence> {
     let silence: Silence = serde_json::from_str(setting?).ok()?;
-    (silence.until > now).then_some(silence)
+    (silence.until > now && silence.until <= now.plus(LONGEST_SILENCE)).then_some(silence)
+}
+
+/// The wall clock was set: a silence goes on for as long as was ordered.
+pub(super) fn shift_silence(rows: &mut dyn Rows, by_ms: i64) -> Result<(), WriteError> {
+    let stored = rows.setting(SILENCE_SETTING)?;
+    let Some(silence) = stored.and_then(|json| serde_json::from_str::<Silence>(&json).ok()) else { return Ok(()) };
+    let moved = Silence { until: Timestamp(silence.until.0.saturating_add(by_ms)), ..silence };
+    let json = serde_json::to_string(&moved).map_err(|error| DbError::Fatal(error.to_string()))?;
+    rows.put_setting(SILENCE_SETTING, Some(&json))?;
+    Ok(())
 }
 
 /// What the readings make of the alarms, each that changes with what is told of it. An alarm that no reading is about is over,
