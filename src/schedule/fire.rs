@@ -160,7 +160,7 @@ pub struct Fire {
     pub state: FireState,
     /// Due times before it that are not made up for.
     pub missed: u32,
-    /// How often it was tried and put off.
+    /// How often it was tried, failed and was put off; a wait for room is none of them.
     pub tries: u32,
     /// When it is tried again, or may be tried; none: it has ended.
     pub wake: Option<Timestamp>,
@@ -199,6 +199,12 @@ pub fn wait_after(tries: u32) -> Duration {
     Duration::from_secs(60).saturating_mul(2_u32.saturating_pow(tries.min(8))).min(LONGEST)
 }
 
+/// The wait before a fire looks for room again that has waited for it so long: as long once more, a minute to ten. It is reckoned
+/// from the time alone, so that no wait for room counts as a try of the source.
+pub fn wait_for_room(waited: Duration) -> Duration {
+    waited.clamp(wait_after(0), wait_after(u32::MAX))
+}
+
 /// How often a source that gives nothing is tried.
 pub const MOST_TRIES: u32 = 5;
 
@@ -226,5 +232,7 @@ mod tests {
         let waits: Vec<u64> = (0..6).map(|tries| wait_after(tries).as_secs()).collect();
         assert_eq!(waits, [60, 120, 240, 480, 600, 600]);
         assert_eq!(wait_after(u32::MAX).as_secs(), 600);
+        let waits = [0, 59, 60, 200, 601, 86_400].map(|waited| wait_for_room(Duration::from_secs(waited)).as_secs());
+        assert_eq!(waits, [60, 60, 60, 200, 600, 600]);
     }
 }

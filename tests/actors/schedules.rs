@@ -559,7 +559,7 @@ async fn a_fire_that_finds_no_room_waits_for_it() {
     assert_eq!(fires.len(), 2, "{fires:#?}");
     assert_eq!((fires[0].state, fires[1].state), (FireState::Fired, FireState::Intended));
     assert!(
-        fires[1].tries > 3 && fires[1].why.as_deref().unwrap().contains("1 tasks are unfinished"),
+        fires[1].tries == 0 && fires[1].why.as_deref().unwrap().contains("1 tasks are unfinished"),
         "{:?}",
         fires[1]
     );
@@ -588,6 +588,31 @@ async fn a_fire_that_finds_no_room_waits_for_it() {
     let fires = disk.fires(id);
     assert_eq!((fires[1].state, fires[1].due.0 / MINUTE), (FireState::Fired, 2));
     assert!(fires[2].missed > 30, "what passed while it waited is made up for once: {:?}", fires[2]);
+    life.end().await;
+}
+
+#[actix::test]
+async fn a_wait_for_room_costs_a_source_no_try() {
+    paused();
+    let (disk, clock) = (Disk::memory(), clock_at(0, 1));
+    let id = disk.schedule(NewSchedule { misfire: Misfire::Once, ..minutely("s", vec![disk.account("a")], file()) });
+    let seams = Arc::new(Script { max_pending: 1, ..Script::plain(&clock) });
+    let life = Life::begin(&disk, &seams, &clock);
+    pass(3 * 60 * MINUTE).await;
+    let waiting = disk.fires(id)[1].clone();
+    assert_eq!((waiting.state, waiting.tries), (FireState::Intended, 0));
+    let waits = waiting.wake.unwrap().since(clock.now().utc);
+    assert!(waits <= Duration::from_secs(600), "ten minutes at most: {waits:?}");
+    let read = std::mem::replace(&mut *seams.file.lock().unwrap(), Err("line 3: nonsense".into()));
+    pass(11 * MINUTE).await;
+    let failing = disk.fires(id)[1].clone();
+    assert_eq!(failing.state, FireState::Intended, "its first failures are not its last: {:?}", failing.why);
+    assert!((1..=5).contains(&failing.tries), "{failing:?}");
+    *seams.file.lock().unwrap() = read;
+    pass(11 * MINUTE).await;
+    let again = disk.fires(id)[1].clone();
+    assert_eq!(again.state, FireState::Intended);
+    assert!(again.why.as_deref().unwrap().contains("1 tasks are unfinished"), "{:?}", again.why);
     life.end().await;
 }
 

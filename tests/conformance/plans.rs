@@ -330,7 +330,7 @@ fn no_write_reads_the_history() {
             let fire = side.begin(schedule, n * 1_000, (n + 1) * 1_000).unwrap().remove(0).id;
             let (why, wake) = ("x".to_owned(), now);
             let mut writes = vec![
-                ScheduleWrite::PutOff { fire, why: why.clone(), wake },
+                ScheduleWrite::PutOff { fire, why: why.clone(), wake, is_try: true },
                 ScheduleWrite::Ask { fire, now },
                 ScheduleWrite::Keep { fire, topics: vec![], now },
             ];

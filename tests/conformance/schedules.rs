@@ -233,7 +233,8 @@ fn fires_of_a_schedule_come_one_after_the_other(mut side: Side) {
     assert_eq!(refusal(busy), ScheduleError::UnderWay { schedule: id, fire: fires[0].id });
     // It waits, and so do the others.
     let wake = Timestamp(START + 50_000);
-    side.fire(ScheduleWrite::PutOff { fire: fires[0].id, why: "busy".into(), wake });
+    side.fire(ScheduleWrite::PutOff { fire: fires[0].id, why: "no file".into(), wake, is_try: true });
+    side.fire(ScheduleWrite::PutOff { fire: fires[0].id, why: "busy".into(), wake, is_try: false });
     let now_due = agenda(&side, START + 20_000);
     assert_eq!((now_due.fires, now_due.next_wake), (vec![], Some(wake)));
     let put_off = side.queries.fire(fires[0].id).unwrap().unwrap();
@@ -423,7 +424,7 @@ fn the_clock_moves_retries_and_no_due_time(mut side: Side) {
     let id = side.schedule(new_schedule("daily", ada)).id;
     let fire = side.begin(id, 1_000, 5_000).unwrap().remove(0).id;
     let wake = Timestamp(START + 3_000);
-    side.fire(ScheduleWrite::PutOff { fire, why: "busy".into(), wake });
+    side.fire(ScheduleWrite::PutOff { fire, why: "busy".into(), wake, is_try: false });
     side.write(shift(-500_000)).unwrap();
     let shifted = side.queries.fire(fire).unwrap().unwrap();
     assert_eq!((shifted.wake, shifted.due), (Some(Timestamp(START + 3_000 - 500_000)), Timestamp(START + 1_000)));

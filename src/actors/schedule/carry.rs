@@ -16,7 +16,7 @@ use crate::control::api::ApiError;
 use crate::control::topics::printed;
 use crate::events::{About, Kind};
 use crate::generator::command::topics::{Printed, Wanted};
-use crate::schedule::fire::{MOST_TRIES, wait_after};
+use crate::schedule::fire::{MOST_TRIES, wait_after, wait_for_room};
 use crate::schedule::topics::{dealt, from_file, from_list};
 use crate::schedule::{AtEnd, Fire, FireMove, FireState, Misfire, Plan, Schedule, Topic, TopicSource};
 use crate::store::DbError;
@@ -222,7 +222,7 @@ impl Carry {
             }
             tell!(Level::Warn, Kind::SchedulePutOff, "schedule {}: {why}; it is asked again", schedule.name);
             let wake = self.world.clock.now().utc;
-            let Some(back) = self.moved(ScheduleWrite::PutOff { fire: fire.id, why, wake }).await? else {
+            let Some(back) = self.moved(ScheduleWrite::PutOff { fire: fire.id, why, wake, is_try: true }).await? else {
                 return Ok(Err(Instead::Done));
             };
             *fire = back;
@@ -345,7 +345,7 @@ impl Carry {
             Err(error @ (WriteError::Busy { .. } | WriteError::AccountBusy { .. }))
                 if now.utc.since(fire.began) < LONGEST_WAIT =>
             {
-                self.put_off(schedule, fire, error.to_string()).await
+                self.wait_for_room(schedule, fire, error.to_string()).await
             }
             Err(error @ (WriteError::Busy { .. } | WriteError::AccountBusy { .. })) => {
                 let why = format!("{error}, for a day");
@@ -388,9 +388,26 @@ impl Carry {
     }
 
     async fn put_off(&self, schedule: &Schedule, fire: &Fire, why: String) -> Result<bool, WriteError> {
-        let wait = wait_after(fire.tries);
+        self.put_off_for(schedule, fire, why, wait_after(fire.tries), true).await
+    }
+
+    /// Costs no try: else the first failure after a few such waits would be taken for the last.
+    async fn wait_for_room(&self, schedule: &Schedule, fire: &Fire, why: String) -> Result<bool, WriteError> {
+        let wait = wait_for_room(self.world.clock.now().utc.since(fire.began));
+        self.put_off_for(schedule, fire, why, wait, false).await
+    }
+
+    async fn put_off_for(
+        &self,
+        schedule: &Schedule,
+        fire: &Fire,
+        why: String,
+        wait: Duration,
+        is_try: bool,
+    ) -> Result<bool, WriteError> {
         let wake = self.world.clock.now().utc.plus(wait);
-        if self.moved(ScheduleWrite::PutOff { fire: fire.id, why: why.clone(), wake }).await?.is_some() {
+        let put_off = ScheduleWrite::PutOff { fire: fire.id, why: why.clone(), wake, is_try };
+        if self.moved(put_off).await?.is_some() {
             let (name, seconds) = (&schedule.name, wait.as_secs());
             tell!(Level::Warn, Kind::SchedulePutOff, "schedule {name} fires again in {seconds} s: {why}");
         }

@@ -281,7 +281,7 @@ pub struct FireView {
     pub state: String,
     /// Due times before it that are not made up for.
     pub missed: u32,
-    /// How often it was put off.
+    /// How often it was put off because it failed; a wait for room is none of them.
     pub tries: u32,
     /// When it is tried again.
     pub next_try_at: Option<WireTime>,

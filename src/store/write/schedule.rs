@@ -130,6 +130,8 @@ pub enum ScheduleWrite {
         why: String,
         /// When.
         wake: Timestamp,
+        /// It failed, and has had one try more; a wait for room is none.
+        is_try: bool,
     },
     /// A fire's tasks, its end and what it took, together.
     Submit {
@@ -271,9 +273,10 @@ pub(super) fn execute(rows: &mut dyn Rows, write: &ScheduleWrite) -> Result<Writ
             (fire.topics, fire.wake) = (topics.clone(), Some(*now));
             fire_stored(rows, fire)?
         }
-        ScheduleWrite::PutOff { fire, why, wake } => {
+        ScheduleWrite::PutOff { fire, why, wake, is_try } => {
             let mut fire = moved(rows, *fire, FireMove::PutOff)?;
-            (fire.why, fire.wake, fire.tries) = (Some(why.clone()), Some(*wake), fire.tries.saturating_add(1));
+            (fire.why, fire.wake) = (Some(why.clone()), Some(*wake));
+            fire.tries = fire.tries.saturating_add(u32::from(*is_try));
             fire_stored(rows, fire)?
         }
         ScheduleWrite::Submit { fire, tasks, max_pending, taken, why, now } => {
