@@ -793,6 +793,33 @@ async fn a_disabled_account_is_passed_over() {
 }
 
 #[actix::test]
+async fn a_zone_that_cannot_be_read_for_a_while_costs_no_fire() {
+    paused();
+    let directory = tempfile::tempdir().unwrap();
+    let (disk, backend) = Disk::sqlite(&directory);
+    let clock = clock_at(0, 1);
+    let account = disk.account("a");
+    let mut new = minutely("away", vec![account], list(100, AtEnd::Stop));
+    new.timing = Timing::Every { seconds: 60, anchor: Timestamp(0), zone: "Europe/Atlantis".into() };
+    let away = disk.schedule(new);
+    let other = disk.schedule(minutely("other", vec![account], list(100, AtEnd::Stop)));
+    let life = Life::begin(&disk, &Script::new(&clock), &clock);
+    pass(5 * MINUTE + 30_000).await;
+    let waiting = disk.named(away);
+    assert_eq!((waiting.next_due, waiting.paused_why), (Some(Timestamp(MINUTE)), None), "a pause would last");
+    assert_eq!((disk.fires(away).len(), disk.fires(other).len()), (0, 5), "it holds up nobody");
+    // The files of the zone are there again, as far as the schedule can tell.
+    let back = "UPDATE schedules SET timing = replace(timing, 'Europe/Atlantis', 'UTC')";
+    backend.lock().unwrap().connection().batch_execute(back).unwrap();
+    pass(MINUTE).await;
+    let fires = disk.fires(away);
+    let dues: Vec<i64> = fires.iter().map(|fire| fire.due.0 / MINUTE).collect();
+    assert_eq!(dues, [1, 2, 3, 4, 5, 6], "what passed meanwhile is made up for as it says");
+    assert!(fires.iter().all(|fire| fire.state == FireState::Fired), "{fires:#?}");
+    life.end().await;
+}
+
+#[actix::test]
 async fn a_drain_waits_for_the_command_in_hand_and_begins_nothing_more() {
     paused();
     let (disk, clock) = (Disk::memory(), clock_at(0, 1));

@@ -18,7 +18,7 @@ use crate::events::{About, Kind};
 use crate::generator::command::topics::{Printed, Wanted};
 use crate::schedule::fire::{MOST_TRIES, wait_after, wait_for_room};
 use crate::schedule::topics::{dealt, from_file, from_list};
-use crate::schedule::{AtEnd, Fire, FireMove, FireState, Misfire, Plan, Schedule, Topic, TopicSource};
+use crate::schedule::{AtEnd, Fire, FireMove, FireState, Misfire, Plan, Schedule, TimingError, Topic, TopicSource};
 use crate::store::DbError;
 use crate::store::write::{Account, NewTask, ScheduleWrite, ScheduleWritten, SubmittedTask, Taken, WriteError};
 use crate::task::AccountId;
@@ -33,6 +33,18 @@ pub(super) enum Work {
     Begin(Box<Schedule>),
     /// Go on with a fire.
     GoOn(Box<Fire>),
+}
+
+/// What came of it.
+pub(super) enum Ended {
+    /// What was due is begun, or is not due after all.
+    Begun,
+    /// Tasks were submitted.
+    Fired,
+    /// The rows say how to go on.
+    Noted,
+    /// The schedule's zone cannot be read, for now or for ever: nothing was begun.
+    NoZone(String),
 }
 
 pub(super) struct Carry {
@@ -68,37 +80,45 @@ struct Accounts {
 }
 
 impl Carry {
-    /// Whether tasks were submitted.
-    pub(super) async fn carry_out(&self, work: Work) -> Result<bool, WriteError> {
+    pub(super) async fn carry_out(&self, work: Work) -> Result<Ended, WriteError> {
         match work {
-            Work::Begin(schedule) => self.begin(*schedule).await.map(|()| false),
+            Work::Begin(schedule) => self.begin(*schedule).await,
             Work::GoOn(fire) => {
                 let id = fire.schedule.to_string();
                 let schedule = self.world.store.read(move |queries| queries.find_schedule(&id)).await?;
                 // A name that looks like the number of a schedule that is gone.
                 match schedule.filter(|schedule| schedule.id == fire.schedule) {
                     Some(schedule) => self.go_on(&schedule, *fire).await,
-                    None => Ok(false),
+                    None => Ok(Ended::Noted),
                 }
             }
         }
     }
 
-    async fn begin(&self, schedule: Schedule) -> Result<(), WriteError> {
-        let (Some(due), now) = (schedule.next_due, self.world.clock.now().utc) else { return Ok(()) };
+    async fn begin(&self, schedule: Schedule) -> Result<Ended, WriteError> {
+        let (Some(due), now) = (schedule.next_due, self.world.clock.now().utc) else { return Ok(Ended::Begun) };
         let wall = super::moved_by(now, self.seams.clock_was_set_by());
         let (reckoned, misfire) = (schedule.clone(), schedule.misfire);
         let planned = on_thread(move || beat(&reckoned).map(|beat| plan(&beat, misfire, due, wall))).await;
         let planned = match planned {
             Some(Ok(Some(planned))) => planned,
             // It is not due after all.
-            Some(Ok(None)) => return Ok(()),
+            Some(Ok(None)) => return Ok(Ended::Begun),
             // The daemon is going down, or reckoning has a bug: not again at once.
             None => return Err(WriteError::Db(DbError::Refused("its due times could not be reckoned".into()))),
-            Some(Err(error)) => {
+            // Its files may be there again in a moment: a pause would last until somebody sees it.
+            Some(Err(error @ TimingError::Zone(_))) => {
+                return Ok(Ended::NoZone(format!(
+                    "schedule {} is due and cannot be reckoned with: {error}",
+                    schedule.name
+                )));
+            }
+            Some(Err(error @ (TimingError::Cron(_) | TimingError::Interval(_)))) => {
                 let why = format!("it cannot be reckoned with: {error}");
                 tell!(Level::Error, Kind::ScheduleFailed, "schedule {} is paused: {why}", schedule.name);
-                return write(&self.world, ScheduleWrite::Pause { schedule: schedule.id, why, now }).await.map(|_| ());
+                return write(&self.world, ScheduleWrite::Pause { schedule: schedule.id, why, now })
+                    .await
+                    .map(|_| Ended::Begun);
             }
         };
         let Plan { fires, missed, is_counted, latest, next_due } = planned;
@@ -108,10 +128,10 @@ impl Carry {
         if let (Some(ScheduleWritten::Begun(_)), Some(why)) = (write(&self.world, begin).await?, told) {
             tell!(Level::Warn, Kind::ScheduleMissed, "schedule {}: {why}", schedule.name);
         }
-        Ok(())
+        Ok(Ended::Begun)
     }
 
-    async fn go_on(&self, schedule: &Schedule, mut fire: Fire) -> Result<bool, WriteError> {
+    async fn go_on(&self, schedule: &Schedule, mut fire: Fire) -> Result<Ended, WriteError> {
         let accounts = self.accounts(schedule).await?;
         if accounts.enabled.is_empty() {
             let why = accounts.notes.join("; ");
@@ -120,7 +140,7 @@ impl Carry {
         let wanted = accounts.enabled.len() * schedule.topics_each as usize;
         let gathered = match self.gather(schedule, &mut fire, wanted).await? {
             Ok(gathered) => gathered,
-            Err(Instead::Done) => return Ok(false),
+            Err(Instead::Done) => return Ok(Ended::Noted),
             Err(Instead::Empty { why, pauses }) => {
                 return self.give_up(schedule, &fire, why, pauses, FireMove::FoundEmpty).await;
             }
@@ -294,7 +314,7 @@ impl Carry {
         accounts: Accounts,
         gathered: Gathered,
         wanted: usize,
-    ) -> Result<bool, WriteError> {
+    ) -> Result<Ended, WriteError> {
         let Accounts { enabled, mut notes } = accounts;
         let Gathered { topics, taken, notes: more } = gathered;
         notes.extend(more);
@@ -338,9 +358,9 @@ impl Carry {
         match write(&self.world, submit).await {
             Ok(Some(ScheduleWritten::Submitted(fire, tasks))) => {
                 self.tell_fired(schedule, &fire, &tasks, why.as_deref(), taken.pauses.as_deref());
-                Ok(fire.state == FireState::Fired)
+                Ok(if fire.state == FireState::Fired { Ended::Fired } else { Ended::Noted })
             }
-            Ok(_) => Ok(false),
+            Ok(_) => Ok(Ended::Noted),
             // It mostly ends by itself; a fire that is larger than the queue would wait for ever.
             Err(error @ (WriteError::Busy { .. } | WriteError::AccountBusy { .. }))
                 if now.utc.since(fire.began) < LONGEST_WAIT =>
@@ -387,12 +407,12 @@ impl Carry {
         }
     }
 
-    async fn put_off(&self, schedule: &Schedule, fire: &Fire, why: String) -> Result<bool, WriteError> {
+    async fn put_off(&self, schedule: &Schedule, fire: &Fire, why: String) -> Result<Ended, WriteError> {
         self.put_off_for(schedule, fire, why, wait_after(fire.tries), true).await
     }
 
     /// Costs no try: else the first failure after a few such waits would be taken for the last.
-    async fn wait_for_room(&self, schedule: &Schedule, fire: &Fire, why: String) -> Result<bool, WriteError> {
+    async fn wait_for_room(&self, schedule: &Schedule, fire: &Fire, why: String) -> Result<Ended, WriteError> {
         let wait = wait_for_room(self.world.clock.now().utc.since(fire.began));
         self.put_off_for(schedule, fire, why, wait, false).await
     }
@@ -404,14 +424,14 @@ impl Carry {
         why: String,
         wait: Duration,
         is_try: bool,
-    ) -> Result<bool, WriteError> {
+    ) -> Result<Ended, WriteError> {
         let wake = self.world.clock.now().utc.plus(wait);
         let put_off = ScheduleWrite::PutOff { fire: fire.id, why: why.clone(), wake, is_try };
         if self.moved(put_off).await?.is_some() {
             let (name, seconds) = (&schedule.name, wait.as_secs());
             tell!(Level::Warn, Kind::SchedulePutOff, "schedule {name} fires again in {seconds} s: {why}");
         }
-        Ok(false)
+        Ok(Ended::Noted)
     }
 
     async fn give_up(
@@ -421,7 +441,7 @@ impl Carry {
         why: String,
         pauses: Option<String>,
         event: FireMove,
-    ) -> Result<bool, WriteError> {
+    ) -> Result<Ended, WriteError> {
         let now = self.world.clock.now().utc;
         let end = ScheduleWrite::End { fire: fire.id, event, why: why.clone(), pauses: pauses.clone(), now };
         if self.moved(end).await?.is_some() {
@@ -435,7 +455,7 @@ impl Carry {
             }
             self.world.tell_trouble();
         }
-        Ok(false)
+        Ok(Ended::Noted)
     }
 }
 

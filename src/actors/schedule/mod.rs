@@ -9,7 +9,7 @@
 mod carry;
 mod messages;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub use messages::{DrainSchedules, GetScheduleStatus, ScheduleStatus, SchedulesC
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How long to leave a database alone that refused.
 const COOL_DOWN: Duration = Duration::from_secs(5);
+/// How long to leave a schedule alone whose zone cannot be read.
+const ZONE_WAIT: Duration = Duration::from_secs(30);
 /// How many schedules and fires are looked at in one go.
 const LOOK: u32 = 64;
 /// How many schedules are carried out at once.
@@ -77,6 +79,8 @@ pub struct ScheduleActor {
     seams: Arc<dyn Seams>,
     supervisor: WeakRecipient<ChildExited>,
     in_hand: BTreeSet<ScheduleId>,
+    /// Schedules whose zones could not be read at the last try, each left alone until then.
+    without_zone: BTreeMap<ScheduleId, Timestamp>,
     /// Left alone until this time, because the database refused.
     cooling_until: Option<Timestamp>,
     /// The last write was refused by the database: told once.
@@ -101,6 +105,7 @@ impl ScheduleActor {
             seams,
             supervisor,
             in_hand: BTreeSet::new(),
+            without_zone: BTreeMap::new(),
             cooling_until: None,
             is_refused: false,
             commands: Arc::new(Semaphore::new(COMMANDS_AT_ONCE)),
@@ -126,13 +131,16 @@ impl ScheduleActor {
         (self.is_looking, self.look_again) = (true, false);
         let (world, set_by) = (self.world.clone(), self.seams.clock_was_set_by());
         let is_aligned = self.aligned_for == Some(set_by);
+        // What is left alone stands first of all, and must not be all that is seen.
+        let hidden = self.without_zone.values().filter(|until| **until > self.world.clock.now().utc).count();
+        let limit = LOOK.saturating_add(u32::try_from(hidden).unwrap_or(u32::MAX));
         let look = async move {
             let now = world.clock.now().utc;
             let wall = moved_by(now, set_by);
             if !is_aligned {
                 align(&world, wall).await?;
             }
-            world.store.read(move |queries| queries.schedule_agenda(now, wall, LOOK)).await.map_err(WriteError::Db)
+            world.store.read(move |queries| queries.schedule_agenda(now, wall, limit)).await.map_err(WriteError::Db)
         };
         ctx.spawn(look.into_actor(self).map(move |agenda, actor, ctx| {
             actor.is_looking = false;
@@ -159,7 +167,8 @@ impl ScheduleActor {
         let now = self.world.clock.now().utc;
         let longest = now.plus(LONGEST_SLEEP);
         let next_due = agenda.next_due.map(|due| moved_by(due, set_by.saturating_neg()));
-        let mut wake = next_due.into_iter().chain(agenda.next_wake).fold(longest, Timestamp::min);
+        let zones = self.without_zone.values().copied().filter(|until| *until > now);
+        let mut wake = next_due.into_iter().chain(agenda.next_wake).chain(zones).fold(longest, Timestamp::min);
         if let Some(until) = self.cooling_until.filter(|until| *until > now) {
             wake = wake.min(until);
         } else {
@@ -175,6 +184,10 @@ impl ScheduleActor {
     }
 
     fn run(&mut self, schedule: ScheduleId, work: carry::Work, ctx: &mut Context<Self>) {
+        let is_early = self.without_zone.get(&schedule).is_some_and(|until| *until > self.world.clock.now().utc);
+        if is_early && matches!(work, carry::Work::Begin(_)) {
+            return;
+        }
         // Whoever finds no room is found again by the look after the next end.
         if self.in_hand.len() >= AT_ONCE || !self.in_hand.insert(schedule) {
             return;
@@ -185,9 +198,9 @@ impl ScheduleActor {
         ctx.spawn(work.into_actor(self).map(move |done, actor, ctx| {
             actor.in_hand.remove(&schedule);
             match done {
-                Ok(has_fired) => {
-                    actor.fires += u64::from(has_fired);
+                Ok(ended) => {
                     actor.is_refused = false;
+                    actor.take_end(schedule, ended);
                 }
                 Err(error) => {
                     let is_known = std::mem::replace(&mut actor.is_refused, true);
@@ -202,6 +215,20 @@ impl ScheduleActor {
             actor.finish_drain();
             actor.look(ctx);
         }));
+    }
+
+    fn take_end(&mut self, schedule: ScheduleId, ended: carry::Ended) {
+        match ended {
+            carry::Ended::NoZone(why) => {
+                let until = self.world.clock.now().utc.plus(ZONE_WAIT);
+                let is_known = self.without_zone.insert(schedule, until).is_some();
+                let level = if is_known { Level::Debug } else { Level::Error };
+                tell!(level, Kind::ScheduleFailed, "{why}; trying again");
+            }
+            carry::Ended::Begun => drop(self.without_zone.remove(&schedule)),
+            carry::Ended::Fired => self.fires += 1,
+            carry::Ended::Noted => {}
+        }
     }
 
     fn sleep_until(&mut self, at: Timestamp, ctx: &mut Context<Self>) {
