@@ -793,6 +793,41 @@ async fn a_disabled_account_is_passed_over() {
 }
 
 #[actix::test]
+async fn fires_that_wait_for_a_turn_of_their_commands_hold_up_no_other_schedule() {
+    paused();
+    const MANY: usize = 150;
+    let (disk, clock) = (Disk::memory(), clock_at(0, 1));
+    let account = disk.account("a");
+    let daily = |n: usize| {
+        let mut new = minutely(&format!("c{n}"), vec![account], command());
+        new.timing = Timing::Every { seconds: 86_400, anchor: Timestamp(MINUTE), zone: "UTC".into() };
+        disk.schedule(new)
+    };
+    let ids: Vec<ScheduleId> = (0..MANY).map(daily).collect();
+    let other = disk.schedule(minutely("other", vec![account], list(1_000, AtEnd::Stop)));
+    let answers = vec![Answer::Topics(Duration::from_secs(300))];
+    let seams = Arc::new(Script { answers: Mutex::new(answers), ..Script::plain(&clock) });
+    let life = Life::begin(&disk, &seams, &clock);
+    pass(4 * MINUTE + 30_000).await;
+    let fires = disk.fires(other);
+    assert_eq!(fires.len(), 4, "{fires:#?}");
+    assert!(fires.iter().all(|fire| fire.state == FireState::Fired && fire.missed == 0), "{fires:#?}");
+    assert_eq!(seams.asked(), 4, "each command holds a thread");
+    let (waiting, asking): (Vec<Fire>, Vec<Fire>) =
+        ids.iter().flat_map(|id| disk.fires(*id)).partition(|fire| fire.state == FireState::Intended);
+    assert_eq!((waiting.len(), asking.len()), (MANY - 4, 4), "each is begun");
+    assert!(asking.iter().all(|fire| fire.state == FireState::Asking), "{asking:#?}");
+    assert!(waiting.iter().all(|fire| fire.tries == 0 && fire.why.is_none()), "{waiting:#?}");
+    // Five minutes for four of them each, and some more.
+    pass(i64::try_from(MANY.div_ceil(4)).unwrap() * 5 * MINUTE + 5 * MINUTE).await;
+    let of_each: Vec<Vec<Fire>> = ids.iter().map(|id| disk.fires(*id)).collect();
+    assert!(of_each.iter().all(|fires| fires.len() == 1 && fires[0].state == FireState::Fired), "{of_each:#?}");
+    let asked: BTreeSet<String> = seams.asked.lock().unwrap().iter().map(|asked| asked.fire.clone()).collect();
+    assert_eq!((asked.len(), seams.asked()), (MANY, MANY), "each once");
+    life.end().await;
+}
+
+#[actix::test]
 async fn a_zone_that_cannot_be_read_for_a_while_costs_no_fire() {
     paused();
     let directory = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::Level;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use super::{Seams, World, beat, on_thread, plan, write};
 use crate::actors::queue::QueueChanged;
@@ -43,6 +43,8 @@ pub(super) enum Ended {
     Fired,
     /// The rows say how to go on.
     Noted,
+    /// It needs a turn to call a command, and there is none now: its row is as it was.
+    NoTurn,
     /// The schedule's zone cannot be read, for now or for ever: nothing was begun.
     NoZone(String),
 }
@@ -65,6 +67,8 @@ struct Gathered {
 enum Instead {
     /// Nothing is left to be done: the row says why.
     Done,
+    /// Others have every turn to call a command.
+    NoTurn,
     /// There is none.
     Empty { why: String, pauses: Option<String> },
     /// Not now.
@@ -141,6 +145,7 @@ impl Carry {
         let gathered = match self.gather(schedule, &mut fire, wanted).await? {
             Ok(gathered) => gathered,
             Err(Instead::Done) => return Ok(Ended::Noted),
+            Err(Instead::NoTurn) => return Ok(Ended::NoTurn),
             Err(Instead::Empty { why, pauses }) => {
                 return self.give_up(schedule, &fire, why, pauses, FireMove::FoundEmpty).await;
             }
@@ -247,8 +252,13 @@ impl Carry {
             };
             *fire = back;
         }
-        // A drain closes it: what has not begun does not begin.
-        let Ok(_turn) = self.commands.acquire().await else { return Ok(Err(Instead::Done)) };
+        // Nobody waits for a turn here: it would take a place from schedules that need none.
+        let _turn = match self.commands.try_acquire() {
+            Ok(turn) => turn,
+            Err(TryAcquireError::NoPermits) => return Ok(Err(Instead::NoTurn)),
+            // A drain closes it: what has not begun does not begin.
+            Err(TryAcquireError::Closed) => return Ok(Err(Instead::Done)),
+        };
         let now = self.world.clock.now().utc;
         let Some(asking) = self.moved(ScheduleWrite::Ask { fire: fire.id, now }).await? else {
             return Ok(Err(Instead::Done));

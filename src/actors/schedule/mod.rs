@@ -79,6 +79,8 @@ pub struct ScheduleActor {
     seams: Arc<dyn Seams>,
     supervisor: WeakRecipient<ChildExited>,
     in_hand: BTreeSet<ScheduleId>,
+    /// Schedules whose fires wait for a turn to call a command; they are left alone until one is free.
+    without_turn: BTreeSet<ScheduleId>,
     /// Schedules whose zones could not be read at the last try, each left alone until then.
     without_zone: BTreeMap<ScheduleId, Timestamp>,
     /// Left alone until this time, because the database refused.
@@ -105,6 +107,7 @@ impl ScheduleActor {
             seams,
             supervisor,
             in_hand: BTreeSet::new(),
+            without_turn: BTreeSet::new(),
             without_zone: BTreeMap::new(),
             cooling_until: None,
             is_refused: false,
@@ -131,8 +134,9 @@ impl ScheduleActor {
         (self.is_looking, self.look_again) = (true, false);
         let (world, set_by) = (self.world.clone(), self.seams.clock_was_set_by());
         let is_aligned = self.aligned_for == Some(set_by);
-        // What is left alone stands first of all, and must not be all that is seen.
-        let hidden = self.without_zone.values().filter(|until| **until > self.world.clock.now().utc).count();
+        // What is in hand or left alone stands first of all, and must not be all that is seen.
+        let waiting = self.without_zone.values().filter(|until| **until > self.world.clock.now().utc).count();
+        let hidden = self.in_hand.len() + self.without_turn.len() + waiting;
         let limit = LOOK.saturating_add(u32::try_from(hidden).unwrap_or(u32::MAX));
         let look = async move {
             let now = world.clock.now().utc;
@@ -185,7 +189,7 @@ impl ScheduleActor {
 
     fn run(&mut self, schedule: ScheduleId, work: carry::Work, ctx: &mut Context<Self>) {
         let is_early = self.without_zone.get(&schedule).is_some_and(|until| *until > self.world.clock.now().utc);
-        if is_early && matches!(work, carry::Work::Begin(_)) {
+        if is_early && matches!(work, carry::Work::Begin(_)) || self.without_turn.contains(&schedule) {
             return;
         }
         // Whoever finds no room is found again by the look after the next end.
@@ -197,6 +201,9 @@ impl ScheduleActor {
         let work = async move { carry.carry_out(work).await };
         ctx.spawn(work.into_actor(self).map(move |done, actor, ctx| {
             actor.in_hand.remove(&schedule);
+            if actor.commands.available_permits() > 0 {
+                actor.without_turn.clear();
+            }
             match done {
                 Ok(ended) => {
                     actor.is_refused = false;
@@ -225,6 +232,9 @@ impl ScheduleActor {
                 let level = if is_known { Level::Debug } else { Level::Error };
                 tell!(level, Kind::ScheduleFailed, "{why}; trying again");
             }
+            // Had one become free meanwhile, nobody would say so again.
+            carry::Ended::NoTurn if self.commands.available_permits() > 0 => {}
+            carry::Ended::NoTurn => drop(self.without_turn.insert(schedule)),
             carry::Ended::Begun => drop(self.without_zone.remove(&schedule)),
             carry::Ended::Fired => self.fires += 1,
             carry::Ended::Noted => {}
