@@ -56,7 +56,10 @@ const MATRIX: &[(&str, &str, &str)] = &[
     ("io.contentd.Pool.Show", "p", r#"{"pool_id": 1}"#),
     ("io.contentd.Pool.Next", "p", "{}"),
     ("io.contentd.Pool.Done", "p", r#"{"pool_id": 1, "fence": 1}"#),
+    // Without a fence they say of a held piece whether it is out, as a release does.
+    ("io.contentd.Pool.Done", "-", r#"{"pool_id": 1, "reason": "r"}"#),
     ("io.contentd.Pool.Fail", "p", r#"{"pool_id": 1, "fence": 1, "error": "e"}"#),
+    ("io.contentd.Pool.Fail", "-", r#"{"pool_id": 1, "reason": "r"}"#),
     ("io.contentd.Pool.Renew", "p", r#"{"pool_id": 1, "fence": 1}"#),
     ("io.contentd.Pool.Schedule", "p", r#"{"pool_id": 1}"#),
     ("io.contentd.Pool.Remove", "p", r#"{"pool_id": 1}"#),

@@ -73,6 +73,7 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
 fn pool_cure(state: PoolState, refusal: &PoolRefusal) -> String {
     match (refusal, state) {
         (PoolRefusal::HeldByPublisher(holder), _) => format!("{holder} has it, and its command answers for it"),
+        (PoolRefusal::HeldByOther(holder), _) => format!("{holder} has it: that one answers for it, or an operator"),
         (PoolRefusal::NotHandedOut, _) => "it was not handed out".to_owned(),
         (PoolRefusal::Answered(before), _) => format!("its holder said {before} before, and that stands"),
         (_, PoolState::Pending) => "it waits to be handed out: `contentctl pool next`".to_owned(),

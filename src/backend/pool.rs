@@ -108,7 +108,7 @@ impl DaemonBackend {
     pub(super) async fn hear_of_pool(&self, peer: &Peer, word: PoolWord) -> Result<PoolEntryReply, ApiError> {
         self.refuse_while_stopping()?;
         let now = self.world.clock.now().utc;
-        let PoolWord { id, fence, answer } = word;
+        let PoolWord { id, fence, answer, answers_for_all } = word;
         let (event, action) = self.event_of(answer, now);
         let publishers = self.world.publishers.current();
         let write = PoolWrite::Happened {
@@ -118,6 +118,7 @@ impl DaemonBackend {
             policy: Box::new(publishers.consumers.clone()),
             draw: self.world.entropy.draw(),
             who: peer.label(),
+            answers_for_all,
             now,
         };
         let written = self.world.store.write(Write::Pool(write)).await;

@@ -1,7 +1,7 @@
 //! Which role may call which method: the one table.
 //!
 //! [`super::routes`] asks it before it looks at a call's parameters, so that no handler judges who calls; only a retry that gives
-//! a job up is judged once more, by its parameters. The surprise: a method that is not in the table is not found, whatever the
+//! a job up and a word that settles a held piece are judged once more, by their parameters. The surprise: a method that is not in the table is not found, whatever the
 //! router could do with it: a method that somebody forgot here is closed, not open.
 
 use super::api::{ApiError, Peer};
@@ -76,6 +76,7 @@ pub const METHODS: &[(&str, Needs)] = &[
     // With the keys that a piece went out under.
     ("io.contentd.Pool.Show", PUBLISH),
     ("io.contentd.Pool.Next", PUBLISH),
+    // Of what the caller has; what nobody had or answered is an operator's to settle.
     ("io.contentd.Pool.Done", PUBLISH),
     ("io.contentd.Pool.Fail", PUBLISH),
     ("io.contentd.Pool.Renew", PUBLISH),
@@ -156,12 +157,30 @@ pub fn check(caller: &Caller, method: &str) -> Result<(), ApiError> {
 
 /// A retry that gives up a job which may be alive says what `Settle` says: that one is for who may decide about doubt.
 pub fn check_abandon(caller: &Caller, method: &str) -> Result<(), ApiError> {
-    if caller.roles.suffices_for(RoleSet::NONE) {
+    check_decides(caller, method, "whether a job that may be alive is given up is an operator's to say: ")
+}
+
+/// A word that settles a held piece says what `Pool.Release` says: whether it is out.
+pub fn check_settling(caller: &Caller, method: &str) -> Result<(), ApiError> {
+    check_decides(
+        caller,
+        method,
+        "whether a held piece is out is an operator's to say, and a holder names the fence that it has it with: ",
+    )
+}
+
+/// Whether the caller may decide about doubt.
+pub const fn decides(caller: &Caller) -> bool {
+    caller.roles.suffices_for(RoleSet::NONE)
+}
+
+fn check_decides(caller: &Caller, method: &str, why: &str) -> Result<(), ApiError> {
+    if decides(caller) {
         return Ok(());
     }
     let mut error = denied(caller, method, RoleSet::NONE);
     if let ApiError::PermissionDenied { cure, .. } = &mut error {
-        cure.insert_str(0, "whether a job that may be alive is given up is an operator's to say: ");
+        cure.insert_str(0, why);
     }
     Err(error)
 }

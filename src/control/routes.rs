@@ -162,7 +162,7 @@ impl Router {
                 None => self.tasks_changing(caller, method, head, frame)?,
             },
             "io.contentd.Content" => self.content(peer, method, head, frame)?,
-            "io.contentd.Pool" | "io.contentd.Accounts" => self.pool_and_accounts(peer, &head.method, frame)?,
+            "io.contentd.Pool" | "io.contentd.Accounts" => self.pool_and_accounts(caller, &head.method, frame)?,
             "io.contentd.Daemon" => self.daemon(caller, method, frame)?,
             "io.contentd.Schedules" => self.schedules(peer, method, frame)?,
             _ => return Err(ApiError::InterfaceNotFound { interface: interface_name.to_owned() }),
@@ -367,9 +367,15 @@ impl Router {
         }))
     }
 
-    fn pool_and_accounts(&self, peer: &Peer, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
-        let backend = &self.backend;
-        let word = |peer: &Peer, word: PoolWord| once(backend.pool_word(peer.clone(), word));
+    fn pool_and_accounts(&self, caller: &Caller, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
+        let (backend, peer) = (&self.backend, &caller.peer);
+        let word = |word: PoolWord| {
+            if word.is_settling() {
+                permissions::check_settling(caller, method)?;
+            }
+            let word = PoolWord { answers_for_all: permissions::decides(caller), ..word };
+            Ok::<_, ApiError>(once(backend.pool_word(peer.clone(), word)))
+        };
         Ok(Some(match method {
             "io.contentd.Pool.List" => {
                 once(backend.pool_list(peer.clone(), read_parameters::<PoolListParams>(frame)?.try_into()?))
@@ -383,11 +389,11 @@ impl Router {
             "io.contentd.Pool.Next" => {
                 once(backend.pool_next(peer.clone(), read_parameters::<PoolNextParams>(frame)?.check()?))
             }
-            "io.contentd.Pool.Done" => word(peer, read_parameters::<PoolDoneParams>(frame)?.check()?),
-            "io.contentd.Pool.Fail" => word(peer, read_parameters::<PoolFailParams>(frame)?.check()?),
-            "io.contentd.Pool.Renew" => word(peer, read_parameters::<PoolRenewParams>(frame)?.check()?),
-            "io.contentd.Pool.Schedule" => word(peer, read_parameters::<PoolScheduleParams>(frame)?.check()?),
-            "io.contentd.Pool.Remove" => word(peer, read_parameters::<PoolRemoveParams>(frame)?.check()?),
+            "io.contentd.Pool.Done" => word(read_parameters::<PoolDoneParams>(frame)?.check()?)?,
+            "io.contentd.Pool.Fail" => word(read_parameters::<PoolFailParams>(frame)?.check()?)?,
+            "io.contentd.Pool.Renew" => word(read_parameters::<PoolRenewParams>(frame)?.check()?)?,
+            "io.contentd.Pool.Schedule" => word(read_parameters::<PoolScheduleParams>(frame)?.check()?)?,
+            "io.contentd.Pool.Remove" => word(read_parameters::<PoolRemoveParams>(frame)?.check()?)?,
             "io.contentd.Accounts.Add" => {
                 let params = read_parameters::<AccountAddParams>(frame)?;
                 let name = checked::account_name(&params.name)?;

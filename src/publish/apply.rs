@@ -35,6 +35,8 @@ pub struct Context<'a> {
     pub policy: &'a PublishPolicy,
     /// Who does it: `contentd` or `uid:name`.
     pub who: &'a str,
+    /// Whether that one may answer for a consumer that is somebody else.
+    pub answers_for_all: bool,
 }
 
 /// Something that happened to an entry.
@@ -120,6 +122,9 @@ pub enum PoolRefusal {
     /// The holder is a command of the configuration: it answers itself.
     #[error("it is {0}'s, whose command answers for it")]
     HeldByPublisher(String),
+    /// The holder is another consumer.
+    #[error("it was handed out to {0}")]
+    HeldByOther(String),
     /// It was never handed out.
     #[error("it was not handed out")]
     NotHandedOut,
@@ -434,6 +439,10 @@ impl Change<'_> {
         if handout.holder.is_publisher() {
             return Err(PoolRefusal::HeldByPublisher(handout.holder.to_string()));
         }
+        // A fence is no secret among those who may take pieces.
+        if !self.context.answers_for_all && !is_same_user(handout.holder.name(), self.context.who) {
+            return Err(PoolRefusal::HeldByOther(handout.holder.to_string()));
+        }
         match handout.outcome.as_deref().filter(|_| handout.ended_at.is_some()) {
             None => Ok(false),
             Some(before) if said.iter().any(|event| event.as_str() == before) => Ok(true),
@@ -502,6 +511,12 @@ impl Change<'_> {
         let why = Some(format!("priority {}", self.entry.priority));
         self.moved(PoolMove::Rescheduled, why)
     }
+}
+
+/// Whether two labels `uid:name` mean one user: a user that is renamed keeps the number.
+fn is_same_user(one: &str, other: &str) -> bool {
+    let uid = |label: &str| label.split_once(':').map_or_else(|| label.to_owned(), |(uid, _)| uid.to_owned());
+    uid(one) == uid(other)
 }
 
 /// By how much the fencing numbers of a restored database go on: more than a lost daemon gave out since its backup.

@@ -72,7 +72,7 @@ impl Rig {
     }
 
     fn happens(&mut self, event: PoolEvent) -> Result<(), PoolRefusal> {
-        let context = Context { now: self.now, draw: 0.5, policy: &self.policy, who: "1:ada" };
+        let context = Context { now: self.now, draw: 0.5, policy: &self.policy, who: "1:ada", answers_for_all: false };
         let change = apply(&self.entry, self.handout.as_ref(), event, &context)?;
         self.take(change);
         Ok(())
@@ -274,6 +274,33 @@ fn what_is_said_twice_changes_nothing_and_what_contradicts_is_refused() {
         Err(PoolRefusal::HeldByPublisher(_))
     ));
     assert!(with_publisher.happens(PoolEvent::LeaseEnded).is_err(), "a command has no lease");
+}
+
+#[test]
+fn a_consumer_answers_for_its_own_pieces_and_an_operator_for_all() {
+    let of_bob = || Rig::new(policy(false, false)).with(Holder::Consumer("2:bob".into()));
+    let events = [
+        PoolEvent::Done(Published::default()),
+        PoolEvent::Failed { error: "no".into(), is_final: true },
+        PoolEvent::Failed { error: "no".into(), is_final: false },
+        PoolEvent::Renewed { until: NOW.plus(Duration::from_secs(900)) },
+    ];
+    for mut rig in [of_bob(), of_bob().after(PoolEvent::LeaseEnded)] {
+        let before = rig.entry.clone();
+        for event in &events {
+            assert_eq!(rig.happens(event.clone()), Err(PoolRefusal::HeldByOther("2:bob".into())), "{event:?}");
+            assert_eq!(rig.entry, before);
+        }
+    }
+    let judged = |who: &str, answers_for_all: bool| {
+        let rig = of_bob();
+        let context = Context { now: rig.now, draw: 0.5, policy: &rig.policy, who, answers_for_all };
+        let done = apply(&rig.entry, rig.handout.as_ref(), PoolEvent::Done(Published::default()), &context);
+        done.map(|change| change.entry.status)
+    };
+    assert_eq!(judged("1:ada", true), Ok(PoolState::Published), "an operator");
+    assert_eq!(judged("2:robert", false), Ok(PoolState::Published), "the same user, renamed");
+    assert!(judged("22:bob", false).is_err(), "another user of that name");
 }
 
 #[test]

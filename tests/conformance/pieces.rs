@@ -139,6 +139,7 @@ fn say<B: AsBackend + ?Sized>(side: &mut Side<B>, id: PoolId, event: PoolEvent) 
         policy: Box::default(),
         draw: 0.5,
         who: "1:ada".into(),
+        answers_for_all: true,
         now: Timestamp(START + 95_000),
     };
     side.write(Write::Pool(happened)).unwrap();

@@ -313,6 +313,7 @@ fn no_write_reads_the_history() {
                 policy: Box::default(),
                 draw: 0.5,
                 who: "1:x".into(),
+                answers_for_all: false,
                 now: Timestamp(START + 150),
             };
             side.write(Write::Pool(happened)).unwrap();

@@ -89,6 +89,7 @@ fn say_by(
         policy: Box::new(policy),
         draw: 0.5,
         who: "1:ada".into(),
+        answers_for_all: true,
         now: Timestamp(at),
     };
     match side.write(Write::Pool(write))? {

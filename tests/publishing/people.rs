@@ -105,6 +105,7 @@ fn happened(world: &World, id: PoolId, fence: Option<u64>, event: PoolEvent, who
         policy: Box::new(PublishPolicy::default()),
         draw: world.entropy.draw(),
         who: who.to_owned(),
+        answers_for_all: who == "0:root",
         now: world.clock.now().utc,
     }
 }

@@ -103,7 +103,7 @@ impl Person {
         for entry in self.db.all_pool_entries() {
             if entry.status == PoolState::Failed && self.site.times_out(entry.content_id) == 0 {
                 let answer = PoolAnswer::Scheduled { at: None, priority: None };
-                let word = PoolWord { id: entry.id, fence: None, answer };
+                let word = PoolWord { id: entry.id, fence: None, answer, answers_for_all: true };
                 Backend::pool_word(backend, Self::peer(), word).await.unwrap();
             }
         }

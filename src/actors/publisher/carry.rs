@@ -197,6 +197,7 @@ async fn commit(
             policy: Box::new(policy.clone()),
             draw: world.entropy.draw(),
             who: CONTENTD.to_owned(),
+            answers_for_all: true,
             now: world.clock.now().utc,
         };
         match world.store.write(Write::Pool(write)).await {

@@ -217,7 +217,7 @@ pub struct NextQuery {
 /// What is said of an entry, judged for its form.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PoolAnswer {
-    /// Its holder, or a person of a held one: it is out.
+    /// Its holder, or an operator of a held one: it is out.
     Done {
         /// The address.
         url: Option<String>,
@@ -263,6 +263,19 @@ pub struct PoolWord {
     pub fence: Option<u64>,
     /// What.
     pub answer: PoolAnswer,
+    /// Whether the caller may answer for whoever has it. No form says so: it is the caller's role.
+    pub answers_for_all: bool,
+}
+
+impl PoolWord {
+    fn of(pool_id: i64, fence: Option<u64>, answer: PoolAnswer) -> Self {
+        Self { id: PoolId(pool_id), fence, answer, answers_for_all: false }
+    }
+
+    /// Whether it says of a held entry what became of it, where nobody who had it did.
+    pub const fn is_settling(&self) -> bool {
+        matches!(self.answer, PoolAnswer::Done { settles: Some(_), .. } | PoolAnswer::Failed { is_settled: true, .. })
+    }
 }
 
 fn lease(given: Option<&TextOrNumber>) -> Result<Option<u64>, ApiError> {
@@ -307,7 +320,7 @@ impl PoolNextParams {
     }
 }
 
-const SETTLE: &str = "say why: a held entry is settled by a person (or name the fence it was handed out with)";
+const SETTLE: &str = "say why: a held entry is settled by an operator (or name the fence it was handed out with)";
 
 impl PoolDoneParams {
     /// Judges the form: a holder names its fence, a person a reason.
@@ -317,11 +330,7 @@ impl PoolDoneParams {
             None => Some(needed("reason", self.reason, SETTLE)?),
         };
         let (url, reference) = (text("url", self.url)?, text("reference", self.reference)?);
-        Ok(PoolWord {
-            id: PoolId(self.pool_id),
-            fence: self.fence,
-            answer: PoolAnswer::Done { url, reference, settles },
-        })
+        Ok(PoolWord::of(self.pool_id, self.fence, PoolAnswer::Done { url, reference, settles }))
     }
 }
 
@@ -334,7 +343,7 @@ impl PoolFailParams {
             false => needed("error", self.error, "say what was wrong")?,
         };
         let answer = PoolAnswer::Failed { error, is_final: self.give_up == Some(true), is_settled };
-        Ok(PoolWord { id: PoolId(self.pool_id), fence: self.fence, answer })
+        Ok(PoolWord::of(self.pool_id, self.fence, answer))
     }
 }
 
@@ -342,7 +351,7 @@ impl PoolRenewParams {
     /// Judges the form.
     pub fn check(self) -> Result<PoolWord, ApiError> {
         let answer = PoolAnswer::Renewed { lease_s: lease(self.lease.as_ref())? };
-        Ok(PoolWord { id: PoolId(self.pool_id), fence: Some(self.fence), answer })
+        Ok(PoolWord::of(self.pool_id, Some(self.fence), answer))
     }
 }
 
@@ -359,7 +368,7 @@ impl PoolScheduleParams {
             priority.ok_or_else(|| ApiError::invalid("priority", &given.to_string(), "a whole number from 1 to 10"))
         };
         let priority = self.priority.map(judge).transpose()?;
-        Ok(PoolWord { id: PoolId(self.pool_id), fence: None, answer: PoolAnswer::Scheduled { at, priority } })
+        Ok(PoolWord::of(self.pool_id, None, PoolAnswer::Scheduled { at, priority }))
     }
 }
 
@@ -367,6 +376,6 @@ impl PoolRemoveParams {
     /// Judges the form.
     pub fn check(self) -> Result<PoolWord, ApiError> {
         let answer = PoolAnswer::Removed { reason: text("reason", self.reason)? };
-        Ok(PoolWord { id: PoolId(self.pool_id), fence: None, answer })
+        Ok(PoolWord::of(self.pool_id, None, answer))
     }
 }

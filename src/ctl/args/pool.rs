@@ -30,9 +30,9 @@ pub enum PoolVerb {
     },
     /// Take the next due entries, to publish them yourself; each is yours alone until its lease ends
     Next(PoolNextArgs),
-    /// Say that an entry is published; without --fence a held one is settled so
+    /// Say that an entry is published; with --reason an operator settles a held one so
     Done(PoolDoneArgs),
-    /// Say that an entry is not published; without --fence a held one is settled so
+    /// Say that an entry is not published; with --reason an operator settles a held one so
     Fail(PoolFailArgs),
     /// Have an entry for longer
     Renew {

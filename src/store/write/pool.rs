@@ -51,6 +51,8 @@ pub enum PoolWrite {
         draw: f64,
         /// Who says so.
         who: String,
+        /// Whether that one may answer for a consumer that is somebody else.
+        answers_for_all: bool,
         /// When.
         now: Timestamp,
     },
@@ -92,8 +94,8 @@ impl PoolWrite {
     pub(super) fn carry_out(&self, rows: &mut dyn Rows) -> Result<PoolWritten, WriteError> {
         match self {
             Self::HandOut(asked) => asked.carry_out(rows).map(PoolWritten::HandedOut),
-            Self::Happened { id, fence, event, policy, draw, who, now } => {
-                let context = Context { now: *now, draw: *draw, policy, who };
+            Self::Happened { id, fence, event, policy, draw, who, answers_for_all, now } => {
+                let context = Context { now: *now, draw: *draw, policy, who, answers_for_all: *answers_for_all };
                 let change = happened(rows, *id, *fence, event, &context)?;
                 let task_id = rows.task_of_content(change.entry.content_id)?;
                 Ok(PoolWritten::Changed { change: Box::new(change), task_id })
@@ -248,7 +250,7 @@ fn write_audit(
 /// Names none: all of them.
 fn release(rows: &mut dyn Rows, ids: Option<&[PoolId]>, who: &str, now: Timestamp) -> Result<PoolWritten, WriteError> {
     let policy = PublishPolicy::default();
-    let context = Context { now, draw: 0.5, policy: &policy, who };
+    let context = Context { now, draw: 0.5, policy: &policy, who, answers_for_all: true };
     let mut released = Vec::new();
     for entry in rows.held_pool_entries()? {
         if ids.is_none_or(|ids| ids.contains(&entry.id)) {
@@ -261,7 +263,7 @@ fn release(rows: &mut dyn Rows, ids: Option<&[PoolId]>, who: &str, now: Timestam
 
 fn hold_restored(rows: &mut dyn Rows, now: Timestamp) -> Result<PoolWritten, WriteError> {
     let policy = PublishPolicy::default();
-    let context = Context { now, draw: 0.5, policy: &policy, who: CONTENTD };
+    let context = Context { now, draw: 0.5, policy: &policy, who: CONTENTD, answers_for_all: true };
     let event = PoolEvent::Restored(restored::POOL_REASON.to_owned());
     let mut held = 0;
     for id in rows.unpublished_pool_entries()? {
