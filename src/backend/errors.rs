@@ -76,6 +76,11 @@ fn pool_cure(state: PoolState, refusal: &PoolRefusal) -> String {
         (PoolRefusal::HeldByOther(holder), _) => format!("{holder} has it: that one answers for it, or an operator"),
         (PoolRefusal::NotHandedOut, _) => "it was not handed out".to_owned(),
         (PoolRefusal::Answered(before), _) => format!("its holder said {before} before, and that stands"),
+        (PoolRefusal::InDoubt(_), _) => {
+            "nobody knows whether its piece is out: approve it again (after `contentctl review reject`, where it is approved), which \
+             holds it, and then say what became of it: `contentctl pool done` or `fail` with --reason, or `contentctl pool release`"
+                .to_owned()
+        }
         (_, PoolState::Pending) => "it waits to be handed out: `contentctl pool next`".to_owned(),
         (_, PoolState::Publishing) => "somebody has it: `contentctl pool show` says who, and until when".to_owned(),
         (_, PoolState::Published) => "what is out stays out".to_owned(),

@@ -128,6 +128,9 @@ pub enum PoolRefusal {
     /// It was never handed out.
     #[error("it was not handed out")]
     NotHandedOut,
+    /// Nobody knows whether its piece is out, in whatever version.
+    #[error("it may be out: {0}")]
+    InDoubt(String),
     /// Its time has not come, or it is held.
     #[error("it is not due")]
     NotDue,

@@ -322,8 +322,13 @@ impl Rows for Tables {
         Ok(self.content(id)?.map(|content| content.record.task_id))
     }
 
-    fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<String>, DbError> {
+    fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError> {
         Ok(self.doubt_of(content_id))
+    }
+
+    fn end_pool_doubt(&mut self, content_id: ContentId) -> Result<(), DbError> {
+        self.end_doubt(content_id);
+        Ok(())
     }
 
     fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError> {

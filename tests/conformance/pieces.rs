@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contentd::publish::{Holder, PoolEvent, PublishTimes};
+use contentd::publish::{Holder, PoolEvent, PoolRefusal, PublishTimes};
 use contentd::store::query::{ContentFilter, Page, PoolFilter};
 use contentd::store::sqlite::check;
 use contentd::store::write::{
@@ -39,6 +39,7 @@ on_every_backend! {
     a_piece_is_written_again_once,
     an_edit_leaves_a_piece_that_is_out_and_its_doubt,
     a_piece_in_doubt_is_not_written_again,
+    a_rejection_or_an_edit_does_not_end_a_doubt,
     a_second_piece_of_a_task_in_doubt_is_held,
     a_piece_that_cannot_be_written_again_stays_as_it_is,
     a_second_piece_waits_behind_an_approved_one,
@@ -193,6 +194,39 @@ fn a_piece_in_doubt_is_not_written_again(mut side: Side) {
     say(&mut side, entry, PoolEvent::Settled { published: None, reason: "looked".into() });
     side.write(again(first, 2, AccountId(1))).unwrap();
     assert_eq!(record(&side, first).record.review_status, ReviewState::Rejected);
+}
+
+fn a_rejection_or_an_edit_does_not_end_a_doubt(mut side: Side) {
+    let in_doubt = |side: &mut Side, content: ContentId| {
+        let refused = side.write(again(content, 2, AccountId(1)));
+        let refusal = matches!(
+            refused,
+            Err(WriteError::PoolRefused { state: PoolState::Removed, refusal: PoolRefusal::InDoubt(_), .. })
+        );
+        assert!(refusal, "{refused:?}");
+        assert!(side.queries.task(&id(2)).unwrap().is_none(), "and nothing was submitted");
+    };
+    let first = completed(&mut side, true);
+    let entry = hand_out(&mut side);
+    say(&mut side, entry, PoolEvent::LeaseEnded);
+    side.write(review(first, ReviewMove::Rejected)).unwrap();
+    in_doubt(&mut side, first);
+    let second = edited(&mut side, first, &hash(1), "another text");
+    in_doubt(&mut side, second.id);
+    side.write(review(second.id, ReviewMove::Rejected)).unwrap();
+    in_doubt(&mut side, second.id);
+    // Approved again it is held, and what a person says of that one holds for all before it.
+    side.write(review(second.id, ReviewMove::Approved)).unwrap();
+    let held = side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap().remove(0);
+    assert_eq!(held.status, PoolState::Held);
+    let refused = side.write(again(second.id, 2, AccountId(1)));
+    assert!(matches!(refused, Err(WriteError::PoolRefused { state: PoolState::Held, .. })), "{refused:?}");
+    say(&mut side, held.id, PoolEvent::Settled { published: None, reason: "looked".into() });
+    side.write(review(second.id, ReviewMove::Rejected)).unwrap();
+    let (_, rewriting) = written_again(side.write(again(second.id, 2, AccountId(1))));
+    assert!(!rewriting.was_known, "a doubt that was settled is over");
+    side.write(review(second.id, ReviewMove::Approved)).unwrap();
+    assert_eq!(pool(&side), [(second.id, None)]);
 }
 
 fn rules() -> PieceRules {

@@ -292,6 +292,8 @@ fn no_write_reads_the_history() {
         write_about_pieces(&mut side, content_id);
         side.submit(vec![new(task(99, AccountId(1)))]);
         side.complete(&id(99), START + 10).pool_id.expect("it is handed out now");
+        side.submit(vec![new(task(98, AccountId(1)))]);
+        side.complete(&id(98), START + 11).pool_id.expect("it is held and let go");
         let hand_out = HandOut {
             holder: Holder::Consumer("1:x".into()),
             only: None,
@@ -303,11 +305,16 @@ fn no_write_reads_the_history() {
         };
         let given = side.write(Write::Pool(PoolWrite::HandOut(Box::new(hand_out.clone())))).unwrap();
         let Written::Pool(contentd::store::write::PoolWritten::HandedOut(given)) = given else { panic!("{given:?}") };
-        let of_one = HandOut { account: Some(AccountId(1)), request: None, ..hand_out };
-        side.write(Write::Pool(PoolWrite::HandOut(Box::new(of_one)))).unwrap();
-        for event in [PoolEvent::Renewed { until: Timestamp(START + 300) }, PoolEvent::Done(Default::default())] {
+        let of_one = HandOut { account: Some(AccountId(1)), request: None, keys: vec!["k2".into()], ..hand_out };
+        let held = side.write(Write::Pool(PoolWrite::HandOut(Box::new(of_one)))).unwrap();
+        let Written::Pool(contentd::store::write::PoolWritten::HandedOut(held)) = held else { panic!("{held:?}") };
+        for (id, event) in [
+            (given[0].0.id, PoolEvent::Renewed { until: Timestamp(START + 300) }),
+            (given[0].0.id, PoolEvent::Done(Default::default())),
+            (held[0].0.id, PoolEvent::LeaseEnded),
+        ] {
             let happened = PoolWrite::Happened {
-                id: given[0].0.id,
+                id,
                 fence: Some(1),
                 event: Box::new(event),
                 policy: Box::default(),
@@ -319,7 +326,10 @@ fn no_write_reads_the_history() {
             side.write(Write::Pool(happened)).unwrap();
         }
         let release = PoolWrite::Release { ids: None, who: "1:x".into(), now: Timestamp(START) };
-        side.write(Write::Pool(release)).unwrap();
+        assert_eq!(
+            side.write(Write::Pool(release)),
+            Ok(Written::Pool(contentd::store::write::PoolWritten::Released(vec![held[0].0.id])))
+        );
         side.change(&id(1), START + 20, Event::CancelRequested);
         // A job that is named is looked for among those of the others.
         side.change(&id(2), START + 20, Event::Claimed { key: key_of(&id(2), 1) });

@@ -8,10 +8,19 @@ use crate::store::write::Account;
 use crate::task::content::{PoolEntry, PoolState, Publication, PublishState};
 use crate::task::{AccountId, AttemptKey, ContentId, PoolId, Timestamp};
 
+fn was_doubted(entry: &PoolEntry, content_id: ContentId) -> bool {
+    entry.content_id == content_id && entry.status == PoolState::Removed && entry.held_reason.is_some()
+}
+
 impl Tables {
-    pub(super) fn doubt_of(&self, content_id: ContentId) -> Option<String> {
-        let removed = |entry: &&PoolEntry| entry.content_id == content_id && entry.status == PoolState::Removed;
-        self.pool.iter().rev().filter(removed).find_map(|entry| entry.held_reason.clone())
+    pub(super) fn doubt_of(&self, content_id: ContentId) -> Option<PoolEntry> {
+        self.pool.iter().rev().find(|entry| was_doubted(entry, content_id)).cloned()
+    }
+
+    pub(super) fn end_doubt(&mut self, content_id: ContentId) {
+        for entry in self.pool.iter_mut().filter(|entry| was_doubted(entry, content_id)) {
+            entry.held_reason = None;
+        }
     }
 
     pub(super) fn put_entry(&mut self, entry: &PoolEntry) -> Result<(), DbError> {

@@ -67,13 +67,19 @@ pub fn held(connection: &mut Connection) -> Result<Vec<PoolEntry>, DbError> {
     Ok(held)
 }
 
-pub fn doubt_of(connection: &mut Connection, content_id: ContentId) -> Result<Option<String>, DbError> {
+pub fn doubt_of(connection: &mut Connection, content_id: ContentId) -> Result<Option<PoolEntry>, DbError> {
     let found = publish_pool::table
         .filter(publish_pool::content_id.eq(content_id.0))
         .filter(WAS_DOUBTED)
         .order(publish_pool::id.desc())
-        .select(publish_pool::held_reason);
-    Ok(optional(found.first::<Option<String>>(connection))?.flatten())
+        .select(PoolRow::as_select());
+    optional(found.first(connection))?.map(PoolRow::into_record).transpose()
+}
+
+pub fn end_doubt(connection: &mut Connection, content_id: ContentId) -> Result<(), DbError> {
+    let doubted = publish_pool::table.filter(publish_pool::content_id.eq(content_id.0)).filter(WAS_DOUBTED);
+    let end = diesel::update(doubted).set(publish_pool::held_reason.eq(None::<String>));
+    end.execute(connection).map(|_| ()).map_err(db_error)
 }
 
 pub fn one(connection: &mut Connection, id: PoolId) -> Result<Option<PoolEntry>, DbError> {

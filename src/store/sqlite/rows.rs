@@ -287,8 +287,12 @@ impl Rows for SqliteRows<'_> {
         pool_rows::held(self.connection)
     }
 
-    fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<String>, DbError> {
+    fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError> {
         pool_rows::doubt_of(self.connection, content_id)
+    }
+
+    fn end_pool_doubt(&mut self, content_id: ContentId) -> Result<(), DbError> {
+        pool_rows::end_doubt(self.connection, content_id)
     }
 
     fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::execute::submit_tasks;
 use super::image::NewImage;
-use super::review::{take_out, write_audit};
+use super::review::{doubt_of, take_out, write_audit};
 use super::rows::Rows;
 use super::{NewTask, SubmittedTask, WriteError, Written};
 use crate::publish::PoolRefusal;
@@ -189,11 +189,20 @@ pub(super) fn make_way(
     Ok(approved)
 }
 
-/// A piece that may be out is not written again before somebody says whether it is: the second one is paid for, and goes out too.
-fn settled(rows: &mut dyn Rows, content_id: ContentId) -> Result<(), WriteError> {
-    match rows.pool_entry_of(content_id)?.filter(|entry| entry.status == PoolState::Held) {
-        Some(PoolEntry { id, status: state, .. }) => {
-            Err(WriteError::PoolRefused { id, state, refusal: PoolRefusal::NotDue })
+/// A piece that may be out, in whatever version, is not written again before somebody says whether it is: the second one is paid
+/// for, and goes out too. A rejection before, or another text, says nothing of that.
+fn check_settled(rows: &mut dyn Rows, content: &ContentRecord) -> Result<(), WriteError> {
+    let versions = rows.versions_of(&content.record.task_id)?;
+    for version in &versions {
+        let held = rows.pool_entry_of(version.id)?.filter(|entry| entry.status == PoolState::Held);
+        if let Some(PoolEntry { id, status: state, .. }) = held {
+            return Err(WriteError::PoolRefused { id, state, refusal: PoolRefusal::NotDue });
+        }
+    }
+    match doubt_of(rows, &versions)? {
+        Some(PoolEntry { id, status: state, held_reason, .. }) => {
+            let refusal = PoolRefusal::InDoubt(held_reason.unwrap_or_default());
+            Err(WriteError::PoolRefused { id, state, refusal })
         }
         None => Ok(()),
     }
@@ -283,9 +292,9 @@ impl Again<'_> {
             return Ok(Written::Rewritten(Box::new(content), Box::new(rewriting)));
         }
         let before = content.record.review_status;
+        check_settled(rows, &content)?;
         if before != ReviewState::Rejected {
             let after = moved(&content, ReviewMove::Rejected)?;
-            settled(rows, content_id)?;
             take_out(rows, &mut content)?;
             content.record.review_status = after;
         }

@@ -333,7 +333,7 @@ fn keep_piece(
         restored::may_have_come(doubt, task, change.attempt.as_ref(), transition.env.policy.is_free_to_repeat);
     let held_reason = match is_held {
         true => Some(restored::POOL_REASON.to_owned()),
-        false => doubt_of(rows, &versions)?,
+        false => doubt_of(rows, &versions)?.and_then(|entry| entry.held_reason),
     };
     let due = transition.rules.due_after(now);
     let entry = new_pool_entry(content_id, task.account_id, task.priority, due, now, held_reason);

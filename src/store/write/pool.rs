@@ -4,6 +4,7 @@
 //! hand out is a write too, and the one whose answer may get lost on the way to a consumer; so a request has a key of its own,
 //! and the same request is given the same entries again and never others.
 
+use super::review::end_doubt;
 use super::rows::Rows;
 use super::{DbError, WriteError};
 use crate::publish::state::PoolMove;
@@ -163,6 +164,9 @@ fn happened(
     let judged = apply(&entry, handout.as_ref(), event.clone(), context);
     let change = judged.map_err(|refusal| refused(&entry, refusal))?;
     write_change(rows, &entry, handout.as_ref(), &change, context.who, context.now)?;
+    if entry.held_reason.is_some() && change.entry.held_reason.is_none() {
+        end_doubt(rows, entry.content_id)?;
+    }
     Ok(change)
 }
 

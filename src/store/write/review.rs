@@ -72,7 +72,7 @@ impl Review<'_> {
         let priority = task.as_ref().map_or(5, |task| task.priority);
         let held_reason = match may_be_out(rows, task.as_ref(), &versions)? {
             true => Some(restored::POOL_REASON.to_owned()),
-            false => doubt_of(rows, &versions)?,
+            false => doubt_of(rows, &versions)?.and_then(|entry| entry.held_reason),
         };
         let due = self.due.unwrap_or(self.now);
         let entry = new_pool_entry(content.id, content.record.account_id, priority, due, self.now, held_reason);
@@ -146,15 +146,25 @@ pub(super) fn write_audit(
     Ok(())
 }
 
-/// Why nobody knows whether the piece is out, in whatever version: it was taken out of the pool in doubt, and neither an approval
-/// nor another text makes that known.
-pub(super) fn doubt_of(rows: &mut dyn Rows, versions: &[Version]) -> Result<Option<String>, WriteError> {
+/// The entry since which nobody knows whether the piece is out, in whatever version: it was taken out of the pool in doubt, and
+/// neither an approval nor another text makes that known.
+pub(super) fn doubt_of(rows: &mut dyn Rows, versions: &[Version]) -> Result<Option<PoolEntry>, WriteError> {
     for version in versions.iter().rev() {
-        if let Some(reason) = rows.pool_doubt_of(version.id)? {
-            return Ok(Some(reason));
+        if let Some(entry) = rows.pool_doubt_of(version.id)? {
+            return Ok(Some(entry));
         }
     }
     Ok(None)
+}
+
+/// What is said of a held entry is said of what was taken out before it, too: it was held for that doubt. Otherwise no decision would
+/// ever end it.
+pub(super) fn end_doubt(rows: &mut dyn Rows, content_id: ContentId) -> Result<(), WriteError> {
+    let Some(task_id) = rows.task_of_content(content_id)? else { return Ok(()) };
+    for version in rows.versions_of(&task_id)? {
+        rows.end_pool_doubt(version.id)?;
+    }
+    Ok(())
 }
 
 /// Up to when a restore leaves in doubt what went out; none where nothing is. A mark that cannot be read clears nothing.

@@ -85,8 +85,10 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
     fn unpublished_pool_entries(&mut self) -> Result<Vec<PoolId>, DbError>;
     /// Entries that wait for a release, by number.
     fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError>;
-    /// Why the last entry of a content record was held that was taken out so; none where it was not.
-    fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<String>, DbError>;
+    /// The last entry of a content record that was taken out while it was held, and stands in doubt since.
+    fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError>;
+    /// Ends the doubt of the entries of a content record that were taken out in it.
+    fn end_pool_doubt(&mut self, content_id: ContentId) -> Result<(), DbError>;
     /// A pool entry.
     fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError>;
     /// Writes a pool entry over its row.
