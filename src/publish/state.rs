@@ -51,6 +51,8 @@ impl PoolState {
             (Self::Publishing | Self::Held, M::Failed) => Some(Self::Failed),
             (Self::Publishing, M::Held) => Some(Self::Held),
             (Self::Pending | Self::Publishing | Self::Failed | Self::Held, M::Restored) => Some(Self::Held),
+            // It may have been put back and gone out since: it stays out of the pool, and in doubt.
+            (Self::Removed, M::Restored) => Some(Self::Removed),
             (Self::Held, M::Released) => Some(Self::Pending),
             (Self::Held, M::SettledPublished) => Some(Self::Published),
             (Self::Held, M::SettledFailed) => Some(Self::Failed),

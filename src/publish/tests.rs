@@ -322,6 +322,11 @@ fn what_is_held_or_not_due_is_never_handed_out() {
     let mut restored = Rig::new(policy(false, false)).with(consumer()).after(PoolEvent::Restored("a backup".into()));
     assert!(restored.hand_out(consumer()).is_err());
     assert!(restored.entry.fence > 1_000_000, "no number of the lost daemon is given out again");
+    let mut removed = Rig::new(policy(false, false)).after(PoolEvent::Removed { reason: None });
+    removed.happens(PoolEvent::Restored("a backup".into())).expect("it may have been put back since");
+    assert_eq!(removed.entry.status, PoolState::Removed);
+    let back = removed.happens(PoolEvent::Rescheduled { at: NOW, priority: None });
+    assert!(back.is_err(), "nobody knows whether it is out");
 }
 
 fn any_event() -> impl Strategy<Value = PoolEvent> {

@@ -310,8 +310,7 @@ impl Rows for Tables {
     }
 
     fn unpublished_pool_entries(&mut self) -> Result<Vec<PoolId>, DbError> {
-        let is_in = |entry: &&PoolEntry| !matches!(entry.status, PoolState::Published | PoolState::Removed);
-        Ok(self.pool.iter().filter(is_in).map(|entry| entry.id).collect())
+        Ok(self.pool.iter().filter(|entry| self.may_go_out(entry)).map(|entry| entry.id).collect())
     }
 
     fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError> {

@@ -28,6 +28,8 @@ on_every_backend! {
     doubt_outlives_a_rejection_and_an_approval,
     a_removed_entry_comes_back_while_its_piece_is_approved,
     a_restore_holds_what_may_be_out_and_its_fences_go_on,
+    what_was_removed_before_a_backup_may_be_out_after_its_restore,
+    an_older_entry_does_not_come_back_for_one_in_doubt,
     the_agenda_of_publishing,
     how_the_pool_stands,
     leases_move_with_the_clock_and_due_times_do_not,
@@ -302,6 +304,72 @@ fn a_restore_holds_what_may_be_out_and_its_fences_go_on(mut side: Side) {
     let again = take(&mut side, hand_out(consumer("b"), 9, LATER + 1));
     assert_eq!(again.len(), 1);
     assert!(again[0].1.fence > 1_000, "a number that the lost daemon gave out is not given out again");
+}
+
+fn what_was_removed_before_a_backup_may_be_out_after_its_restore(mut side: Side) {
+    let ada = side.account("ada").id;
+    let ids = pieces(&mut side, ada, 1, 3);
+    let content_of = |side: &Side, id: PoolId| entry(side, id).content_id;
+    for id in &ids[..2] {
+        say(&mut side, *id, None, PoolEvent::Removed { reason: None }, LATER).unwrap();
+    }
+    // Of the second, a person has said that it shall not go at all.
+    let rejected = content_of(&side, ids[1]);
+    side.write(review_of(rejected, ReviewMove::Rejected)).unwrap();
+    // Here the backup is made, and the lost daemon puts the first back and publishes it.
+    let hold = || Write::Pool(PoolWrite::HoldRestored { now: Timestamp(LATER + 1) });
+    assert_eq!(side.write(hold()).unwrap(), Written::Pool(PoolWritten::Held(2)));
+    assert_eq!(side.write(hold()).unwrap(), Written::Pool(PoolWritten::Held(0)), "a take-over that began anew");
+    let states: Vec<_> =
+        ids.iter().map(|id| (entry(&side, *id).status, entry(&side, *id).held_reason.is_some())).collect();
+    assert_eq!(states, [(PoolState::Removed, true), (PoolState::Removed, false), (PoolState::Held, true)]);
+    let trail = side.queries.history(&id(1)).unwrap();
+    assert_eq!(trail.last().map(|row| row.event.as_str()), Some("pool_restored"));
+    let back = |side: &mut Side, id| {
+        say(side, id, None, PoolEvent::Rescheduled { at: Timestamp(LATER), priority: None }, LATER + 2)
+    };
+    let refused = back(&mut side, ids[0]);
+    assert!(
+        matches!(refused, Err(WriteError::PoolRefused { refusal: PoolRefusal::InDoubt(_), .. })),
+        "it may be out: {refused:?}"
+    );
+    // A person who has looked has it approved again, which holds it, and releases it.
+    let content = content_of(&side, ids[0]);
+    side.write(review_of(content, ReviewMove::Rejected)).unwrap();
+    side.write(review_of(content, ReviewMove::Approved)).unwrap();
+    let of_content = |side: &Side| -> PoolEntry {
+        let all = side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap();
+        all.into_iter().find(|entry| entry.content_id == content).expect("it stands in the pool")
+    };
+    let again = of_content(&side);
+    assert_eq!(again.status, PoolState::Held);
+    let now = Timestamp(LATER + 600_000);
+    side.write(Write::Pool(PoolWrite::Release { ids: Some(vec![again.id]), who: "0:root".into(), now })).unwrap();
+    assert_eq!(of_content(&side).status, PoolState::Pending);
+    say(&mut side, again.id, None, PoolEvent::Removed { reason: None }, now.0).unwrap();
+    back(&mut side, again.id).expect("its doubt is over");
+}
+
+fn an_older_entry_does_not_come_back_for_one_in_doubt(mut side: Side) {
+    let ada = side.account("ada").id;
+    let first = pieces(&mut side, ada, 1, 1)[0];
+    let content_id = entry(&side, first).content_id;
+    for decision in [ReviewMove::Rejected, ReviewMove::Approved] {
+        side.write(review_of(content_id, decision)).unwrap();
+    }
+    let second = take(&mut side, hand_out(consumer("a"), 1, LATER + 600_000))[0].0.id;
+    assert_ne!(first, second);
+    say(&mut side, second, Some(1), PoolEvent::LeaseEnded, LATER + 700_000).unwrap();
+    say(&mut side, second, None, PoolEvent::Removed { reason: None }, LATER + 700_001).unwrap();
+    for id in [first, second] {
+        let event = PoolEvent::Rescheduled { at: Timestamp(LATER), priority: None };
+        let refused = say(&mut side, id, None, event, LATER + 700_002);
+        assert!(
+            matches!(refused, Err(WriteError::PoolRefused { refusal: PoolRefusal::InDoubt(_), .. })),
+            "{refused:?}"
+        );
+    }
+    assert!(take(&mut side, hand_out(consumer("b"), 1, LATER + 800_000)).is_empty(), "the piece may be out");
 }
 
 fn the_agenda_of_publishing(mut side: Side) {

@@ -5,7 +5,7 @@ use crate::publish::Handout;
 use crate::store::DbError;
 use crate::store::query::{KeyUse, PoolStanding};
 use crate::store::write::Account;
-use crate::task::content::{PoolEntry, PoolState, Publication, PublishState};
+use crate::task::content::{PoolEntry, PoolState, Publication, PublishState, ReviewState};
 use crate::task::{AccountId, AttemptKey, ContentId, PoolId, Timestamp};
 
 fn was_doubted(entry: &PoolEntry, content_id: ContentId) -> bool {
@@ -20,6 +20,18 @@ impl Tables {
     pub(super) fn end_doubt(&mut self, content_id: ContentId) {
         for entry in self.pool.iter_mut().filter(|entry| was_doubted(entry, content_id)) {
             entry.held_reason = None;
+        }
+    }
+
+    pub(super) fn may_go_out(&self, entry: &PoolEntry) -> bool {
+        let is_approved = || {
+            let content = self.contents.iter().find(|content| content.id == entry.content_id);
+            content.is_some_and(|content| content.record.review_status == ReviewState::Approved)
+        };
+        match entry.status {
+            PoolState::Published => false,
+            PoolState::Removed => is_approved(),
+            PoolState::Pending | PoolState::Publishing | PoolState::Failed | PoolState::Held => true,
         }
     }
 

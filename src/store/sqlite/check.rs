@@ -400,7 +400,7 @@ fn counts(connection: &mut SqliteConnection, is_older: bool) -> QueryResult<Vec<
         sql += " UNION ALL SELECT 'tasks that wait for a release', count(*) FROM tasks \
                 WHERE restored_at IS NOT NULL AND state = 'held' \
                 UNION ALL SELECT 'pool entries that wait for a release', count(*) FROM publish_pool \
-                WHERE held_reason IS NOT NULL";
+                WHERE status = 'held'";
     }
     let rows: Vec<Count> = diesel::sql_query(sql).load(connection)?;
     Ok(rows.into_iter().map(|row| (row.name, u64::try_from(row.count).unwrap_or(0))).collect())

@@ -12,7 +12,7 @@ use super::models::{HandoutChanges, HandoutRow, NewPoolRow, PoolChanges, PoolRow
 use super::schema::{contents, handouts, publications, publish_pool};
 use crate::publish::Handout;
 use crate::store::DbError;
-use crate::task::content::{PoolEntry, PoolState, Publication, PublishState};
+use crate::task::content::{PoolEntry, PoolState, Publication, PublishState, ReviewState};
 use crate::task::{AccountId, ContentId, PoolId, TaskId, Timestamp, limits};
 
 /// The condition of the index `pool_of_content`.
@@ -53,8 +53,13 @@ pub fn set_status(connection: &mut Connection, id: PoolId, status: PoolState) ->
 }
 
 pub fn unpublished(connection: &mut Connection) -> Result<Vec<PoolId>, DbError> {
-    let out = [PoolState::Published, PoolState::Removed].map(PoolState::as_str);
-    let found = publish_pool::table.filter(publish_pool::status.ne_all(out)).order(publish_pool::id);
+    let (published, removed) = (PoolState::Published.as_str(), PoolState::Removed.as_str());
+    let is_approved = contents::review_status.eq(ReviewState::Approved.as_str());
+    let found = publish_pool::table
+        .inner_join(contents::table.on(contents::id.eq(publish_pool::content_id)))
+        .filter(publish_pool::status.ne(published))
+        .filter(publish_pool::status.ne(removed).or(is_approved))
+        .order(publish_pool::id);
     let ids: Vec<i64> = found.select(publish_pool::id).load(connection).map_err(db_error)?;
     Ok(ids.into_iter().map(PoolId).collect())
 }

@@ -4,7 +4,7 @@
 //! hand out is a write too, and the one whose answer may get lost on the way to a consumer; so a request has a key of its own,
 //! and the same request is given the same entries again and never others.
 
-use super::review::end_doubt;
+use super::review::{doubt_of, end_doubt};
 use super::rows::Rows;
 use super::{DbError, WriteError};
 use crate::publish::state::PoolMove;
@@ -66,7 +66,8 @@ pub enum PoolWrite {
         /// When.
         now: Timestamp,
     },
-    /// After a restore: every entry that may have gone out since the backup waits for a release.
+    /// After a restore: every entry that may have gone out since the backup waits for a release. What was removed stays so, and does
+    /// not come back without one.
     HoldRestored {
         /// When.
         now: Timestamp,
@@ -87,7 +88,7 @@ pub enum PoolWritten {
     },
     /// Of `Release`: which were let go.
     Released(Vec<PoolId>),
-    /// Of `HoldRestored`: how many.
+    /// Of `HoldRestored`: how many, the removed ones among them.
     Held(u64),
 }
 
@@ -170,7 +171,8 @@ fn happened(
     Ok(change)
 }
 
-/// An entry that was taken out comes back only while its piece is approved and stands in the pool with no other.
+/// An entry that was taken out comes back only while its piece is approved, stands in the pool with no other, and none of its entries
+/// was taken out in doubt: this one may have been put back for another.
 fn check_may_return(rows: &mut dyn Rows, entry: &PoolEntry) -> Result<(), WriteError> {
     if entry.status != PoolState::Removed {
         return Ok(());
@@ -179,7 +181,11 @@ fn check_may_return(rows: &mut dyn Rows, entry: &PoolEntry) -> Result<(), WriteE
     if content.record.review_status != ReviewState::Approved || rows.pool_entry_of(entry.content_id)?.is_some() {
         return Err(refused(entry, PoolRefusal::NotDue));
     }
-    Ok(())
+    let versions = rows.versions_of(&content.record.task_id)?;
+    match doubt_of(rows, &versions)?.and_then(|doubted| doubted.held_reason) {
+        Some(reason) => Err(refused(entry, PoolRefusal::InDoubt(reason))),
+        None => Ok(()),
+    }
 }
 
 fn refused(entry: &PoolEntry, refusal: PoolRefusal) -> WriteError {

@@ -81,7 +81,8 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
     fn insert_pool_entry(&mut self, entry: &PoolEntry) -> Result<PoolId, DbError>;
     /// Writes a pool entry's status.
     fn set_pool_status(&mut self, id: PoolId, status: PoolState) -> Result<(), DbError>;
-    /// Entries that are in the pool and not known to be published.
+    /// Entries that may go out: those in the pool that are not known to be published, and those that were taken out of it and whose
+    /// piece is still approved, because they can be put back.
     fn unpublished_pool_entries(&mut self) -> Result<Vec<PoolId>, DbError>;
     /// Entries that wait for a release, by number.
     fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError>;
