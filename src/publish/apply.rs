@@ -354,6 +354,14 @@ impl Change<'_> {
         if let Some(handout) = self.handout.as_mut().filter(|_| is_quiet) {
             handout.quiet_since.get_or_insert(now);
         }
+        let limit = self.context.policy.find_limit;
+        let is_over = |handout: &&Handout| handout.doubted_at.is_some_and(|since| now > since.plus(limit));
+        // Judged after a look, and not by the time alone: the process may have gone while contentd was away.
+        if let Some(handout) = self.handout.as_ref().filter(is_over).filter(|_| !is_quiet) {
+            let error = handout.error.as_deref().unwrap_or("the call was never answered");
+            let why = format!("a process of the call is still there after the find limit, and may publish it: {error}");
+            return self.held(why);
+        }
         self.entry.wake_at = Some(if is_quiet { now } else { now.plus(LOCK_PAUSE) });
         self.noted()
     }

@@ -108,6 +108,7 @@ pub const PUBLISH_OUTCOMES: &[PublishRow] = rows! {
     Some(PublishVerb::Publish), "sent again: rejected", "held", Nothing;
     Some(PublishVerb::Publish), "anything else, or our own death; not idempotent, with find", "find, once the call's lock is free", Nothing;
     Some(PublishVerb::Publish), "anything else, or our own death; not idempotent, without find", "held, once the call's lock is free", Nothing;
+    Some(PublishVerb::Publish), "a process of the call is left when find_limit is over", "held", Nothing;
     Some(PublishVerb::Find), "ok", "published", Nothing;
     Some(PublishVerb::Find), "missing, before absence is proved", "nothing; asked again", Nothing;
     Some(PublishVerb::Find), "missing, and absence proved; the call had answered in doubt", "pending with back-off; failed when no retry is left", Retry;

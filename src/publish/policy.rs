@@ -17,7 +17,7 @@ pub struct PublishPolicy {
     pub retry: Backoff,
     /// How long an unanswered call may still publish after its processes are gone.
     pub settle: Duration,
-    /// How long a piece of unknown outcome is looked for.
+    /// How long a piece of unknown outcome is looked for, or a process of its call waited for.
     pub find_limit: Duration,
     /// The longest that a call can last, its end by force included.
     pub call_limit: Duration,

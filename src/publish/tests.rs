@@ -182,6 +182,24 @@ fn row(verb: Option<PublishVerb>, outcome: &str) -> (PoolState, u32) {
             let Step::Hold(why) = rig.step() else { panic!("nobody can know: {:?}", rig.step()) };
             rig.after(PoolEvent::GivenUp(why)).told()
         }
+        (Some(PublishVerb::Publish), "a process of the call is left when find_limit is over") => {
+            for (is_idempotent, can_find) in [(true, false), (false, true)] {
+                let rig = Rig::new(policy(is_idempotent, can_find)).with(publisher());
+                let rig = rig.after(said(PublishAnswer::Ambiguous("no answer".into()))).later(15 * 60);
+                let rig = rig.after(PoolEvent::Looked { is_quiet: false });
+                assert_eq!((rig.entry.status, rig.step()), (PoolState::Publishing, Step::LookForProcesses));
+                let mut held = rig.clone().later(1).after(PoolEvent::Looked { is_quiet: false });
+                assert_eq!(held.told(), (PoolState::Held, 0));
+                assert!(held.entry.held_reason.as_ref().is_some_and(|why| why.contains("still there")), "{held:?}");
+                held.happens(PoolEvent::Settled { published: None, reason: "ended by hand".into() })
+                    .expect("a person may");
+                // It is gone by then: what is known of the publisher decides.
+                let quiet = rig.later(1).after(PoolEvent::Looked { is_quiet: true });
+                assert_eq!(quiet.entry.status, PoolState::Publishing);
+            }
+            let rig = Rig::new(policy(true, false)).with(publisher()).after(PoolEvent::CallLost).later(15 * 60 + 1);
+            rig.after(PoolEvent::Looked { is_quiet: false }).told()
+        }
         (Some(PublishVerb::Find), "ok") => {
             doubted(policy(false, true)).after(found(FoundAnswer::Found(Published::default()))).told()
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use contentd::actors::supervisor::{Crash as CrashChild, Drain, GetStatus, SupervisorActor};
 use contentd::publish::PublishPolicy;
+use contentd::publish::outcome::PublishAnswer;
 use contentd::publisher::{PublisherLimits, Publishers, Serves};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
@@ -174,6 +175,22 @@ async fn a_publisher_actor_that_dies_in_a_call_is_rebuilt_and_clears_the_doubt()
     let status = rig.supervisor.send(GetStatus).await.unwrap();
     assert!(status.restarts == 1 && status.silent().is_empty(), "{status:?}");
     assert!(rig.db.all_contents().iter().all(|content| rig.site.times_out(content.id) == 1));
+}
+
+#[actix::test]
+async fn a_process_that_outlives_its_call_holds_the_piece() {
+    for kind in [Kind::Idempotent, Kind::Findable] {
+        let rig = Rig::start(&[1], 0, one_at_once(), Serves::default(), policy(kind));
+        let day = 24 * 3600 * 1_000;
+        rig.site.tell(Some((PublishAnswer::Ambiguous("no answer within 60 s".into()), false, 60_000, day)));
+        let began = rig.clock_now();
+        rig.until("it is held", |db| db.all_pool_entries()[0].status == PoolState::Held).await;
+        let entry = rig.db.all_pool_entries().remove(0);
+        assert!(entry.held_reason.as_ref().is_some_and(|why| why.contains("still there")), "{entry:?}");
+        assert_eq!((rig.site.calls(), entry.fence), (1, 1), "nothing is sent beside a process that may publish");
+        let waited = rig.clock_now().since(began);
+        assert!(waited > policy(kind).find_limit, "given up after {waited:?}");
+    }
 }
 
 #[actix::test]

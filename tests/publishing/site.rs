@@ -36,10 +36,15 @@ struct Effect {
     visible_at: i64,
 }
 
+/// What happens to a call: the answer, whether it publishes, how long it takes and how long its process lives after it.
+pub type Fate = (PublishAnswer, bool, u64, u64);
+
 #[derive(Default)]
 struct State {
     effects: BTreeMap<ContentId, Vec<Effect>>,
     locks: BTreeMap<AttemptKey, i64>,
+    /// What is told to do instead of what the seed draws.
+    told: Option<Fate>,
     calls: u32,
     at_once: u32,
     most_at_once: u32,
@@ -101,8 +106,15 @@ impl Site {
         self.badness > 0 && since < OUTAGES_UNTIL_MS && since % OUTAGE_EVERY_MS > OUTAGE_EVERY_MS - OUTAGE_MS
     }
 
-    /// What happens to a call: the answer, whether it publishes, how long it takes and how long its process lives.
-    fn fate(&self) -> (PublishAnswer, bool, u64, u64) {
+    /// From now on each call goes so; none: as the seed draws.
+    pub fn tell(&self, fate: Option<Fate>) {
+        self.state.lock().unwrap().told = fate;
+    }
+
+    fn fate(&self) -> Fate {
+        if let Some(told) = self.state.lock().unwrap().told.clone() {
+            return told;
+        }
         let published =
             || PublishAnswer::Published(Published { url: Some("https://example.org/p".into()), reference: None });
         let took = u64::from(self.dice.below(20_000));
