@@ -305,7 +305,7 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     ) -> Result<Vec<PoolEntry>, DbError>;
     /// When an entry becomes due, or must be looked at, next after `now`.
     fn next_pool_time(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
-    /// How many entries a publisher of the configuration was given since a time.
+    /// How many entries a publisher of the configuration was given since a time, but for those that it gave back.
     fn publishes_since(&self, publisher: &str, since: Timestamp) -> Result<u32, DbError>;
     /// Settings whose name begins with `prefix`, by name.
     fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>, DbError>;

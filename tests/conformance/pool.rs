@@ -31,6 +31,7 @@ on_every_backend! {
     what_was_removed_before_a_backup_may_be_out_after_its_restore,
     an_older_entry_does_not_come_back_for_one_in_doubt,
     the_agenda_of_publishing,
+    what_was_given_back_counts_for_no_day,
     how_the_pool_stands,
     leases_move_with_the_clock_and_due_times_do_not,
 }
@@ -405,6 +406,27 @@ fn the_agenda_of_publishing(mut side: Side) {
     let count = |side: &Side, since| side.queries.publishes_since("site", Timestamp(since)).unwrap();
     assert_eq!((count(&side, LATER), count(&side, LATER + 1)), (1, 0), "a consumer of the same name does not count");
     assert_eq!(side.queries.pool_entry(PoolId(99)).unwrap(), None);
+}
+
+fn what_was_given_back_counts_for_no_day(mut side: Side) {
+    let ada = side.account("ada").id;
+    let ids = pieces(&mut side, ada, 1, 4);
+    let answers = [
+        PublishAnswer::Unavailable("down".into()),
+        PublishAnswer::NeverCalled("stopping".into()),
+        PublishAnswer::Retry("busy".into()),
+        PublishAnswer::Published(Published::default()),
+    ];
+    let count = |side: &Side| side.queries.publishes_since("site", Timestamp(START)).unwrap();
+    let mut counted = Vec::new();
+    for (at, (pool_id, answer)) in (LATER..).zip(ids.into_iter().zip(answers)) {
+        let asked = HandOut { only: Some(pool_id), ..hand_out(Holder::Publisher("site".into()), 1, at) };
+        take(&mut side, asked);
+        let under_way = count(&side);
+        say(&mut side, pool_id, Some(1), PoolEvent::Answered(answer), at).unwrap();
+        counted.push((under_way, count(&side)));
+    }
+    assert_eq!(counted, [(1, 0), (1, 0), (1, 1), (2, 2)], "nothing was done with what was given back");
 }
 
 fn leases_move_with_the_clock_and_due_times_do_not(mut side: Side) {

@@ -1,17 +1,20 @@
 //! How the actor uses a publisher: in which order, how much at once and a day, and what an outage costs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
 use contentd::actors::supervisor::{Crash as CrashChild, Drain, GetStatus, SupervisorActor};
 use contentd::publish::PublishPolicy;
 use contentd::publish::outcome::PublishAnswer;
-use contentd::publisher::{PublisherLimits, Publishers, Serves};
+use contentd::publisher::{Publisher, PublisherLimits, Publishers, Serves};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
+use contentd::store::write::{Write, WriteError, Written};
+use contentd::store::{InlineWriter, ReadMode, Store, Writer};
 use contentd::task::content::PoolState;
 use contentd::task::{AccountId, Timestamp};
+use futures_util::future::BoxFuture;
 
 use super::crash::{Crash, End};
 use super::life::{fill, limits, policy, publisher, world};
@@ -31,8 +34,30 @@ struct Rig {
     supervisor: Addr<SupervisorActor>,
 }
 
+/// Commits that take a while, so that looks fall between what an actor takes up and its commit.
+struct Slow(InlineWriter);
+
+impl Writer for Slow {
+    fn write(&self, write: Write) -> BoxFuture<'static, Result<Written, WriteError>> {
+        let written = self.0.write(write);
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            written.await
+        })
+    }
+}
+
 impl Rig {
     fn start(accounts: &[usize], badness: u32, limits: PublisherLimits, serves: Serves, policy: PublishPolicy) -> Self {
+        Self::begin(accounts, badness, publisher_of(limits, serves, policy), false)
+    }
+
+    fn begin(
+        accounts: &[usize],
+        badness: u32,
+        publisher: impl FnOnce(&Site, &Arc<Crash>) -> Publisher,
+        is_slow: bool,
+    ) -> Self {
         // A test may start several daemons, one after the other.
         if !IS_PAUSED.replace(true) {
             tokio::time::pause();
@@ -42,12 +67,13 @@ impl Rig {
         let crash = Crash::at(0, End::Killed);
         clock.begin_life(&crash);
         let site = Site::new(clock.clone(), 7, Kind::Idempotent, badness);
-        let publishers = Publishers::new(
-            [publisher(&site, &crash, policy, limits, serves)],
-            PublishPolicy::default(),
-            Duration::from_secs(300),
-        );
-        let (world, channels) = world(&db, &clock, &Arc::new(SimEntropy::new(5)), &crash, publishers);
+        let publishers =
+            Publishers::new([publisher(&site, &crash)], PublishPolicy::default(), Duration::from_secs(300));
+        let (mut world, channels) = world(&db, &clock, &Arc::new(SimEntropy::new(5)), &crash, publishers);
+        if is_slow {
+            let writer = Slow(InlineWriter::new(Arc::new(Mutex::new(db.clone()))));
+            world.store = Store::new(Arc::new(writer), Arc::new(db.clone()), ReadMode::Inline);
+        }
         let supervisor = SupervisorActor::new(world.clone(), channels, 1, Box::new(|| panic!("the budget is spent")));
         Self { db, clock, site, world, supervisor: supervisor.start() }
     }
@@ -69,6 +95,14 @@ impl Rig {
         let of = |handout: &contentd::publish::Handout| self.db.pool_entry(handout.pool_id).unwrap().unwrap().0;
         self.db.all_handouts().iter().map(|handout| of(handout).account_id.0).collect()
     }
+}
+
+fn publisher_of(
+    limits: PublisherLimits,
+    serves: Serves,
+    policy: PublishPolicy,
+) -> impl FnOnce(&Site, &Arc<Crash>) -> Publisher {
+    move |site, crash| publisher(site, crash, policy, limits, serves)
 }
 
 fn one_at_once() -> PublisherLimits {
@@ -104,6 +138,32 @@ async fn limits_at_once_and_a_day_are_kept() {
     rig.until("all are out", |db| Rig::out(db) == 12).await;
     assert!(began.elapsed() > Duration::from_secs(48 * 3600), "twelve at five a day");
     assert_eq!(rig.site.most_at_once(), 3);
+}
+
+#[actix::test]
+async fn what_is_taken_up_and_not_yet_committed_counts_for_the_day() {
+    let few = PublisherLimits { max_in_flight: 8, publishes_per_day: Some(5), ..limits() };
+    let rig = Rig::begin(&[12], 0, publisher_of(few, Serves::default(), policy(Kind::Blind)), true);
+    // A look every tenth of a second, and a commit takes a second.
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        rig.world.tell_publisher();
+    }
+    tokio::time::sleep(Duration::from_secs(20 * 3600)).await;
+    assert_eq!((Rig::out(&rig.db), rig.site.calls()), (5, 5));
+}
+
+#[actix::test]
+async fn an_outage_takes_nothing_of_the_day() {
+    let few = PublisherLimits { publishes_per_day: Some(5), ..limits() };
+    let rig = Rig::start(&[5], 0, few, Serves::default(), policy(Kind::Idempotent));
+    rig.site.tell(Some((PublishAnswer::Unavailable("connection refused".into()), false, 1_000, 0)));
+    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    let tries = rig.db.all_handouts().len();
+    assert!(Rig::out(&rig.db) == 0 && tries > 5, "{tries} tries of one piece at a time");
+    rig.site.tell(None);
+    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    assert_eq!(Rig::out(&rig.db), 5, "the day is spent by what went out");
 }
 
 #[actix::test]

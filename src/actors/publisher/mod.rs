@@ -26,7 +26,7 @@ use crate::store::DbError;
 use crate::store::query::Queries;
 use crate::store::write::{Account, Write};
 use crate::task::breaker::{Admission, Breaker, Notice};
-use crate::task::content::PoolEntry;
+use crate::task::content::{PoolEntry, PoolState};
 use crate::task::{AccountId, PoolId, TaskId, Timestamp};
 use crate::tell;
 use carry::Done;
@@ -421,7 +421,10 @@ fn choose(
     let mut room = *room;
     if let Some(most) = publisher.limits.publishes_per_day {
         let since = now.minus(Duration::from_secs(24 * 3600));
-        room = room.min(most.saturating_sub(queries.publishes_since(&publisher.name, since)?));
+        // In this order: what is handed out between the two questions is counted twice, and not never.
+        let taken_up = not_handed_out(queries, &publisher.name, busy)?;
+        let given = queries.publishes_since(&publisher.name, since)?.saturating_add(taken_up);
+        room = room.min(most.saturating_sub(given));
     }
     let served: Vec<&Account> = accounts.iter().filter(|account| publisher.serves.has_account(account)).collect();
     let is_turn_over = turn.taken >= publisher.limits.batch;
@@ -452,6 +455,16 @@ fn choose(
         }
     }
     Ok(())
+}
+
+/// How many pieces were taken up for a publisher and stand in no row yet: their handing out is on its way to the disk.
+fn not_handed_out(queries: &dyn Queries, publisher: &str, busy: &BTreeMap<PoolId, String>) -> Result<u32, DbError> {
+    let mut count = 0;
+    for (id, _) in busy.iter().filter(|(_, name)| *name == publisher) {
+        let found = queries.pool_entry(*id)?;
+        count += u32::from(found.is_some_and(|(entry, _)| entry.status == PoolState::Pending));
+    }
+    Ok(count)
 }
 
 impl Actor for PublisherActor {

@@ -1,7 +1,7 @@
 //! The twin's publish pool and its handings out.
 
 use super::Tables;
-use crate::publish::Handout;
+use crate::publish::{Handout, PoolMove};
 use crate::store::DbError;
 use crate::store::query::{KeyUse, PoolStanding};
 use crate::store::write::Account;
@@ -174,8 +174,12 @@ impl Tables {
     }
 
     pub(super) fn publishes_since(&self, publisher: &str, since: Timestamp) -> u32 {
-        let is_counted =
-            |one: &&Handout| one.holder.is_publisher() && one.holder.name() == publisher && one.handed_out_at >= since;
+        let is_counted = |one: &&Handout| {
+            one.holder.is_publisher()
+                && one.holder.name() == publisher
+                && one.handed_out_at >= since
+                && one.outcome.as_deref() != Some(PoolMove::GivenBack.as_str())
+        };
         u32::try_from(self.handouts.iter().filter(is_counted).count()).unwrap_or(u32::MAX)
     }
 }

@@ -11,7 +11,7 @@ use super::super::connection::db_error;
 use super::super::models::{AccountRow, HandoutRow, PoolRow, parsed};
 use super::super::pool_rows;
 use super::super::schema::{accounts, handouts, publish_pool};
-use crate::publish::Handout;
+use crate::publish::{Handout, PoolMove};
 use crate::store::DbError;
 use crate::store::query::{KeyUse, PoolStanding};
 use crate::store::write::Account;
@@ -118,11 +118,13 @@ pub fn next_time(connection: &mut SqliteConnection, now: Timestamp) -> Result<Op
     Ok(times.into_iter().flatten().min().map(Timestamp))
 }
 
-const PUBLISHES_SINCE: &str =
-    "SELECT count(*) AS number FROM handouts WHERE is_publisher = 1 AND holder = ? AND handed_out_at >= ?";
+const PUBLISHES_SINCE: &str = "SELECT count(*) AS number FROM handouts WHERE is_publisher = 1 AND holder = ? \
+     AND handed_out_at >= ? AND (outcome IS NULL OR outcome <> ?)";
 
 pub fn publishes_since(connection: &mut SqliteConnection, publisher: &str, since: Timestamp) -> Result<u32, DbError> {
+    let given_back = PoolMove::GivenBack.as_str();
     let count = sql_query(PUBLISHES_SINCE).bind::<Text, _>(publisher).bind::<BigInt, _>(since.0);
+    let count = count.bind::<Text, _>(given_back);
     let count: Number = count.get_result(connection).map_err(db_error)?;
     Ok(count.number.and_then(|count| u32::try_from(count).ok()).unwrap_or(u32::MAX))
 }
