@@ -241,6 +241,21 @@ fn a_review_of_a_piece_that_no_reply_holds_is_answered_without_it() {
 }
 
 #[test]
+fn what_was_handed_out_is_told_without_pieces_that_are_too_long() {
+    let server = TestServer::start();
+    let mut raw = Raw::connect(&server);
+    let reply = raw.ask("io.contentd.Pool.Next", json!({"limit": fake_backend::MANY_HANDED_OUT}));
+    let handed_out = reply["parameters"]["handed_out"].as_array().expect("what was handed out is no error").clone();
+    assert_eq!(handed_out.len(), 3);
+    for one in &handed_out {
+        assert_eq!((&one["fence"], &one["content"]["content_id"]), (&json!(1), &json!(7)), "it can be answered for");
+        assert_eq!((&one["content"]["content"], &one["content"]["html_content"]), (&Value::Null, &Value::Null));
+    }
+    let reply = raw.ask("io.contentd.Pool.Next", json!({"limit": 1}));
+    assert!(reply["parameters"]["handed_out"][0]["content"]["content"].is_string(), "{reply}");
+}
+
+#[test]
 fn a_watch_ends_with_its_reader_and_a_slow_reader_slows_nobody() {
     let server = TestServer::start();
     let mut quick = Raw::connect(&server);

@@ -11,13 +11,15 @@ use crate::control::api::pool::{
     PublicationView,
 };
 use crate::control::api::{ApiError, ContentView, Peer, PublisherView};
+use crate::control::protocol::MAX_REPLY_BYTES;
 use crate::publish::outcome::Published;
 use crate::publish::{Handout, Holder, PoolEvent};
 use crate::publisher::Publisher;
-use crate::store::query::PoolStanding;
+use crate::store::DbError;
+use crate::store::query::{LongText, PoolStanding, Queries};
 use crate::store::write::{HandOut, PoolWrite, PoolWritten, Write, Written};
 use crate::task::content::{PoolEntry, PoolState};
-use crate::task::{PoolId, Timestamp};
+use crate::task::{ContentId, PoolId, Timestamp};
 
 impl DaemonBackend {
     /// Pieces that are not out, by state; every state that is counted is there.
@@ -81,8 +83,9 @@ impl DaemonBackend {
         // The lease of one of them may be what ends next.
         self.world.tell_publisher();
         let pieces = self.read(move |queries| {
-            let with_piece = |(entry, handout): (PoolEntry, Handout)| {
-                let content = queries.content(entry.content_id)?;
+            let mut room = MAX_REPLY_BYTES as u64;
+            let mut with_piece = |(entry, handout): (PoolEntry, Handout)| {
+                let content = piece_within(queries, entry.content_id, &mut room)?;
                 let account = queries.find_account(&entry.account_id.to_string())?;
                 Ok(content.zip(account).map(|(content, account)| HandedOut {
                     pool_id: entry.id.0,
@@ -92,7 +95,7 @@ impl DaemonBackend {
                     priority: entry.priority,
                     account: account.name,
                     external_id: account.external_id,
-                    content: ContentView::with_piece(&content),
+                    content,
                 }))
             };
             handed_out.into_iter().filter_map(|one| with_piece(one).transpose()).collect()
@@ -152,6 +155,22 @@ impl DaemonBackend {
             }
             PoolAnswer::Removed { reason } => (PoolEvent::Removed { reason }, "remove"),
         }
+    }
+}
+
+/// A record with its piece while there is room for it, and without where there is none. What was handed out must be told, however
+/// long it is, and a hundred pieces are more than anybody keeps in memory.
+fn piece_within(queries: &dyn Queries, id: ContentId, room: &mut u64) -> Result<Option<ContentView>, DbError> {
+    let mut bytes = 0;
+    for text in [LongText::Piece(id), LongText::Html(id)] {
+        bytes += queries.text_part(&text, 0, 0)?.map_or(0, |part| part.total);
+    }
+    match room.checked_sub(bytes) {
+        Some(left) => {
+            *room = left;
+            Ok(queries.content(id)?.as_ref().map(ContentView::with_piece))
+        }
+        None => Ok(queries.content_without_piece(id)?.as_ref().map(ContentView::without_piece)),
     }
 }
 

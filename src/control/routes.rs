@@ -23,8 +23,8 @@ use super::api::{
     TestHookParams, TryGeneratorParams, VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
 };
 use super::api::{
-    PoolDoneParams, PoolFailParams, PoolNextParams, PoolParams, PoolRemoveParams, PoolRenewParams, PoolScheduleParams,
-    PoolWord,
+    PoolDoneParams, PoolFailParams, PoolNextParams, PoolNextReply, PoolParams, PoolRemoveParams, PoolRenewParams,
+    PoolScheduleParams, PoolWord,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
@@ -101,6 +101,25 @@ fn reviewed(answer: BoxFuture<'static, Result<ContentReply, ApiError>>) -> Route
             Err(ApiError::ReplyTooLarge { .. }) => {
                 (reply.content.content, reply.content.html_content) = (None, None);
                 reply.content.images.clear();
+                to_body(&reply)
+            }
+            body => body,
+        };
+        Ok(vec![body?])
+    };
+    Routed::Once(answer.map(to_reply).boxed())
+}
+
+/// What was handed out is told in any case: pieces that are too long for the reply are left out of it, and are asked for in parts.
+fn handed_out(answer: BoxFuture<'static, Result<PoolNextReply, ApiError>>) -> Routed {
+    let to_reply = |reply: Result<PoolNextReply, ApiError>| {
+        let mut reply = reply?;
+        let body = match to_body(&reply) {
+            Err(ApiError::ReplyTooLarge { .. }) => {
+                for content in reply.handed_out.iter_mut().map(|one| &mut one.content) {
+                    (content.content, content.html_content) = (None, None);
+                    content.images.clear();
+                }
                 to_body(&reply)
             }
             body => body,
@@ -387,7 +406,7 @@ impl Router {
                 once(backend.pool_show(peer.clone(), PoolId(read_parameters::<PoolParams>(frame)?.pool_id)))
             }
             "io.contentd.Pool.Next" => {
-                once(backend.pool_next(peer.clone(), read_parameters::<PoolNextParams>(frame)?.check()?))
+                handed_out(backend.pool_next(peer.clone(), read_parameters::<PoolNextParams>(frame)?.check()?))
             }
             "io.contentd.Pool.Done" => word(read_parameters::<PoolDoneParams>(frame)?.check()?)?,
             "io.contentd.Pool.Fail" => word(read_parameters::<PoolFailParams>(frame)?.check()?)?,

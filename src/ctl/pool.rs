@@ -14,10 +14,11 @@ use super::text::safe;
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams, PoolNextParams, PoolNextReply, PoolParams,
-    PoolReleaseParams, PoolReleaseReply, PoolRemoveParams, PoolRenewParams, PoolReply, PoolScheduleParams,
-    PoolShowReply, StatusReply,
+    ContentParams, ContentReply, ContentView, PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams,
+    PoolNextParams, PoolNextReply, PoolParams, PoolReleaseParams, PoolReleaseReply, PoolRemoveParams, PoolRenewParams,
+    PoolReply, PoolScheduleParams, PoolShowReply, StatusReply,
 };
+use crate::control::client::Client;
 use crate::control::values::TextOrNumber;
 
 const FIELDS: &[&str] = &[
@@ -140,8 +141,11 @@ fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
         limit: Some(args.limit),
         key: Some(args.key.map_or_else(random_key, Ok)?),
     };
-    let reply: PoolNextReply = session.repeat(|client| client.call("io.contentd.Pool.Next", &params))?;
+    let mut reply: PoolNextReply = session.repeat(|client| client.call("io.contentd.Pool.Next", &params))?;
     if !session.printer.is_for_people() {
+        for content in reply.handed_out.iter_mut().map(|one| &mut one.content) {
+            join_piece(session, content)?;
+        }
         return session.printer.rows(&reply.handed_out, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS);
     }
     let rows: Vec<Value> = reply
@@ -160,6 +164,17 @@ fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
             "publish each, then `contentctl pool done ID --fence N --url URL`; `content show CONTENT` prints the piece",
         );
     }
+    Ok(())
+}
+
+/// Reads a piece that was too long for the answer.
+fn join_piece(session: &Session, content: &mut ContentView) -> Result<(), Failure> {
+    if content.content.is_some() {
+        return Ok(());
+    }
+    let params = ContentParams { content_id: content.content_id };
+    let ask = |client: &mut Client| client.call_joined("io.contentd.Content.Get", &params, ContentReply::join);
+    *content = session.repeat(ask)?.content;
     Ok(())
 }
 

@@ -68,6 +68,7 @@ content = "{content}"
     };
     // A sign that JSON writes with six, so that two megabytes are enough; and bytes that are no text, which become three each.
     writer("long", "echo Anfang; head -c 1600000 /dev/zero | tr '\\\\000' '\\\\001'; echo Ende", "text")
+        + &writer("plain", "head -c 2500000 /dev/zero | tr '\\\\000' a; echo Ende", "text")
         + &writer("noise", "head -c 6000000 /dev/zero | tr '\\\\000' '\\\\377'; echo Ende", "json:/nothing")
 }
 
@@ -104,6 +105,48 @@ fn what_is_longer_than_a_message_is_read_in_parts() {
     assert!(raw.len() > LIMIT && raw.ends_with("Ende\n"));
     let attempts: usize = parts.iter().map(|part| part["attempts"].as_array().unwrap().len()).sum();
     assert_eq!(attempts, 1, "each attempt once");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn pieces_that_are_longer_than_a_message_are_handed_out() {
+    let home = counting::home();
+    counting::configure(&home, &long_writers(&home));
+    let daemon = home.start();
+    daemon.add_account("blog");
+    let submit = |generator: &str, topic: &str| {
+        let task = json!({ "account": "blog", "topic": topic, "generator": generator, "auto_approve": true });
+        let id = daemon.submit(task);
+        daemon.until_state(&id, "completed");
+        id
+    };
+    // As JSON it is longer than a reply, though its bytes are not.
+    let long = submit("long", "t");
+    let next = |key: &str| daemon.ask("io.contentd.Pool.Next", json!({ "limit": 9, "key": key }))["handed_out"].clone();
+    let taken = next("one");
+    assert_eq!(taken.as_array().map(Vec::len), Some(1), "{}", taken[0]["pool_id"]);
+    assert_eq!((&taken[0]["fence"], &taken[0]["content"]["task_id"]), (&json!(1), &json!(long)));
+    assert_eq!((&taken[0]["content"]["content"], &taken[0]["content"]["html_content"]), (&Value::Null, &Value::Null));
+    let piece = contentctl(&home, &["result", &long, "--raw"]).stdout;
+    let told = contentctl(&home, &["--output", "json", "pool", "next", "--key", "one", "--limit", "9"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told[0]["pool_id"], taken[0]["pool_id"], "the same request");
+    assert!(told[0]["content"]["content"].as_str().is_some_and(|text| text.as_bytes() == piece), "contentctl joins it");
+    assert!(told[0]["content"]["html_content"].as_str().is_some_and(|html| html.ends_with("Ende</p>\n")));
+
+    // Three of five megabytes fit into a reply, and the fourth is told without its piece.
+    for topic in ["a", "b", "c", "d"] {
+        submit("plain", topic);
+    }
+    let taken = next("two");
+    let has_piece: Vec<bool> =
+        taken.as_array().unwrap().iter().map(|one| one["content"]["content"].is_string()).collect();
+    assert_eq!(has_piece, [true, true, true, false]);
+    for one in taken.as_array().unwrap() {
+        let (pool_id, fence) = (&one["pool_id"], &one["fence"]);
+        let done = daemon.ask("io.contentd.Pool.Done", json!({ "pool_id": pool_id, "fence": fence }));
+        assert_eq!(done["entry"]["status"], "published");
+    }
     assert_eq!(daemon.stop(), Some(0));
 }
 

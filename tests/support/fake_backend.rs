@@ -167,6 +167,8 @@ pub fn handed_out() -> HandedOut {
     }
 }
 
+/// So many pieces at once are longer than a message.
+pub const MANY_HANDED_OUT: u32 = 3;
 /// A content record whose piece is longer than a message.
 pub const LONG_CONTENT: i64 = 8;
 
@@ -558,7 +560,13 @@ impl Backend for FakeBackend {
 
     fn pool_next(&self, _: Peer, query: NextQuery) -> Answer<PoolNextReply> {
         self.called(format!("next {} of the pool", query.limit));
-        done(Ok(PoolNextReply { handed_out: vec![handed_out()] }))
+        let mut reply = PoolNextReply { handed_out: vec![handed_out(); query.limit as usize] };
+        if query.limit == MANY_HANDED_OUT {
+            for one in &mut reply.handed_out {
+                one.content.content = Some("x".repeat(8 << 20));
+            }
+        }
+        done(Ok(reply))
     }
 
     fn pool_word(&self, _: Peer, word: PoolWord) -> Answer<PoolEntryReply> {

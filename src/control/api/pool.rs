@@ -112,7 +112,7 @@ pub struct HandedOut {
     pub account: String,
     /// What another system calls the account.
     pub external_id: Option<String>,
-    /// The piece.
+    /// The piece; its texts are null where they are too long for the answer.
     pub content: ContentView,
 }
 
