@@ -141,6 +141,17 @@ async fn limits_at_once_and_a_day_are_kept() {
 }
 
 #[actix::test]
+async fn what_is_sent_again_keeps_the_limit_at_once() {
+    let rig = Rig::start(&[4], 0, one_at_once(), Serves::default(), policy(Kind::Idempotent));
+    rig.site.tell(Some((PublishAnswer::Ambiguous("it broke off".into()), true, 20_000, 0)));
+    rig.until("some were called", |_| rig.site.calls() >= 3).await;
+    rig.site.tell(Some((PublishAnswer::Published(Default::default()), true, 20_000, 0)));
+    rig.until("all are out", |db| Rig::out(db) == 4).await;
+    assert!(rig.db.all_handouts().iter().any(|handout| handout.sends > 1), "something was sent again");
+    assert_eq!(rig.site.most_at_once(), 1);
+}
+
+#[actix::test]
 async fn what_is_taken_up_and_not_yet_committed_counts_for_the_day() {
     let few = PublisherLimits { max_in_flight: 8, publishes_per_day: Some(5), ..limits() };
     let rig = Rig::begin(&[12], 0, publisher_of(few, Serves::default(), policy(Kind::Blind)), true);

@@ -189,6 +189,10 @@ impl PublisherActor {
         u32::try_from(used).unwrap_or(u32::MAX)
     }
 
+    fn is_full(&self, publisher: &Publisher) -> bool {
+        self.used(&publisher.name) >= publisher.limits.max_in_flight
+    }
+
     /// Publishers that have room and are there.
     fn wanted(&self, now: Timestamp) -> Vec<Wanted> {
         let publishers = self.world.publishers.current();
@@ -228,7 +232,8 @@ impl PublisherActor {
         for Candidate { publisher, entry, account } in look.candidates {
             let is_open =
                 !matches!(self.admits(&publisher.name, now), Admission::NotBefore(_) | Admission::ProbeUnderWay);
-            if is_open && !self.in_hand.contains_key(&entry.id) {
+            // What was in doubt may have taken the room since it was looked.
+            if is_open && !self.is_full(&publisher) && !self.in_hand.contains_key(&entry.id) {
                 self.take_turn(&publisher, account.id);
                 self.begin_probe(&publisher.name, entry.id, now);
                 let work = carry::publish(self.world.clone(), Arc::clone(&publisher), entry.clone(), account);
@@ -265,6 +270,10 @@ impl PublisherActor {
             handout.doubted_at.is_some() && handout.quiet_since.is_some() && publisher.policy.is_idempotent
         });
         if is_again {
+            // Each call that ends makes another look.
+            if publisher.as_ref().is_some_and(|publisher| self.is_full(publisher)) {
+                return later;
+            }
             match self.admits(&name, now) {
                 Admission::Open | Admission::Probe => self.begin_probe(&name, id, now),
                 Admission::NotBefore(at) => return at,
