@@ -253,6 +253,10 @@ fn a_consumer_takes_renews_and_answers_and_a_late_one_is_told() {
     let id = one_piece(&daemon)["pool_id"].to_string();
     daemon.ctl(&["pool", "schedule", &id, "--at", "1d", "--priority", "10"]).exits(0);
     assert_eq!(daemon.ctl_json(&["pool", "next"]), json!([]), "it is not due");
+    let due = daemon.ctl_json(&["pool", "show", &id])["entry"]["scheduled_at"].take();
+    let urgent = daemon.ctl_json(&["pool", "schedule", &id, "--priority", "9"]);
+    assert_eq!((&urgent["priority"], &urgent["scheduled_at"]), (&json!(9), &due), "a priority is no time");
+    assert_eq!(daemon.ctl_json(&["pool", "next"]), json!([]), "it is not due yet");
     daemon.ctl(&["pool", "schedule", &id]).exits(0);
     let taken = daemon.ctl_json(&["pool", "next", "--key", "k", "--lease", "1h"])[0].take();
     assert_eq!((&taken["fence"], &taken["account"]), (&json!(1), &json!("blog")));

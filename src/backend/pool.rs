@@ -150,9 +150,7 @@ impl DaemonBackend {
                 (PoolEvent::Failed { error, is_final }, "finish")
             }
             PoolAnswer::Renewed { lease_s } => (PoolEvent::Renewed { until: now.plus(self.lease(lease_s)) }, "renew"),
-            PoolAnswer::Scheduled { at, priority } => {
-                (PoolEvent::Rescheduled { at: at.unwrap_or(now), priority }, "schedule")
-            }
+            PoolAnswer::Scheduled { at, priority } => (PoolEvent::Rescheduled { at, priority }, "schedule"),
             PoolAnswer::Removed { reason } => (PoolEvent::Removed { reason }, "remove"),
         }
     }

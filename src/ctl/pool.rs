@@ -102,7 +102,8 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
             said(session, "io.contentd.Pool.Renew", &params)
         }
         PoolVerb::Schedule { pool_id, at, priority } => {
-            let at = Some(when::from_now("--at", &at, jiff::Timestamp::now())?);
+            let now = jiff::Timestamp::now();
+            let at = at.map(|at| when::from_now("--at", &at, now)).transpose()?;
             said(session, "io.contentd.Pool.Schedule", &PoolScheduleParams { pool_id, at, priority })
         }
         PoolVerb::Remove { pool_id, reason } => {

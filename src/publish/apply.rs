@@ -86,8 +86,8 @@ pub enum PoolEvent {
     },
     /// A person gives it a time.
     Rescheduled {
-        /// Not before.
-        at: Timestamp,
+        /// Not before; none: now, or, where a priority is given to a pending one, when it is due anyway.
+        at: Option<Timestamp>,
         /// 1 to 10.
         priority: Option<u8>,
     },
@@ -509,15 +509,18 @@ impl Change<'_> {
         }
     }
 
-    fn rescheduled(mut self, at: Timestamp, priority: Option<u8>) -> Judged {
+    fn rescheduled(mut self, at: Option<Timestamp>, priority: Option<u8>) -> Judged {
         // What was taken out in doubt comes back by a new approval only, which keeps the doubt.
         if self.entry.held_reason.is_some() {
             return Err(IllegalMove { from: self.entry.status.as_str(), event: PoolMove::Rescheduled.as_str() }.into());
         }
-        if self.entry.status != PoolState::Pending {
+        let is_pending = self.entry.status == PoolState::Pending;
+        if !is_pending {
             self.entry.retry_count = 0;
         }
-        self.entry.scheduled_at = at;
+        // A priority alone says nothing of the time.
+        let due = if is_pending && priority.is_some() { self.entry.scheduled_at } else { self.context.now };
+        self.entry.scheduled_at = at.unwrap_or(due);
         self.entry.priority = priority.unwrap_or(self.entry.priority);
         let why = Some(format!("priority {}", self.entry.priority));
         self.moved(PoolMove::Rescheduled, why)

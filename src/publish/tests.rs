@@ -326,7 +326,7 @@ fn what_is_held_or_not_due_is_never_handed_out() {
     let mut held = Rig::new(policy(false, false)).with(consumer()).after(PoolEvent::LeaseEnded);
     assert!(held.hand_out(consumer()).is_err());
     assert!(
-        held.happens(PoolEvent::Rescheduled { at: NOW, priority: None }).is_err(),
+        held.happens(PoolEvent::Rescheduled { at: Some(NOW), priority: None }).is_err(),
         "a person settles or releases it"
     );
     let mut released = held.clone().after(PoolEvent::Released);
@@ -334,7 +334,7 @@ fn what_is_held_or_not_due_is_never_handed_out() {
     assert_eq!(released.entry.fence, 2);
     let mut later = Rig::new(policy(false, false));
     later
-        .happens(PoolEvent::Rescheduled { at: NOW.plus(Duration::from_secs(1)), priority: Some(9) })
+        .happens(PoolEvent::Rescheduled { at: Some(NOW.plus(Duration::from_secs(1))), priority: Some(9) })
         .expect("it waits");
     assert_eq!(later.hand_out(consumer()), Err(PoolRefusal::NotDue));
     let mut restored = Rig::new(policy(false, false)).with(consumer()).after(PoolEvent::Restored("a backup".into()));
@@ -343,8 +343,28 @@ fn what_is_held_or_not_due_is_never_handed_out() {
     let mut removed = Rig::new(policy(false, false)).after(PoolEvent::Removed { reason: None });
     removed.happens(PoolEvent::Restored("a backup".into())).expect("it may have been put back since");
     assert_eq!(removed.entry.status, PoolState::Removed);
-    let back = removed.happens(PoolEvent::Rescheduled { at: NOW, priority: None });
+    let back = removed.happens(PoolEvent::Rescheduled { at: Some(NOW), priority: None });
     assert!(back.is_err(), "nobody knows whether it is out");
+}
+
+#[test]
+fn a_priority_alone_keeps_the_time_of_what_is_pending() {
+    let (later, soon) = (NOW.plus(Duration::from_secs(3_600)), NOW.plus(Duration::from_secs(60)));
+    let told = |rig: &Rig| (rig.entry.status, rig.entry.scheduled_at, rig.entry.priority);
+    let waiting = Rig::new(policy(false, false)).after(PoolEvent::Rescheduled { at: Some(later), priority: None });
+    let urgent = waiting.clone().after(PoolEvent::Rescheduled { at: None, priority: Some(9) });
+    assert_eq!(told(&urgent), (PoolState::Pending, later, 9));
+    let at_once = urgent.clone().after(PoolEvent::Rescheduled { at: None, priority: None });
+    assert_eq!(told(&at_once), (PoolState::Pending, NOW, 9), "neither is said: now");
+    let both = urgent.after(PoolEvent::Rescheduled { at: Some(soon), priority: Some(3) });
+    assert_eq!(told(&both), (PoolState::Pending, soon, 3));
+    // What is out of the line comes back now.
+    let removed = waiting.clone().after(PoolEvent::Removed { reason: None });
+    let failed = Rig::new(policy(false, false)).with(publisher()).after(said(PublishAnswer::Rejected("no".into())));
+    for rig in [removed, failed] {
+        let back = rig.later(30).after(PoolEvent::Rescheduled { at: None, priority: Some(2) });
+        assert_eq!(told(&back), (PoolState::Pending, NOW.plus(Duration::from_secs(30)), 2));
+    }
 }
 
 fn any_event() -> impl Strategy<Value = PoolEvent> {
@@ -374,7 +394,7 @@ fn any_event() -> impl Strategy<Value = PoolEvent> {
             published: is_out.then(Published::default),
             reason: "seen".into()
         }),
-        Just(PoolEvent::Rescheduled { at: NOW, priority: Some(1) }),
+        Just(PoolEvent::Rescheduled { at: Some(NOW), priority: Some(1) }),
         Just(PoolEvent::Removed { reason: None }),
     ]
 }

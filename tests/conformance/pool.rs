@@ -130,8 +130,14 @@ fn entries_go_out_by_priority_and_due_time_each_to_one(mut side: Side) {
     let bob = side.account("bob").id;
     let of_ada = pieces(&mut side, ada, 1, 3);
     let of_bob = pieces(&mut side, bob, 4, 2);
-    say(&mut side, of_bob[1], None, PoolEvent::Rescheduled { at: Timestamp(LATER + 1), priority: Some(10) }, LATER)
-        .unwrap();
+    say(
+        &mut side,
+        of_bob[1],
+        None,
+        PoolEvent::Rescheduled { at: Some(Timestamp(LATER + 1)), priority: Some(10) },
+        LATER,
+    )
+    .unwrap();
     let first = take(&mut side, hand_out(consumer("a"), 2, LATER));
     let ids: Vec<PoolId> = first.iter().map(|(entry, _)| entry.id).collect();
     assert_eq!(ids, [of_bob[0], of_ada[2]], "the most urgent that are due");
@@ -269,7 +275,8 @@ fn doubt_outlives_a_rejection_and_an_approval(mut side: Side) {
     let pool = side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap();
     assert_eq!((pool.len(), pool[0].status), (1, PoolState::Held), "nobody has looked whether it is out");
     assert!(pool[0].id != pool_id && pool[0].held_reason.is_some());
-    let back = say(&mut side, pool_id, None, PoolEvent::Rescheduled { at: Timestamp(LATER), priority: None }, LATER);
+    let back =
+        say(&mut side, pool_id, None, PoolEvent::Rescheduled { at: Some(Timestamp(LATER)), priority: None }, LATER);
     assert!(matches!(back, Err(WriteError::PoolRefused { state: PoolState::Removed, .. })), "{back:?}");
 }
 
@@ -281,7 +288,7 @@ fn a_removed_entry_comes_back_while_its_piece_is_approved(mut side: Side) {
     say(&mut side, pool_id, None, PoolEvent::Removed { reason: None }, LATER).unwrap();
     assert_eq!((entry(&side, pool_id).status, status(&side)), (PoolState::Removed, PublishState::Unpublished));
     assert!(take(&mut side, hand_out(consumer("a"), 1, LATER)).is_empty());
-    let back = || PoolEvent::Rescheduled { at: Timestamp(LATER), priority: Some(7) };
+    let back = || PoolEvent::Rescheduled { at: Some(Timestamp(LATER)), priority: Some(7) };
     say(&mut side, pool_id, None, back(), LATER).unwrap();
     assert_eq!((entry(&side, pool_id).status, status(&side)), (PoolState::Pending, PublishState::Pooled));
     say(&mut side, pool_id, None, PoolEvent::Removed { reason: None }, LATER).unwrap();
@@ -327,7 +334,7 @@ fn what_was_removed_before_a_backup_may_be_out_after_its_restore(mut side: Side)
     let trail = side.queries.history(&id(1)).unwrap();
     assert_eq!(trail.last().map(|row| row.event.as_str()), Some("pool_restored"));
     let back = |side: &mut Side, id| {
-        say(side, id, None, PoolEvent::Rescheduled { at: Timestamp(LATER), priority: None }, LATER + 2)
+        say(side, id, None, PoolEvent::Rescheduled { at: Some(Timestamp(LATER)), priority: None }, LATER + 2)
     };
     let refused = back(&mut side, ids[0]);
     assert!(
@@ -363,7 +370,7 @@ fn an_older_entry_does_not_come_back_for_one_in_doubt(mut side: Side) {
     say(&mut side, second, Some(1), PoolEvent::LeaseEnded, LATER + 700_000).unwrap();
     say(&mut side, second, None, PoolEvent::Removed { reason: None }, LATER + 700_001).unwrap();
     for id in [first, second] {
-        let event = PoolEvent::Rescheduled { at: Timestamp(LATER), priority: None };
+        let event = PoolEvent::Rescheduled { at: Some(Timestamp(LATER)), priority: None };
         let refused = say(&mut side, id, None, event, LATER + 700_002);
         assert!(
             matches!(refused, Err(WriteError::PoolRefused { refusal: PoolRefusal::InDoubt(_), .. })),
@@ -390,8 +397,14 @@ fn the_agenda_of_publishing(mut side: Side) {
     assert!(heads(&side, ada, Some(&["other".into()])).is_empty() && heads(&side, bob, None).is_empty());
     let next = |side: &Side, at| side.queries.next_pool_time(Timestamp(at)).unwrap();
     assert_eq!(next(&side, LATER), None);
-    say(&mut side, of_ada[0], None, PoolEvent::Rescheduled { at: Timestamp(LATER + 90_000), priority: None }, LATER)
-        .unwrap();
+    say(
+        &mut side,
+        of_ada[0],
+        None,
+        PoolEvent::Rescheduled { at: Some(Timestamp(LATER + 90_000)), priority: None },
+        LATER,
+    )
+    .unwrap();
     assert_eq!(next(&side, LATER), Some(Timestamp(LATER + 90_000)));
     let asked = HandOut { only: Some(of_ada[3]), ..hand_out(Holder::Publisher("site".into()), 1, LATER) };
     take(&mut side, asked);

@@ -182,7 +182,7 @@ pub struct PoolRenewParams {
 pub struct PoolScheduleParams {
     /// Which.
     pub pool_id: i64,
-    /// Not before, as RFC 3339; null: now.
+    /// Not before, as RFC 3339; null: now, or when it is due anyway, where a pending one gets another priority.
     #[serde(default)]
     pub at: Option<String>,
     /// 1 to 10.
@@ -242,7 +242,7 @@ pub enum PoolAnswer {
     },
     /// A time, a priority.
     Scheduled {
-        /// None: now.
+        /// None: now, or when it is due anyway, where a pending one gets another priority.
         at: Option<Timestamp>,
         /// 1 to 10.
         priority: Option<u8>,

@@ -51,9 +51,10 @@ pub enum PoolVerb {
         /// The entry's number
         #[arg(value_name = "ID")]
         pool_id: i64,
-        /// now, a span from now (2h), a local time (2026-01-31T08:00) or RFC 3339
-        #[arg(long, value_name = "TIME", default_value = "now")]
-        at: String,
+        /// now, a span from now (2h), a local time (2026-01-31T08:00) or RFC 3339 [default: now; with --priority the time that a
+        /// pending entry has]
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
         /// 1 to 10; 10 goes out first
         #[arg(long, value_name = "N")]
         priority: Option<i64>,
