@@ -442,7 +442,7 @@ mod tests {
         ("UPDATE lanes SET pending = 7", "so many of its tasks are pending"),
         (
             "DROP INDEX attempts_alive; INSERT INTO attempts SELECT task_id, 2, generator, 'k9', 'unknown', NULL, NULL, intended_at, \
-          NULL, NULL, NULL, NULL, NULL, 1, NULL, 0, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, '{}', NULL, NULL, 0 FROM attempts \
+          NULL, NULL, NULL, NULL, NULL, 1, NULL, 0, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, '{}', NULL, NULL, 0, 0, 0 FROM attempts \
           WHERE task_id = 'task-active'",
             "attempts 1, 2 may have a live job each",
         ),
