@@ -207,7 +207,7 @@ impl Rows for Tables {
         Ok(owners.find(|attempt| states.contains(&attempt.state)).map(|attempt| attempt.task_id.clone()))
     }
 
-    fn insert_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
+    fn insert_attempt(&mut self, attempt: &Attempt, _: &GeneratorName) -> Result<(), DbError> {
         let is_second = attempt.state.may_be_alive()
             && self.attempts.values().any(|other| other.task_id == attempt.task_id && other.state.may_be_alive());
         if is_second {

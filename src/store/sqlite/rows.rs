@@ -5,10 +5,11 @@ mod schedules;
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Text};
-use diesel::sqlite::{Sqlite, SqliteConnection};
+use diesel::sql_types::BigInt;
+use diesel::sqlite::SqliteConnection;
 
 use super::connection::{db_error, optional};
+use super::fixed::Asked;
 use super::models::{
     AccountChanges, AccountRow, AttemptChanges, AttemptRow, ImageChanges, ImageRow, NewContentRow, NewEventRow,
     NewImageRow, NewTaskRow, TaskChanges, TaskNotes, TaskRow, VersionRow,
@@ -88,16 +89,18 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn unfinished_of(&mut self, account: AccountId, at_most: u32) -> Result<u32, DbError> {
-        let meant = sql_query(UNFINISHED_ANYWHERE).bind::<BigInt, _>(account.0);
+        let meant = Asked::new(UNFINISHED_ANYWHERE).number(account.0);
         let counted: Counted =
-            meant.bind::<BigInt, _>(i64::from(at_most)).get_result(self.connection).map_err(db_error)?;
+            meant.number(i64::from(at_most)).get_result(self.connection).map_err(db_error)?;
         Ok(u32::try_from(counted.count).unwrap_or(u32::MAX))
     }
 
     fn unfinished_tasks(&mut self) -> Result<u64, DbError> {
-        let unfinished = state_counts::table.filter(state_counts::state.eq_any(unfinished_states()));
-        let counts: Vec<i64> = unfinished.select(state_counts::count).load(self.connection).map_err(db_error)?;
-        Ok(counts.into_iter().map(|count| u64::try_from(count).unwrap_or(0)).sum())
+        // A row a state, and a statement that is prepared once.
+        let counts = state_counts::table.select((state_counts::state, state_counts::count));
+        let counts: Vec<(String, i64)> = counts.load(self.connection).map_err(db_error)?;
+        let unfinished = counts.into_iter().filter(|(state, _)| unfinished_states().contains(&state.as_str()));
+        Ok(unfinished.map(|(_, count)| u64::try_from(count).unwrap_or(0)).sum())
     }
 
     fn unfinished_at(
@@ -106,14 +109,12 @@ impl Rows for SqliteRows<'_> {
         account: Option<AccountId>,
         at_most: u32,
     ) -> Result<u32, DbError> {
-        let meant = sql_query(if account.is_some() { UNFINISHED_OF_ACCOUNT } else { UNFINISHED_AT_GENERATOR });
-        let meant = meant.into_boxed::<Sqlite>().bind::<Text, _>(generator.as_str());
         let meant = match account {
-            Some(account) => meant.bind::<BigInt, _>(account.0),
-            None => meant,
+            Some(account) => Asked::new(UNFINISHED_OF_ACCOUNT).text(generator.as_str()).number(account.0),
+            None => Asked::new(UNFINISHED_AT_GENERATOR).text(generator.as_str()),
         };
         let counted: Counted =
-            meant.bind::<BigInt, _>(i64::from(at_most)).get_result(self.connection).map_err(db_error)?;
+            meant.number(i64::from(at_most)).get_result(self.connection).map_err(db_error)?;
         Ok(u32::try_from(counted.count).unwrap_or(u32::MAX))
     }
 
@@ -155,27 +156,28 @@ impl Rows for SqliteRows<'_> {
         states: &[AttemptState],
         but: &TaskId,
     ) -> Result<Option<TaskId>, DbError> {
-        let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+        // The few attempts that a reference meets are sorted here, because a list of states would be prepared each time.
         let of_others = || {
             attempts::table
                 .filter(attempts::generator.eq(generator.as_str()))
                 .filter(attempts::task_id.ne(but.as_str()))
-                .filter(attempts::state.eq_any(states.clone()))
-                .select(attempts::task_id)
                 .order(attempts::task_id)
+                .select((attempts::task_id, attempts::state))
         };
-        let by_reference = of_others().filter(attempts::external_ref.eq(reference)).first(self.connection);
-        let owner: Option<String> = match optional(by_reference)? {
+        let first_of = |rows: Vec<(String, String)>| {
+            let is_meant = |state: &str| states.iter().any(|meant| meant.as_str() == state);
+            rows.into_iter().find(|(_, state)| is_meant(state)).map(|(owner, _)| owner)
+        };
+        let by_reference = of_others().filter(attempts::external_ref.eq(reference)).load(self.connection);
+        let owner = match first_of(by_reference.map_err(db_error)?) {
             Some(owner) => Some(owner),
-            None => optional(of_others().filter(attempts::key.eq(reference)).first(self.connection))?,
+            None => first_of(of_others().filter(attempts::key.eq(reference)).load(self.connection).map_err(db_error)?),
         };
         Ok(owner.map(TaskId))
     }
 
-    fn insert_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
-        let generator = tasks::table.filter(tasks::id.eq(attempt.task_id.as_str())).select(tasks::generator);
-        let generator: String = generator.first(self.connection).map_err(db_error)?;
-        let row = AttemptRow::of(attempt, generator)?;
+    fn insert_attempt(&mut self, attempt: &Attempt, generator: &GeneratorName) -> Result<(), DbError> {
+        let row = AttemptRow::of(attempt, generator.0.clone())?;
         diesel::insert_into(attempts::table).values(row).execute(self.connection).map_err(db_error)?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 
 use super::review::{Review, doubt_of, new_pool_entry, restore_doubt};
 use super::rows::Rows;
-use super::{Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
+use super::{Account, Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
 use super::{account, content, image};
 use crate::store::restored;
 use crate::task::content::{NewContent, PublishState, ReviewState, summary_of, title_of, word_count};
@@ -73,6 +73,7 @@ pub(super) fn submit_tasks(
 ) -> Result<Vec<SubmittedTask>, WriteError> {
     let unfinished = rows.unfinished_tasks()?;
     let mut room = max_pending.saturating_sub(unfinished);
+    let mut accounts = Accounts::default();
     let mut rooms = Rooms::default();
     let mut submitted = Vec::with_capacity(tasks.len());
     for new in tasks {
@@ -81,24 +82,34 @@ pub(super) fn submit_tasks(
             continue;
         }
         room = room.checked_sub(1).ok_or(WriteError::Busy { unfinished, limit: max_pending })?;
-        rooms.take(rows, new)?;
-        submitted.push(insert_task(rows, new, now)?);
+        let account = accounts.of(rows, new.task.account_id)?;
+        rooms.take(rows, new, account)?;
+        submitted.push(insert_task(rows, new, account, now)?);
     }
     Ok(submitted)
+}
+
+/// The accounts of a write, each read once.
+#[derive(Default)]
+struct Accounts(BTreeMap<AccountId, Account>);
+
+impl Accounts {
+    fn of(&mut self, rows: &mut dyn Rows, id: AccountId) -> Result<&Account, WriteError> {
+        match self.0.entry(id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let account = rows.account(id)?.ok_or_else(|| WriteError::AccountNotFound(id.to_string()))?;
+                Ok(unknown.insert(account))
+            }
+        }
+    }
 }
 
 /// What is left of the bounds of generators and of their accounts, each counted once in a write.
 #[derive(Default)]
 struct Rooms {
     at_generators: BTreeMap<(GeneratorName, Option<AccountId>), Room>,
-    /// None: the account has no bound of its own.
-    of_accounts: BTreeMap<AccountId, Option<AccountRoom>>,
-}
-
-struct AccountRoom {
-    name: String,
-    limit: u32,
-    room: Room,
+    of_accounts: BTreeMap<AccountId, Room>,
 }
 
 #[derive(Clone, Copy)]
@@ -109,48 +120,36 @@ struct Room {
 
 impl Rooms {
     /// Takes a place in each bound of a task that is about to be inserted.
-    fn take(&mut self, rows: &mut dyn Rows, new: &NewTask) -> Result<(), WriteError> {
+    fn take(&mut self, rows: &mut dyn Rows, new: &NewTask, account: &Account) -> Result<(), WriteError> {
         let (generator, limits) = (&new.task.generator, &new.limits);
-        for (account, limit) in [(None, limits.in_all), (Some(new.task.account_id), limits.of_account)] {
+        for (one, limit) in [(None, limits.in_all), (Some(account.id), limits.of_account)] {
             let Some(limit) = limit else { continue };
-            let room = match self.at_generators.entry((generator.clone(), account)) {
+            let room = match self.at_generators.entry((generator.clone(), one)) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
-                    let unfinished = rows.unfinished_at(generator, account, limit)?;
+                    let unfinished = rows.unfinished_at(generator, one, limit)?;
                     unknown.insert(Room { unfinished, left: limit.saturating_sub(unfinished) })
                 }
             };
             let busy = WriteError::Busy { unfinished: room.unfinished.into(), limit: limit.into() };
             room.left = room.left.checked_sub(1).ok_or(busy)?;
         }
-        self.take_of_account(rows, new.task.account_id)
+        self.take_of_account(rows, account)
     }
 
-    fn take_of_account(&mut self, rows: &mut dyn Rows, id: AccountId) -> Result<(), WriteError> {
-        let known = match self.of_accounts.entry(id) {
+    fn take_of_account(&mut self, rows: &mut dyn Rows, account: &Account) -> Result<(), WriteError> {
+        let Some(limit) = account.limits.max_pending else { return Ok(()) };
+        let room = match self.of_accounts.entry(account.id) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
-                let account = rows.account(id)?;
-                let bound = account.and_then(|account| Some((account.name, account.limits.max_pending?)));
-                let room = match bound {
-                    Some((name, limit)) => {
-                        let unfinished = rows.unfinished_of(id, limit)?;
-                        Some(AccountRoom {
-                            name,
-                            limit,
-                            room: Room { unfinished, left: limit.saturating_sub(unfinished) },
-                        })
-                    }
-                    None => None,
-                };
-                unknown.insert(room)
+                let unfinished = rows.unfinished_of(account.id, limit)?;
+                unknown.insert(Room { unfinished, left: limit.saturating_sub(unfinished) })
             }
         };
-        let Some(AccountRoom { name, limit, room }) = known else { return Ok(()) };
         room.left = room.left.checked_sub(1).ok_or_else(|| WriteError::AccountBusy {
-            account: name.clone(),
+            account: account.name.clone(),
             unfinished: room.unfinished.into(),
-            limit: u64::from(*limit),
+            limit: u64::from(limit),
         })?;
         Ok(())
     }
@@ -170,11 +169,14 @@ fn known_task(rows: &mut dyn Rows, new: &NewTask) -> Result<Option<SubmittedTask
     Ok(Some(SubmittedTask { task, attempt: None, was_known: true }))
 }
 
-fn insert_task(rows: &mut dyn Rows, new: &NewTask, now: &Now) -> Result<SubmittedTask, WriteError> {
-    let account = rows.account(new.task.account_id)?;
-    let account = account.ok_or_else(|| WriteError::AccountNotFound(new.task.account_id.to_string()))?;
+fn insert_task(
+    rows: &mut dyn Rows,
+    new: &NewTask,
+    account: &Account,
+    now: &Now,
+) -> Result<SubmittedTask, WriteError> {
     if !account.is_enabled {
-        return Err(WriteError::AccountDisabled(account.name));
+        return Err(WriteError::AccountDisabled(account.name.clone()));
     }
     let mut task = new.task.clone();
     task.seq = rows.insert_task(&task)?;
@@ -256,7 +258,7 @@ fn write_change(
                 }
             }
             // A new attempt beside an ended one; the old row was written when it ended.
-            Some(_) | None => rows.insert_attempt(after)?,
+            Some(_) | None => rows.insert_attempt(after, &change.task.generator)?,
         }
     }
     let changed = rows.update_task(&change.task, task.state, task.attempt)?;

@@ -47,8 +47,8 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
         states: &[AttemptState],
         but: &TaskId,
     ) -> Result<Option<TaskId>, DbError>;
-    /// Inserts an attempt.
-    fn insert_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError>;
+    /// Inserts an attempt of a task of this generator.
+    fn insert_attempt(&mut self, attempt: &Attempt, generator: &GeneratorName) -> Result<(), DbError>;
     /// Writes an attempt over its row.
     fn update_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError>;
     /// Appends to the audit trail.

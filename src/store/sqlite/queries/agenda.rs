@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::connection::db_error;
-use super::super::fixed::Fixed;
+use super::super::fixed::{Asked, Fixed};
 use super::super::models::{AttemptRow, TaskRow, parsed};
 use super::super::schema::{attempts, tasks};
 use crate::store::DbError;
@@ -94,7 +94,7 @@ const IN_FLIGHT: &str = "SELECT t.generator AS generator, t.account_id AS accoun
      GROUP BY t.generator, t.account_id ORDER BY t.generator, t.account_id";
 
 pub fn in_flight(connection: &mut SqliteConnection) -> Result<Vec<InFlight>, DbError> {
-    let rows: Vec<JobsRow> = diesel::sql_query(IN_FLIGHT).load(connection).map_err(db_error)?;
+    let rows: Vec<JobsRow> = Asked::new(IN_FLIGHT).load(connection).map_err(db_error)?;
     let jobs = rows.into_iter().map(|row| InFlight {
         generator: GeneratorName(row.generator),
         account: AccountId(row.account_id),

@@ -13,7 +13,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::connection::db_error;
-use super::super::fixed::Fixed;
+use super::super::fixed::{Asked, Fixed};
 use super::super::models::unreadable;
 use super::super::schema::{lanes, tasks};
 use super::tasks::by_numbers;
@@ -96,7 +96,7 @@ fn best_lanes(
     if all.len() <= limit {
         return Ok(all);
     }
-    let rows = diesel::sql_query(HEADS).bind::<BigInt, _>(now.0).bind::<BigInt, _>(PASSED);
+    let rows = Asked::new(HEADS).number(now.0).number(PASSED);
     let rows: Vec<HeadRow> = rows.load(connection).map_err(db_error)?;
     let mut best: BTreeMap<Lane, Turn> = BTreeMap::new();
     for row in rows {
@@ -193,7 +193,7 @@ pub fn heads(
 }
 
 pub fn next_ready(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
-    let next = diesel::sql_query(NEXT_READY).bind::<BigInt, _>(now.0);
+    let next = Asked::new(NEXT_READY).number(now.0);
     let moment: Moment = next.get_result(connection).map_err(db_error)?;
     Ok(moment.at.map(Timestamp))
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable};
 use diesel::sqlite::SqliteConnection;
 
 use super::super::connection::db_error;
+use super::super::fixed::Asked;
 use super::super::models::{AccountRow, HandoutRow, PoolRow, parsed};
 use super::super::pool_rows;
 use super::super::schema::{accounts, handouts, publish_pool};
@@ -71,7 +71,7 @@ struct Number {
 }
 
 pub fn accounts_due(connection: &mut SqliteConnection, now: Timestamp) -> Result<Vec<Account>, DbError> {
-    let ids: Vec<Number> = sql_query(ACCOUNTS_DUE).bind::<BigInt, _>(now.0).load(connection).map_err(db_error)?;
+    let ids: Vec<Number> = Asked::new(ACCOUNTS_DUE).number(now.0).load(connection).map_err(db_error)?;
     let ids: Vec<i64> = ids.into_iter().filter_map(|row| row.number).collect();
     let mut due = Vec::with_capacity(ids.len());
     // A statement binds each of them.
@@ -93,14 +93,14 @@ pub fn standing(connection: &mut SqliteConnection, now: Timestamp) -> Result<Poo
     let mut counts = BTreeMap::new();
     // A question a state: each counts a stretch of one index, and leaves out what only grows.
     for state in PoolStanding::COUNTED {
-        let found = sql_query(COUNT).bind::<Text, _>(state.as_str());
+        let found = Asked::new(COUNT).text(state.as_str());
         let found: Number = found.get_result(connection).map_err(db_error)?;
         let count = found.number.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
         if count > 0 {
             counts.insert(*state, count);
         }
     }
-    let oldest = sql_query(OLDEST_DUE).bind::<BigInt, _>(now.0);
+    let oldest = Asked::new(OLDEST_DUE).number(now.0);
     let oldest: Number = oldest.get_result(connection).map_err(db_error)?;
     Ok(PoolStanding { counts, oldest_due: oldest.number.map(Timestamp) })
 }
@@ -111,7 +111,7 @@ const NEXT_WAKE: &str = "SELECT min(wake_at) AS number FROM publish_pool WHERE w
 
 pub fn next_time(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
     let mut ask = |sql| -> Result<Option<i64>, DbError> {
-        let answer: Number = sql_query(sql).bind::<BigInt, _>(now.0).get_result(connection).map_err(db_error)?;
+        let answer: Number = Asked::new(sql).number(now.0).get_result(connection).map_err(db_error)?;
         Ok(answer.number)
     };
     let times = [ask(NEXT_DUE)?, ask(NEXT_WAKE)?];
@@ -123,8 +123,7 @@ const PUBLISHES_SINCE: &str = "SELECT count(*) AS number FROM handouts WHERE is_
 
 pub fn publishes_since(connection: &mut SqliteConnection, publisher: &str, since: Timestamp) -> Result<u32, DbError> {
     let given_back = PoolMove::GivenBack.as_str();
-    let count = sql_query(PUBLISHES_SINCE).bind::<Text, _>(publisher).bind::<BigInt, _>(since.0);
-    let count = count.bind::<Text, _>(given_back);
+    let count = Asked::new(PUBLISHES_SINCE).text(publisher).number(since.0).text(given_back);
     let count: Number = count.get_result(connection).map_err(db_error)?;
     Ok(count.number.and_then(|count| u32::try_from(count).ok()).unwrap_or(u32::MAX))
 }
