@@ -59,15 +59,7 @@ impl DaemonBackend {
     ) -> Result<BTreeMap<String, Option<Account>>, ApiError> {
         let names: std::collections::BTreeSet<String> =
             submissions.iter().map(|submission| submission.account.clone()).collect();
-        self.read(move |queries| {
-            let mut found = BTreeMap::new();
-            for name in names {
-                let account = queries.find_account(&name)?;
-                found.insert(name, account);
-            }
-            Ok(found)
-        })
-        .await
+        self.world.store.accounts(names).await.map_err(errors::of_db)
     }
 
     pub(super) fn new_task(

@@ -14,12 +14,14 @@
 //! message changes zero rows by construction.
 
 pub mod group_commit;
+mod known;
 pub mod memory;
 pub mod query;
 pub mod restored;
 pub mod sqlite;
 pub mod write;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +32,9 @@ use tokio::sync::{Semaphore, broadcast};
 use crate::metrics::Counters;
 use crate::metrics::counters::answer_of;
 use crate::task::{Change, Task, TaskId, TaskState};
+use known::KnownAccounts;
 use query::Queries;
-use write::{PoolWritten, ScheduleWritten, Write, WriteError, Written};
+use write::{Account, PoolWritten, ScheduleWritten, Write, WriteError, Written};
 
 /// A failure of the database itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -133,6 +136,7 @@ pub struct Store {
     mode: ReadMode,
     reads: Option<Arc<Semaphore>>,
     counters: Counters,
+    accounts: Arc<KnownAccounts>,
     changes: broadcast::Sender<TaskChanged>,
 }
 
@@ -144,7 +148,7 @@ impl Store {
     pub fn new(writer: Arc<dyn Writer>, reader: Arc<dyn Queries>, mode: ReadMode) -> Self {
         let (changes, _) = broadcast::channel(WATCH_BACKLOG);
         let counters = writer.counters().unwrap_or_default();
-        Self { writer, reader, mode, reads: None, counters, changes }
+        Self { writer, reader, mode, reads: None, counters, accounts: Arc::default(), changes }
     }
 
     /// What is counted of all that is written here.
@@ -164,7 +168,15 @@ impl Store {
             Write::Transition(transition) => answer_of(&transition.event),
             _ => None,
         };
-        let written = self.writer.write(write).await?;
+        let is_of_accounts = matches!(write, Write::AddAccount { .. } | Write::Account(_));
+        if is_of_accounts {
+            self.accounts.forget();
+        }
+        let written = self.writer.write(write).await;
+        if is_of_accounts {
+            self.accounts.forget();
+        }
+        let written = written?;
         match &written {
             Written::Submitted(tasks) => {
                 for submitted in tasks.iter().filter(|submitted| !submitted.was_known) {
@@ -270,6 +282,31 @@ impl Store {
                 joined.unwrap_or_else(|error| Err(DbError::Refused(format!("a query was cut short: {error}"))))
             }
         }
+    }
+
+    /// The accounts that these numbers or names mean, read only where they were not read since an account was last written.
+    pub async fn accounts(&self, names: BTreeSet<String>) -> Result<BTreeMap<String, Option<Account>>, DbError> {
+        let mut found = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for name in names {
+            match self.accounts.get(&name) {
+                Some(account) => {
+                    found.insert(name, Some(account));
+                }
+                None => unknown.push(name),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(found);
+        }
+        let edition = self.accounts.edition();
+        let read = |queries: &dyn Queries| -> Result<BTreeMap<String, Option<Account>>, DbError> {
+            unknown.into_iter().map(|name| Ok((name.clone(), queries.find_account(&name)?))).collect()
+        };
+        let read = self.read(read).await?;
+        self.accounts.keep(edition, &read);
+        found.extend(read);
+        Ok(found)
     }
 
     /// Every committed change from now on. A receiver that lags gets `Lagged` and must look for itself.

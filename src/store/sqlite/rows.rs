@@ -90,8 +90,7 @@ impl Rows for SqliteRows<'_> {
 
     fn unfinished_of(&mut self, account: AccountId, at_most: u32) -> Result<u32, DbError> {
         let meant = Asked::new(UNFINISHED_ANYWHERE).number(account.0);
-        let counted: Counted =
-            meant.number(i64::from(at_most)).get_result(self.connection).map_err(db_error)?;
+        let counted: Counted = meant.number(i64::from(at_most)).get_result(self.connection).map_err(db_error)?;
         Ok(u32::try_from(counted.count).unwrap_or(u32::MAX))
     }
 
@@ -113,8 +112,7 @@ impl Rows for SqliteRows<'_> {
             Some(account) => Asked::new(UNFINISHED_OF_ACCOUNT).text(generator.as_str()).number(account.0),
             None => Asked::new(UNFINISHED_AT_GENERATOR).text(generator.as_str()),
         };
-        let counted: Counted =
-            meant.number(i64::from(at_most)).get_result(self.connection).map_err(db_error)?;
+        let counted: Counted = meant.number(i64::from(at_most)).get_result(self.connection).map_err(db_error)?;
         Ok(u32::try_from(counted.count).unwrap_or(u32::MAX))
     }
 

@@ -6,7 +6,9 @@ use std::collections::btree_map::Entry;
 
 use super::review::{Review, doubt_of, new_pool_entry, restore_doubt};
 use super::rows::Rows;
-use super::{Account, Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written};
+use super::{
+    Account, Changed, DbError, NewTask, SUBMITTED_EVENT, SubmittedTask, Transition, Write, WriteError, Written,
+};
 use super::{account, content, image};
 use crate::store::restored;
 use crate::task::content::{NewContent, PublishState, ReviewState, summary_of, title_of, word_count};
@@ -169,12 +171,7 @@ fn known_task(rows: &mut dyn Rows, new: &NewTask) -> Result<Option<SubmittedTask
     Ok(Some(SubmittedTask { task, attempt: None, was_known: true }))
 }
 
-fn insert_task(
-    rows: &mut dyn Rows,
-    new: &NewTask,
-    account: &Account,
-    now: &Now,
-) -> Result<SubmittedTask, WriteError> {
+fn insert_task(rows: &mut dyn Rows, new: &NewTask, account: &Account, now: &Now) -> Result<SubmittedTask, WriteError> {
     if !account.is_enabled {
         return Err(WriteError::AccountDisabled(account.name.clone()));
     }
