@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::execute::submit_tasks;
 use super::image::NewImage;
 use super::review::{doubt_of, take_out, write_audit};
 use super::rows::Rows;
+use super::submit::submit_tasks;
 use super::{NewTask, SubmittedTask, WriteError, Written};
 use crate::publish::PoolRefusal;
 use crate::publish::PublishTimes;

@@ -11,6 +11,7 @@ mod pool;
 mod review;
 mod rows;
 mod schedule;
+mod submit;
 
 use std::sync::Arc;
 

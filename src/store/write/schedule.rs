@@ -6,8 +6,8 @@
 
 use thiserror::Error;
 
-use super::execute::submit_tasks;
 use super::rows::Rows;
+use super::submit::submit_tasks;
 use super::{NewTask, SubmittedTask, WriteError, Written};
 use crate::schedule::{Fire, FireId, FireKind, FireMove, FireState, NewSchedule, Schedule, ScheduleId, Topic, limits};
 use crate::store::DbError;
