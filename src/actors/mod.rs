@@ -48,7 +48,7 @@ use images::{ImageActor, SharedKeeper};
 use notice::NoticeActor;
 use poller::PollerActor;
 use publisher::PublisherActor;
-use queue::QueueActor;
+use queue::{QueueActor, Readiness};
 use result_handler::ResultHandlerActor;
 use rules::SharedRules;
 use schedule::ScheduleActor;
@@ -88,6 +88,8 @@ pub struct World {
     pub generators: watch::Receiver<Arc<Generators>>,
     /// The other actors.
     pub peers: watch::Receiver<Peers>,
+    /// Whether a submit may find a free worker.
+    pub readiness: Readiness,
     /// The generators whose jobs fail one after the other.
     pub failing: FailingJobs,
     /// What is asked of a piece when it comes.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{DaemonBackend, Settings, SubmitDefaults, errors};
-use crate::actors::queue::SubmitTasks;
+use crate::actors::queue::{SubmitTasks, TasksSubmitted};
 use crate::control::api::{ApiError, CheckedSubmission, FieldFault, Peer, Submitted};
 use crate::render::sha256_hex;
-use crate::store::write::{Account, NewTask, PendingLimits, SubmittedTask};
+use crate::store::write::{Account, NewTask, PendingLimits, SubmittedTask, Write, Written};
 use crate::task::{GeneratorName, Task, TaskState, Timestamp};
 
 /// A fault of one entry: the error it is alone, and the same as a line of a batch's answer.
@@ -46,10 +46,28 @@ impl DaemonBackend {
         if dry_run {
             return Ok(tasks.iter().map(|_| Submitted { task_id: None, state: None, was_known: false }).collect());
         }
-        let submit = SubmitTasks { tasks, max_pending: settings.defaults.max_pending };
-        let answer = self.queue()?.send(submit).await.map_err(errors::of_mailbox)?;
-        let submitted = answer.map_err(|error| errors::of_write(error, "submit"))?;
-        Ok(submitted.iter().map(view).collect())
+        self.take(tasks, settings.defaults.max_pending).await
+    }
+
+    /// Has tasks written. The queue is asked first where a worker may be free; else it is told afterwards, and nobody waits for it.
+    async fn take(&self, tasks: Vec<NewTask>, max_pending: u64) -> Result<Vec<Submitted>, ApiError> {
+        let of_write = |error| errors::of_write(error, "submit");
+        if self.world.readiness.is_ready() {
+            let submit = SubmitTasks { tasks, max_pending };
+            let answer = self.queue()?.send(submit).await.map_err(errors::of_mailbox)?;
+            return Ok(answer.map_err(of_write)?.iter().map(view).collect());
+        }
+        let write = Write::SubmitTasks { tasks, max_pending, now: self.world.clock.now() };
+        let submitted = match self.world.store.write(write).await.map_err(of_write)? {
+            Written::Submitted(submitted) => submitted,
+            _ => return Err(ApiError::internal("the store gave the answer of another write")),
+        };
+        let views = submitted.iter().map(view).collect();
+        // The queue of this moment: one that was made anew meanwhile may have looked before the commit.
+        if let Ok(queue) = self.queue() {
+            queue.do_send(TasksSubmitted { tasks: submitted });
+        }
+        Ok(views)
     }
 
     /// The accounts that a batch names, each looked up once.

@@ -299,6 +299,7 @@ impl Daemon {
             entropy: Arc::new(OsEntropy),
             generators: generators_rx,
             peers: peers_rx,
+            readiness: Default::default(),
             failing: FailingJobs::default(),
             rules: Default::default(),
             images: Default::default(),

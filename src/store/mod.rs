@@ -235,6 +235,9 @@ impl Store {
     }
 
     fn tell_submitted(&self, task: &Task) {
+        if self.changes.receiver_count() == 0 {
+            return;
+        }
         // No receiver is no error: nobody watches.
         let _ = self.changes.send(TaskChanged {
             task: Arc::new(task.clone()),

@@ -216,6 +216,7 @@ impl Rig {
             entropy: Arc::clone(&entropy) as Arc<dyn Entropy>,
             generators: generators_rx,
             peers: peers_rx,
+            readiness: Default::default(),
             failing: FailingJobs::default(),
             rules: Default::default(),
             images: Default::default(),

@@ -255,6 +255,7 @@ fn world(store: Store, clock: &FastClock) -> World {
         entropy: Arc::new(Counted(AtomicU64::new(1))),
         generators: generators_rx,
         peers: peers_rx,
+        readiness: Default::default(),
         failing: FailingJobs::default(),
         rules: Default::default(),
         images: Default::default(),

@@ -272,6 +272,7 @@ impl Life<'_> {
             entropy: Arc::clone(&disk.entropy) as Arc<dyn Entropy>,
             generators: generators_rx,
             peers: peers_rx,
+            readiness: Default::default(),
             failing: FailingJobs::default(),
             rules: Default::default(),
             images: Default::default(),

@@ -279,6 +279,7 @@ impl Week {
             entropy: Arc::clone(&self.entropy) as Arc<dyn Entropy>,
             generators: generators_rx,
             peers: peers_rx,
+            readiness: Default::default(),
             failing: FailingJobs::default(),
             rules: asked,
             images: Default::default(),

@@ -1,6 +1,8 @@
 //! What the queue is told and asked, and what it tells of itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,31 @@ pub struct SubmitTasks {
     pub tasks: Vec<NewTask>,
     /// How many unfinished tasks there may be.
     pub max_pending: u64,
+}
+
+/// From the control socket: these tasks are written, none of them claimed. Lost: the tick looks.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct TasksSubmitted {
+    /// As they were written, with those that were known.
+    pub tasks: Vec<SubmittedTask>,
+}
+
+/// Whether a submit may find a free worker. The queue says so and whoever submits looks: where it may, the queue is asked
+/// first, so that the claim rides in the commit of the insert; else that would only cost time. A word that is late costs a
+/// second commit, and nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Whether a claim may ride along.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, is_ready: bool) {
+        self.0.store(is_ready, Ordering::Relaxed);
+    }
 }
 
 /// From a worker: it has nothing to do. Lost: the supervisor asks workers to say it again after a rebuild.

@@ -31,7 +31,7 @@ use crate::tell;
 use messages::PAUSE_SETTING;
 pub use messages::{
     BreakerStatus, DrainQueue, ExplainWait, GeneratorSignalled, GetQueueStatus, Pause, PauseScope, PersonDecided,
-    QueueChanged, QueueStatus, SetPause, SubmitTasks, WorkerIdle,
+    QueueChanged, QueueStatus, Readiness, SetPause, SubmitTasks, TasksSubmitted, WorkerIdle,
 };
 
 const LANES: Bounds = Bounds { lanes: 256, per_lane: 64 };
@@ -145,6 +145,11 @@ impl QueueActor {
 
     /// Gives every idle worker the best task that may run.
     fn dispatch(&mut self, ctx: &mut Context<Self>) {
+        self.give_out(ctx);
+        self.say_readiness();
+    }
+
+    fn give_out(&mut self, ctx: &mut Context<Self>) {
         if self.is_draining || self.is_refilling || !self.has_settings {
             return;
         }
@@ -252,11 +257,20 @@ impl QueueActor {
         }
     }
 
+    /// Nothing stands in line before a submit, as far as that is known.
+    fn is_line_empty(&self) -> bool {
+        let is_looking = self.is_refilling || self.needs_refill || self.lanes.needs_refill();
+        !self.is_draining && !is_looking && self.has_settings && self.lanes.is_empty()
+    }
+
+    fn say_readiness(&self) {
+        self.world.readiness.set(!self.idle.is_empty() && self.is_line_empty());
+    }
+
     /// A worker for a submit that may run at once: then its claim rides in the commit of the insert.
     fn worker_for(&mut self, tasks: &[NewTask]) -> Option<(LaneKey, (usize, Addr<WorkerActor>))> {
         let [new] = tasks else { return None };
-        let is_looking = self.is_refilling || self.needs_refill || self.lanes.needs_refill();
-        if self.is_draining || is_looking || !self.has_settings || !self.lanes.is_empty() {
+        if !self.is_line_empty() {
             return None;
         }
         let now = self.world.clock.now().utc;
@@ -266,6 +280,24 @@ impl QueueActor {
             return None;
         }
         Some((key, self.idle.pop_front()?))
+    }
+}
+
+impl QueueActor {
+    /// Puts what was submitted in line. A lane that made way because it cannot run is read when it can.
+    fn take_submitted(&mut self, submitted: &[SubmittedTask], ctx: &mut Context<Self>) {
+        let mut may_run = false;
+        for new in submitted.iter().filter(|new| !new.was_known) {
+            log_submitted(&new.task);
+            if !self.blocked.contains(&(new.task.generator.clone(), new.task.account_id)) {
+                self.line_up(&new.task, ctx);
+                may_run = true;
+            }
+        }
+        if may_run {
+            self.are_all_seen = false;
+            self.dispatch(ctx);
+        }
     }
 }
 
@@ -371,6 +403,7 @@ impl Handler<SubmitTasks> for QueueActor {
                 Some(Claim { key: self.world.entropy.attempt_key(), policy: self.world.policy(&key.generator) });
             let id = new.task.id.clone();
             self.book(&key.clone(), &id, now.utc, ctx);
+            self.say_readiness();
         }
         let id = submit.tasks.first().map(|new| new.task.id.clone());
         let world = self.world.clone();
@@ -398,15 +431,18 @@ impl Handler<SubmitTasks> for QueueActor {
                 }
                 queue.after_claim(ctx);
             } else if let Ok(submitted) = &answer {
-                for new in submitted.iter().filter(|new| !new.was_known) {
-                    log_submitted(&new.task);
-                    queue.line_up(&new.task, ctx);
-                }
-                queue.unblock();
-                queue.dispatch(ctx);
+                queue.take_submitted(submitted, ctx);
             }
             answer
         }))
+    }
+}
+
+impl Handler<TasksSubmitted> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, submitted: TasksSubmitted, ctx: &mut Self::Context) {
+        self.take_submitted(&submitted.tasks, ctx);
     }
 }
 
@@ -491,6 +527,7 @@ impl Handler<DrainQueue> for QueueActor {
 
     fn handle(&mut self, _: DrainQueue, _: &mut Self::Context) -> Self::Result {
         self.is_draining = true;
+        self.say_readiness();
         if self.claims_under_way == 0 {
             return Box::pin(async {});
         }

@@ -29,6 +29,7 @@ pub mod queries;
 pub mod restore;
 mod rows;
 mod schema;
+mod update;
 pub mod upkeep;
 mod whereabouts;
 

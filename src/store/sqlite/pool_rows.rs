@@ -10,6 +10,7 @@ use super::connection::{db_error, optional};
 use super::fixed::Fixed;
 use super::models::{HandoutChanges, HandoutRow, NewPoolRow, PoolChanges, PoolRow, PublicationRow, stored_fence};
 use super::schema::{contents, handouts, publications, publish_pool};
+use super::update::update as row_update;
 use crate::publish::Handout;
 use crate::store::DbError;
 use crate::task::content::{PoolEntry, PoolState, Publication, PublishState, ReviewState};
@@ -47,7 +48,7 @@ pub fn insert(connection: &mut Connection, entry: &PoolEntry) -> Result<PoolId, 
 }
 
 pub fn set_status(connection: &mut Connection, id: PoolId, status: PoolState) -> Result<(), DbError> {
-    let update = diesel::update(publish_pool::table.find(id.0)).set(publish_pool::status.eq(status.as_str()));
+    let update = row_update(publish_pool::table, publish_pool::status.eq(status.as_str()), publish_pool::id.eq(id.0));
     let changed = update.execute(connection).map_err(db_error)?;
     expect_one(changed, || format!("pool entry {id} is not there to be updated"))
 }
@@ -93,7 +94,7 @@ pub fn one(connection: &mut Connection, id: PoolId) -> Result<Option<PoolEntry>,
 }
 
 pub fn update(connection: &mut Connection, entry: &PoolEntry) -> Result<(), DbError> {
-    let update = diesel::update(publish_pool::table.find(entry.id.0)).set(PoolChanges::of(entry)?);
+    let update = row_update(publish_pool::table, PoolChanges::of(entry)?, publish_pool::id.eq(entry.id.0));
     let changed = update.execute(connection).map_err(db_error)?;
     expect_one(changed, || format!("pool entry {} is not there to be updated", entry.id))
 }
@@ -158,8 +159,9 @@ pub fn insert_handout(connection: &mut Connection, handout: &Handout) -> Result<
 
 pub fn update_handout(connection: &mut Connection, handout: &Handout) -> Result<(), DbError> {
     let (id, fence) = (handout.pool_id, handout.fence);
-    let row = handouts::table.find((id.0, stored_fence(id, fence)?));
-    let changed = diesel::update(row).set(HandoutChanges::from(handout)).execute(connection).map_err(db_error)?;
+    let row = handouts::pool_id.eq(id.0).and(handouts::fence.eq(stored_fence(id, fence)?));
+    let update = row_update(handouts::table, HandoutChanges::from(handout), row);
+    let changed = update.execute(connection).map_err(db_error)?;
     expect_one(changed, || format!("handout {fence} of pool entry {id} is not there to be updated"))
 }
 
@@ -176,7 +178,8 @@ pub fn set_publish_status(
     now: Timestamp,
 ) -> Result<(), DbError> {
     let changes = (contents::publish_status.eq(status.as_str()), contents::updated_at.eq(now.0));
-    let changed = diesel::update(contents::table.find(id.0)).set(changes).execute(connection).map_err(db_error)?;
+    let update = row_update(contents::table, changes, contents::id.eq(id.0));
+    let changed = update.execute(connection).map_err(db_error)?;
     expect_one(changed, || format!("content {id} is not there to be updated"))
 }
 

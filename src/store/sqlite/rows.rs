@@ -17,6 +17,7 @@ use super::models::{
 use super::pool_rows;
 use super::queries::images::of_content as images_of;
 use super::schema::{accounts, attempts, contents, events, images, settings, state_counts, submit_keys, tasks};
+use super::update::{looked, update};
 use crate::publish::Handout;
 use crate::store::DbError;
 use crate::store::write::{Account, KeptImage, NewImage, Rows};
@@ -127,16 +128,16 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn update_task(&mut self, task: &Task, state_before: TaskState, attempt_before: u32) -> Result<usize, DbError> {
-        let row = tasks::table
-            .filter(tasks::id.eq(task.id.as_str()))
-            .filter(tasks::state.eq(state_before.as_str()))
-            .filter(tasks::attempt.eq(i64::from(attempt_before)));
+        let row = tasks::id
+            .eq(task.id.as_str())
+            .and(looked(tasks::state).eq(state_before.as_str()))
+            .and(tasks::attempt.eq(i64::from(attempt_before)));
         // The priority, the place in line and the end of an active task change only with its state.
         let is_note = task.state == state_before && task.attempt == attempt_before && task.state.is_active();
         let changed = if is_note {
-            diesel::update(row).set(TaskNotes::from(task)).execute(self.connection)
+            update(tasks::table, TaskNotes::from(task), row).execute(self.connection)
         } else {
-            diesel::update(row).set(TaskChanges::from(task)).execute(self.connection)
+            update(tasks::table, TaskChanges::from(task), row).execute(self.connection)
         };
         changed.map_err(db_error)
     }
@@ -181,8 +182,8 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn update_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
-        let row = attempts::table.find((attempt.task_id.as_str(), i64::from(attempt.number)));
-        let changed = diesel::update(row).set(AttemptChanges::of(attempt)?).execute(self.connection);
+        let row = attempts::task_id.eq(attempt.task_id.as_str()).and(attempts::number.eq(i64::from(attempt.number)));
+        let changed = update(attempts::table, AttemptChanges::of(attempt)?, row).execute(self.connection);
         Self::expect_one(changed.map_err(db_error)?, || {
             format!("attempt {} of task {} is not there to be updated", attempt.number, attempt.task_id)
         })
@@ -239,7 +240,7 @@ impl Rows for SqliteRows<'_> {
     }
 
     fn update_image(&mut self, image: &KeptImage, now: Timestamp) -> Result<(), DbError> {
-        let update = diesel::update(images::table.find(image.id)).set(ImageChanges::of(image, now)?);
+        let update = update(images::table, ImageChanges::of(image, now)?, images::id.eq(image.id));
         let changed = update.execute(self.connection).map_err(db_error)?;
         Self::expect_one(changed, || format!("image {} is not there to be updated", image.id))
     }
@@ -259,7 +260,7 @@ impl Rows for SqliteRows<'_> {
             contents::publish_status.eq(record.publish_status.as_str()),
             contents::updated_at.eq(now.0),
         );
-        let changed = diesel::update(contents::table.find(content.id.0)).set(changes).execute(self.connection);
+        let changed = update(contents::table, changes, contents::id.eq(content.id.0)).execute(self.connection);
         Self::expect_one(changed.map_err(db_error)?, || format!("content {} is not there to be updated", content.id))
     }
 
