@@ -14,6 +14,7 @@ mod opening;
 mod pieces;
 mod plans;
 mod pool;
+mod prepared;
 mod random;
 mod readers;
 mod schedules;
