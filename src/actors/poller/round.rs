@@ -28,6 +28,8 @@ use std::sync::Arc;
 
 /// How many calls of one round go on at once.
 const CALLS_AT_ONCE: usize = 4;
+/// How many answers of one sweep are on their way to a commit at once: they share its fsync.
+const REPORTS_AT_ONCE: usize = 64;
 
 /// Why a task could not be looked at now.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -180,9 +182,21 @@ impl Round {
             return;
         };
         done.calls += sweep.calls;
-        for (id, answer) in sweep.answers {
-            let Some(job) = asked.get(&id) else { continue };
-            self.report(job, Event::PollAnswered(answer), done).await;
+        let events = sweep.answers.into_iter();
+        let events = events.filter_map(|(id, answer)| Some((asked.get(&id)?, Event::PollAnswered(answer))));
+        self.report_all(events.collect(), done).await;
+    }
+
+    /// Reports what one sweep says of several jobs, in its order.
+    async fn report_all(&self, events: Vec<(&Job, Event)>, done: &mut Done) {
+        let report = |(job, event): (_, Event)| async move {
+            let mut one = Done::default();
+            self.report(job, event, &mut one).await;
+            one
+        };
+        let mut reports = stream::iter(events.into_iter().map(report)).buffered(REPORTS_AT_ONCE);
+        while let Some(one) = reports.next().await {
+            done.add(one);
         }
     }
 
@@ -211,16 +225,17 @@ impl Round {
             return;
         };
         done.calls += sweep.calls;
-        for (id, answer) in sweep.answers {
-            let Some((job, is_quiet)) = asked.get(&id) else { continue };
+        let event_of = |(id, answer): (TaskId, FindAnswer)| {
+            let (job, is_quiet) = asked.get(&id)?;
             let is_found = matches!(answer, FindAnswer::One { .. });
             let event = if *is_quiet || is_found {
                 Event::FindAnswered { answer, began_at }
             } else {
                 Event::LockSeen { is_free: false }
             };
-            self.report(job, event, done).await;
-        }
+            Some((job, event))
+        };
+        self.report_all(sweep.answers.into_iter().filter_map(event_of).collect(), done).await;
     }
 
     /// Whether nobody is left of the submit's processes; what was seen is committed.
