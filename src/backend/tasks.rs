@@ -12,7 +12,7 @@ use crate::events::Kind;
 use crate::generator::leftovers::Leftovers;
 use crate::store::query::{Page, Queries, TaskFilter};
 use crate::store::write::{Changed, Write, Written};
-use crate::task::{Attempt, AttemptKey, CorrectedState, Event, Settlement, Task, TaskState};
+use crate::task::{Attempt, AttemptKey, CorrectedState, Event, NotBefore, Settlement, Task, TaskState};
 use crate::tell;
 use log::Level;
 use std::collections::BTreeMap;
@@ -176,8 +176,19 @@ impl DaemonBackend {
         Ok(())
     }
 
-    pub(super) async fn change_priority(&self, peer: &Peer, name: &str, priority: u8) -> Result<TaskReply, ApiError> {
-        self.decided(peer, name, Event::Changed { priority }, "change").await
+    pub(super) async fn change_task(
+        &self,
+        peer: &Peer,
+        name: &str,
+        priority: Option<u8>,
+        delay_s: Option<u64>,
+    ) -> Result<TaskReply, ApiError> {
+        let now = self.world.clock.now().utc;
+        let not_before = delay_s.map(|seconds| match seconds {
+            0 => NotBefore::Now,
+            seconds => NotBefore::At(now.plus(Duration::from_secs(seconds))),
+        });
+        self.decided(peer, name, Event::Changed { priority, not_before }, "change").await
     }
 
     pub(super) async fn poll_task(&self, peer: &Peer, name: &str) -> Result<TaskReply, ApiError> {

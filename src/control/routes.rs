@@ -288,9 +288,8 @@ impl Router {
                 once(backend.settle(peer.clone(), task, decision))
             }
             "Set" => {
-                let params = read_parameters::<SetParams>(frame)?;
-                let priority = checked::priority(params.priority)?;
-                once(backend.set_priority(peer.clone(), params.task, priority))
+                let (task, priority, delay_s) = read_parameters::<SetParams>(frame)?.check()?;
+                once(backend.set(peer.clone(), task, priority, delay_s))
             }
             "Cleanup" => {
                 let params = read_parameters::<CleanupParams>(frame)?;

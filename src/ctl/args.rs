@@ -77,7 +77,7 @@ pub enum Verb {
     Correct(CorrectArgs),
     /// Decide a held task
     Settle(SettleArgs),
-    /// Change a waiting task
+    /// Change a waiting task: its priority, and from when on it may begin
     Set(SetArgs),
     /// Delete tasks that finished long ago
     Cleanup(CleanupArgs),
@@ -370,8 +370,11 @@ pub struct SetArgs {
     #[arg(value_name = "ID")]
     pub task: String,
     /// 1 to 10; 10 runs first
-    #[arg(long, allow_hyphen_values = true)]
-    pub priority: i64,
+    #[arg(long, allow_hyphen_values = true, required_unless_present = "delay")]
+    pub priority: Option<i64>,
+    /// Not before so long from now: 10m, or seconds; 0 lets it run
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub delay: Option<String>,
 }
 
 /// A cleanup.

@@ -312,9 +312,15 @@ pub fn settle(session: &Session, args: SettleArgs) -> Result<(), Failure> {
 
 /// `contentctl set`.
 pub fn set(session: &Session, args: SetArgs) -> Result<(), Failure> {
-    let params = SetParams { task: args.task, priority: args.priority };
+    let (is_delayed, has_priority) = (args.delay.is_some(), args.priority.is_some());
+    let params = SetParams { task: args.task, priority: args.priority, delay: args.delay.map(TextOrNumber) };
     let reply: TaskReply = session.call("io.contentd.Tasks.Set", &params)?;
-    print_done(session, &reply.task, &format!("priority {}", reply.task.priority))
+    let priority = has_priority.then(|| format!("priority {}", reply.task.priority));
+    let next = reply.task.next_attempt_at.filter(|_| is_delayed);
+    let delay = next.map(|at| format!("not before {}", when::local(&at.to_string())));
+    let delay = delay.or_else(|| is_delayed.then(|| "not delayed".to_owned()));
+    let said: Vec<String> = priority.into_iter().chain(delay).collect();
+    print_done(session, &reply.task, &said.join(", "))
 }
 
 /// `contentctl cleanup`.

@@ -299,7 +299,7 @@ fn late_messages_change_nothing(mut side: Side) {
     assert_eq!(side.write(about(2)), Err(WriteError::Stale { asked: 2, current: 1 }));
     side.write(about(1)).unwrap();
     let before = side.queries.task(&id(1)).unwrap();
-    let again = side.write(event_of(&id(1), START + 2, Event::Changed { priority: 9 }));
+    let again = side.write(event_of(&id(1), START + 2, Event::Changed { priority: Some(9), not_before: None }));
     let refused = WriteError::Refused {
         task_id: id(1),
         state: TaskState::Submitted,
@@ -814,7 +814,7 @@ fn the_order_of_running(mut side: Side) {
     assert_eq!(order(START + 1, Page { limit: 3, offset: 8, before: None }), "11 10 8");
     assert_eq!(order(START + 1, Page::first(1)), "4");
     assert_eq!(order(START + 1, Page { limit: 3, offset: 99, before: None }), "");
-    side.change(&id(1), START + 2, Event::Changed { priority: 10 });
+    side.change(&id(1), START + 2, Event::Changed { priority: Some(10), not_before: None });
     assert_eq!(names(&side.queries.pending(Timestamp(START + 1), Page::first(2)).unwrap()), ["1", "4"]);
 }
 

@@ -429,8 +429,10 @@ impl Backend for FakeBackend {
         done(self.find(&task).map(|task| TaskReply { task }))
     }
 
-    fn set_priority(&self, _: Peer, task: String, priority: u8) -> Answer<TaskReply> {
-        done(self.find(&task).map(|task| TaskReply { task: TaskView { priority, ..task } }))
+    fn set(&self, _: Peer, task: String, priority: Option<u8>, delay_s: Option<u64>) -> Answer<TaskReply> {
+        self.called(format!("set {priority:?} {delay_s:?}"));
+        let changed = |task: TaskView| TaskView { priority: priority.unwrap_or(task.priority), ..task };
+        done(self.find(&task).map(|task| TaskReply { task: changed(task) }))
     }
 
     fn cleanup(&self, _: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply> {

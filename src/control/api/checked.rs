@@ -325,11 +325,11 @@ impl Submission {
     }
 
     fn check_delay(&self, faults: &mut Faults) -> u64 {
-        let seconds = faults.duration("delay", self.delay.as_ref()).unwrap_or(0);
-        if seconds > MAX_DELAY_S {
-            faults.add("delay", &format!("{seconds} s"), "at most 366d");
-        }
-        seconds
+        let Some(given) = &self.delay else { return 0 };
+        checked_delay(given).unwrap_or_else(|(value, cure)| {
+            faults.add("delay", &value, cure);
+            0
+        })
     }
 }
 
@@ -379,6 +379,18 @@ pub fn batch<'a>(submissions: impl IntoIterator<Item = &'a Submission>) -> Resul
 /// Judges the priority of `Set`.
 pub fn priority(given: i64) -> Result<u8, ApiError> {
     checked_priority(given).map_err(|(value, cure)| ApiError::invalid("priority", &value, cure))
+}
+
+/// Judges a delay; the error is value and cure.
+fn checked_delay(given: &TextOrNumber) -> Result<u64, (String, String)> {
+    let text = given.as_str();
+    let seconds = parse_duration_s(text).ok_or_else(|| (text.to_owned(), DURATION_FORMS.to_owned()))?;
+    if seconds > MAX_DELAY_S { Err((format!("{seconds} s"), "at most 366d".to_owned())) } else { Ok(seconds) }
+}
+
+/// Judges the delay of `Set`.
+pub fn delay(given: &TextOrNumber) -> Result<u64, ApiError> {
+    checked_delay(given).map_err(|(value, cure)| ApiError::invalid("delay", &value, cure))
 }
 
 /// Judges the days of `Cleanup`.
