@@ -179,7 +179,23 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
         history.as_array().unwrap().iter().map(|one| (&one["version"], &one["review_status"])).collect();
     assert_eq!(versions, [(&json!(2), &json!("pending_review")), (&json!(1), &json!("superseded"))]);
     assert_eq!(daemon.task(&task)["content_id"], second);
+    let shown = ctl.run(&["review", "show", &id]).out;
+    assert!(!shown.contains("review approve") && shown.contains("content history"), "{shown}");
     ctl.run(&["review", "approve", &second.to_string(), "--hash", edited["content_hash"].as_str().unwrap()]);
+    // Another title is another version: nobody approved it, and the text stays.
+    let wrong = ctl.refused(&["review", "edit", &second.to_string(), "--title", "two\nlines"]);
+    assert!(wrong.contains("title: \"two\\nlines\"") && wrong.contains("255"), "{wrong}");
+    let titled = ctl.json(&["review", "edit", &second.to_string(), "--title", " Tea, by hand "]);
+    assert_eq!((&titled["title"], &titled["review_status"]), (&json!("Tea, by hand"), &json!("pending_review")));
+    assert!(ctl.json(&["pool", "list"]).as_array().unwrap().is_empty(), "its approval is void");
+    assert_ne!(titled["content_hash"], edited["content_hash"], "an approval names the title, too");
+    let third = titled["content_id"].to_string();
+    let text = |id: &str| ctl.run(&["content", "show", "--raw", id]).out;
+    assert_eq!(text(&third), text(&second.to_string()));
+    let same = ctl.run(&["review", "edit", &third, "--title", "Tea, by hand"]);
+    assert!(same.err.contains("nothing was changed"), "{}", same.err);
+    let second = titled["content_id"].as_i64().unwrap();
+    ctl.run(&["review", "approve", &third, "--hash", titled["content_hash"].as_str().unwrap()]);
     assert_eq!(ctl.json(&["pool", "list"])[0]["content_id"], second);
 
     let again = ctl.json(&["review", "reject", &second.to_string(), "--again", "shorter, please"]);
@@ -187,6 +203,8 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
     let twice = ctl.json(&["review", "reject", &second.to_string(), "--again", "shorter, please"]);
     assert_eq!((&twice["task_id"], &twice["was_known"]), (&again["task_id"], &json!(true)));
     let new = again["task_id"].as_str().unwrap();
+    let told = ctl.refused(&["review", "reject", &second.to_string(), "--again", "and name the source"]);
+    assert!(told.contains("remark: \"and name the source\"") && told.contains(new), "{told}");
     let written = daemon.task(new);
     assert!(written["requirements"].as_str().unwrap().ends_with("shorter, please"), "{written}");
     assert_eq!(written["topic"], "Tea in YUNNAN");

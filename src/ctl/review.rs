@@ -92,7 +92,12 @@ fn heading(reply: &ContentReply) -> String {
     lines.extend(named.map(|(name, value)| format!("{name}: {}", safe(value))));
     lines.extend(reply.rewritten_by.iter().map(|task| format!("written again by {}", safe(task))));
     lines.extend(reply.findings.iter().map(|finding| format!("the rules say: {}", safe(finding))));
-    lines.push(format!("contentctl review approve {} --hash {}", content.content_id, safe(&content.content_hash)));
+    lines.push(match content.review_status.as_str() {
+        "superseded" => {
+            format!("a newer version replaced it: contentctl content history {} shows which", content.content_id)
+        }
+        _ => format!("contentctl review approve {} --hash {}", content.content_id, safe(&content.content_hash)),
+    });
     let width = lines.iter().map(|line| super::text::width(line)).max().unwrap_or(0).clamp(8, 72);
     lines.push("─".repeat(width));
     lines.join("\n") + "\n"
@@ -163,11 +168,12 @@ fn edit(session: &Session, args: &EditArgs) -> Result<(), Failure> {
     }
     let base_hash = args.hash.clone().unwrap_or_else(|| current.content.content_hash.clone());
     match &args.file {
+        None if args.title.is_some() => send(session, args.content_id, base_hash, args.title.clone(), None),
         Some(file) => {
             let (name, bytes) = read_file(file)?;
             let text = String::from_utf8(bytes)
                 .map_err(|_| Failure::Refused(format!("{name}: the text is not UTF-8; nothing was changed")))?;
-            send(session, args.content_id, base_hash, text)
+            send(session, args.content_id, base_hash, args.title.clone(), Some(text))
         }
         None => edit_by_hand(session, &current, base_hash),
     }
@@ -189,7 +195,8 @@ fn edit_by_hand(session: &Session, current: &ContentReply, base_hash: String) ->
         session.tell("nothing was changed");
         return Ok(());
     }
-    send(session, current.content.content_id, base_hash, after).map_err(|failure| kept(failure.to_string()))?;
+    let sent = send(session, current.content.content_id, base_hash, None, Some(after));
+    sent.map_err(|failure| kept(failure.to_string()))?;
     remove(&path);
     Ok(())
 }
@@ -211,9 +218,15 @@ fn draft(content_id: i64, text: &str) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-fn send(session: &Session, content_id: i64, content_hash: String, content: String) -> Result<(), Failure> {
-    let reply: ContentReply =
-        session.call("io.contentd.Content.Edit", &EditParams { content_id, content_hash, content })?;
+fn send(
+    session: &Session,
+    content_id: i64,
+    content_hash: String,
+    title: Option<String>,
+    content: Option<String>,
+) -> Result<(), Failure> {
+    let params = EditParams { content_id, content_hash, content, title };
+    let reply: ContentReply = session.call("io.contentd.Content.Edit", &params)?;
     print_reviewed(session, &reply)?;
     let (id, version) = (reply.content.content_id, reply.version);
     if id == content_id {

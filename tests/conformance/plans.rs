@@ -254,6 +254,7 @@ fn write_about_pieces(side: &mut Side<contentd::store::sqlite::SqliteBackend>, c
     let edit = ContentWrite::Edit {
         content_id,
         base_hash: format!("hash of {}", id(9)),
+        title: None,
         rendered: RenderedPiece { content_hash: "another".into(), ..RenderedPiece::default() },
         rules: Default::default(),
         who: "1:x".into(),

@@ -524,7 +524,7 @@ impl Backend for FakeBackend {
     }
 
     fn content_edit(&self, _: Peer, edit: EditParams) -> Answer<ContentReply> {
-        self.called(format!("edit {} {:?}", edit.content_hash, edit.content));
+        self.called(format!("edit {} {:?} {:?}", edit.content_hash, edit.title, edit.content));
         done(Ok(ContentReply { version: 2, edited_by: Some("1000:ada".to_owned()), ..content(8) }))
     }
 
