@@ -49,6 +49,7 @@ impl DaemonBackend {
             hooks: self.hooks().await?,
             pool: self.pool_counts().await?,
             publishers: self.publishers_of(status.publisher.as_ref()),
+            unserved_accounts: self.unserved_accounts().await?,
         })
     }
 

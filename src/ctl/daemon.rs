@@ -56,6 +56,7 @@ pub fn status(session: &Session) -> Result<(), Failure> {
         "hooks",
         "pool",
         "publishers",
+        "unserved_accounts",
     ];
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &fields);

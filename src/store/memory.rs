@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::query::{
     ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, ReadyTask,
-    Statistics, TaskFilter, TextPart,
+    Statistics, TaskFilter, TextPart, place_in_pool,
 };
 use super::write::{Account, KeptImage, NewImage, Rows, Write, WriteError, Written, execute};
 use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
@@ -770,7 +770,7 @@ impl Queries for MemoryDb {
             })
             .cloned()
             .collect();
-        found.sort_by_key(|entry| (std::cmp::Reverse(entry.priority), entry.scheduled_at, entry.id));
+        found.sort_by_key(place_in_pool);
         Ok(page_of(found, page))
     }
 

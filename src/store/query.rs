@@ -153,6 +153,22 @@ pub struct PoolFilter {
     pub status: Option<PoolState>,
 }
 
+/// The place of an entry in a list of the pool: what goes out first, then what waits for a person, and at the end what is out. Within
+/// each the order of going out.
+pub fn place_in_pool(entry: &PoolEntry) -> (u8, std::cmp::Reverse<u8>, Timestamp, PoolId) {
+    (group_in_pool(entry.status), std::cmp::Reverse(entry.priority), entry.scheduled_at, entry.id)
+}
+
+/// See [`place_in_pool`].
+pub fn group_in_pool(status: PoolState) -> u8 {
+    match status {
+        PoolState::Pending | PoolState::Publishing => 0,
+        PoolState::Held | PoolState::Failed => 1,
+        PoolState::Published => 2,
+        PoolState::Removed => 3,
+    }
+}
+
 /// What happened since a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {

@@ -134,6 +134,9 @@ pub fn pooled(id: i64) -> PoolView {
         account_id: 1,
         fence: 1,
         lease_until: None,
+        account: Some("blog".to_owned()),
+        title: Some("T".to_owned()),
+        unserved: None,
     }
 }
 
@@ -625,6 +628,7 @@ impl Backend for FakeBackend {
             hooks: vec![],
             pool: BTreeMap::new(),
             publishers: vec![],
+            unserved_accounts: vec![],
         }))
     }
 

@@ -101,6 +101,9 @@ pub struct StatusReply {
     /// The publishers.
     #[serde(default)]
     pub publishers: Vec<PublisherView>,
+    /// Accounts with approved pieces that no publisher of the configuration serves, where there are publishers.
+    #[serde(default)]
+    pub unserved_accounts: Vec<String>,
 }
 
 /// A publisher of the configuration.
