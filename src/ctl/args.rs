@@ -105,7 +105,7 @@ pub enum Verb {
     Workers,
     /// Start no new jobs, of everything, a generator or an account
     Pause(PauseArgs),
-    /// Start new jobs again
+    /// Start new jobs again. A generator that gets none because it failed is tried at once with --generator NAME
     Resume(PauseArgs),
     /// Accounts: whom content is written for
     #[command(subcommand)]

@@ -13,6 +13,7 @@ use super::Session;
 use super::args::{EditArgs, RejectArgs, ReviewVerb};
 use super::content::{CONTENT_FIELDS, print_piece, print_reviewed, review};
 use super::failure::Failure;
+use super::names;
 use super::output::{Column, fixed, flexible, write_out};
 use super::submit::read_file;
 use super::text::{safe, safe_lines};
@@ -25,7 +26,7 @@ use crate::control::values::TextOrNumber;
 
 const WAITING_COLUMNS: &[Column] = &[
     fixed("ID", "content_id"),
-    fixed("ACCOUNT", "account_id"),
+    fixed("ACCOUNT", "account"),
     fixed("CREATED", "created_at"),
     fixed("WORDS", "word_count"),
     fixed("SCORE", "quality_score"),
@@ -47,7 +48,7 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
             };
             let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
             let reply = session.call_joined("io.contentd.Content.List", &params, join)?;
-            session.printer.rows(&reply.contents, WAITING_COLUMNS, CONTENT_FIELDS)?;
+            names::rows(session, &reply.contents, WAITING_COLUMNS, CONTENT_FIELDS)?;
             if reply.contents.is_empty() {
                 session.tell("nothing waits for a review");
             }

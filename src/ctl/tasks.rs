@@ -10,8 +10,9 @@ use super::args::{
 };
 use super::daemon;
 use super::failure::Failure;
+use super::names;
 use super::output::{Column, fixed, flexible};
-use super::text::counted;
+use super::text::{counted, safe};
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
@@ -62,7 +63,7 @@ pub const TASK_COLUMNS: &[Column] = &[
     fixed("TASK", "task_id"),
     fixed("STATE", "state"),
     fixed("PRI", "priority"),
-    fixed("ACCOUNT", "account_id"),
+    fixed("ACCOUNT", "account"),
     fixed("CREATED", "created_at"),
     flexible("TOPIC", "topic"),
     flexible("REASON", "reason"),
@@ -98,7 +99,35 @@ fn one(session: &Session, method: &str, task: &str) -> Result<TaskView, Failure>
 }
 
 fn print_task(session: &Session, task: &TaskView) -> Result<(), Failure> {
-    session.printer.record(task, TASK_FIELDS)
+    names::record(session, task, TASK_FIELDS)?;
+    if task.state == "held" && session.printer.is_for_people() {
+        return session.printer.text(&ways_out(task));
+    }
+    Ok(())
+}
+
+/// What a person can make of a held task.
+fn ways_out(task: &TaskView) -> String {
+    let (id, generator) = (safe(&task.task_id), safe(&task.generator));
+    let reason = task.reason.as_deref().unwrap_or_default();
+    if reason.contains("`contentctl release`") {
+        return format!(
+            "\nit waits for a person. Look at generator {generator} for a job of it, then one of\n  \
+             contentctl release {id}                nothing was made of it since the backup: it runs\n  \
+             contentctl settle {id} --adopt REF     REF is its job\n  \
+             contentctl settle {id} --fail --reason \"…\"   give it up"
+        );
+    }
+    let again = match task.external_ref {
+        Some(_) => format!("  contentctl poll {id}                   ask for its piece once more\n"),
+        None => String::new(),
+    };
+    format!(
+        "\nit waits for a person. Look at generator {generator} for its job, then one of\n{again}  \
+         contentctl settle {id} --adopt REF     REF is its job\n  \
+         contentctl settle {id} --absent        there is no job of it: it is submitted again\n  \
+         contentctl settle {id} --fail --reason \"…\"   give it up"
+    )
 }
 
 /// Prints a task after something was done to it: for people in one line.
@@ -117,7 +146,7 @@ pub fn status(session: &Session, tasks: &[String]) -> Result<(), Failure> {
         several => {
             let views: Result<Vec<TaskView>, Failure> =
                 several.iter().map(|task| one(session, "io.contentd.Tasks.Status", task)).collect();
-            session.printer.rows(&views?, TASK_COLUMNS, TASK_FIELDS)
+            names::rows(session, &views?, TASK_COLUMNS, TASK_FIELDS)
         }
     }
 }
@@ -198,7 +227,7 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     if tasks.is_empty() {
         session.tell("no task fits");
     }
-    session.printer.rows(&tasks, TASK_COLUMNS, TASK_FIELDS)
+    names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)
 }
 
 /// `contentctl queue`.
@@ -212,7 +241,7 @@ pub fn queue(session: &Session, page: &PageArgs) -> Result<(), Failure> {
         tasks.extend(reply.tasks);
         Ok::<_, ClientError>(ControlFlow::Continue(()))
     })?;
-    session.printer.rows(&tasks, TASK_COLUMNS, TASK_FIELDS)?;
+    names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)?;
     session.tell(format!("{size} pending in all"));
     Ok(())
 }

@@ -638,12 +638,12 @@ impl Backend for FakeBackend {
 
     fn pause(&self, _: Peer, what: PauseParams) -> Answer<PausesReply> {
         self.called(format!("pause {what:?}"));
-        done(Ok(PausesReply { is_changed: true, pauses: vec![] }))
+        done(Ok(PausesReply { is_changed: true, pauses: vec![], is_probed: false }))
     }
 
     fn resume(&self, _: Peer, what: PauseParams) -> Answer<PausesReply> {
         self.called(format!("resume {what:?}"));
-        done(Ok(PausesReply { is_changed: true, pauses: vec![] }))
+        done(Ok(PausesReply { is_changed: true, pauses: vec![], is_probed: false }))
     }
 
     fn config(&self, _: Peer) -> Answer<ConfigReply> {

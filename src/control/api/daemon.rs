@@ -173,6 +173,9 @@ pub struct PausesReply {
     pub is_changed: bool,
     /// All pauses.
     pub pauses: Vec<PauseView>,
+    /// `Resume` of a generator that gets no jobs because it failed: it is tried now.
+    #[serde(default)]
+    pub is_probed: bool,
 }
 
 /// `GetConfig`: the effective configuration, never a secret's value.
