@@ -215,9 +215,11 @@ impl Router {
             "Log" => once(backend.log(peer, task_of(frame)?)),
             "List" => {
                 let answer = backend.list(peer, read_parameters::<ListParams>(frame)?.try_into()?);
-                Routed::Once(
-                    answer.map(move |reply| in_parts(reply?.tasks, more, |tasks| TasksReply { tasks })).boxed(),
-                )
+                let parts = move |reply: TasksReply| {
+                    let searched_to = reply.searched_to;
+                    in_parts(reply.tasks, more, |tasks| TasksReply { tasks, searched_to: searched_to.clone() })
+                };
+                Routed::Once(answer.map(move |reply| parts(reply?)).boxed())
             }
             "Queue" => {
                 let params = read_parameters::<QueueParams>(frame)?;

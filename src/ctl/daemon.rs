@@ -1,6 +1,7 @@
 //! The verbs on the daemon.
 
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -43,6 +44,9 @@ const WORKER_COLUMNS: &[Column] = &[
     fixed("PROCESSED", "processed"),
     fixed("RESTARTS", "restarts"),
 ];
+/// How long a daemon may take to say that it is there.
+const PING_LIMIT: Duration = Duration::from_secs(5);
+
 /// `contentctl status` without a task.
 pub fn status(session: &Session) -> Result<(), Failure> {
     let reply: StatusReply = session.call("io.contentd.Daemon.GetStatus", &NoParams {})?;
@@ -188,7 +192,17 @@ pub fn call(session: &Session, args: &CallArgs) -> Result<(), Failure> {
 /// `contentctl ping`.
 pub fn ping(session: &Session) -> Result<(), Failure> {
     let mut client = session.connect()?;
-    let reply: PingReply = client.call("io.contentd.Daemon.Ping", &NoParams {})?;
+    let path = client.path().display().to_string();
+    let reply = client.call_until("io.contentd.Daemon.Ping", &NoParams {}, Instant::now() + PING_LIMIT);
+    let reply: PingReply = reply.map_err(|error| match error {
+        // While a daemon ends what it is at, calls wait on the socket for the next one.
+        ClientError::TimedOut => Failure::TimedOut(format!(
+            "nobody answered on {path} within {} s: contentd is ending what it is at, or starting; `systemctl status contentd` \
+             says which",
+            PING_LIMIT.as_secs()
+        )),
+        error => error.into(),
+    })?;
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &["pid", "caller", "roles"]);
     }

@@ -9,16 +9,17 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::Session;
-use super::args::SubmitArgs;
+use super::args::{SubmitArgs, WaitArgs};
 use super::batch::{parse, split_keywords};
 use super::failure::Failure;
+use super::follow;
 use super::output::{Column, fixed};
 use crate::control::api::{
     StageParams, StageReply, Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams,
     Submitted,
 };
 use crate::control::client::{Client, ClientError};
-use crate::control::values::TextOrNumber;
+use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s};
 use crate::text::counted;
 
 /// How many bytes of entries go into one message; what a message may have, less what surrounds them.
@@ -48,10 +49,17 @@ pub fn submit(session: &Session, mut args: SubmitArgs) -> Result<(), Failure> {
     let dry_run = args.dry_run.then_some(true);
     let file = args.file.take();
     let key = args.key.take();
+    let wait = args.wait.then(|| args.timeout.take());
+    if let Some(Some(text)) = &wait
+        && parse_duration_s(text).is_none()
+    {
+        // Said before anything is paid for.
+        return Err(Failure::usage("--timeout", text, DURATION_FORMS));
+    }
     let task = submission(args);
     match file {
         Some(path) => submit_file(session, &path, &task, dry_run),
-        None => submit_one(session, Submission { key: Some(key.map_or_else(random_key, Ok)?), ..task }, dry_run),
+        None => submit_one(session, Submission { key: Some(key.map_or_else(random_key, Ok)?), ..task }, dry_run, wait),
     }
 }
 
@@ -84,7 +92,12 @@ pub(super) fn random_key() -> Result<String, Failure> {
     Ok(bytes.iter().fold(String::from("ctl-"), |key, byte| key + &format!("{byte:02x}")))
 }
 
-fn submit_one(session: &Session, task: Submission, dry_run: Option<bool>) -> Result<(), Failure> {
+fn submit_one(
+    session: &Session,
+    task: Submission,
+    dry_run: Option<bool>,
+    wait: Option<Option<String>>,
+) -> Result<(), Failure> {
     let params = SubmitParams { task, dry_run };
     let submitted: Submitted = session.repeat(|client| client.call("io.contentd.Tasks.Submit", &params))?;
     if dry_run.is_some() {
@@ -94,6 +107,12 @@ fn submit_one(session: &Session, task: Submission, dry_run: Option<bool>) -> Res
         } else {
             session.printer.record(&Line::from(&submitted), FIELDS)
         };
+    }
+    if let (Some(timeout), Some(id)) = (wait, &submitted.task_id) {
+        session.tell(format!("{id} is submitted"));
+        follow::wait(session, &WaitArgs { tasks: vec![id.clone()], all: false, timeout })?;
+        session.tell(format!("`contentctl result {id}` prints the piece"));
+        return Ok(());
     }
     session.printer.record(&Line::from(&submitted), FIELDS)?;
     let id = submitted.task_id.as_deref().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The verbs on tasks that ask once and print.
 
+use std::io::Write as _;
 use std::ops::ControlFlow;
 
 use serde::Serialize;
@@ -205,6 +206,7 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let mut tasks: Vec<TaskView> = Vec::new();
     let mut client = session.connect()?;
     let wanted = args.page.limit as usize;
+    let mut searched_to = None;
     while tasks.len() < wanted {
         let page = (wanted - tasks.len()).min(MAX_LIMIT as usize);
         let had = tasks.len();
@@ -213,9 +215,11 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
             limit: i64::try_from(page).ok(),
             offset: Some(offset),
             before: before.clone(),
+            topic: args.topic.clone(),
         };
         client.call_more("io.contentd.Tasks.List", &params, None, |reply: TasksReply| {
             tasks.extend(reply.tasks);
+            searched_to = reply.searched_to;
             Ok::<_, ClientError>(ControlFlow::Continue(()))
         })?;
         if tasks.len() - had < page {
@@ -224,7 +228,14 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
         before = tasks.last().map(|task| task.task_id.clone());
         offset = 0;
     }
-    if tasks.is_empty() {
+    if let Some(id) = &searched_to {
+        // Programs too: an answer that is not whole must not look so.
+        let _ = writeln!(
+            std::io::stderr(),
+            "contentctl: nothing older than {} was looked at; the same with --before {0} goes on there",
+            safe(id)
+        );
+    } else if tasks.is_empty() {
         session.tell("no task fits");
     }
     names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)

@@ -387,7 +387,8 @@ impl Backend for FakeBackend {
             view.requirements = is_large.then(|| "x".repeat(500_000));
             view
         });
-        done(Ok(TasksReply { tasks: tasks.collect() }))
+        let searched_to = query.topic.map(|_| "task-000000000007".to_owned());
+        done(Ok(TasksReply { tasks: tasks.collect(), searched_to }))
     }
 
     fn queue(&self, _: Peer, limit: u32, _: u32) -> Answer<QueueReply> {

@@ -85,6 +85,8 @@ pub struct ListQuery {
     pub offset: u32,
     /// Submitted before this task: id or prefix.
     pub before: Option<String>,
+    /// Whose topic contains this text.
+    pub topic: Option<String>,
 }
 
 /// Several tasks to do something to.
@@ -511,7 +513,14 @@ impl TryFrom<ListParams> for ListQuery {
 
     fn try_from(given: ListParams) -> Result<Self, ApiError> {
         let (limit, offset) = page(given.limit, given.offset)?;
-        Ok(Self { filter: given.filter.unwrap_or_default().try_into()?, limit, offset, before: given.before })
+        if let Some(topic) =
+            given.topic.as_ref().filter(|topic| topic.is_empty() || topic.chars().count() > limits::TOPIC_CHARS)
+        {
+            let cure = format!("a text of 1 to {} characters that the topic contains", limits::TOPIC_CHARS);
+            return Err(ApiError::invalid("topic", topic, cure));
+        }
+        let filter = given.filter.unwrap_or_default().try_into()?;
+        Ok(Self { filter, limit, offset, before: given.before, topic: given.topic })
     }
 }
 

@@ -357,6 +357,9 @@ pub struct ListParams {
     /// Only what was submitted before this task.
     #[serde(default)]
     pub before: Option<String>,
+    /// Whose topic contains this text.
+    #[serde(default)]
+    pub topic: Option<String>,
 }
 
 /// Tasks. With `more`, long answers come in several replies.
@@ -364,6 +367,9 @@ pub struct ListParams {
 pub struct TasksReply {
     /// The tasks.
     pub tasks: Vec<TaskView>,
+    /// The search for a topic stopped at this task without having found enough: what is older was not looked at.
+    #[serde(default)]
+    pub searched_to: Option<String>,
 }
 
 /// `Queue`: pending tasks in the order of running.
