@@ -230,6 +230,69 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
     tally::tell("review", "2 days of a reviewer with contentctl: accounts, rules, versions, second tries");
 }
 
+/// What a new user meets in a day: whose a thing is, why it waits, and what helps.
+#[test]
+fn what_is_shown_says_whose_it_is_why_it_waits_and_what_helps() {
+    let home = home("[publishers.site]\naccounts = [\"press\"]\n[publishers.site.publish]\nrun = [\"true\"]\n");
+    let daemon = home.start();
+    let ctl = Ctl(&home);
+    ctl.run(&["account", "add", "--name", "blog"]);
+    ctl.run(&["account", "add", "--name", "press"]);
+    let told = ctl.with(&[], "", &["submit", "--account", "blog", "--topic", "Bread", "--wait", "--timeout", "soon"]);
+    assert!(told.code == Some(2) && told.err.contains("--timeout"), "{}", told.err);
+    assert!(ctl.json(&["list"]).as_array().unwrap().is_empty(), "nothing is submitted that cannot be waited for");
+    let waited = ctl.run(&["submit", "--account", "blog", "--topic", "Why Bread rises", "--wait"]);
+    assert!(["completed", "blog", "Why Bread"].iter().all(|part| waited.out.contains(part)), "{}", waited.out);
+    ctl.run(&["submit", "--account", "press", "--topic", "News", "--priority", "9", "--wait"]);
+    let order = || ctl.json(&["pool", "list"]);
+    let is_out = || (order().to_string().contains("\"published\"")).then_some(());
+    live::eventually("the piece of press is out", is_out);
+    let pool = order();
+    let places: Vec<_> = [0, 1].map(|n| (&pool[n]["account"], &pool[n]["title"], &pool[n]["status"])).into();
+    let blog = (&json!("blog"), &json!("Why Bread rises"), &json!("pending"));
+    assert_eq!(places, [blog, (&json!("press"), &json!("News"), &json!("published"))], "what goes out next is on top");
+    let listed = ctl.run(&["pool", "list"]);
+    assert!(
+        listed.out.contains("Why Bread rises") && listed.err.contains("no publisher serves account \"blog\""),
+        "{}",
+        listed.err
+    );
+    let entry = pool[0]["pool_id"].to_string();
+    assert!(ctl.run(&["pool", "show", &entry]).out.contains("no publisher serves account"));
+    assert!(ctl.run(&["status"]).out.contains("account \"blog\" wait, and no publisher serves it"));
+    let found = daemon.ask("io.contentd.Daemon.Doctor", json!({}))["findings"].to_string();
+    assert!(
+        found.contains("no publisher serves account \\\"blog\\\"") && !found.contains("account \\\"press"),
+        "{found}"
+    );
+
+    let wrong = |arguments: &[&str]| {
+        let ran = ctl.with(&[], "", arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{arguments:?}: {}", ran.err);
+        ran.err
+    };
+    assert!(wrong(&["pool", "done", &entry]).contains("is pending: nobody has it"));
+    ctl.run(&["pool", "next", "--account", "blog"]);
+    assert!(wrong(&["pool", "fail", &entry]).contains("--fence 1"));
+    assert!(wrong(&["account", "set", "blog"]).contains("nothing to set for account \"blog\""));
+    let idle = ctl.run(&["resume", "--account", "blog"]).err;
+    assert!(idle.contains("account blog is not paused"), "{idle}");
+    let missing = home.path("none.txt").display().to_string();
+    let arguments = ["schedule", "add", "--name", "s", "--every", "6h", "--account", "blog", "--file", &missing];
+    assert!(ctl.refused(&arguments).contains(&missing));
+
+    let searched = ctl.json(&["list", "--topic", "bREAD"]);
+    assert_eq!((searched.as_array().unwrap().len(), &searched[0]["topic"]), (1, &json!("Why Bread rises")));
+    let late = ctl.json(&["submit", "--account", "blog", "--topic", "Late", "--delay", "9h"])["task_id"].clone();
+    let late = late.as_str().unwrap();
+    let set = ctl.run(&["set", late, "--delay", "8h", "--priority", "7"]).out;
+    assert!(set.contains("priority 7") && set.contains("not before 20"), "{set}");
+    assert!(wrong(&["set", late]).contains("--priority"));
+    assert!(ctl.run(&["set", late, "--delay", "0"]).out.contains("not delayed"));
+    daemon.until_state(late, "completed");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 #[test]
 fn who_edited_a_piece_does_not_approve_it_where_four_eyes_are_wanted() {
     let home = home("[review]\nfour_eyes = true\n");
