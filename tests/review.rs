@@ -281,6 +281,12 @@ fn what_is_shown_says_whose_it_is_why_it_waits_and_what_helps() {
     let arguments = ["schedule", "add", "--name", "s", "--every", "6h", "--account", "blog", "--file", &missing];
     assert!(ctl.refused(&arguments).contains(&missing));
 
+    // One look at a file mends all of it: what only the daemon knows is told with the rest, by line.
+    let lines = "{\"account\": \"blog\", \"topic\": \"\"}\n\n{\"account\": \"nobody\", \"topic\": \"T\"}\n";
+    std::fs::write(home.path("bad.jsonl"), lines).unwrap();
+    let told = ctl.refused(&["submit", "--file", &home.path("bad.jsonl").display().to_string()]);
+    assert!(told.contains("bad.jsonl:1: topic") && told.contains("bad.jsonl:3: account: \"nobody\""), "{told}");
+
     let searched = ctl.json(&["list", "--topic", "bREAD"]);
     assert_eq!((searched.as_array().unwrap().len(), &searched[0]["topic"]), (1, &json!("Why Bread rises")));
     let late = ctl.json(&["submit", "--account", "blog", "--topic", "Late", "--delay", "9h"])["task_id"].clone();

@@ -61,7 +61,7 @@ impl DaemonBackend {
         let publishers = self.world.publishers.current();
         let found = self.read(move |queries| {
             let Some((entry, handouts)) = queries.pool_entry(id)? else { return Ok(None) };
-            let publication = queries.content_without_piece(entry.content_id)?.and_then(|content| content.publication);
+            let publication = queries.content(entry.content_id)?.and_then(|content| content.publication);
             let entry = pool_views(queries, &publishers, &[entry])?.pop();
             Ok(entry.map(|entry| (entry, handouts, publication)))
         });

@@ -125,6 +125,7 @@ pub fn pause(session: &Session, args: PauseArgs, is_pause: bool) -> Result<(), F
         (true, true) => "paused: no new jobs start, what has started ends normally".to_owned(),
         (true, false) => format!("{scope} was paused already"),
         (false, true) => "resumed".to_owned(),
+        (false, false) if reply.is_probed => format!("{scope} is not paused"),
         (false, false) if reply.pauses.is_empty() => format!("{scope} is not paused, and nothing else is"),
         (false, false) => format!("{scope} is not paused; name what is, as in the rows below"),
     });

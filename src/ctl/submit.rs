@@ -10,13 +10,13 @@ use serde::Serialize;
 
 use super::Session;
 use super::args::{SubmitArgs, WaitArgs};
-use super::batch::{parse, split_keywords};
+use super::batch::{Fault, Judged, in_order, judge, split_keywords};
 use super::failure::Failure;
 use super::follow;
 use super::output::{Column, fixed};
 use crate::control::api::{
-    StageParams, StageReply, Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams,
-    Submitted,
+    ApiError, FieldFault, StageParams, StageReply, Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams,
+    SubmitStagedParams, Submitted,
 };
 use crate::control::client::{Client, ClientError};
 use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s};
@@ -141,13 +141,28 @@ pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
 
 fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: Option<bool>) -> Result<(), Failure> {
     let (name, contents) = read_file(path)?;
-    let mut tasks = parse(&name, &contents, defaults).map_err(|faults| told("nothing was submitted", &faults))?;
+    let Judged { right, mut faults } = judge(&name, &contents, defaults);
+    if right.is_empty() && faults.is_empty() {
+        return Err(Failure::Refused(format!("nothing was submitted; {name}: there is no task in it")));
+    }
+    let (lines, mut tasks): (Vec<u64>, Vec<Submission>) = right.into_iter().unzip();
+    if !faults.is_empty() {
+        // So that one look at the file mends all of it.
+        faults.extend(refused_besides(session, &lines, tasks));
+        return Err(told("nothing was submitted", &in_order(&name, faults)));
+    }
     let prefix = random_key()?;
     for (index, task) in tasks.iter_mut().enumerate() {
         task.key.get_or_insert_with(|| format!("{prefix}-{index}"));
     }
     let parts = in_parts(tasks)?;
-    let submitted = session.repeat(|client| send(client, &parts, &prefix, dry_run))?;
+    let submitted =
+        session.repeat(|client| send(client, &parts, &prefix, dry_run)).map_err(|failure| {
+            match of_lines(&failure, &lines) {
+                Some(faults) => told("nothing was submitted", &in_order(&name, faults)),
+                None => failure,
+            }
+        })?;
     let count = submitted.len();
     if dry_run.is_some() {
         let are_right = counted(count as u64, "task is right", "tasks are right");
@@ -166,6 +181,37 @@ fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: O
         session.tell(format!("{tasks}{note}; `contentctl list --state unfinished` shows what is not finished"));
     }
     Ok(())
+}
+
+/// What the daemon would refuse of entries whose form is right, where they fit one message. One that is not there says nothing of
+/// the file.
+fn refused_besides(session: &Session, lines: &[u64], tasks: Vec<Submission>) -> Vec<Fault> {
+    let Ok([tasks]) = in_parts(tasks).map(<[Vec<Submission>; 1]>::try_from).unwrap_or(Err(Vec::new())) else {
+        return Vec::new();
+    };
+    if tasks.is_empty() {
+        return Vec::new();
+    }
+    let params = SubmitBatchParams { tasks, dry_run: Some(true) };
+    match session.call::<_, SubmitBatchReply>("io.contentd.Tasks.SubmitBatch", &params) {
+        Ok(_) => Vec::new(),
+        Err(failure) => of_lines(&failure, lines).unwrap_or_default(),
+    }
+}
+
+/// The faults of a refused batch by the lines of its file; none where one of them is about no entry.
+fn of_lines(failure: &Failure, lines: &[u64]) -> Option<Vec<Fault>> {
+    let Failure::Client(ClientError::Refused(ApiError::BatchRefused { faults, count })) = failure else { return None };
+    let of_line = |fault: &FieldFault| {
+        let line = lines.get(fault.index? as usize)?;
+        Some((*line, format!("{}: {:?} cannot be taken: {}", fault.field, fault.value, fault.cure)))
+    };
+    let mut told: Vec<Fault> = faults.iter().map(of_line).collect::<Option<_>>()?;
+    let more = (*count as usize).saturating_sub(told.len());
+    if let Some((last, _)) = told.last().filter(|_| more > 0) {
+        told.push((*last, format!("and {more} more faults of later entries")));
+    }
+    Some(told)
 }
 
 pub(super) fn told(what: &str, faults: &[String]) -> Failure {

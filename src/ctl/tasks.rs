@@ -358,7 +358,8 @@ pub fn set(session: &Session, args: SetArgs) -> Result<(), Failure> {
     let priority = has_priority.then(|| format!("priority {}", reply.task.priority));
     let next = reply.task.next_attempt_at.filter(|_| is_delayed);
     let delay = next.map(|at| format!("not before {}", when::local(&at.to_string())));
-    let delay = delay.or_else(|| is_delayed.then(|| "not delayed".to_owned()));
+    let without = if reply.task.state == "held" { "its delay is kept for when it waits again" } else { "not delayed" };
+    let delay = delay.or_else(|| is_delayed.then(|| without.to_owned()));
     let said: Vec<String> = priority.into_iter().chain(delay).collect();
     print_done(session, &reply.task, &said.join(", "))
 }
@@ -386,5 +387,25 @@ pub fn poll(session: &Session, args: PollArgs) -> Result<(), Failure> {
             let reply: PollAllReply = session.call("io.contentd.Tasks.PollAll", &NoParams {})?;
             session.printer.record(&reply, &["total", "completed", "failed", "timeout", "still_running", "error"])
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{AccountId, GeneratorName, Task, TaskId, TaskState, Timestamp};
+
+    #[test]
+    fn a_held_task_is_shown_with_its_ways_out() {
+        let id = TaskId("task-a".into());
+        let mut task = Task::blank(id, AccountId(1), GeneratorName("sample".into()), Timestamp(0));
+        (task.state, task.reason) = (TaskState::Held, Some("nobody knows whether it has a job".into()));
+        let ways = ways_out(&TaskView::of(&task, None));
+        let named = ["generator sample", "settle task-a --adopt REF", "settle task-a --absent", "settle task-a --fail"];
+        assert!(named.iter().all(|way| ways.contains(way)), "{ways}");
+        assert!(!ways.contains("poll") && !ways.contains("release"), "it has no job to ask about: {ways}");
+        task.reason = Some("it was restored: look at the generator, then `contentctl release` it".into());
+        let ways = ways_out(&TaskView::of(&task, None));
+        assert!(ways.contains("contentctl release task-a") && !ways.contains("--absent"), "{ways}");
     }
 }
