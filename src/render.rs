@@ -19,6 +19,32 @@ pub fn render(piece: &Piece) -> RenderedPiece {
     RenderedPiece { content: piece.content.clone(), plain_text: plain_text_of(&piece.content), html, content_hash }
 }
 
+/// The same for a version by hand: what an approval names is its title too, because a person may have written it. What a
+/// generator wrote has the title of its topic, and its hash is without it, as it always was.
+pub fn render_version(piece: &Piece, title: &str) -> RenderedPiece {
+    titled(render(piece), title)
+}
+
+/// The text that stands there, under another title: its HTML is kept as it is.
+pub fn retitled(piece: &Piece, html: &str, title: &str) -> RenderedPiece {
+    let rendered = RenderedPiece {
+        content: piece.content.clone(),
+        plain_text: plain_text_of(&piece.content),
+        html: html.to_owned(),
+        content_hash: hash_of(piece, html),
+    };
+    titled(rendered, title)
+}
+
+fn titled(rendered: RenderedPiece, title: &str) -> RenderedPiece {
+    let mut hasher = Sha256::new();
+    for part in ["title and piece", title, rendered.content_hash.as_str()] {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    RenderedPiece { content_hash: hex(&hasher.finalize()), ..rendered }
+}
+
 fn options() -> Options {
     Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES | Options::ENABLE_TASKLISTS
 }
@@ -108,6 +134,11 @@ mod tests {
 
     #[test]
     fn the_hash_changes_with_each_part() {
+        let by_hand = |text: &str, title: &str| render_version(&piece(text, None), title).content_hash;
+        assert_ne!(by_hand("a", "t"), by_hand("a", "u"), "an approval is of the title too");
+        assert_ne!(by_hand("a", "t"), by_hand("b", "t"));
+        let kept = retitled(&piece("a", None), "<p>its own</p>", "t");
+        assert_eq!((kept.html.as_str(), kept.plain_text.trim()), ("<p>its own</p>", "a"));
         let plain = render(&piece("a", None)).content_hash;
         assert_eq!(plain.len(), 64);
         assert_ne!(plain, render(&piece("b", None)).content_hash);

@@ -187,6 +187,7 @@ fn job(key: &str, state: AttemptState) -> Job {
         wake_at: None,
         updated_at: now,
         restored_at: None,
+        not_before: None,
     };
     let mut attempt = Attempt::intended(id, 1, key.into(), now);
     attempt.state = state;

@@ -231,6 +231,11 @@ fn a_reload_that_names_another_database_leaves_runs_where_they_are() {
     fs::write(home.path("contentd.toml"), configured.replace("state/contentd.db", "elsewhere/contentd.db")).unwrap();
     let reply = daemon.ask("io.contentd.Daemon.Reload", json!({}));
     assert!(reply["needs_restart"].to_string().contains("daemon.state_dir"), "{reply}");
+    // It is said until it is done, whatever is reloaded since.
+    let reply = daemon.ask("io.contentd.Daemon.Reload", json!({}));
+    assert!(reply["needs_restart"].to_string().contains("daemon.state_dir"), "{reply}");
+    let found = daemon.ask("io.contentd.Daemon.Doctor", json!({}))["findings"].to_string();
+    assert!(found.contains("daemon.state_dir") && found.contains("systemctl restart contentd"), "{found}");
     daemon.until_state(&id, "completed");
     assert_eq!((home.paid_for("Stays"), daemon.task(&id)["retry_count"].clone()), (1, json!(0)), "{}", home.log());
 }

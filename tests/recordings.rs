@@ -78,6 +78,7 @@ fn job(reference: &str) -> Job {
         wake_at: None,
         updated_at: INTENT,
         restored_at: None,
+        not_before: None,
     };
     let key = AttemptKey::from_random([7; 16]);
     let mut attempt = Attempt::intended(task.id.clone(), 1, key, INTENT);

@@ -179,7 +179,23 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
         history.as_array().unwrap().iter().map(|one| (&one["version"], &one["review_status"])).collect();
     assert_eq!(versions, [(&json!(2), &json!("pending_review")), (&json!(1), &json!("superseded"))]);
     assert_eq!(daemon.task(&task)["content_id"], second);
+    let shown = ctl.run(&["review", "show", &id]).out;
+    assert!(!shown.contains("review approve") && shown.contains("content history"), "{shown}");
     ctl.run(&["review", "approve", &second.to_string(), "--hash", edited["content_hash"].as_str().unwrap()]);
+    // Another title is another version: nobody approved it, and the text stays.
+    let wrong = ctl.refused(&["review", "edit", &second.to_string(), "--title", "two\nlines"]);
+    assert!(wrong.contains("title: \"two\\nlines\"") && wrong.contains("255"), "{wrong}");
+    let titled = ctl.json(&["review", "edit", &second.to_string(), "--title", " Tea, by hand "]);
+    assert_eq!((&titled["title"], &titled["review_status"]), (&json!("Tea, by hand"), &json!("pending_review")));
+    assert!(ctl.json(&["pool", "list"]).as_array().unwrap().is_empty(), "its approval is void");
+    assert_ne!(titled["content_hash"], edited["content_hash"], "an approval names the title, too");
+    let third = titled["content_id"].to_string();
+    let text = |id: &str| ctl.run(&["content", "show", "--raw", id]).out;
+    assert_eq!(text(&third), text(&second.to_string()));
+    let same = ctl.run(&["review", "edit", &third, "--title", "Tea, by hand"]);
+    assert!(same.err.contains("nothing was changed"), "{}", same.err);
+    let second = titled["content_id"].as_i64().unwrap();
+    ctl.run(&["review", "approve", &third, "--hash", titled["content_hash"].as_str().unwrap()]);
     assert_eq!(ctl.json(&["pool", "list"])[0]["content_id"], second);
 
     let again = ctl.json(&["review", "reject", &second.to_string(), "--again", "shorter, please"]);
@@ -187,6 +203,8 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
     let twice = ctl.json(&["review", "reject", &second.to_string(), "--again", "shorter, please"]);
     assert_eq!((&twice["task_id"], &twice["was_known"]), (&again["task_id"], &json!(true)));
     let new = again["task_id"].as_str().unwrap();
+    let told = ctl.refused(&["review", "reject", &second.to_string(), "--again", "and name the source"]);
+    assert!(told.contains("remark: \"and name the source\"") && told.contains(new), "{told}");
     let written = daemon.task(new);
     assert!(written["requirements"].as_str().unwrap().ends_with("shorter, please"), "{written}");
     assert_eq!(written["topic"], "Tea in YUNNAN");
@@ -210,6 +228,75 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
         Command::new(env!("CARGO_BIN_EXE_contentd")).arg("--check-database").arg(home.database()).output().unwrap();
     assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout));
     tally::tell("review", "2 days of a reviewer with contentctl: accounts, rules, versions, second tries");
+}
+
+/// What a new user meets in a day: whose a thing is, why it waits, and what helps.
+#[test]
+fn what_is_shown_says_whose_it_is_why_it_waits_and_what_helps() {
+    let home = home("[publishers.site]\naccounts = [\"press\"]\n[publishers.site.publish]\nrun = [\"true\"]\n");
+    let daemon = home.start();
+    let ctl = Ctl(&home);
+    ctl.run(&["account", "add", "--name", "blog"]);
+    ctl.run(&["account", "add", "--name", "press"]);
+    let told = ctl.with(&[], "", &["submit", "--account", "blog", "--topic", "Bread", "--wait", "--timeout", "soon"]);
+    assert!(told.code == Some(2) && told.err.contains("--timeout"), "{}", told.err);
+    assert!(ctl.json(&["list"]).as_array().unwrap().is_empty(), "nothing is submitted that cannot be waited for");
+    let waited = ctl.run(&["submit", "--account", "blog", "--topic", "Why Bread rises", "--wait"]);
+    assert!(["completed", "blog", "Why Bread"].iter().all(|part| waited.out.contains(part)), "{}", waited.out);
+    ctl.run(&["submit", "--account", "press", "--topic", "News", "--priority", "9", "--wait"]);
+    let order = || ctl.json(&["pool", "list"]);
+    let is_out = || (order().to_string().contains("\"published\"")).then_some(());
+    live::eventually("the piece of press is out", is_out);
+    let pool = order();
+    let places: Vec<_> = [0, 1].map(|n| (&pool[n]["account"], &pool[n]["title"], &pool[n]["status"])).into();
+    let blog = (&json!("blog"), &json!("Why Bread rises"), &json!("pending"));
+    assert_eq!(places, [blog, (&json!("press"), &json!("News"), &json!("published"))], "what goes out next is on top");
+    let listed = ctl.run(&["pool", "list"]);
+    assert!(
+        listed.out.contains("Why Bread rises") && listed.err.contains("no publisher serves account \"blog\""),
+        "{}",
+        listed.err
+    );
+    let entry = pool[0]["pool_id"].to_string();
+    assert!(ctl.run(&["pool", "show", &entry]).out.contains("no publisher serves account"));
+    assert!(ctl.run(&["status"]).out.contains("account \"blog\" wait, and no publisher serves it"));
+    let found = daemon.ask("io.contentd.Daemon.Doctor", json!({}))["findings"].to_string();
+    assert!(
+        found.contains("no publisher serves account \\\"blog\\\"") && !found.contains("account \\\"press"),
+        "{found}"
+    );
+
+    let wrong = |arguments: &[&str]| {
+        let ran = ctl.with(&[], "", arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{arguments:?}: {}", ran.err);
+        ran.err
+    };
+    assert!(wrong(&["pool", "done", &entry]).contains("is pending: nobody has it"));
+    ctl.run(&["pool", "next", "--account", "blog"]);
+    assert!(wrong(&["pool", "fail", &entry]).contains("--fence 1"));
+    assert!(wrong(&["account", "set", "blog"]).contains("nothing to set for account \"blog\""));
+    let idle = ctl.run(&["resume", "--account", "blog"]).err;
+    assert!(idle.contains("account blog is not paused"), "{idle}");
+    let missing = home.path("none.txt").display().to_string();
+    let arguments = ["schedule", "add", "--name", "s", "--every", "6h", "--account", "blog", "--file", &missing];
+    assert!(ctl.refused(&arguments).contains(&missing));
+
+    // One look at a file mends all of it: what only the daemon knows is told with the rest, by line.
+    let lines = "{\"account\": \"blog\", \"topic\": \"\"}\n\n{\"account\": \"nobody\", \"topic\": \"T\"}\n";
+    std::fs::write(home.path("bad.jsonl"), lines).unwrap();
+    let told = ctl.refused(&["submit", "--file", &home.path("bad.jsonl").display().to_string()]);
+    assert!(told.contains("bad.jsonl:1: topic") && told.contains("bad.jsonl:3: account: \"nobody\""), "{told}");
+
+    let searched = ctl.json(&["list", "--topic", "bREAD"]);
+    assert_eq!((searched.as_array().unwrap().len(), &searched[0]["topic"]), (1, &json!("Why Bread rises")));
+    let late = ctl.json(&["submit", "--account", "blog", "--topic", "Late", "--delay", "9h"])["task_id"].clone();
+    let late = late.as_str().unwrap();
+    let set = ctl.run(&["set", late, "--delay", "8h", "--priority", "7"]).out;
+    assert!(set.contains("priority 7") && set.contains("not before 20"), "{set}");
+    assert!(wrong(&["set", late]).contains("--priority"));
+    assert!(ctl.run(&["set", late, "--delay", "0"]).out.contains("not delayed"));
+    daemon.until_state(late, "completed");
+    assert_eq!(daemon.stop(), Some(0));
 }
 
 #[test]

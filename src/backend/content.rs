@@ -2,6 +2,7 @@
 
 use log::Level;
 
+use super::pool::pool_views;
 use super::{DaemonBackend, errors};
 use crate::control::api::{
     ApiError, ContentQuery, ContentReply, ContentView, ContentsReply, Peer, PoolQuery, PoolReleaseReply, PoolReply,
@@ -89,8 +90,9 @@ impl DaemonBackend {
         let account = self.account_of(query.account.as_deref()).await?.map(|account| account.id);
         let filter = PoolFilter { account, status: query.status };
         let page = Page { limit: query.limit, offset: query.offset, before: query.before.map(|id| id.0) };
-        let entries = self.read(move |queries| queries.pool(&filter, page)).await?;
-        Ok(PoolReply { entries: entries.iter().map(Into::into).collect() })
+        let publishers = self.world.publishers.current();
+        let entries = self.read(move |queries| pool_views(queries, &publishers, &queries.pool(&filter, page)?)).await?;
+        Ok(PoolReply { entries })
     }
 
     pub(super) async fn release_pool(

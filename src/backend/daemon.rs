@@ -49,6 +49,7 @@ impl DaemonBackend {
             hooks: self.hooks().await?,
             pool: self.pool_counts().await?,
             publishers: self.publishers_of(status.publisher.as_ref()),
+            unserved_accounts: self.unserved_accounts().await?,
         })
     }
 
@@ -93,8 +94,12 @@ impl DaemonBackend {
         if on && let Some(name) = &scope.generator {
             self.known_generator(name)?;
         }
-        let before = self.actors().await?.queue.map(|queue| queue.pauses).unwrap_or_default();
-        let is_paused = before.iter().any(|pause| pause.scope == scope);
+        let before = self.actors().await?.queue;
+        let is_paused = before.as_ref().is_some_and(|queue| queue.pauses.iter().any(|pause| pause.scope == scope));
+        let is_open = |name: &GeneratorName| {
+            before.as_ref().is_some_and(|queue| queue.breakers.iter().any(|breaker| breaker.generator == *name))
+        };
+        let is_probed = !on && scope.account.is_none() && scope.generator.as_ref().is_some_and(is_open);
         let message = if on {
             let at = self.world.clock.now().utc;
             SetPause::On(Pause { scope, who: peer.label(), at, reason: what.reason })
@@ -106,7 +111,7 @@ impl DaemonBackend {
         let (kind, what) = if on { (Kind::Paused, "paused") } else { (Kind::Resumed, "resumed") };
         let stand = counted(pauses.len() as u64, "pause stands", "pauses stand");
         tell!(Level::Info, kind, "{what} by {}: {stand}", peer.label());
-        Ok(PausesReply { is_changed: is_paused != on, pauses: pauses.iter().map(pause_view).collect() })
+        Ok(PausesReply { is_changed: is_paused != on, pauses: pauses.iter().map(pause_view).collect(), is_probed })
     }
 
     pub(super) async fn drain_daemon(&self, peer: &Peer) -> Result<DrainReply, ApiError> {

@@ -49,6 +49,13 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
         WriteError::HashChanged { content_id, expected, actual } => {
             ApiError::HashChanged { content_id: content_id.0, expected, actual }
         }
+        WriteError::OtherRemark { content_id, task_id, remark } => {
+            let cure = format!(
+                "{task_id} writes content {content_id} again already, with another remark; when its piece comes, reject that one \
+                 with this remark, or cancel {task_id} and submit a task of your own"
+            );
+            ApiError::invalid("remark", &remark, cure)
+        }
         WriteError::OtherVersionOut { content_id, other } => {
             ApiError::OtherVersionOut { content_id: content_id.0, other: other.0 }
         }

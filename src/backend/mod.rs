@@ -263,8 +263,8 @@ impl Backend for DaemonBackend {
         self.answer(|this| async move { this.settle_task(&peer, &task, decision).await })
     }
 
-    fn set_priority(&self, peer: Peer, task: String, priority: u8) -> Answer<TaskReply> {
-        self.answer(move |this| async move { this.change_priority(&peer, &task, priority).await })
+    fn set(&self, peer: Peer, task: String, priority: Option<u8>, delay_s: Option<u64>) -> Answer<TaskReply> {
+        self.answer(move |this| async move { this.change_task(&peer, &task, priority, delay_s).await })
     }
 
     fn cleanup(&self, peer: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply> {

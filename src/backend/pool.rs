@@ -1,6 +1,6 @@
 //! Consumers of the publish pool: what they are given, and what they say of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::control::api::pool::{
     HandedOut, HandoutView, NextQuery, PoolAnswer, PoolEntryReply, PoolNextReply, PoolShowReply, PoolWord,
     PublicationView,
 };
-use crate::control::api::{ApiError, ContentView, Peer, PublisherView};
+use crate::control::api::{ApiError, ContentView, Peer, PoolView, PublisherView};
 use crate::control::protocol::MAX_REPLY_BYTES;
 use crate::publish::outcome::Published;
 use crate::publish::{Handout, Holder, PoolEvent};
-use crate::publisher::Publisher;
+use crate::publisher::{Publisher, Publishers};
 use crate::store::DbError;
 use crate::store::query::{LongText, PoolStanding, Queries};
-use crate::store::write::{HandOut, PoolWrite, PoolWritten, Write, Written};
+use crate::store::write::{Account, HandOut, PoolWrite, PoolWritten, Write, Written};
 use crate::task::content::{PoolEntry, PoolState};
-use crate::task::{ContentId, PoolId, Timestamp};
+use crate::task::{AccountId, ContentId, PoolId, Timestamp};
 
 impl DaemonBackend {
     /// Pieces that are not out, by state; every state that is counted is there.
@@ -28,6 +28,18 @@ impl DaemonBackend {
         let standing = self.read(move |queries| queries.pool_standing(now)).await?;
         let count = |state: &PoolState| (state.to_string(), standing.counts.get(state).copied().unwrap_or(0));
         Ok(PoolStanding::COUNTED.iter().map(count).collect())
+    }
+
+    /// Accounts with pieces that wait and that no publisher serves, where there are publishers at all.
+    pub(super) async fn unserved_accounts(&self) -> Result<Vec<String>, ApiError> {
+        let publishers = self.world.publishers.current();
+        if publishers.iter().next().is_none() {
+            return Ok(Vec::new());
+        }
+        // Whenever they are due.
+        let waiting = self.read(move |queries| queries.pool_accounts_due(Timestamp(i64::MAX))).await?;
+        let is_served = |account: &Account| publishers.iter().any(|publisher| publisher.serves.has_account(account));
+        Ok(waiting.into_iter().filter(|account| !is_served(account)).map(|account| account.name).collect())
     }
 
     pub(super) fn publishers_of(&self, status: Option<&PublisherStatus>) -> Vec<PublisherView> {
@@ -46,10 +58,12 @@ impl DaemonBackend {
     }
 
     pub(super) async fn show_pool_entry(&self, id: PoolId) -> Result<PoolShowReply, ApiError> {
+        let publishers = self.world.publishers.current();
         let found = self.read(move |queries| {
             let Some((entry, handouts)) = queries.pool_entry(id)? else { return Ok(None) };
             let publication = queries.content(entry.content_id)?.and_then(|content| content.publication);
-            Ok(Some((entry, handouts, publication)))
+            let entry = pool_views(queries, &publishers, &[entry])?.pop();
+            Ok(entry.map(|entry| (entry, handouts, publication)))
         });
         let (entry, handouts, publication) = found.await?.ok_or(ApiError::PoolEntryNotFound { pool_id: id.0 })?;
         let publication = publication.map(|publication| PublicationView {
@@ -58,7 +72,7 @@ impl DaemonBackend {
             url: publication.url,
             reference: publication.reference,
         });
-        Ok(PoolShowReply { entry: (&entry).into(), handouts: handouts.iter().map(Into::into).collect(), publication })
+        Ok(PoolShowReply { entry, handouts: handouts.iter().map(Into::into).collect(), publication })
     }
 
     pub(super) async fn next_of_pool(&self, peer: &Peer, query: NextQuery) -> Result<PoolNextReply, ApiError> {
@@ -129,7 +143,11 @@ impl DaemonBackend {
             Written::Pool(PoolWritten::Changed { change, task_id }) => {
                 log_move(&change, task_id.as_ref(), &peer.label());
                 self.world.tell_publisher();
-                Ok(PoolEntryReply { entry: (&change.entry).into() })
+                let entry = change.entry.clone();
+                let views = self.read(move |queries| pool_views(queries, &publishers, &[entry])).await;
+                // What was said is committed: a database that cannot be read now takes nothing of it back.
+                let view = views.ok().and_then(|mut views| views.pop());
+                Ok(PoolEntryReply { entry: view.unwrap_or_else(|| (&change.entry).into()) })
             }
             _ => Err(ApiError::internal("the store gave the answer of another write")),
         }
@@ -154,6 +172,32 @@ impl DaemonBackend {
             PoolAnswer::Removed { reason } => (PoolEvent::Removed { reason }, "remove"),
         }
     }
+}
+
+/// Entries with what people know them by.
+pub(super) fn pool_views(
+    queries: &dyn Queries,
+    publishers: &Publishers,
+    entries: &[PoolEntry],
+) -> Result<Vec<PoolView>, DbError> {
+    let mut accounts: BTreeMap<AccountId, Option<Account>> = BTreeMap::new();
+    let mut views = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let mut view = PoolView::from(entry);
+        let account = match accounts.entry(entry.account_id) {
+            btree_map::Entry::Occupied(known) => known.into_mut(),
+            btree_map::Entry::Vacant(free) => free.insert(queries.find_account(&entry.account_id.to_string())?),
+        };
+        let content = queries.content_without_piece(entry.content_id)?;
+        if let (Some(account), PoolState::Pending) = (account.as_ref(), entry.status) {
+            let category = content.as_ref().and_then(|content| content.record.category.as_deref());
+            view.unserved = publishers.unserved(account, category);
+        }
+        view.account = account.as_ref().map(|account| account.name.clone());
+        view.title = content.map(|content| content.record.title);
+        views.push(view);
+    }
+    Ok(views)
 }
 
 /// A record with its piece while there is room for it, and without where there is none. What was handed out must be told, however

@@ -9,7 +9,7 @@ use crate::control::api::{
     WriteAgainReply,
 };
 use crate::events::{About, Kind};
-use crate::render::render;
+use crate::render::{render_version, retitled};
 use crate::store::query::{ContentFilter, Page};
 use crate::store::write::{ContentWrite, KeptImage, NewTask, Write, Written};
 use crate::task::content::ContentRecord;
@@ -33,12 +33,19 @@ impl DaemonBackend {
         self.refuse_while_stopping()?;
         let content_id = ContentId(edit.content_id);
         let old = self.content_record(content_id).await?;
-        let piece = Piece { content: edit.content, html: None, images: old.record.images, score: None };
+        let title = edit.title.clone().unwrap_or(old.record.title);
+        let (kept, html) = (old.record.content, old.record.html_content);
+        let is_text_kept = edit.content.is_none();
+        let content = edit.content.unwrap_or(kept);
+        let piece = Piece { content, html: None, images: old.record.images, score: None };
+        let render =
+            move || if is_text_kept { retitled(&piece, &html, &title) } else { render_version(&piece, &title) };
         // A piece may be megabytes, and this thread answers everybody.
-        let rendered = tokio::task::spawn_blocking(move || render(&piece)).await.map_err(ApiError::internal)?;
+        let rendered = tokio::task::spawn_blocking(render).await.map_err(ApiError::internal)?;
         let write = ContentWrite::Edit {
             content_id,
             base_hash: edit.content_hash,
+            title: edit.title,
             rendered,
             rules: self.world.rules.now(),
             who: peer.label(),

@@ -8,7 +8,7 @@ use crate::actors::queue::{SubmitTasks, TasksSubmitted};
 use crate::control::api::{ApiError, CheckedSubmission, FieldFault, Peer, Submitted};
 use crate::render::sha256_hex;
 use crate::store::write::{Account, NewTask, PendingLimits, SubmittedTask, Write, Written};
-use crate::task::{GeneratorName, Task, TaskState, Timestamp};
+use crate::task::{DELAYED, GeneratorName, Task, TaskState, Timestamp};
 
 /// A fault of one entry: the error it is alone, and the same as a line of a batch's answer.
 pub(super) struct Fault {
@@ -110,6 +110,7 @@ impl DaemonBackend {
         let asked = submission.generator.as_ref().or(own.generator.as_ref());
         let generator = self.generator_for(asked, defaults)?;
         let digest = digest_of(&submission, account, &generator);
+        let not_before = (submission.delay_s > 0).then(|| now.plus(Duration::from_secs(submission.delay_s)));
         let task = Task {
             id: self.world.entropy.task_id(),
             seq: 0,
@@ -133,7 +134,7 @@ impl DaemonBackend {
             max_retries: submission.max_retries.unwrap_or(defaults.max_retries),
             time_limit_s: submission.time_limit_s.unwrap_or(defaults.time_limit_s),
             progress: None,
-            reason: (submission.delay_s > 0).then(|| "its submitter delayed it".to_owned()),
+            reason: not_before.map(|_| DELAYED.to_owned()),
             error: None,
             content_id: None,
             key: submission.key,
@@ -144,9 +145,10 @@ impl DaemonBackend {
             submitted_at: None,
             started_at: None,
             completed_at: None,
-            wake_at: (submission.delay_s > 0).then(|| now.plus(Duration::from_secs(submission.delay_s))),
+            wake_at: not_before,
             updated_at: now,
             restored_at: None,
+            not_before,
         };
         self.refuse_untransportable(&task)?;
         let limits = self.limits_of(&task.generator);

@@ -10,9 +10,9 @@ use crate::control::api::{
 };
 use crate::events::Kind;
 use crate::generator::leftovers::Leftovers;
-use crate::store::query::{Page, Queries, TaskFilter};
+use crate::store::query::{Page, Queries, SearchBounds, Searched, TaskFilter};
 use crate::store::write::{Changed, Write, Written};
-use crate::task::{Attempt, AttemptKey, CorrectedState, Event, Settlement, Task, TaskState};
+use crate::task::{Attempt, AttemptKey, CorrectedState, Event, NotBefore, Settlement, Task, TaskState};
 use crate::tell;
 use log::Level;
 use std::collections::BTreeMap;
@@ -90,13 +90,15 @@ impl DaemonBackend {
         };
         let page = Page { limit: query.limit, offset: query.offset, before };
         let filter = self.filter_of(query.filter).await?;
-        let tasks = self
-            .read(move |queries| {
-                let tasks = queries.tasks(&filter, page)?;
-                with_attempts(queries, tasks)
-            })
-            .await?;
-        Ok(TasksReply { tasks: self.all_explained(tasks).await })
+        let read = move |queries: &dyn Queries| {
+            let found = match &query.topic {
+                Some(topic) => queries.search(&filter, topic, page, SearchBounds::default())?,
+                None => Searched { tasks: queries.tasks(&filter, page)?, stopped_at: None },
+            };
+            Ok((with_attempts(queries, found.tasks)?, found.stopped_at))
+        };
+        let (tasks, stopped_at) = self.read(read).await?;
+        Ok(TasksReply { tasks: self.all_explained(tasks).await, searched_to: stopped_at.map(|id| id.0) })
     }
 
     pub(super) async fn list_queue(&self, limit: u32, offset: u32) -> Result<QueueReply, ApiError> {
@@ -176,8 +178,19 @@ impl DaemonBackend {
         Ok(())
     }
 
-    pub(super) async fn change_priority(&self, peer: &Peer, name: &str, priority: u8) -> Result<TaskReply, ApiError> {
-        self.decided(peer, name, Event::Changed { priority }, "change").await
+    pub(super) async fn change_task(
+        &self,
+        peer: &Peer,
+        name: &str,
+        priority: Option<u8>,
+        delay_s: Option<u64>,
+    ) -> Result<TaskReply, ApiError> {
+        let now = self.world.clock.now().utc;
+        let not_before = delay_s.map(|seconds| match seconds {
+            0 => NotBefore::Now,
+            seconds => NotBefore::At(now.plus(Duration::from_secs(seconds))),
+        });
+        self.decided(peer, name, Event::Changed { priority, not_before }, "change").await
     }
 
     pub(super) async fn poll_task(&self, peer: &Peer, name: &str) -> Result<TaskReply, ApiError> {

@@ -34,17 +34,30 @@ pub type Parsed = Result<Vec<Submission>, Vec<String>>;
 
 /// Reads a file's contents. `defaults` fills in what an entry leaves out.
 pub fn parse(name: &str, contents: &[u8], defaults: &Submission) -> Parsed {
+    let Judged { right, faults } = judge(name, contents, defaults);
+    let mut faults = in_order(name, faults);
+    if faults.is_empty() && right.is_empty() {
+        faults.push(format!("{name}: there is no task in it"));
+    }
+    if faults.is_empty() { Ok(right.into_iter().map(|(_, task)| task).collect()) } else { Err(faults) }
+}
+
+/// A file as it was read.
+pub struct Judged {
+    /// The entries that are right by themselves, each with its line.
+    pub right: Vec<(u64, Submission)>,
+    /// What is wrong with it.
+    pub faults: Vec<Fault>,
+}
+
+/// As [`parse`], with what is right of a file that has faults.
+pub fn judge(name: &str, contents: &[u8], defaults: &Submission) -> Judged {
     let (read, faults) = entries(name, contents, FIELDS);
-    let mut submissions = Submissions { defaults, entries: Vec::new(), faults, keys: BTreeMap::new() };
+    let mut submissions = Submissions { defaults, right: Vec::new(), faults, keys: BTreeMap::new() };
     for Entry { line, fields } in read {
         submissions.take(line, &fields);
     }
-    let Submissions { entries, faults, .. } = submissions;
-    let mut faults = in_order(name, faults);
-    if faults.is_empty() && entries.is_empty() {
-        faults.push(format!("{name}: there is no task in it"));
-    }
-    if faults.is_empty() { Ok(entries) } else { Err(faults) }
+    Judged { right: submissions.right, faults: submissions.faults }
 }
 
 /// An entry of a file and where it begins.
@@ -54,10 +67,10 @@ pub(crate) struct Entry {
 }
 
 /// A fault and its line.
-pub(crate) type Fault = (u64, String);
+pub type Fault = (u64, String);
 
 /// Faults as they are told: by line.
-pub(crate) fn in_order(name: &str, mut faults: Vec<Fault>) -> Vec<String> {
+pub fn in_order(name: &str, mut faults: Vec<Fault>) -> Vec<String> {
     faults.sort_by_key(|(line, _)| *line);
     faults.into_iter().map(|(line, fault)| format!("{name}:{line}: {fault}")).collect()
 }
@@ -150,7 +163,7 @@ impl Reader {
 /// The tasks of a file while they are read.
 struct Submissions<'a> {
     defaults: &'a Submission,
-    entries: Vec<Submission>,
+    right: Vec<(u64, Submission)>,
     faults: Vec<Fault>,
     /// On which line each key was used.
     keys: BTreeMap<String, u64>,
@@ -175,8 +188,10 @@ impl Submissions<'_> {
         {
             faults.push(format!("key: {key:?} is on line {first} already"));
         }
+        if faults.is_empty() {
+            self.right.push((line, submission));
+        }
         self.faults.extend(faults.into_iter().map(|fault| (line, fault)));
-        self.entries.push(submission);
     }
 }
 

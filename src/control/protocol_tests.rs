@@ -49,7 +49,7 @@ fn wrong<P: DeserializeOwned + std::fmt::Debug>(parameters: Value) -> String {
 fn a_wrong_parameter_is_named() {
     assert_eq!(wrong::<SetParams>(json!({"task": "t", "priority": "high"})), "priority");
     assert_eq!(wrong::<SetParams>(json!({"task": 5, "priority": 5})), "task");
-    assert_eq!(wrong::<SetParams>(json!({"task": "t"})), "priority");
+    assert_eq!(wrong::<SetParams>(json!({"task": "t", "delay": []})), "delay");
     assert_eq!(wrong::<SetParams>(json!({})), "task");
     assert_eq!(wrong::<SetParams>(json!({"task": "t", "priority": 5, "colour": 1})), "colour");
     assert_eq!(wrong::<SetParams>(json!({"task": "t", "priority": 5, "a`, b": 1})), "a`, b");

@@ -215,9 +215,11 @@ impl Router {
             "Log" => once(backend.log(peer, task_of(frame)?)),
             "List" => {
                 let answer = backend.list(peer, read_parameters::<ListParams>(frame)?.try_into()?);
-                Routed::Once(
-                    answer.map(move |reply| in_parts(reply?.tasks, more, |tasks| TasksReply { tasks })).boxed(),
-                )
+                let parts = move |reply: TasksReply| {
+                    let searched_to = reply.searched_to;
+                    in_parts(reply.tasks, more, |tasks| TasksReply { tasks, searched_to: searched_to.clone() })
+                };
+                Routed::Once(answer.map(move |reply| parts(reply?)).boxed())
             }
             "Queue" => {
                 let params = read_parameters::<QueueParams>(frame)?;
@@ -288,9 +290,8 @@ impl Router {
                 once(backend.settle(peer.clone(), task, decision))
             }
             "Set" => {
-                let params = read_parameters::<SetParams>(frame)?;
-                let priority = checked::priority(params.priority)?;
-                once(backend.set_priority(peer.clone(), params.task, priority))
+                let (task, priority, delay_s) = read_parameters::<SetParams>(frame)?.check()?;
+                once(backend.set(peer.clone(), task, priority, delay_s))
             }
             "Cleanup" => {
                 let params = read_parameters::<CleanupParams>(frame)?;

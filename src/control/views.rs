@@ -169,6 +169,9 @@ impl From<&PoolEntry> for PoolView {
             account_id: entry.account_id.0,
             fence: entry.fence,
             lease_until: entry.wake_at.map(Into::into),
+            account: None,
+            title: None,
+            unserved: None,
         }
     }
 }

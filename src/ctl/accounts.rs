@@ -12,6 +12,7 @@ use super::batch::{Entry, Fields, entries, in_order, split_keywords};
 use super::failure::Failure;
 use super::output::{Column, fixed, flexible};
 use super::submit::{read_file, told};
+use super::text::safe;
 use crate::control::api::{
     AccountAddParams, AccountEntryValue, AccountImportParams, AccountImportReply, AccountParams, AccountReply,
     AccountSetParams, AccountSetReply, AccountSettingsValue, AccountView, AccountsReply, ApiError, NoParams,
@@ -117,7 +118,19 @@ pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
             let reply: AccountReply = session.call("io.contentd.Accounts.Get", &params)?;
             print(session, &reply.account)
         }
-        AccountVerb::Set(args) => set(session, params_of(*args)),
+        AccountVerb::Set(args) => {
+            let params = params_of(*args);
+            let has_setting =
+                params.settings.as_ref().is_some_and(|settings| *settings != AccountSettingsValue::default());
+            if !has_setting && params.external_id.is_none() && params.clear.is_none() {
+                let account = safe(params.account.as_str());
+                return Err(Failure::Usage(format!(
+                    "nothing to set for account {account:?}: give an option, as --tone dry or --clear tone \
+                     (`contentctl account set --help` has them); `contentctl account show {account}` shows what stands"
+                )));
+            }
+            set(session, params)
+        }
         AccountVerb::Disable { account } => {
             enable(session, account, false)?;
             session.tell(

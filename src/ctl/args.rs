@@ -28,6 +28,9 @@ pub enum Format {
     Csv,
 }
 
+/// Where the help lists what every verb takes: behind what is the verb's own, and not in its short form (`-h`).
+const EVERY_VERB: &str = "Options of every verb";
+
 /// Controls contentd over its socket.
 #[derive(Debug, Parser)]
 #[command(name = "contentctl", version, about, max_term_width = 100, disable_help_subcommand = true)]
@@ -38,12 +41,15 @@ pub enum Format {
 pub struct Args {
     /// The daemon's socket [default: /run/contentd/contentd.sock, then your own]
     #[arg(long, global = true, env = "CONTENTD_SOCKET", value_name = "PATH", hide_env_values = true)]
+    #[arg(help_heading = EVERY_VERB, hide_short_help = true)]
     pub socket: Option<PathBuf>,
     /// How answers are printed
     #[arg(long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
+    #[arg(help_heading = EVERY_VERB, hide_short_help = true)]
     pub output: Format,
     /// For how long a call is repeated that a restart of the daemon cut off; where nobody listens it fails at once
     #[arg(long, global = true, default_value = "10s", value_name = "TIME")]
+    #[arg(help_heading = EVERY_VERB, hide_short_help = true)]
     pub retry_for: String,
     /// What to do.
     #[command(subcommand)]
@@ -77,9 +83,10 @@ pub enum Verb {
     Correct(CorrectArgs),
     /// Decide a held task
     Settle(SettleArgs),
-    /// Change a waiting task
+    /// Change a waiting task: its priority, and from when on it may begin
     Set(SetArgs),
-    /// Delete tasks that finished long ago
+    /// Delete tasks that finished long ago, sooner than contentd does it by itself (retention.finished_tasks, 90d if not
+    /// configured)
     Cleanup(CleanupArgs),
     /// How many, how long, how often again
     Stats(StatsArgs),
@@ -105,7 +112,7 @@ pub enum Verb {
     Workers,
     /// Start no new jobs, of everything, a generator or an account
     Pause(PauseArgs),
-    /// Start new jobs again
+    /// Start new jobs again. A generator that gets none because it failed is tried at once with --generator NAME
     Resume(PauseArgs),
     /// Accounts: whom content is written for
     #[command(subcommand)]
@@ -192,6 +199,12 @@ pub struct SubmitArgs {
     /// Check everything and submit nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Wait until it has ended, and print what came of it; exit status 5 where it ended otherwise than completed
+    #[arg(long, conflicts_with_all = ["dry_run", "file"])]
+    pub wait: bool,
+    /// Wait at most so long: 10m, or seconds; then exit status 4, and the task goes on
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "wait")]
+    pub timeout: Option<String>,
 }
 
 /// Tasks, or none for the daemon.
@@ -264,6 +277,9 @@ pub struct ListArgs {
     /// Only what was submitted before this task
     #[arg(long, value_name = "ID")]
     pub before: Option<String>,
+    /// Whose topic contains this text, newest first; says where it stopped looking
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub topic: Option<String>,
 }
 
 /// How a piece is printed.
@@ -370,8 +386,11 @@ pub struct SetArgs {
     #[arg(value_name = "ID")]
     pub task: String,
     /// 1 to 10; 10 runs first
-    #[arg(long, allow_hyphen_values = true)]
-    pub priority: i64,
+    #[arg(long, allow_hyphen_values = true, required_unless_present = "delay")]
+    pub priority: Option<i64>,
+    /// Not before so long from now: 10m, or seconds; 0 lets it run
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub delay: Option<String>,
 }
 
 /// A cleanup.

@@ -51,6 +51,7 @@ const REPLY_FIELDS: &[&str] = &["version", "reviewed_by", "review_reason", "find
 const VERSION_FIELDS: &[&str] = &[
     "content_id",
     "version",
+    "title",
     "review_status",
     "publish_status",
     "edited_by",
@@ -67,6 +68,7 @@ const VERSION_COLUMNS: &[Column] = &[
     fixed("PUBLISH", "publish_status"),
     fixed("WORDS", "word_count"),
     fixed("CREATED", "created_at"),
+    flexible("TITLE", "title"),
     flexible("EDITED BY", "edited_by"),
     flexible("REVIEWED BY", "reviewed_by"),
     flexible("REASON", "review_reason"),
@@ -164,6 +166,6 @@ pub(super) fn review(session: &Session, args: ReviewArgs, method: &str) -> Resul
 
 /// Prints what became of a record.
 pub(super) fn print_reviewed(session: &Session, reply: &ContentReply) -> Result<(), Failure> {
-    let fields = ["content_id", "task_id", "review_status", "publish_status", "content_hash"];
+    let fields = ["content_id", "task_id", "title", "review_status", "publish_status", "content_hash"];
     session.printer.record(&reply.content, &fields)
 }

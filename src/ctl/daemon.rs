@@ -1,12 +1,14 @@
 //! The verbs on the daemon.
 
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::Session;
 use super::args::{BackupArgs, CallArgs, PauseArgs};
 use super::failure::Failure;
+use super::names;
 use super::output::{Column, fixed, flexible};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
@@ -23,12 +25,13 @@ const GENERATOR_COLUMNS: &[Column] = &[
     fixed("BREAKER", "breaker"),
     fixed("JOBS", "in_flight"),
     fixed("MOST", "max_in_flight"),
+    fixed("TRIED NEXT", "next_probe_at"),
     flexible("WHY", "breaker_reason"),
     flexible("FAULTS", "faults"),
 ];
 const PAUSE_COLUMNS: &[Column] = &[
     flexible("GENERATOR", "generator"),
-    fixed("ACCOUNT", "account_id"),
+    fixed("ACCOUNT", "account"),
     fixed("SINCE", "since"),
     flexible("WHO", "who"),
     flexible("REASON", "reason"),
@@ -41,6 +44,9 @@ const WORKER_COLUMNS: &[Column] = &[
     fixed("PROCESSED", "processed"),
     fixed("RESTARTS", "restarts"),
 ];
+/// How long a daemon may take to say that it is there.
+const PING_LIMIT: Duration = Duration::from_secs(5);
+
 /// `contentctl status` without a task.
 pub fn status(session: &Session) -> Result<(), Failure> {
     let reply: StatusReply = session.call("io.contentd.Daemon.GetStatus", &NoParams {})?;
@@ -56,13 +62,25 @@ pub fn status(session: &Session) -> Result<(), Failure> {
         "hooks",
         "pool",
         "publishers",
+        "unserved_accounts",
     ];
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &fields);
     }
     session.printer.record(&reply, &fields[..6])?;
+    let held = reply.tasks.get("held").copied().unwrap_or(0);
+    if held > 0 {
+        let wait = counted(held, "held task waits", "held tasks wait");
+        session.printer.text(&format!(
+            "\n{wait} for a person: `contentctl list --state held` shows them, `contentctl show TASK` the ways out \
+             (`contentctl settle`, `release`)"
+        ))?;
+    }
     session.printer.text("")?;
     session.printer.rows(&reply.generators, GENERATOR_COLUMNS, &[])?;
+    if reply.generators.iter().any(|generator| generator.next_probe_at.is_some()) {
+        session.tell("`contentctl resume --generator NAME` has a generator that was mended tried at once");
+    }
     super::pool::print_publishing(session, &reply)?;
     super::notice::print_hooks(session, &reply.hooks)?;
     print_pauses(session, &reply.pauses)
@@ -73,7 +91,7 @@ fn print_pauses(session: &Session, pauses: &[PauseView]) -> Result<(), Failure> 
         return Ok(());
     }
     session.printer.text("\npaused (no new jobs start; an empty column means all):")?;
-    session.printer.rows(pauses, PAUSE_COLUMNS, &[])
+    names::rows(session, pauses, PAUSE_COLUMNS, &[])
 }
 
 /// `contentctl workers`.
@@ -90,19 +108,32 @@ pub fn workers(session: &Session) -> Result<(), Failure> {
 
 /// `contentctl pause` and `resume`.
 pub fn pause(session: &Session, args: PauseArgs, is_pause: bool) -> Result<(), Failure> {
+    let scope = match (&args.generator, &args.account) {
+        (None, None) => "everything together".to_owned(),
+        (Some(generator), None) => format!("generator {}", safe(generator)),
+        (None, Some(account)) => format!("account {}", safe(account)),
+        (Some(generator), Some(account)) => format!("account {} at generator {}", safe(account), safe(generator)),
+    };
     let params =
         PauseParams { generator: args.generator, account: args.account.map(TextOrNumber), reason: args.reason };
     let method = if is_pause { "io.contentd.Daemon.Pause" } else { "io.contentd.Daemon.Resume" };
     let reply: PausesReply = session.call(method, &params)?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &["is_changed", "pauses"]);
+        return session.printer.record(&reply, &["is_changed", "pauses", "is_probed"]);
     }
     session.tell(match (is_pause, reply.is_changed) {
-        (true, true) => "paused: no new jobs start, what has started ends normally",
-        (true, false) => "was paused already",
-        (false, true) => "resumed",
-        (false, false) => "was not paused by itself; these pauses stand",
+        (true, true) => "paused: no new jobs start, what has started ends normally".to_owned(),
+        (true, false) => format!("{scope} was paused already"),
+        (false, true) => "resumed".to_owned(),
+        (false, false) if reply.is_probed => format!("{scope} is not paused"),
+        (false, false) if reply.pauses.is_empty() => format!("{scope} is not paused, and nothing else is"),
+        (false, false) => format!("{scope} is not paused; name what is, as in the rows below"),
     });
+    if reply.is_probed {
+        session.tell(format!(
+            "{scope} had failed: its next task tries it at once (`contentctl status` says what came of it)"
+        ));
+    }
     print_pauses(session, &reply.pauses)
 }
 
@@ -162,7 +193,17 @@ pub fn call(session: &Session, args: &CallArgs) -> Result<(), Failure> {
 /// `contentctl ping`.
 pub fn ping(session: &Session) -> Result<(), Failure> {
     let mut client = session.connect()?;
-    let reply: PingReply = client.call("io.contentd.Daemon.Ping", &NoParams {})?;
+    let path = client.path().display().to_string();
+    let reply = client.call_until("io.contentd.Daemon.Ping", &NoParams {}, Instant::now() + PING_LIMIT);
+    let reply: PingReply = reply.map_err(|error| match error {
+        // While a daemon ends what it is at, calls wait on the socket for the next one.
+        ClientError::TimedOut => Failure::TimedOut(format!(
+            "nobody answered on {path} within {} s: contentd is ending what it is at, or starting; `systemctl status contentd` \
+             says which",
+            PING_LIMIT.as_secs()
+        )),
+        error => error.into(),
+    })?;
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &["pid", "caller", "roles"]);
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::Session;
 use super::args::{WaitArgs, WatchArgs};
 use super::failure::Failure;
+use super::names;
 use super::tasks::{TASK_COLUMNS, TASK_FIELDS};
 use super::text::safe;
 use super::when::local;
@@ -89,7 +90,7 @@ fn print_waited(
         }),
         (true, _, _) => session.printer.record(last, &["unfinished", "is_timed_out"])?,
         (false, [_], [task]) if !session.printer.is_for_people() => session.printer.record(task, TASK_FIELDS)?,
-        (false, _, tasks) => session.printer.rows(tasks, TASK_COLUMNS, TASK_FIELDS)?,
+        (false, _, tasks) => names::rows(session, tasks, TASK_COLUMNS, TASK_FIELDS)?,
     }
     if last.is_timed_out {
         return Err(timed_out());

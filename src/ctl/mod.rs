@@ -7,6 +7,7 @@
 //! | [`output`] | how is an answer printed? (table, JSON, CSV) |
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
+//! | [`names`] | whose is it? |
 //! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`review`], [`pool`], [`accounts`], [`daemon`], [`doctor`], [`schedule`], [`notice`], [`stats`] | the verbs |
 //!
 //! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon. JSON and CSV stand alone on standard output; everything said to
@@ -21,6 +22,7 @@ pub mod doctor;
 pub mod failure;
 pub mod follow;
 pub mod log;
+pub mod names;
 pub mod notice;
 pub mod output;
 pub mod pool;

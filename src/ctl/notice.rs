@@ -86,6 +86,7 @@ pub fn health(session: &Session) -> Result<(), Failure> {
         if let Ok(reply) = &asked {
             session.printer.rows(&reply.checks, CHECK_COLUMNS, &[])?;
             if let Some(until) = &reply.silenced_until {
+                let until = super::when::local(&until.to_string());
                 session.printer.text(&format!("nothing new is told until {until}"))?;
             }
         }

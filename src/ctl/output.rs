@@ -197,7 +197,7 @@ fn cell(value: &Value, field: &str) -> String {
         Value::Null => String::new(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
-        Value::String(text) if field.ends_with("_at") || matches!(field, "at" | "since") => safe(&local(text)),
+        Value::String(text) if is_time(field) => safe(&local(text)),
         Value::String(text) => safe(text),
         Value::Number(number) => number.to_string(),
         Value::Array(items) => items.iter().map(|item| cell(item, "")).collect::<Vec<_>>().join(", "),
@@ -207,6 +207,10 @@ fn cell(value: &Value, field: &str) -> String {
             .collect::<Vec<_>>()
             .join(", "),
     }
+}
+
+fn is_time(field: &str) -> bool {
+    field.ends_with("_at") || field.ends_with("_until") || matches!(field, "at" | "since")
 }
 
 /// Lays out a table: a heading and a line for each row, in columns of a terminal.

@@ -34,6 +34,9 @@ const FIELDS: &[&str] = &[
     "account_id",
     "fence",
     "lease_until",
+    "account",
+    "title",
+    "unserved",
 ];
 const COLUMNS: &[Column] = &[
     fixed("ID", "pool_id"),
@@ -41,6 +44,8 @@ const COLUMNS: &[Column] = &[
     fixed("PRI", "priority"),
     fixed("STATUS", "status"),
     fixed("DUE", "scheduled_at"),
+    flexible("ACCOUNT", "account"),
+    flexible("TITLE", "title"),
     fixed("PUBLISHED", "published_at"),
     fixed("RETRIES", "retry_count"),
     flexible("ERROR", "last_error"),
@@ -71,6 +76,13 @@ pub fn print_publishing(session: &Session, status: &StatusReply) -> Result<(), F
         session.printer.text("")?;
         session.printer.rows(&status.publishers, PUBLISHER_COLUMNS, &[])?;
     }
+    for account in &status.unserved_accounts {
+        let account = safe(account);
+        session.printer.text(&format!(
+            "\napproved pieces of account {account:?} wait, and no publisher serves it: add it to `accounts` of a [publishers.NAME] \
+             and reload, or take them with `contentctl pool next --account {account}`"
+        ))?;
+    }
     let said: Vec<_> =
         status.pool.iter().filter(|(_, count)| **count > 0).map(|(state, count)| format!("{count} {state}")).collect();
     if said.is_empty() {
@@ -91,7 +103,9 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
                 before,
             };
             let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
-            session.printer.rows(&reply.entries, COLUMNS, FIELDS)
+            session.printer.rows(&reply.entries, COLUMNS, FIELDS)?;
+            tell_unserved(session, &reply);
+            Ok(())
         }
         PoolVerb::Show { pool_id } => show(session, pool_id),
         PoolVerb::Next(args) => next(session, args),
@@ -110,6 +124,21 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
             said(session, "io.contentd.Pool.Remove", &PoolRemoveParams { pool_id, reason })
         }
         PoolVerb::Release { pool_ids, all } => release(session, pool_ids, all),
+    }
+}
+
+/// Why pieces wait that nobody takes, each reason once.
+fn tell_unserved(session: &Session, reply: &PoolReply) {
+    let mut reasons: Vec<(&String, u64)> = Vec::new();
+    for why in reply.entries.iter().filter_map(|entry| entry.unserved.as_ref()) {
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((why, 1)),
+        }
+    }
+    for (why, count) in reasons {
+        let wait = crate::text::counted(count, "piece waits", "pieces wait");
+        session.tell(format!("{wait}: {}", safe(why)));
     }
 }
 
@@ -181,13 +210,44 @@ fn join_piece(session: &Session, content: &mut ContentView) -> Result<(), Failur
 
 fn done(session: &Session, args: PoolDoneArgs) -> Result<(), Failure> {
     let PoolDoneArgs { pool_id, fence, url, reference, reason } = args;
+    if fence.is_none() && reason.is_none() {
+        return Err(nameless(session, pool_id, "done"));
+    }
     said(session, "io.contentd.Pool.Done", &PoolDoneParams { pool_id, fence, url, reference, reason })
 }
 
 fn fail(session: &Session, args: PoolFailArgs) -> Result<(), Failure> {
     let PoolFailArgs { pool_id, fence, error, give_up, reason, retry: _ } = args;
+    if fence.is_none() && reason.is_none() {
+        return Err(nameless(session, pool_id, "fail"));
+    }
+    if reason.is_none() && error.is_none() {
+        return Err(Failure::Usage(
+            "--error is missing: say what was wrong, as --error \"the editor refused it\"".into(),
+        ));
+    }
     let params = PoolFailParams { pool_id, fence, error, give_up: give_up.then_some(true), reason };
     said(session, "io.contentd.Pool.Fail", &params)
+}
+
+/// What to say instead of a word that names neither who had the entry nor why it is settled: which one depends on its state.
+fn nameless(session: &Session, pool_id: i64, verb: &str) -> Failure {
+    let reply: PoolShowReply = match session.call("io.contentd.Pool.Show", &PoolParams { pool_id }) {
+        Ok(reply) => reply,
+        Err(failure) => return failure,
+    };
+    let entry = &reply.entry;
+    let why = if verb == "done" { "seen on the site" } else { "not needed any more" };
+    let cure = match entry.status.as_str() {
+        "held" => {
+            let more = if verb == "done" { "" } else { ", and `contentctl pool release` lets it go out" };
+            format!("say why you know, as in `contentctl pool {verb} {pool_id} --reason {why:?}`{more}")
+        }
+        "publishing" => format!("name --fence {}, if you have it", entry.fence),
+        "pending" => "nobody has it: `contentctl pool next` hands it out, with a fence to name".to_owned(),
+        _ => format!("nobody has it; `contentctl pool show {pool_id}` says what became of it"),
+    };
+    Failure::Usage(format!("--fence is missing, and pool entry {pool_id} is {}: {cure}", safe(&entry.status)))
 }
 
 /// Says something of an entry and prints it as it then is. The same word again changes nothing, so it may be repeated.

@@ -13,6 +13,7 @@ use super::Session;
 use super::args::{EditArgs, RejectArgs, ReviewVerb};
 use super::content::{CONTENT_FIELDS, print_piece, print_reviewed, review};
 use super::failure::Failure;
+use super::names;
 use super::output::{Column, fixed, flexible, write_out};
 use super::submit::read_file;
 use super::text::{safe, safe_lines};
@@ -25,7 +26,7 @@ use crate::control::values::TextOrNumber;
 
 const WAITING_COLUMNS: &[Column] = &[
     fixed("ID", "content_id"),
-    fixed("ACCOUNT", "account_id"),
+    fixed("ACCOUNT", "account"),
     fixed("CREATED", "created_at"),
     fixed("WORDS", "word_count"),
     fixed("SCORE", "quality_score"),
@@ -47,7 +48,7 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
             };
             let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
             let reply = session.call_joined("io.contentd.Content.List", &params, join)?;
-            session.printer.rows(&reply.contents, WAITING_COLUMNS, CONTENT_FIELDS)?;
+            names::rows(session, &reply.contents, WAITING_COLUMNS, CONTENT_FIELDS)?;
             if reply.contents.is_empty() {
                 session.tell("nothing waits for a review");
             }
@@ -92,7 +93,12 @@ fn heading(reply: &ContentReply) -> String {
     lines.extend(named.map(|(name, value)| format!("{name}: {}", safe(value))));
     lines.extend(reply.rewritten_by.iter().map(|task| format!("written again by {}", safe(task))));
     lines.extend(reply.findings.iter().map(|finding| format!("the rules say: {}", safe(finding))));
-    lines.push(format!("contentctl review approve {} --hash {}", content.content_id, safe(&content.content_hash)));
+    lines.push(match content.review_status.as_str() {
+        "superseded" => {
+            format!("a newer version replaced it: contentctl content history {} shows which", content.content_id)
+        }
+        _ => format!("contentctl review approve {} --hash {}", content.content_id, safe(&content.content_hash)),
+    });
     let width = lines.iter().map(|line| super::text::width(line)).max().unwrap_or(0).clamp(8, 72);
     lines.push("─".repeat(width));
     lines.join("\n") + "\n"
@@ -163,11 +169,12 @@ fn edit(session: &Session, args: &EditArgs) -> Result<(), Failure> {
     }
     let base_hash = args.hash.clone().unwrap_or_else(|| current.content.content_hash.clone());
     match &args.file {
+        None if args.title.is_some() => send(session, args.content_id, base_hash, args.title.clone(), None),
         Some(file) => {
             let (name, bytes) = read_file(file)?;
             let text = String::from_utf8(bytes)
                 .map_err(|_| Failure::Refused(format!("{name}: the text is not UTF-8; nothing was changed")))?;
-            send(session, args.content_id, base_hash, text)
+            send(session, args.content_id, base_hash, args.title.clone(), Some(text))
         }
         None => edit_by_hand(session, &current, base_hash),
     }
@@ -189,7 +196,8 @@ fn edit_by_hand(session: &Session, current: &ContentReply, base_hash: String) ->
         session.tell("nothing was changed");
         return Ok(());
     }
-    send(session, current.content.content_id, base_hash, after).map_err(|failure| kept(failure.to_string()))?;
+    let sent = send(session, current.content.content_id, base_hash, None, Some(after));
+    sent.map_err(|failure| kept(failure.to_string()))?;
     remove(&path);
     Ok(())
 }
@@ -211,9 +219,15 @@ fn draft(content_id: i64, text: &str) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-fn send(session: &Session, content_id: i64, content_hash: String, content: String) -> Result<(), Failure> {
-    let reply: ContentReply =
-        session.call("io.contentd.Content.Edit", &EditParams { content_id, content_hash, content })?;
+fn send(
+    session: &Session,
+    content_id: i64,
+    content_hash: String,
+    title: Option<String>,
+    content: Option<String>,
+) -> Result<(), Failure> {
+    let params = EditParams { content_id, content_hash, content, title };
+    let reply: ContentReply = session.call("io.contentd.Content.Edit", &params)?;
     print_reviewed(session, &reply)?;
     let (id, version) = (reply.content.content_id, reply.version);
     if id == content_id {

@@ -8,6 +8,7 @@ use super::Session;
 use super::args::{Format, ScheduleAddArgs, ScheduleVerb};
 use super::batch::split_keywords;
 use super::failure::Failure;
+use super::names;
 use super::output::{Column, fixed, flexible, write_out};
 use super::text::{safe, safe_lines};
 use crate::control::api::checked::MAX_LIMIT;
@@ -177,14 +178,14 @@ fn list(session: &Session) -> Result<(), Failure> {
     let reply: SchedulesReply = session.call("io.contentd.Schedules.List", &NoParams {})?;
     if session.printer.is_for_people() {
         let lines: Vec<Line<'_>> = reply.schedules.iter().map(Line::from).collect();
-        return session.printer.rows(&lines, COLUMNS, FIELDS);
+        return names::rows(session, &lines, COLUMNS, FIELDS);
     }
     session.printer.rows(&reply.schedules, COLUMNS, FIELDS)
 }
 
 /// A schedule and, for people, its next times as both clocks show them.
 fn print(session: &Session, schedule: &ScheduleView) -> Result<(), Failure> {
-    session.printer.record(schedule, FIELDS)?;
+    names::record(session, schedule, FIELDS)?;
     if session.printer.format() != Format::Table {
         return Ok(());
     }

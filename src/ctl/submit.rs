@@ -9,16 +9,17 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::Session;
-use super::args::SubmitArgs;
-use super::batch::{parse, split_keywords};
+use super::args::{SubmitArgs, WaitArgs};
+use super::batch::{Fault, Judged, in_order, judge, split_keywords};
 use super::failure::Failure;
+use super::follow;
 use super::output::{Column, fixed};
 use crate::control::api::{
-    StageParams, StageReply, Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams,
-    Submitted,
+    ApiError, FieldFault, StageParams, StageReply, Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams,
+    SubmitStagedParams, Submitted,
 };
 use crate::control::client::{Client, ClientError};
-use crate::control::values::TextOrNumber;
+use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s};
 use crate::text::counted;
 
 /// How many bytes of entries go into one message; what a message may have, less what surrounds them.
@@ -48,10 +49,17 @@ pub fn submit(session: &Session, mut args: SubmitArgs) -> Result<(), Failure> {
     let dry_run = args.dry_run.then_some(true);
     let file = args.file.take();
     let key = args.key.take();
+    let wait = args.wait.then(|| args.timeout.take());
+    if let Some(Some(text)) = &wait
+        && parse_duration_s(text).is_none()
+    {
+        // Said before anything is paid for.
+        return Err(Failure::usage("--timeout", text, DURATION_FORMS));
+    }
     let task = submission(args);
     match file {
         Some(path) => submit_file(session, &path, &task, dry_run),
-        None => submit_one(session, Submission { key: Some(key.map_or_else(random_key, Ok)?), ..task }, dry_run),
+        None => submit_one(session, Submission { key: Some(key.map_or_else(random_key, Ok)?), ..task }, dry_run, wait),
     }
 }
 
@@ -84,7 +92,12 @@ pub(super) fn random_key() -> Result<String, Failure> {
     Ok(bytes.iter().fold(String::from("ctl-"), |key, byte| key + &format!("{byte:02x}")))
 }
 
-fn submit_one(session: &Session, task: Submission, dry_run: Option<bool>) -> Result<(), Failure> {
+fn submit_one(
+    session: &Session,
+    task: Submission,
+    dry_run: Option<bool>,
+    wait: Option<Option<String>>,
+) -> Result<(), Failure> {
     let params = SubmitParams { task, dry_run };
     let submitted: Submitted = session.repeat(|client| client.call("io.contentd.Tasks.Submit", &params))?;
     if dry_run.is_some() {
@@ -94,6 +107,12 @@ fn submit_one(session: &Session, task: Submission, dry_run: Option<bool>) -> Res
         } else {
             session.printer.record(&Line::from(&submitted), FIELDS)
         };
+    }
+    if let (Some(timeout), Some(id)) = (wait, &submitted.task_id) {
+        session.tell(format!("{id} is submitted"));
+        follow::wait(session, &WaitArgs { tasks: vec![id.clone()], all: false, timeout })?;
+        session.tell(format!("`contentctl result {id}` prints the piece"));
+        return Ok(());
     }
     session.printer.record(&Line::from(&submitted), FIELDS)?;
     let id = submitted.task_id.as_deref().unwrap_or_default();
@@ -122,13 +141,28 @@ pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
 
 fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: Option<bool>) -> Result<(), Failure> {
     let (name, contents) = read_file(path)?;
-    let mut tasks = parse(&name, &contents, defaults).map_err(|faults| told("nothing was submitted", &faults))?;
+    let Judged { right, mut faults } = judge(&name, &contents, defaults);
+    if right.is_empty() && faults.is_empty() {
+        return Err(Failure::Refused(format!("nothing was submitted; {name}: there is no task in it")));
+    }
+    let (lines, mut tasks): (Vec<u64>, Vec<Submission>) = right.into_iter().unzip();
+    if !faults.is_empty() {
+        // So that one look at the file mends all of it.
+        faults.extend(refused_besides(session, &lines, tasks));
+        return Err(told("nothing was submitted", &in_order(&name, faults)));
+    }
     let prefix = random_key()?;
     for (index, task) in tasks.iter_mut().enumerate() {
         task.key.get_or_insert_with(|| format!("{prefix}-{index}"));
     }
     let parts = in_parts(tasks)?;
-    let submitted = session.repeat(|client| send(client, &parts, &prefix, dry_run))?;
+    let submitted =
+        session.repeat(|client| send(client, &parts, &prefix, dry_run)).map_err(|failure| {
+            match of_lines(&failure, &lines) {
+                Some(faults) => told("nothing was submitted", &in_order(&name, faults)),
+                None => failure,
+            }
+        })?;
     let count = submitted.len();
     if dry_run.is_some() {
         let are_right = counted(count as u64, "task is right", "tasks are right");
@@ -147,6 +181,37 @@ fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: O
         session.tell(format!("{tasks}{note}; `contentctl list --state unfinished` shows what is not finished"));
     }
     Ok(())
+}
+
+/// What the daemon would refuse of entries whose form is right, where they fit one message. One that is not there says nothing of
+/// the file.
+fn refused_besides(session: &Session, lines: &[u64], tasks: Vec<Submission>) -> Vec<Fault> {
+    let Ok([tasks]) = in_parts(tasks).map(<[Vec<Submission>; 1]>::try_from).unwrap_or(Err(Vec::new())) else {
+        return Vec::new();
+    };
+    if tasks.is_empty() {
+        return Vec::new();
+    }
+    let params = SubmitBatchParams { tasks, dry_run: Some(true) };
+    match session.call::<_, SubmitBatchReply>("io.contentd.Tasks.SubmitBatch", &params) {
+        Ok(_) => Vec::new(),
+        Err(failure) => of_lines(&failure, lines).unwrap_or_default(),
+    }
+}
+
+/// The faults of a refused batch by the lines of its file; none where one of them is about no entry.
+fn of_lines(failure: &Failure, lines: &[u64]) -> Option<Vec<Fault>> {
+    let Failure::Client(ClientError::Refused(ApiError::BatchRefused { faults, count })) = failure else { return None };
+    let of_line = |fault: &FieldFault| {
+        let line = lines.get(fault.index? as usize)?;
+        Some((*line, format!("{}: {:?} cannot be taken: {}", fault.field, fault.value, fault.cure)))
+    };
+    let mut told: Vec<Fault> = faults.iter().map(of_line).collect::<Option<_>>()?;
+    let more = (*count as usize).saturating_sub(told.len());
+    if let Some((last, _)) = told.last().filter(|_| more > 0) {
+        told.push((*last, format!("and {more} more faults of later entries")));
+    }
+    Some(told)
 }
 
 pub(super) fn told(what: &str, faults: &[String]) -> Failure {

@@ -1,5 +1,6 @@
 //! The verbs on tasks that ask once and print.
 
+use std::io::Write as _;
 use std::ops::ControlFlow;
 
 use serde::Serialize;
@@ -10,8 +11,9 @@ use super::args::{
 };
 use super::daemon;
 use super::failure::Failure;
+use super::names;
 use super::output::{Column, fixed, flexible};
-use super::text::counted;
+use super::text::{counted, safe};
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
@@ -62,7 +64,7 @@ pub const TASK_COLUMNS: &[Column] = &[
     fixed("TASK", "task_id"),
     fixed("STATE", "state"),
     fixed("PRI", "priority"),
-    fixed("ACCOUNT", "account_id"),
+    fixed("ACCOUNT", "account"),
     fixed("CREATED", "created_at"),
     flexible("TOPIC", "topic"),
     flexible("REASON", "reason"),
@@ -98,7 +100,35 @@ fn one(session: &Session, method: &str, task: &str) -> Result<TaskView, Failure>
 }
 
 fn print_task(session: &Session, task: &TaskView) -> Result<(), Failure> {
-    session.printer.record(task, TASK_FIELDS)
+    names::record(session, task, TASK_FIELDS)?;
+    if task.state == "held" && session.printer.is_for_people() {
+        return session.printer.text(&ways_out(task));
+    }
+    Ok(())
+}
+
+/// What a person can make of a held task.
+fn ways_out(task: &TaskView) -> String {
+    let (id, generator) = (safe(&task.task_id), safe(&task.generator));
+    let reason = task.reason.as_deref().unwrap_or_default();
+    if reason.contains("`contentctl release`") {
+        return format!(
+            "\nit waits for a person. Look at generator {generator} for a job of it, then one of\n  \
+             contentctl release {id}                nothing was made of it since the backup: it runs\n  \
+             contentctl settle {id} --adopt REF     REF is its job\n  \
+             contentctl settle {id} --fail --reason \"…\"   give it up"
+        );
+    }
+    let again = match task.external_ref {
+        Some(_) => format!("  contentctl poll {id}                   ask for its piece once more\n"),
+        None => String::new(),
+    };
+    format!(
+        "\nit waits for a person. Look at generator {generator} for its job, then one of\n{again}  \
+         contentctl settle {id} --adopt REF     REF is its job\n  \
+         contentctl settle {id} --absent        there is no job of it: it is submitted again\n  \
+         contentctl settle {id} --fail --reason \"…\"   give it up"
+    )
 }
 
 /// Prints a task after something was done to it: for people in one line.
@@ -117,7 +147,7 @@ pub fn status(session: &Session, tasks: &[String]) -> Result<(), Failure> {
         several => {
             let views: Result<Vec<TaskView>, Failure> =
                 several.iter().map(|task| one(session, "io.contentd.Tasks.Status", task)).collect();
-            session.printer.rows(&views?, TASK_COLUMNS, TASK_FIELDS)
+            names::rows(session, &views?, TASK_COLUMNS, TASK_FIELDS)
         }
     }
 }
@@ -176,6 +206,7 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let mut tasks: Vec<TaskView> = Vec::new();
     let mut client = session.connect()?;
     let wanted = args.page.limit as usize;
+    let mut searched_to = None;
     while tasks.len() < wanted {
         let page = (wanted - tasks.len()).min(MAX_LIMIT as usize);
         let had = tasks.len();
@@ -184,9 +215,11 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
             limit: i64::try_from(page).ok(),
             offset: Some(offset),
             before: before.clone(),
+            topic: args.topic.clone(),
         };
         client.call_more("io.contentd.Tasks.List", &params, None, |reply: TasksReply| {
             tasks.extend(reply.tasks);
+            searched_to = reply.searched_to;
             Ok::<_, ClientError>(ControlFlow::Continue(()))
         })?;
         if tasks.len() - had < page {
@@ -195,10 +228,17 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
         before = tasks.last().map(|task| task.task_id.clone());
         offset = 0;
     }
-    if tasks.is_empty() {
+    if let Some(id) = &searched_to {
+        // Programs too: an answer that is not whole must not look so.
+        let _ = writeln!(
+            std::io::stderr(),
+            "contentctl: nothing older than {} was looked at; the same with --before {0} goes on there",
+            safe(id)
+        );
+    } else if tasks.is_empty() {
         session.tell("no task fits");
     }
-    session.printer.rows(&tasks, TASK_COLUMNS, TASK_FIELDS)
+    names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)
 }
 
 /// `contentctl queue`.
@@ -212,7 +252,7 @@ pub fn queue(session: &Session, page: &PageArgs) -> Result<(), Failure> {
         tasks.extend(reply.tasks);
         Ok::<_, ClientError>(ControlFlow::Continue(()))
     })?;
-    session.printer.rows(&tasks, TASK_COLUMNS, TASK_FIELDS)?;
+    names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)?;
     session.tell(format!("{size} pending in all"));
     Ok(())
 }
@@ -312,9 +352,16 @@ pub fn settle(session: &Session, args: SettleArgs) -> Result<(), Failure> {
 
 /// `contentctl set`.
 pub fn set(session: &Session, args: SetArgs) -> Result<(), Failure> {
-    let params = SetParams { task: args.task, priority: args.priority };
+    let (is_delayed, has_priority) = (args.delay.is_some(), args.priority.is_some());
+    let params = SetParams { task: args.task, priority: args.priority, delay: args.delay.map(TextOrNumber) };
     let reply: TaskReply = session.call("io.contentd.Tasks.Set", &params)?;
-    print_done(session, &reply.task, &format!("priority {}", reply.task.priority))
+    let priority = has_priority.then(|| format!("priority {}", reply.task.priority));
+    let next = reply.task.next_attempt_at.filter(|_| is_delayed);
+    let delay = next.map(|at| format!("not before {}", when::local(&at.to_string())));
+    let without = if reply.task.state == "held" { "its delay is kept for when it waits again" } else { "not delayed" };
+    let delay = delay.or_else(|| is_delayed.then(|| without.to_owned()));
+    let said: Vec<String> = priority.into_iter().chain(delay).collect();
+    print_done(session, &reply.task, &said.join(", "))
 }
 
 /// `contentctl cleanup`.
@@ -340,5 +387,25 @@ pub fn poll(session: &Session, args: PollArgs) -> Result<(), Failure> {
             let reply: PollAllReply = session.call("io.contentd.Tasks.PollAll", &NoParams {})?;
             session.printer.record(&reply, &["total", "completed", "failed", "timeout", "still_running", "error"])
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{AccountId, GeneratorName, Task, TaskId, TaskState, Timestamp};
+
+    #[test]
+    fn a_held_task_is_shown_with_its_ways_out() {
+        let id = TaskId("task-a".into());
+        let mut task = Task::blank(id, AccountId(1), GeneratorName("sample".into()), Timestamp(0));
+        (task.state, task.reason) = (TaskState::Held, Some("nobody knows whether it has a job".into()));
+        let ways = ways_out(&TaskView::of(&task, None));
+        let named = ["generator sample", "settle task-a --adopt REF", "settle task-a --absent", "settle task-a --fail"];
+        assert!(named.iter().all(|way| ways.contains(way)), "{ways}");
+        assert!(!ways.contains("poll") && !ways.contains("release"), "it has no job to ask about: {ways}");
+        task.reason = Some("it was restored: look at the generator, then `contentctl release` it".into());
+        let ways = ways_out(&TaskView::of(&task, None));
+        assert!(ways.contains("contentctl release task-a") && !ways.contains("--absent"), "{ways}");
     }
 }

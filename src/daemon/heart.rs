@@ -36,6 +36,8 @@ const FAULTS_EVERY: Duration = Duration::from_secs(30);
 pub struct Notice {
     /// What the operator should know until it is mended: a refused reload.
     pub refused_reload: Option<String>,
+    /// Settings that were changed since the start and count from the next one.
+    pub needs_restart: Vec<String>,
     /// The daemon ends; what it is at.
     pub stopping: Option<String>,
 }

@@ -35,7 +35,7 @@ use crate::actors::failing::FailingJobs;
 use crate::actors::recovery::recover;
 use crate::actors::supervisor::{Drain, GetStatus, OpenSchedules, Reload, SupervisorActor, WorldChannels};
 use crate::actors::{Peers, World};
-use crate::backend::doctor::Installation;
+use crate::backend::doctor::{Installation, ReloadStanding};
 use crate::backend::{DaemonBackend, DaemonCommand, ScheduleSettings, Settings, SubmitDefaults};
 use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
@@ -340,7 +340,10 @@ impl Daemon {
             config.daemon.state_dir.clone(),
             config.daemon.run_socket.clone(),
             Arc::new(move || jump_clock.jump_since_start()),
-            Arc::new(move || refused.borrow().refused_reload.clone()),
+            Arc::new(move || {
+                let notice = refused.borrow();
+                ReloadStanding { refused: notice.refused_reload.clone(), needs_restart: notice.needs_restart.clone() }
+            }),
         );
         let backend = DaemonBackend::new(
             World { store: world.store.with_read_limit(READERS_FOR_CALLS), ..world.clone() },
@@ -431,16 +434,23 @@ impl Daemon {
             format!("the new configuration was refused, the old one is kept ({first}{more})")
         });
         self.notifier.ready(refused_reload.as_deref().unwrap_or("ready"));
-        running.notice.send_modify(|notice| notice.refused_reload = refused_reload);
+        running.notice.send_modify(|notice| {
+            notice.refused_reload = refused_reload;
+            if let Ok(reply) = &outcome {
+                notice.needs_restart.clone_from(&reply.needs_restart);
+            }
+        });
         outcome
     }
 
     /// What cannot change while running is named and stays.
     async fn take_configuration(&self, running: &Running, loaded: &mut Loaded) -> Result<ReloadReply, ApiError> {
         let (options, before, logs) = (self.options.clone(), loaded.clone(), self.logs.clone());
+        let started_with = self.loaded.config.clone();
         let current = Arc::clone(&running.world.generators.borrow());
         // Files may lie on a slow disk, and the actors live on this thread.
-        let prepared = tokio::task::spawn_blocking(move || prepare(&options, &before, &current, &logs)).await;
+        let prepared =
+            tokio::task::spawn_blocking(move || prepare(&options, &started_with, &before, &current, &logs)).await;
         let Prepared { fresh, generators, changed, needs_restart, schedule_faults } =
             prepared.unwrap_or_else(|error| {
                 Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
@@ -482,6 +492,7 @@ struct Prepared {
 /// Reads the configuration and builds its generators. Blocks.
 fn prepare(
     options: &Options,
+    started_with: &Config,
     before: &Loaded,
     current: &Generators,
     logs: &GeneratorLogs,
@@ -489,7 +500,9 @@ fn prepare(
     let mut fresh = load(options).map_err(|error| ApiError::ReloadRefused {
         faults: format!("{error:#}").lines().map(str::to_owned).collect(),
     })?;
-    let (changed, needs_restart) = effective::differences(&before.config, &fresh.config);
+    let (changed, _) = effective::differences(&before.config, &fresh.config);
+    // What was said by an earlier reload is still to be done, and what was taken back is not.
+    let (_, needs_restart) = effective::differences(started_with, &fresh.config);
     // It lies beside the database by default. A driver that looked for its runs elsewhere would find that none started.
     fresh.config.daemon.state_dir.clone_from(&before.config.daemon.state_dir);
     let generators = Arc::new(generators::build(&fresh.config, logs, Some((&before.config, current))));

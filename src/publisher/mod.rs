@@ -70,6 +70,34 @@ impl Serves {
     }
 }
 
+impl Publishers {
+    /// Why none of them takes a piece, and what helps.
+    pub fn unserved(&self, account: &Account, category: Option<&str>) -> Option<String> {
+        let takes = format!("`contentctl pool next --account {}` takes it by hand", account.id);
+        if self.by_name.is_empty() {
+            return Some(format!("no publisher is configured: add a [publishers.NAME], or {takes}"));
+        }
+        let of_account: Vec<_> = self.iter().filter(|publisher| publisher.serves.has_account(account)).collect();
+        let name = &account.name;
+        if of_account.is_empty() {
+            return Some(format!(
+                "no publisher serves account {name:?}: add it to `accounts` of a [publishers.NAME], or {takes}"
+            ));
+        }
+        let has_category = |serves: &Serves| {
+            let is_it = |named: &String| Some(named.as_str()) == category;
+            serves.categories.as_ref().is_none_or(|categories| categories.iter().any(is_it))
+        };
+        if of_account.iter().any(|publisher| has_category(&publisher.serves)) {
+            return None;
+        }
+        let which = category.map_or_else(|| "no category".to_owned(), |category| format!("category {category:?}"));
+        Some(format!(
+            "no publisher of account {name:?} takes pieces of {which}: add it to `categories` of a [publishers.NAME], or {takes}"
+        ))
+    }
+}
+
 /// How much of a publisher may be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PublisherLimits {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::query::{
     ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, ReadyTask,
-    Statistics, TaskFilter, TextPart,
+    SearchBounds, Searched, Statistics, TaskFilter, TextPart, place_in_pool,
 };
 use super::write::{Account, KeptImage, NewImage, Rows, Write, WriteError, Written, execute};
 use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
@@ -412,6 +412,9 @@ impl Rows for Tables {
         self.shift_images(by_ms);
         let shifted = |at: Timestamp| Timestamp(at.0.saturating_add(by_ms));
         for task in self.tasks.values_mut() {
+            if task.wake_at.is_some() {
+                task.not_before = task.not_before.map(shifted);
+            }
             task.wake_at = task.wake_at.map(shifted);
         }
         for attempt in self.attempts.values_mut().filter(|attempt| attempt.state.may_be_alive()) {
@@ -524,6 +527,21 @@ impl Queries for MemoryDb {
             .collect();
         found.sort_by_key(|task| std::cmp::Reverse(task.seq));
         Ok(page_of(found, page))
+    }
+
+    fn search(&self, filter: &TaskFilter, topic: &str, page: Page, bounds: SearchBounds) -> Result<Searched, DbError> {
+        let tables = self.tables();
+        let mut known: Vec<&Task> = tables.tasks.values().collect();
+        known.retain(|task| page.before.is_none_or(|before| task.seq < before));
+        known.sort_by_key(|task| std::cmp::Reverse(task.seq));
+        let is_cut = known.len() > bounds.rows as usize;
+        known.truncate(bounds.rows as usize);
+        let topic = topic.to_ascii_lowercase();
+        let oldest = known.last().map(|task| task.id.clone());
+        known.retain(|task| tables.matches(filter, task) && task.topic.to_ascii_lowercase().contains(&topic));
+        let is_enough = known.len() >= page.offset as usize + page.limit as usize;
+        let tasks = page_of(known.into_iter().cloned().collect(), page);
+        Ok(Searched { tasks, stopped_at: oldest.filter(|_| is_cut && !is_enough) })
     }
 
     fn pending(&self, now: Timestamp, page: Page) -> Result<Vec<Task>, DbError> {
@@ -770,7 +788,7 @@ impl Queries for MemoryDb {
             })
             .cloned()
             .collect();
-        found.sort_by_key(|entry| (std::cmp::Reverse(entry.priority), entry.scheduled_at, entry.id));
+        found.sort_by_key(place_in_pool);
         Ok(page_of(found, page))
     }
 

@@ -37,6 +37,32 @@ pub struct TaskFilter {
     pub overdue_at: Option<Now>,
 }
 
+/// How much one search for a text may look at: no index knows it, and a reader must not go through a million rows for one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchBounds {
+    /// So many rows.
+    pub rows: u32,
+    /// So many between two looks at the time.
+    pub slice: u32,
+    /// So long.
+    pub time: std::time::Duration,
+}
+
+impl Default for SearchBounds {
+    fn default() -> Self {
+        Self { rows: 100_000, slice: 2_000, time: std::time::Duration::from_millis(250) }
+    }
+}
+
+/// What a search found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Searched {
+    /// The tasks, newest first.
+    pub tasks: Vec<Task>,
+    /// The oldest task that was looked at, where the search stopped before its end without having found enough.
+    pub stopped_at: Option<TaskId>,
+}
+
 /// How the publish pool stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolStanding {
@@ -153,6 +179,22 @@ pub struct PoolFilter {
     pub status: Option<PoolState>,
 }
 
+/// The place of an entry in a list of the pool: what goes out first, then what waits for a person, and at the end what is out. Within
+/// each the order of going out.
+pub fn place_in_pool(entry: &PoolEntry) -> (u8, std::cmp::Reverse<u8>, Timestamp, PoolId) {
+    (group_in_pool(entry.status), std::cmp::Reverse(entry.priority), entry.scheduled_at, entry.id)
+}
+
+/// See [`place_in_pool`].
+pub fn group_in_pool(status: PoolState) -> u8 {
+    match status {
+        PoolState::Pending | PoolState::Publishing => 0,
+        PoolState::Held | PoolState::Failed => 1,
+        PoolState::Published => 2,
+        PoolState::Removed => 3,
+    }
+}
+
 /// What happened since a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
@@ -228,6 +270,8 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn history(&self, id: &TaskId) -> Result<Vec<AuditRow>, DbError>;
     /// Tasks, newest first.
     fn tasks(&self, filter: &TaskFilter, page: Page) -> Result<Vec<Task>, DbError>;
+    /// Of these, those whose topic contains a text (case-insensitive for ASCII).
+    fn search(&self, filter: &TaskFilter, topic: &str, page: Page, bounds: SearchBounds) -> Result<Searched, DbError>;
     /// Pending tasks in the order of running: those ready at `now` by priority, age and `seq`, then the delayed ones by their time.
     fn pending(&self, now: Timestamp, page: Page) -> Result<Vec<Task>, DbError>;
     /// How many tasks are in each state.

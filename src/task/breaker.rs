@@ -157,6 +157,14 @@ impl Breaker {
         }
     }
 
+    /// A person says that the generator was mended: the next probe may start now. One that is under way is still the only one,
+    /// because what it risks is paid for.
+    pub fn probe_from(&mut self, now: Timestamp) {
+        if self.trip.is_some() {
+            self.next_probe_at = Some(now);
+        }
+    }
+
     /// A submit starts while the breaker is open.
     pub fn probe_started(&mut self, task: &TaskId, now: Timestamp) {
         if self.probe.is_some() {

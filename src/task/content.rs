@@ -101,7 +101,7 @@ pub struct NewContent {
     pub account_id: AccountId,
     /// Which version of the piece, from 1.
     pub version: u32,
-    /// From the topic, at most [`TITLE_CHARS`] characters.
+    /// From the topic or by hand, at most [`TITLE_CHARS`] characters.
     pub title: String,
     /// The piece as it was written.
     pub content: String,
@@ -133,7 +133,7 @@ pub struct NewContent {
     pub rewritten_by: Option<TaskId>,
     /// How far publishing has come.
     pub publish_status: PublishState,
-    /// SHA-256 of title, content, HTML and images in hexadecimal; an approval names it.
+    /// SHA-256 of content, HTML and images in hexadecimal, and of the title in a version by hand; an approval names it.
     pub content_hash: String,
     /// When it was made.
     pub created_at: Timestamp,

@@ -31,10 +31,10 @@ pub mod state;
 pub mod step;
 pub mod time;
 
-pub use apply::{Change, Context, CorrectedState, Event, PieceFate, Refusal, Settlement, apply};
+pub use apply::{Change, Context, CorrectedState, Event, NotBefore, PieceFate, Refusal, Settlement, apply};
 pub use ids::{AccountId, AttemptKey, ContentId, GeneratorName, PoolId, TaskId};
 pub use policy::Policy;
-pub use record::{Attempt, AuditRow, Task, limits};
+pub use record::{Attempt, AuditRow, DELAYED, Task, limits};
 pub use seams::{Clock, Entropy};
 pub use state::{AttemptState, TaskMove, TaskState};
 pub use time::{BootId, Deadline, Now, Timestamp, in_words};

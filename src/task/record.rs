@@ -77,7 +77,12 @@ pub struct Task {
     /// When a restored database took it over: a job may have been made of it since the backup, under a key that nobody here
     /// knows. As long as this is set, no job is made of it and it is never pending, and its piece waits in the pool.
     pub restored_at: Option<Timestamp>,
+    /// It does not begin before this time: what was asked, whatever it wakes for.
+    pub not_before: Option<Timestamp>,
 }
+
+/// Why a delayed task waits.
+pub const DELAYED: &str = "its submitter delayed it";
 
 impl Task {
     /// A pending task that asks for nothing yet.
@@ -114,6 +119,7 @@ impl Task {
             wake_at: None,
             updated_at: now,
             restored_at: None,
+            not_before: None,
         }
     }
 }

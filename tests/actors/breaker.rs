@@ -53,6 +53,24 @@ async fn one_unavailable_submit_opens_it_and_one_accepted_probe_closes_it() {
 }
 
 #[actix::test]
+async fn whoever_resumes_a_generator_that_was_mended_has_it_tried_at_once() {
+    let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
+    rig.script().behave(|behaviour| behaviour.down = Some("no redis".into()));
+    let ids = rig.submit_all((0..6).map(|n| Ask::about(format!("{n}")))).await;
+    rig.until("five submits found nobody", async |rig| rig.script().calls(Verb::Submit).len() == 5).await;
+    let next = rig.status().await.queue.unwrap().breakers[0].next_probe_at.expect("a next probe");
+    assert!(next > rig.now().plus(Duration::from_secs(30)), "it would be tried late");
+    rig.script().behave(|behaviour| behaviour.down = None);
+    rig.resume(None, Some(1)).await;
+    let status = rig.status().await.queue.unwrap();
+    assert_eq!(status.breakers[0].next_probe_at, Some(next), "another pause that ends says nothing of it");
+    rig.resume(Some(sample()), None).await;
+    rig.until_all(&ids, TaskState::Completed).await;
+    assert!(rig.script().calls(Verb::Submit)[5].at_ms < next.0, "and not at the time that its back-off had");
+    rig.assert_paid_once(&ids);
+}
+
+#[actix::test]
 async fn polls_go_on_while_it_is_open() {
     let rig = Rig::start(Setup::default()).await;
     let running = rig.submit(Ask::about("running")).await;

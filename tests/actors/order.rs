@@ -5,7 +5,7 @@ use std::time::Duration;
 use contentd::actors::queue::QueueActor;
 use contentd::actors::supervisor::Crash;
 use contentd::task::outcome::Verb;
-use contentd::task::{Event, GeneratorName, TaskState};
+use contentd::task::{Event, GeneratorName, NotBefore, TaskState};
 
 use super::rig::{Ask, Rig, Setup, limits, policy, sample};
 
@@ -30,8 +30,8 @@ async fn a_changed_priority_moves_a_waiting_task() {
     let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
     rig.pause(None, None).await;
     let ids = rig.submit_all([Ask::about("first"), Ask::about("second"), Ask::about("third")]).await;
-    rig.decide(&ids[2], Event::Changed { priority: 9 }).await.unwrap();
-    rig.decide(&ids[0], Event::Changed { priority: 2 }).await.unwrap();
+    rig.decide(&ids[2], Event::Changed { priority: Some(9), not_before: None }).await.unwrap();
+    rig.decide(&ids[0], Event::Changed { priority: Some(2), not_before: None }).await.unwrap();
     rig.resume(None, None).await;
     rig.until_all(&ids, TaskState::Completed).await;
     assert_eq!(rig.script().topics_in_order_of_submit(), ["third", "second", "first"]);
@@ -68,6 +68,34 @@ async fn a_delayed_task_waits_for_its_time_and_says_so() {
     let submitted = rig.script().jobs_of(&late)[0].made_at;
     assert!(submitted >= created.plus(delay).0, "not before its time");
     assert!(submitted <= created.plus(delay).0 + 1_000, "and not long after it");
+}
+
+#[actix::test]
+async fn a_delay_outlives_a_cancel_and_a_retry_and_can_be_changed() {
+    let rig = Rig::start(Setup::default()).await;
+    let delayed = |topic: &str, minutes: u64| Ask {
+        delay: Some(Duration::from_secs(60 * minutes)),
+        max_retries: 3,
+        ..Ask::about(topic)
+    };
+    let again = rig.submit(delayed("again", 10)).await;
+    let sooner = rig.submit(delayed("sooner", 600)).await;
+    let later = rig.submit(delayed("later", 1)).await;
+    let created = rig.task(&again).created_at;
+    rig.decide(&again, Event::CancelRequested).await.unwrap();
+    rig.decide(&again, Event::RetryRequested { reset_count: true, abandon: None }).await.unwrap();
+    assert_eq!(rig.task(&again).wake_at, Some(created.plus(Duration::from_secs(600))), "it is still delayed");
+    assert!(rig.explain(&again).await.contains("delayed"), "and says so");
+    let not_before = NotBefore::At(rig.now().plus(Duration::from_secs(1_200)));
+    rig.decide(&later, Event::Changed { priority: None, not_before: Some(not_before) }).await.unwrap();
+    rig.decide(&sooner, Event::Changed { priority: None, not_before: Some(NotBefore::Now) }).await.unwrap();
+    rig.until_state(&sooner, TaskState::Completed).await;
+    assert_eq!((rig.state(&again), rig.state(&later)), (TaskState::Pending, TaskState::Pending));
+    rig.until_all(&[again.clone(), later.clone()], TaskState::Completed).await;
+    assert_eq!(rig.script().topics_in_order_of_submit(), ["sooner", "again", "later"]);
+    let made = rig.script().jobs_of(&later)[0].made_at;
+    assert!(made >= created.plus(Duration::from_secs(1_200)).0, "the new delay counts, not the old one");
+    rig.assert_paid_once(&[again, sooner, later]);
 }
 
 #[actix::test]

@@ -313,6 +313,7 @@ impl Rig {
             wake_at: ask.delay.map(|delay| now.plus(delay)),
             updated_at: now,
             restored_at: None,
+            not_before: ask.delay.map(|delay| now.plus(delay)),
         };
         NewTask { task, digest: String::new(), claim: None, limits: PendingLimits::default() }
     }

@@ -895,7 +895,7 @@ fn real_seams(rig: &Rig) -> DaemonBackend {
     let (stopping, stopping_rx) = watch::channel(false);
     std::mem::forget((settings, stopping));
     let none = std::path::PathBuf::from("/nonexistent");
-    let installation = Installation::new(none.clone(), none, None, Arc::new(|| None), Arc::new(|| None));
+    let installation = Installation::new(none.clone(), none, None, Arc::new(|| None), Arc::new(Default::default));
     let (commands, _) = tokio::sync::mpsc::unbounded_channel();
     DaemonBackend::new(
         rig.world.clone(),

@@ -189,6 +189,7 @@ pub fn task(n: usize, account: AccountId) -> Task {
         wake_at: None,
         updated_at: Timestamp(START + n as i64),
         restored_at: None,
+        not_before: None,
     }
 }
 

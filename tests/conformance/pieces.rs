@@ -34,6 +34,7 @@ on_every_backend! {
     an_account_with_enough_tasks_is_busy,
     rules_decide_about_what_approves_itself,
     an_edit_makes_a_version_and_voids_an_approval,
+    a_new_title_makes_a_version_and_voids_an_approval,
     an_edit_of_what_is_no_more_is_refused,
     an_edited_piece_of_an_old_database_is_still_held,
     a_piece_is_written_again_once,
@@ -83,6 +84,7 @@ fn edit(content_id: ContentId, base: &str, text: &str) -> Write {
     Write::Content(Box::new(ContentWrite::Edit {
         content_id,
         base_hash: base.to_owned(),
+        title: None,
         rendered: RenderedPiece {
             content: text.to_owned(),
             html: format!("<p>{text}</p>"),
@@ -382,6 +384,41 @@ fn an_edit_makes_a_version_and_voids_an_approval(mut side: Side) {
     assert!(edits[0].who == "1002:eve" && edits[0].why.as_deref().unwrap().contains("is version 2"));
 }
 
+fn a_new_title_makes_a_version_and_voids_an_approval(mut side: Side) {
+    let first = completed(&mut side, true);
+    let old = record(&side, first).record;
+    let titled = |id: ContentId, base: &str, title: &str| {
+        Write::Content(Box::new(ContentWrite::Edit {
+            content_id: id,
+            base_hash: base.to_owned(),
+            title: Some(title.to_owned()),
+            rendered: RenderedPiece {
+                content: old.content.clone(),
+                html: old.html_content.clone(),
+                plain_text: old.content.clone(),
+                content_hash: format!("hash of {title}"),
+            },
+            rules: Arc::new(rules()),
+            who: "1002:eve".into(),
+            now: Timestamp(START + 600),
+        }))
+    };
+    let same = side.write(titled(first, &hash(1), &old.title)).unwrap();
+    let Written::Reviewed(same) = same else { panic!("{same:?}") };
+    assert_eq!((same.id, pool(&side).len()), (first, 1), "the same title is no version");
+    let Written::Reviewed(second) = side.write(titled(first, &hash(1), "A casino of tea")).unwrap() else {
+        panic!("no version")
+    };
+    assert!(pool(&side).is_empty(), "nobody approved that title");
+    assert_eq!(record(&side, second.id), *second);
+    let (title, text) = (second.record.title.as_str(), second.record.content.as_str());
+    assert_eq!((title, text), ("A casino of tea", old.content.as_str()));
+    assert_eq!(second.record.quality_score, old.quality_score, "it is the generator's text still");
+    assert!(second.record.findings.iter().any(|finding| finding.contains("casino")), "{:?}", second.record.findings);
+    let third = edited(&mut side, second.id, "hash of A casino of tea", "another text");
+    assert_eq!(third.record.title, "A casino of tea", "a later edit keeps it");
+}
+
 fn an_edit_of_what_is_no_more_is_refused(mut side: Side) {
     let first = completed(&mut side, false);
     let second = edited(&mut side, first, &hash(1), "better");
@@ -454,6 +491,12 @@ fn a_piece_is_written_again_once(mut side: Side) {
     let task = side.queries.task(&id(2)).unwrap().unwrap().0;
     assert_eq!((task.state, task.rewrites), (TaskState::Pending, Some(id(1))));
     assert!(side.queries.history(&id(2)).unwrap()[0].why.as_deref().unwrap().contains("again"));
+    let Write::Content(mut other) = again(first, 3, AccountId(1)) else { panic!("of content") };
+    let ContentWrite::WriteAgain { task, remark, .. } = &mut *other else { panic!("written again") };
+    task.task.requirements = Some("another remark".into());
+    *remark = "another remark".into();
+    let refused = side.write(Write::Content(other));
+    assert!(matches!(refused, Err(WriteError::OtherRemark { .. })), "{refused:?}");
     // The same once more, with the id that a second call would make.
     let (_, known) = written_again(side.write(again(first, 3, AccountId(1))));
     assert_eq!((known.task_id, known.was_known, known.submitted.is_some()), (id(2), true, true));

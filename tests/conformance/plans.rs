@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use contentd::publish::{Holder, PoolEvent};
 use contentd::schedule::{FireId, FireMove, ScheduleId};
 use contentd::store::query::notice::SummaryFilter;
-use contentd::store::query::{ContentFilter, LongText, Page, PoolFilter, Queries, TaskFilter};
+use contentd::store::query::{ContentFilter, LongText, Page, PoolFilter, Queries, SearchBounds, TaskFilter};
 use contentd::store::sqlite::SqliteQueries;
 use contentd::store::write::{
     AccountWrite, ContentWrite, HandOut, ImageWrite, NewTask, PendingLimits, PoolWrite, ScheduleWrite, Taken, Write,
@@ -114,6 +114,10 @@ fn no_question_reads_the_history() {
     check("tasks by generator", &[], &list(TaskFilter { generator: Some("assumed".into()), ..any() }));
     check("tasks since", &[], &list(TaskFilter { since: Some(Timestamp(START)), ..any() }));
     check("tasks by error", &[], &list(TaskFilter { error: Some("x".into()), ..any() }));
+    check("tasks by topic", &[], &|queries| {
+        queries.search(&any(), "x", page, SearchBounds::default()).unwrap();
+        queries.search(&any(), "x", Page::first(10), SearchBounds::default()).unwrap();
+    });
     check("tasks overdue", &[], &list(TaskFilter { overdue_at: Some(now(START)), ..any() }));
     let all = TaskFilter {
         states: vec![TaskState::Failed],
@@ -254,6 +258,7 @@ fn write_about_pieces(side: &mut Side<contentd::store::sqlite::SqliteBackend>, c
     let edit = ContentWrite::Edit {
         content_id,
         base_hash: format!("hash of {}", id(9)),
+        title: None,
         rendered: RenderedPiece { content_hash: "another".into(), ..RenderedPiece::default() },
         rules: Default::default(),
         who: "1:x".into(),

@@ -86,7 +86,7 @@ fn event(kind: u8, salt: usize) -> Event {
             reason: text(),
             abandon: salt.is_multiple_of(2),
         },
-        _ => Event::Changed { priority: 1 + (salt % 10) as u8 },
+        _ => Event::Changed { priority: Some(1 + (salt % 10) as u8), not_before: None },
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every backend must do, one test a promise.
 
-use contentd::store::query::{ContentFilter, LongText, Page, PoolFilter, TaskFilter};
+use contentd::store::query::{ContentFilter, LongText, Page, PoolFilter, SearchBounds, TaskFilter};
 use contentd::store::restored::{RestoreMark, SETTING};
 use contentd::store::write::{ANCHOR_SETTING, NewTask, PendingLimits, Transition, Write, WriteError, Written};
 use contentd::store::{DbError, LookupError};
@@ -299,7 +299,7 @@ fn late_messages_change_nothing(mut side: Side) {
     assert_eq!(side.write(about(2)), Err(WriteError::Stale { asked: 2, current: 1 }));
     side.write(about(1)).unwrap();
     let before = side.queries.task(&id(1)).unwrap();
-    let again = side.write(event_of(&id(1), START + 2, Event::Changed { priority: 9 }));
+    let again = side.write(event_of(&id(1), START + 2, Event::Changed { priority: Some(9), not_before: None }));
     let refused = WriteError::Refused {
         task_id: id(1),
         state: TaskState::Submitted,
@@ -667,12 +667,14 @@ fn wake_times_move_with_the_clock(mut side: Side) {
     let ada = side.account("ada").id;
     let mut delayed = task(1, ada);
     delayed.wake_at = Some(Timestamp(START + 1_000));
+    delayed.not_before = delayed.wake_at;
     side.submit(vec![new(delayed), new(task(2, ada)), claimed(task(3, ada), START)]);
     side.change(&id(3), START, accepted("job"));
     let wake = |side: &Side, n| side.queries.task(&id(n)).unwrap().unwrap().0.wake_at;
     let before = wake(&side, 3).unwrap();
     side.write(shift(-500)).unwrap();
     assert_eq!(wake(&side, 1), Some(Timestamp(START + 500)));
+    assert_eq!(side.queries.task(&id(1)).unwrap().unwrap().0.not_before, wake(&side, 1), "a delay moves with it");
     // Else a start that dies here would have the next one shift again.
     assert_eq!(side.queries.settings("clock/").unwrap(), [(ANCHOR_SETTING.to_owned(), "-500".to_owned())]);
     assert_eq!(wake(&side, 2), None);
@@ -700,6 +702,27 @@ fn lists_filter_and_page(mut side: Side) {
     let all = Page::first(100);
     let any = TaskFilter::default;
     assert_eq!(list(any(), all), "9 8 7 6 5 4 3 2 1");
+    let search = |filter: TaskFilter, topic: &str, page, rows| {
+        let bounds = SearchBounds { rows, slice: 2, time: std::time::Duration::from_secs(60) };
+        let found = side.queries.search(&filter, topic, page, bounds).unwrap();
+        (
+            names(&found.tasks).join(" "),
+            found.stopped_at.map(|id| names(&[side.queries.task(&id).unwrap().unwrap().0]).join("")),
+        )
+    };
+    let found = |tasks: &str| (tasks.to_owned(), None);
+    assert_eq!(search(any(), "tOPIC", all, 100), found("9 8 7 6 5 4 3 2 1"));
+    assert_eq!(search(any(), "Topic 3", all, 100), found("3"));
+    assert_eq!(search(any(), "%", all, 100), found(""), "it is text");
+    assert_eq!(search(any(), "topic", Page { limit: 2, offset: 3, before: None }, 100), found("6 5"));
+    let states = vec![TaskState::Failed, TaskState::Cancelled];
+    assert_eq!(search(TaskFilter { states, ..any() }, "topic", Page { limit: 2, ..all }, 100), found("4 3"));
+    let cut = |tasks: &str, at: &str| (tasks.to_owned(), Some(at.to_owned()));
+    assert_eq!(search(any(), "topic 3", all, 4), cut("", "6"), "it stopped, and says where");
+    assert_eq!(search(any(), "topic 8", all, 4), cut("8", "6"));
+    assert_eq!(search(any(), "topic", Page::first(4), 4), found("9 8 7 6"), "a full page is enough");
+    let sixth = side.queries.task(&id(6)).unwrap().unwrap().0.seq;
+    assert_eq!(search(any(), "topic 3", Page { before: Some(sixth), ..all }, 4), cut("3", "2"), "and goes on there");
     assert_eq!(list(any(), Page { limit: 2, offset: 3, before: None }), "6 5");
     let seq = side.queries.task(&id(5)).unwrap().unwrap().0.seq;
     assert_eq!(list(any(), Page { limit: 2, offset: 1, before: Some(seq) }), "3 2");
@@ -814,7 +837,7 @@ fn the_order_of_running(mut side: Side) {
     assert_eq!(order(START + 1, Page { limit: 3, offset: 8, before: None }), "11 10 8");
     assert_eq!(order(START + 1, Page::first(1)), "4");
     assert_eq!(order(START + 1, Page { limit: 3, offset: 99, before: None }), "");
-    side.change(&id(1), START + 2, Event::Changed { priority: 10 });
+    side.change(&id(1), START + 2, Event::Changed { priority: Some(10), not_before: None });
     assert_eq!(names(&side.queries.pending(Timestamp(START + 1), Page::first(2)).unwrap()), ["1", "4"]);
 }
 

@@ -119,6 +119,7 @@ pub fn job() -> Job {
         wake_at: None,
         updated_at: INTENT,
         restored_at: None,
+        not_before: None,
     };
     let mut attempt = Attempt::intended(task.id.clone(), 1, AttemptKey::from_random([7; 16]), INTENT);
     attempt.external_ref = Some(OURS.to_owned());

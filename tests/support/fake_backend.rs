@@ -134,6 +134,9 @@ pub fn pooled(id: i64) -> PoolView {
         account_id: 1,
         fence: 1,
         lease_until: None,
+        account: Some("blog".to_owned()),
+        title: Some("T".to_owned()),
+        unserved: None,
     }
 }
 
@@ -384,7 +387,8 @@ impl Backend for FakeBackend {
             view.requirements = is_large.then(|| "x".repeat(500_000));
             view
         });
-        done(Ok(TasksReply { tasks: tasks.collect() }))
+        let searched_to = query.topic.map(|_| "task-000000000007".to_owned());
+        done(Ok(TasksReply { tasks: tasks.collect(), searched_to }))
     }
 
     fn queue(&self, _: Peer, limit: u32, _: u32) -> Answer<QueueReply> {
@@ -429,8 +433,10 @@ impl Backend for FakeBackend {
         done(self.find(&task).map(|task| TaskReply { task }))
     }
 
-    fn set_priority(&self, _: Peer, task: String, priority: u8) -> Answer<TaskReply> {
-        done(self.find(&task).map(|task| TaskReply { task: TaskView { priority, ..task } }))
+    fn set(&self, _: Peer, task: String, priority: Option<u8>, delay_s: Option<u64>) -> Answer<TaskReply> {
+        self.called(format!("set {priority:?} {delay_s:?}"));
+        let changed = |task: TaskView| TaskView { priority: priority.unwrap_or(task.priority), ..task };
+        done(self.find(&task).map(|task| TaskReply { task: changed(task) }))
     }
 
     fn cleanup(&self, _: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply> {
@@ -522,7 +528,7 @@ impl Backend for FakeBackend {
     }
 
     fn content_edit(&self, _: Peer, edit: EditParams) -> Answer<ContentReply> {
-        self.called(format!("edit {} {:?}", edit.content_hash, edit.content));
+        self.called(format!("edit {} {:?} {:?}", edit.content_hash, edit.title, edit.content));
         done(Ok(ContentReply { version: 2, edited_by: Some("1000:ada".to_owned()), ..content(8) }))
     }
 
@@ -623,6 +629,7 @@ impl Backend for FakeBackend {
             hooks: vec![],
             pool: BTreeMap::new(),
             publishers: vec![],
+            unserved_accounts: vec![],
         }))
     }
 
@@ -632,12 +639,12 @@ impl Backend for FakeBackend {
 
     fn pause(&self, _: Peer, what: PauseParams) -> Answer<PausesReply> {
         self.called(format!("pause {what:?}"));
-        done(Ok(PausesReply { is_changed: true, pauses: vec![] }))
+        done(Ok(PausesReply { is_changed: true, pauses: vec![], is_probed: false }))
     }
 
     fn resume(&self, _: Peer, what: PauseParams) -> Answer<PausesReply> {
         self.called(format!("resume {what:?}"));
-        done(Ok(PausesReply { is_changed: true, pauses: vec![] }))
+        done(Ok(PausesReply { is_changed: true, pauses: vec![], is_probed: false }))
     }
 
     fn config(&self, _: Peer) -> Answer<ConfigReply> {

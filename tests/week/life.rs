@@ -151,7 +151,7 @@ impl Desk {
         let (stopping, stopping_rx) = watch::channel(false);
         let (commands, commands_rx) = mpsc::unbounded_channel();
         let none = PathBuf::from(nowhere);
-        let installation = Installation::new(none.clone(), none, None, Arc::new(|| None), Arc::new(|| None));
+        let installation = Installation::new(none.clone(), none, None, Arc::new(|| None), Arc::new(Default::default));
         let supervisor = supervisor.clone();
         let backend =
             DaemonBackend::new(world.clone(), supervisor, settings_rx, commands, stopping_rx, installation, logs);

@@ -495,6 +495,11 @@ impl Handler<SetPause> for QueueActor {
             SetPause::Off(scope) => BTreeSet::from([scope.clone()]),
             SetPause::AllOff => self.pauses.iter().map(|pause| pause.scope.clone()).collect(),
         };
+        // Whoever resumes a generator has mended it: an open breaker lets its next task try it now.
+        let mended = match &set {
+            SetPause::Off(PauseScope { generator: Some(name), account: None }) => Some(name.clone()),
+            SetPause::Off(_) | SetPause::On(_) | SetPause::AllOff => None,
+        };
         let added = if let SetPause::On(pause) = set { Some(pause) } else { None };
         let mut writes: Vec<Write> =
             gone.iter().map(|scope| Write::PutSetting { name: scope.setting(), value: None }).collect();
@@ -514,6 +519,10 @@ impl Handler<SetPause> for QueueActor {
             if let Some(pause) = added {
                 queue.pauses.retain(|other| other.scope != pause.scope);
                 queue.pauses.push(pause);
+            }
+            if let Some(name) = mended.filter(|name| queue.breakers.contains_key(name)) {
+                let now = queue.world.clock.now().utc;
+                queue.change_breaker(&name, ctx, |breaker| breaker.probe_from(now));
             }
             queue.unblock();
             queue.refill(ctx);

@@ -167,7 +167,9 @@ fn open_breaker(subject: &str, name: &GeneratorName, breaker: &BreakerStatus) ->
     Finding::error(
         subject,
         found,
-        format!("`contentctl doctor {name}` tries each verb; it closes by itself once a probe goes well"),
+        format!(
+            "`contentctl doctor {name}` tries each verb; it closes by itself once a probe goes well, and `contentctl resume --generator {name}` has one start at once"
+        ),
     )
 }
 

@@ -50,12 +50,21 @@ pub struct Installation {
     pub run_socket: Option<PathBuf>,
     /// By how many milliseconds the wall clock was set since the start.
     pub clock_jump: Arc<dyn Fn() -> Option<i64> + Send + Sync>,
-    /// Why the last reload was refused, until one is taken.
-    pub refused_reload: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// What the last reload left to be done.
+    pub reload: Arc<dyn Fn() -> ReloadStanding + Send + Sync>,
     /// A check of the whole database goes on.
     pub is_checking: Arc<AtomicBool>,
     /// One trial and one backup at a time.
     pub slots: Arc<Slots>,
+}
+
+/// What a reload left to be done.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadStanding {
+    /// Why the last one was refused, until one is taken.
+    pub refused: Option<String>,
+    /// Settings that were changed since the start and count from the next one.
+    pub needs_restart: Vec<String>,
 }
 
 /// What may go on once only.
@@ -73,7 +82,7 @@ impl Installation {
         state_dir: PathBuf,
         run_socket: Option<PathBuf>,
         clock_jump: Arc<dyn Fn() -> Option<i64> + Send + Sync>,
-        refused_reload: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+        reload: Arc<dyn Fn() -> ReloadStanding + Send + Sync>,
     ) -> Self {
         let slots = Slots { trial: tokio::sync::Semaphore::new(1), backup: tokio::sync::Semaphore::new(1) };
         Self {
@@ -82,7 +91,7 @@ impl Installation {
             database,
             state_dir,
             clock_jump,
-            refused_reload,
+            reload,
             is_checking: Arc::default(),
             slots: Arc::new(slots),
         }

@@ -25,7 +25,16 @@ impl DaemonBackend {
             )],
         };
         findings.extend(machine::open_files().map(|(open, limit)| files(open, limit)));
-        findings.extend((self.installation.refused_reload)().map(|why| refused(&why)));
+        let reload = (self.installation.reload)();
+        findings.extend(reload.refused.map(|why| refused(&why)));
+        if !reload.needs_restart.is_empty() {
+            let found = format!(
+                "changed since the start, and not in force before the next one: {}",
+                reload.needs_restart.join(", ")
+            );
+            let cure = "`sudo systemctl restart contentd`: jobs go on at their generators";
+            findings.push(Finding::warning("configuration", found, cure));
+        }
         findings.push(clock((self.installation.clock_jump)()));
         findings.push(supervised(machine::supervision(&|name| std::env::var(name).ok())));
         findings

@@ -32,6 +32,14 @@ impl DaemonBackend {
             }
         }
         findings.extend(self.look_at_held_pieces().await);
+        for account in self.unserved_accounts().await.unwrap_or_default() {
+            let found = format!("no publisher serves account {account:?}, and approved pieces of it wait");
+            let cure = format!(
+                "add {account:?} to `accounts` of a [publishers.NAME] and reload, or take them with `contentctl pool next --account \
+                 {account}`"
+            );
+            findings.push(Finding::warning("publish pool", found, cure));
+        }
         findings
     }
 

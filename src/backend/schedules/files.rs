@@ -32,6 +32,7 @@ pub fn read(directories: &[PathBuf], path: &Path) -> Result<Vec<u8>, String> {
         Errno::XDEV | Errno::LOOP => {
             format!("{shown}: a link in it leads out of {}: put the file itself there", directory.display())
         }
+        Errno::NOENT => format!("there is no file {shown} on the daemon's machine: make it, or mend its name"),
         error => format!("{shown} cannot be opened ({error}): let the daemon's user read it"),
     })?);
     let failed = |error: std::io::Error| format!("{shown} cannot be read: {error}");
@@ -76,7 +77,7 @@ mod tests {
         assert!(told(&home.path().join("topics-2/x")).contains("below no directory"));
         assert!(told(&topics).contains("below no directory"));
         assert!(told(&topics.join("deep")).contains("not a regular file"));
-        assert!(told(&topics.join("none")).contains("cannot be opened"));
+        assert!(told(&topics.join("none")).contains("there is no file"));
         let pipe = topics.join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o600), 0)
             .expect("a pipe");

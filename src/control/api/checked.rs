@@ -85,6 +85,8 @@ pub struct ListQuery {
     pub offset: u32,
     /// Submitted before this task: id or prefix.
     pub before: Option<String>,
+    /// Whose topic contains this text.
+    pub topic: Option<String>,
 }
 
 /// Several tasks to do something to.
@@ -325,11 +327,11 @@ impl Submission {
     }
 
     fn check_delay(&self, faults: &mut Faults) -> u64 {
-        let seconds = faults.duration("delay", self.delay.as_ref()).unwrap_or(0);
-        if seconds > MAX_DELAY_S {
-            faults.add("delay", &format!("{seconds} s"), "at most 366d");
-        }
-        seconds
+        let Some(given) = &self.delay else { return 0 };
+        checked_delay(given).unwrap_or_else(|(value, cure)| {
+            faults.add("delay", &value, cure);
+            0
+        })
     }
 }
 
@@ -379,6 +381,18 @@ pub fn batch<'a>(submissions: impl IntoIterator<Item = &'a Submission>) -> Resul
 /// Judges the priority of `Set`.
 pub fn priority(given: i64) -> Result<u8, ApiError> {
     checked_priority(given).map_err(|(value, cure)| ApiError::invalid("priority", &value, cure))
+}
+
+/// Judges a delay; the error is value and cure.
+fn checked_delay(given: &TextOrNumber) -> Result<u64, (String, String)> {
+    let text = given.as_str();
+    let seconds = parse_duration_s(text).ok_or_else(|| (text.to_owned(), DURATION_FORMS.to_owned()))?;
+    if seconds > MAX_DELAY_S { Err((format!("{seconds} s"), "at most 366d".to_owned())) } else { Ok(seconds) }
+}
+
+/// Judges the delay of `Set`.
+pub fn delay(given: &TextOrNumber) -> Result<u64, ApiError> {
+    checked_delay(given).map_err(|(value, cure)| ApiError::invalid("delay", &value, cure))
 }
 
 /// Judges the days of `Cleanup`.
@@ -499,7 +513,14 @@ impl TryFrom<ListParams> for ListQuery {
 
     fn try_from(given: ListParams) -> Result<Self, ApiError> {
         let (limit, offset) = page(given.limit, given.offset)?;
-        Ok(Self { filter: given.filter.unwrap_or_default().try_into()?, limit, offset, before: given.before })
+        if let Some(topic) =
+            given.topic.as_ref().filter(|topic| topic.is_empty() || topic.chars().count() > limits::TOPIC_CHARS)
+        {
+            let cure = format!("a text of 1 to {} characters that the topic contains", limits::TOPIC_CHARS);
+            return Err(ApiError::invalid("topic", topic, cure));
+        }
+        let filter = given.filter.unwrap_or_default().try_into()?;
+        Ok(Self { filter, limit, offset, before: given.before, topic: given.topic })
     }
 }
 

@@ -162,9 +162,15 @@ pub struct PoolView {
     pub fence: u64,
     /// While it is being published: until when its holder has it, or when contentd looks at it next.
     pub lease_until: Option<WireTime>,
+    /// The name of the account.
+    pub account: Option<String>,
+    /// The piece's title.
+    pub title: Option<String>,
+    /// Why no publisher of the configuration takes it, and what helps; null: one does, or it does not wait.
+    pub unserved: Option<String>,
 }
 
-/// `List` of the pool, in the order of going out.
+/// `List` of the pool: what goes out first, what waits for a person, what is out.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoolListParams {

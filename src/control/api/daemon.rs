@@ -101,6 +101,9 @@ pub struct StatusReply {
     /// The publishers.
     #[serde(default)]
     pub publishers: Vec<PublisherView>,
+    /// Accounts with approved pieces that no publisher of the configuration serves, where there are publishers.
+    #[serde(default)]
+    pub unserved_accounts: Vec<String>,
 }
 
 /// A publisher of the configuration.
@@ -170,6 +173,9 @@ pub struct PausesReply {
     pub is_changed: bool,
     /// All pauses.
     pub pauses: Vec<PauseView>,
+    /// `Resume` of a generator that gets no jobs because it failed: it is tried now.
+    #[serde(default)]
+    pub is_probed: bool,
 }
 
 /// `GetConfig`: the effective configuration, never a secret's value.

@@ -138,8 +138,8 @@ pub trait Backend: NoticeBackend + ScheduleCalls + Send + Sync + 'static {
     -> Answer<TaskReply>;
     /// Decides a held task.
     fn settle(&self, peer: Peer, task: String, decision: SettleDecision) -> Answer<TaskReply>;
-    /// Changes the priority of a waiting task.
-    fn set_priority(&self, peer: Peer, task: String, priority: u8) -> Answer<TaskReply>;
+    /// Changes the priority of a waiting task, and from when on it may begin: so many seconds from now.
+    fn set(&self, peer: Peer, task: String, priority: Option<u8>, delay_s: Option<u64>) -> Answer<TaskReply>;
     /// Deletes what finished more than so many days ago.
     fn cleanup(&self, peer: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply>;
     /// Statistics.

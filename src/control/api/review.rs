@@ -6,6 +6,7 @@ use super::checked;
 use super::content::ContentReply;
 use super::error::ApiError;
 use crate::control::values::WireTime;
+use crate::task::content::TITLE_CHARS;
 
 /// `Edit`: a new version by hand.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -15,25 +16,39 @@ pub struct EditParams {
     pub content_id: i64,
     /// The hash of what was edited; another hash is refused.
     pub content_hash: String,
-    /// The new text, in Markdown.
-    pub content: String,
+    /// The new text, in Markdown; null: the text stays.
+    #[serde(default)]
+    pub content: Option<String>,
+    /// The new title; null: the title stays.
+    #[serde(default)]
+    pub title: Option<String>,
 }
 
 impl EditParams {
     /// Judges the form.
     pub fn check(self) -> Result<Self, ApiError> {
-        if self.content.trim().is_empty() {
-            return Err(ApiError::invalid(
-                "content",
-                &self.content,
-                "a piece that is not empty; `reject` takes one away",
-            ));
+        if self.content.is_none() && self.title.is_none() {
+            return Err(ApiError::invalid("content", "", "a new text, a new title, or both"));
         }
-        if self.content.contains('\0') {
+        if let Some(content) = self.content.as_deref().filter(|content| content.trim().is_empty()) {
+            return Err(ApiError::invalid("content", content, "a piece that is not empty; `reject` takes one away"));
+        }
+        if self.content.as_deref().is_some_and(|content| content.contains('\0')) {
             return Err(ApiError::invalid("content", "\0", "a text without NUL characters"));
         }
-        Ok(self)
+        let title = self.title.as_deref().map(checked_title).transpose()?;
+        Ok(Self { title, ..self })
     }
+}
+
+fn checked_title(given: &str) -> Result<String, ApiError> {
+    let title = given.trim();
+    let is_short = (1..=TITLE_CHARS).contains(&title.chars().count());
+    if !is_short || title.chars().any(char::is_control) {
+        let cure = format!("a title of 1 to {TITLE_CHARS} characters on one line, without control characters");
+        return Err(ApiError::invalid("title", given, cure));
+    }
+    Ok(title.to_owned())
 }
 
 /// `WriteAgain`: the piece is rejected, and a new task writes it again.
@@ -84,6 +99,8 @@ pub struct VersionView {
     pub content_id: i64,
     /// From 1.
     pub version: u32,
+    /// Its title.
+    pub title: String,
     /// `pending_review approved rejected superseded`.
     pub review_status: String,
     /// `unpublished pooled published`.
@@ -108,6 +125,7 @@ impl From<&ContentReply> for VersionView {
         Self {
             content_id: content.content_id,
             version: reply.version,
+            title: content.title.clone(),
             review_status: content.review_status.clone(),
             publish_status: content.publish_status.clone(),
             edited_by: reply.edited_by.clone(),

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::checked;
+use super::error::ApiError;
 use crate::control::parts::join_text;
 use crate::control::values::{TextOrNumber, WireTime};
 
@@ -355,6 +357,9 @@ pub struct ListParams {
     /// Only what was submitted before this task.
     #[serde(default)]
     pub before: Option<String>,
+    /// Whose topic contains this text.
+    #[serde(default)]
+    pub topic: Option<String>,
 }
 
 /// Tasks. With `more`, long answers come in several replies.
@@ -362,6 +367,9 @@ pub struct ListParams {
 pub struct TasksReply {
     /// The tasks.
     pub tasks: Vec<TaskView>,
+    /// The search for a topic stopped at this task without having found enough: what is older was not looked at.
+    #[serde(default)]
+    pub searched_to: Option<String>,
 }
 
 /// `Queue`: pending tasks in the order of running.
@@ -516,7 +524,23 @@ pub struct SetParams {
     /// Which task.
     pub task: String,
     /// 1 to 10.
-    pub priority: i64,
+    #[serde(default)]
+    pub priority: Option<i64>,
+    /// Not before so long from now; 0: at once.
+    #[serde(default)]
+    pub delay: Option<TextOrNumber>,
+}
+
+impl SetParams {
+    /// Judges the form: priority and delay in seconds.
+    pub fn check(self) -> Result<(String, Option<u8>, Option<u64>), ApiError> {
+        if self.priority.is_none() && self.delay.is_none() {
+            return Err(ApiError::invalid("priority", "", "a priority, a delay, or both: something must be changed"));
+        }
+        let priority = self.priority.map(checked::priority).transpose()?;
+        let delay_s = self.delay.as_ref().map(checked::delay).transpose()?;
+        Ok((self.task, priority, delay_s))
+    }
 }
 
 /// `Cleanup`: deletes finished tasks.

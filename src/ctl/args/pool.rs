@@ -103,7 +103,7 @@ pub struct PoolDoneArgs {
     #[arg(value_name = "ID")]
     pub pool_id: i64,
     /// The fence that it was handed out with
-    #[arg(long, value_name = "N", conflicts_with = "reason", required_unless_present = "reason")]
+    #[arg(long, value_name = "N", conflicts_with = "reason")]
     pub fence: Option<u64>,
     /// Its address
     #[arg(long, allow_hyphen_values = true)]
@@ -123,10 +123,10 @@ pub struct PoolFailArgs {
     #[arg(value_name = "ID")]
     pub pool_id: i64,
     /// The fence that it was handed out with
-    #[arg(long, value_name = "N", conflicts_with = "reason", required_unless_present = "reason")]
+    #[arg(long, value_name = "N", conflicts_with = "reason")]
     pub fence: Option<u64>,
     /// What was wrong
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, required_unless_present = "reason")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub error: Option<String>,
     /// Try it again while a retry is left (so it is anyway)
     #[arg(long, conflicts_with = "give_up")]

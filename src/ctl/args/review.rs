@@ -31,7 +31,7 @@ pub enum ReviewVerb {
     Approve(ReviewArgs),
     /// Reject a piece, and have it written again with --again
     Reject(RejectArgs),
-    /// Change a piece in $VISUAL or $EDITOR, or from a file: a new version that waits for a review
+    /// Change a piece in $VISUAL or $EDITOR, or from a file, or its title: a new version that waits for a review
     Edit(EditArgs),
 }
 
@@ -54,6 +54,7 @@ pub struct RejectArgs {
 
 /// An edit.
 #[derive(Debug, ClapArgs)]
+#[command(group = clap::ArgGroup::new("change").multiple(true).args(["title", "file"]))]
 pub struct EditArgs {
     /// The record's number
     #[arg(value_name = "ID")]
@@ -61,7 +62,10 @@ pub struct EditArgs {
     /// Take the new text from this file, or - for standard input
     #[arg(long, short, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// The hash of what the file is based on; without it that is what is there now
-    #[arg(long, requires = "file")]
+    /// Give it this title; without --file the text stays as it is, and no editor is opened
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub title: Option<String>,
+    /// The hash of what the change is based on; without it that is what is there now
+    #[arg(long, requires = "change")]
     pub hash: Option<String>,
 }

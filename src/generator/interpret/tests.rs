@@ -98,6 +98,7 @@ fn job(number: u8, reference: Option<&str>) -> Job {
         wake_at: None,
         updated_at: INTENT,
         restored_at: None,
+        not_before: None,
     };
     let mut attempt = Attempt::intended(task.id.clone(), 1, AttemptKey::from_random([number; 16]), INTENT);
     attempt.external_ref = reference.map(str::to_owned);

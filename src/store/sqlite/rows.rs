@@ -390,6 +390,8 @@ impl Rows for SqliteRows<'_> {
             .sql(" END");
         let rows = tasks::table.filter(tasks::wake_at.is_not_null());
         diesel::update(rows).set(tasks::wake_at.eq(shifted)).execute(self.connection).map_err(db_error)?;
+        let shift = sql_query(SHIFT_DELAYS).bind::<BigInt, _>(by_ms);
+        shift.execute(self.connection).map_err(db_error)?;
         let shift = sql_query(SHIFT_IMAGES).bind::<BigInt, _>(by_ms);
         shift.execute(self.connection).map_err(db_error)?;
         self.shift_attempts(by_ms)?;
@@ -397,6 +399,10 @@ impl Rows for SqliteRows<'_> {
     }
 }
 
+/// Of what waits: a delay is a span, and its end the time at which the task wakes.
+const SHIFT_DELAYS: &str = "UPDATE tasks SET \
+     not_before = min(max(not_before + ?1, -9223372036854775808), 9223372036854775807) \
+     WHERE wake_at IS NOT NULL AND not_before IS NOT NULL";
 const SHIFT_IMAGES: &str = "UPDATE images SET \
      wake_at = min(max(wake_at + ?1, -9223372036854775808), 9223372036854775807) WHERE wake_at IS NOT NULL";
 

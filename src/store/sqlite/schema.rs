@@ -75,6 +75,7 @@ diesel::table! {
         topic -> Text,
         requirements -> Nullable<Text>,
         restored_at -> Nullable<BigInt>,
+        not_before -> Nullable<BigInt>,
     }
 }
 

@@ -90,6 +90,8 @@ pub enum ContentWrite {
         content_id: ContentId,
         /// The hash of what was edited; another one is refused.
         base_hash: String,
+        /// Its new title; none: the one that it has.
+        title: Option<String>,
         /// The new piece.
         rendered: RenderedPiece,
         /// What is asked of it, for whoever reviews it.
@@ -131,8 +133,8 @@ pub struct Rewriting {
 
 pub(super) fn execute(rows: &mut dyn Rows, write: &ContentWrite) -> Result<Written, WriteError> {
     match write {
-        ContentWrite::Edit { content_id, base_hash, rendered, rules, who, now } => {
-            let edit = Edit { base_hash, rendered, rules, who, now: *now };
+        ContentWrite::Edit { content_id, base_hash, title, rendered, rules, who, now } => {
+            let edit = Edit { base_hash, title: title.as_deref(), rendered, rules, who, now: *now };
             edit.carry_out(rows, *content_id)
         }
         ContentWrite::WriteAgain { content_id, expected_hash, remark, task, max_pending, who, now } => {
@@ -210,6 +212,7 @@ fn check_settled(rows: &mut dyn Rows, content: &ContentRecord) -> Result<(), Wri
 
 struct Edit<'a> {
     base_hash: &'a String,
+    title: Option<&'a str>,
     rendered: &'a RenderedPiece,
     rules: &'a PieceRules,
     who: &'a str,
@@ -221,7 +224,8 @@ impl Edit<'_> {
         let mut old = looked_at(rows, content_id, Some(self.base_hash))?;
         let before = old.record.review_status;
         let aside = moved(&old, ReviewMove::Superseded)?;
-        if self.rendered.content_hash == old.record.content_hash {
+        // Not by the hash: that of a generator's version is without its title.
+        if self.keeps_the_text(&old) && self.title.is_none_or(|title| title == old.record.title) {
             return Ok(Written::Reviewed(Box::new(old)));
         }
         take_out(rows, &mut old)?;
@@ -244,16 +248,21 @@ impl Edit<'_> {
         Ok(Written::Reviewed(Box::new(ContentRecord { id, record: new, publication: None })))
     }
 
+    fn keeps_the_text(&self, old: &ContentRecord) -> bool {
+        self.rendered.content == old.record.content && self.rendered.html == old.record.html_content
+    }
+
     fn new_version(&self, rows: &mut dyn Rows, old: &ContentRecord) -> Result<NewContent, WriteError> {
         let versions = rows.versions_of(&old.record.task_id)?;
         let mut new = NewContent {
             version: versions.iter().map(|version| version.version).max().unwrap_or(0) + 1,
+            title: self.title.map_or_else(|| old.record.title.clone(), str::to_owned),
             content: self.rendered.content.clone(),
             html_content: self.rendered.html.clone(),
             summary: summary_of(&self.rendered.plain_text),
             word_count: word_count(&self.rendered.plain_text),
-            // The generator gave it to another text.
-            quality_score: None,
+            // The generator gave it to this text and to no other.
+            quality_score: old.record.quality_score.filter(|_| self.keeps_the_text(old)),
             review_status: ReviewState::PendingReview,
             review_reason: Some(format!("edited by {}", self.who)),
             reviewed_by: None,
@@ -266,7 +275,8 @@ impl Edit<'_> {
             ..old.record.clone()
         };
         // A score is the generator's to give, so the rule about it says nothing of a person's text.
-        let review = ReviewRules { min_score: None, ..self.rules.review.clone() };
+        let min_score = self.rules.review.min_score.filter(|_| new.quality_score.is_some());
+        let review = ReviewRules { min_score, ..self.rules.review.clone() };
         let rules = PieceRules { review, ..PieceRules::default() };
         new.findings = rules.judge(&new, &self.rendered.plain_text);
         Ok(new)
@@ -287,6 +297,10 @@ impl Again<'_> {
         let mut content = looked_at(rows, content_id, self.expected_hash.as_ref())?;
         if let Some(task_id) = content.record.rewritten_by.clone() {
             let known = rows.task(&task_id)?;
+            // What is asked again is known by what it would ask of the generator; another remark must not seem to be taken.
+            if known.as_ref().is_some_and(|known| known.requirements != self.task.task.requirements) {
+                return Err(WriteError::OtherRemark { content_id, task_id, remark: self.remark.to_owned() });
+            }
             let submitted = known.map(|task| SubmittedTask { task, attempt: None, was_known: true });
             let rewriting = Rewriting { task_id, submitted, was_known: true };
             return Ok(Written::Rewritten(Box::new(content), Box::new(rewriting)));

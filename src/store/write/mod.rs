@@ -342,6 +342,16 @@ pub enum WriteError {
         /// The hash it has.
         actual: String,
     },
+    /// The piece is written again already, with another remark.
+    #[error("content {content_id} is written again by {task_id} already, with another remark")]
+    OtherRemark {
+        /// Which.
+        content_id: ContentId,
+        /// The task that writes it again.
+        task_id: TaskId,
+        /// The remark that came too late.
+        remark: String,
+    },
     /// Another version of the piece is in the pool's hands, or out.
     #[error("content {other}, another version of content {content_id}, is published or being published")]
     OtherVersionOut {

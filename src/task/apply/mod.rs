@@ -110,8 +110,10 @@ pub enum Event {
     PollRequested,
     /// A person changes a waiting task.
     Changed {
-        /// The new priority.
-        priority: u8,
+        /// The new priority, if any.
+        priority: Option<u8>,
+        /// From when on it may begin, if that is to change.
+        not_before: Option<NotBefore>,
     },
     /// The database was restored from a backup, and what came of the task since is not known.
     Restored {
@@ -123,6 +125,15 @@ pub enum Event {
         /// The run's key.
         key: AttemptKey,
     },
+}
+
+/// When a delayed task may begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotBefore {
+    /// At once.
+    Now,
+    /// At this time.
+    At(Timestamp),
 }
 
 impl Event {
@@ -286,7 +297,7 @@ pub fn apply(task: &Task, attempt: Option<&Attempt>, event: Event, context: &Con
         Event::Settled(settlement) => draft.settled(settlement),
         Event::Corrected { to, reason, abandon } => draft.corrected(to, reason, abandon),
         Event::PollRequested => draft.poll_requested(),
-        Event::Changed { priority } => draft.changed(priority),
+        Event::Changed { priority, not_before } => draft.changed(priority, not_before),
         Event::Restored { at } => draft.restored(at),
         Event::RunFound { key } => draft.run_found(key),
     }
@@ -360,7 +371,8 @@ impl<'a> Draft<'a> {
                 self.task.started_at = None;
                 self.task.completed_at = None;
                 self.task.progress = None;
-                self.task.wake_at = None;
+                // Whoever starts it again does not end the delay that its submitter asked for.
+                self.task.wake_at = self.task.not_before.filter(|at| *at > now);
                 // From a restored task only an operator's decision comes here, which ends the doubt: `wait_again`, `retry_or` and
                 // `retry_requested` see to that.
                 self.task.restored_at = None;

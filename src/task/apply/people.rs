@@ -1,9 +1,10 @@
 //! What persons decide: cancel, retry, settle, correct, change. Each is a named move and names its author.
 
 use super::super::ids::AttemptKey;
-use super::super::record::Attempt;
+use super::super::record::{Attempt, DELAYED};
 use super::super::state::{AttemptState, TaskMove, TaskState};
-use super::{Change, CorrectedState, Draft, Refusal, Settlement};
+use super::super::time::in_words;
+use super::{Change, CorrectedState, Draft, NotBefore, Refusal, Settlement};
 
 impl Draft<'_> {
     fn is_job_maybe_alive(&self) -> bool {
@@ -70,9 +71,10 @@ impl Draft<'_> {
         } else {
             self.task.retry_count += 1;
         }
-        self.task.reason = None;
         self.task.error = None;
-        self.moved(event, abandon)
+        self.move_task(event)?;
+        self.task.reason = self.task.wake_at.map(|_| DELAYED.to_owned());
+        Ok(self.finish(event, abandon))
     }
 
     pub(super) fn settled(mut self, settlement: Settlement) -> Result<Change, Refusal> {
@@ -189,17 +191,38 @@ impl Draft<'_> {
         }
     }
 
-    pub(super) fn changed(mut self, priority: u8) -> Result<Change, Refusal> {
-        let why = format!("priority {} → {priority}", self.task.priority);
+    pub(super) fn changed(mut self, priority: Option<u8>, not_before: Option<NotBefore>) -> Result<Change, Refusal> {
+        let mut whys = Vec::new();
         self.task.state.after(TaskMove::Changed)?;
-        self.task.priority = priority;
+        if let Some(priority) = priority {
+            whys.push(format!("priority {} → {priority}", self.task.priority));
+            self.task.priority = priority;
+        }
+        let (wake_at, progress) = (self.task.wake_at, self.task.progress.clone());
         // The wake time is kept: changing a task does not shorten its back-off.
-        let wake_at = self.task.wake_at;
-        let (reason, progress) = (self.task.reason.clone(), self.task.progress.clone());
+        let backed_off_until = wake_at.filter(|_| wake_at != self.task.not_before);
+        let mut reason = self.task.reason.clone();
         self.move_task(TaskMove::Changed)?;
         self.task.wake_at = wake_at;
+        if let Some(not_before) = not_before {
+            let at = match not_before {
+                NotBefore::Now => None,
+                NotBefore::At(at) => Some(at),
+            };
+            whys.push(at.map_or_else(
+                || "not delayed any more".to_owned(),
+                |at| format!("delayed for {}", in_words(at.since(self.now()).as_secs())),
+            ));
+            self.task.not_before = at;
+            if self.task.state == TaskState::Pending {
+                self.task.wake_at = backed_off_until.max(at.filter(|at| *at > self.now()));
+                if self.task.wake_at == at {
+                    reason = at.map(|_| DELAYED.to_owned());
+                }
+            }
+        }
         self.task.reason = reason;
         self.task.progress = progress;
-        Ok(self.finish(TaskMove::Changed, Some(why)))
+        Ok(self.finish(TaskMove::Changed, Some(whys.join(", "))))
     }
 }

@@ -43,6 +43,7 @@ pub struct TaskRow {
     topic: String,
     requirements: Option<String>,
     restored_at: Option<i64>,
+    not_before: Option<i64>,
 }
 
 impl TaskRow {
@@ -81,6 +82,7 @@ impl TaskRow {
             wake_at: time(self.wake_at),
             updated_at: Timestamp(self.updated_at),
             restored_at: time(self.restored_at),
+            not_before: time(self.not_before),
             id: TaskId(self.id),
         })
     }
@@ -120,6 +122,7 @@ pub struct NewTaskRow<'a> {
     topic: &'a str,
     requirements: Option<&'a str>,
     restored_at: Option<i64>,
+    not_before: Option<i64>,
 }
 
 impl<'a> NewTaskRow<'a> {
@@ -156,6 +159,7 @@ impl<'a> NewTaskRow<'a> {
             topic: &task.topic,
             requirements: task.requirements.as_deref(),
             restored_at: millis(task.restored_at),
+            not_before: millis(task.not_before),
         })
     }
 }
@@ -182,6 +186,7 @@ pub struct TaskChanges<'a> {
     reason: Option<&'a str>,
     error: Option<&'a str>,
     restored_at: Option<i64>,
+    not_before: Option<i64>,
 }
 
 impl<'a> From<&'a Task> for TaskChanges<'a> {
@@ -205,6 +210,7 @@ impl<'a> From<&'a Task> for TaskChanges<'a> {
             reason: task.reason.as_deref(),
             error: task.error.as_deref(),
             restored_at: millis(task.restored_at),
+            not_before: millis(task.not_before),
         }
     }
 }

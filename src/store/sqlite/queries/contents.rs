@@ -10,7 +10,7 @@ use super::super::connection::{db_error, optional};
 use super::super::models::{ContentRow, PoolRow, PublicationRow};
 use super::super::schema::{contents, publications, publish_pool};
 use crate::store::DbError;
-use crate::store::query::{ContentFilter, Page, PoolFilter};
+use crate::store::query::{ContentFilter, Page, PoolFilter, group_in_pool, place_in_pool};
 use crate::task::ContentId;
 use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState};
 
@@ -103,14 +103,21 @@ pub fn list(
     Ok(records)
 }
 
-/// One list a status, each in the order of its index, then merged: SQLite would sort all that was ever published.
+/// One list a status, each in the order of its index, then merged: SQLite would sort all that was ever published. What is out is
+/// not read where the page is full of what is not.
 pub fn pool(connection: &mut SqliteConnection, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError> {
-    let statuses = match filter.status {
+    let mut statuses = match filter.status {
         Some(status) => vec![status],
         None => PoolState::ALL.iter().copied().filter(|status| *status != PoolState::Removed).collect(),
     };
-    let mut entries = Vec::new();
+    statuses.sort_by_key(|status| group_in_pool(*status));
+    let needed = page.offset as usize + page.limit as usize;
+    let mut entries: Vec<PoolEntry> = Vec::new();
     for status in statuses {
+        let group = group_in_pool(status);
+        if entries.iter().filter(|entry| group_in_pool(entry.status) < group).count() >= needed {
+            break;
+        }
         let mut found = publish_pool::table
             .filter(publish_pool::status.eq(status.as_str()))
             .order((publish_pool::priority.desc(), publish_pool::scheduled_at, publish_pool::id))
@@ -126,6 +133,6 @@ pub fn pool(connection: &mut SqliteConnection, filter: &PoolFilter, page: Page) 
         let rows: Vec<PoolRow> = found.load(connection).map_err(db_error)?;
         entries.extend(rows.into_iter().map(PoolRow::into_record).collect::<Result<Vec<_>, _>>()?);
     }
-    entries.sort_by_key(|entry| (std::cmp::Reverse(entry.priority), entry.scheduled_at, entry.id));
+    entries.sort_by_key(place_in_pool);
     Ok(entries.into_iter().skip(page.offset as usize).take(page.limit as usize).collect())
 }

@@ -38,7 +38,7 @@ use super::schema::{accounts, settings};
 use crate::publish::Handout;
 use crate::store::query::{
     ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, ReadyTask,
-    Statistics, TaskFilter, TextPart,
+    SearchBounds, Searched, Statistics, TaskFilter, TextPart,
 };
 use crate::store::write::{Account, KeptImage};
 use crate::store::{DbError, LookupError};
@@ -109,6 +109,10 @@ impl Queries for SqliteQueries {
 
     fn tasks(&self, filter: &TaskFilter, page: Page) -> Result<Vec<Task>, DbError> {
         self.snapshot(|connection| tasks::list(connection, filter, page))
+    }
+
+    fn search(&self, filter: &TaskFilter, topic: &str, page: Page, bounds: SearchBounds) -> Result<Searched, DbError> {
+        self.snapshot(|connection| tasks::search(connection, filter, topic, page, bounds))
     }
 
     fn pending(&self, now: Timestamp, page: Page) -> Result<Vec<Task>, DbError> {

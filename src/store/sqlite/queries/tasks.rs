@@ -11,7 +11,7 @@ use super::super::connection::{db_error, optional};
 use super::super::models::{AttemptRow, EventRow, TaskRow};
 use super::super::schema::{attempts, events, tasks};
 use super::AFTER_EVERY_TEXT;
-use crate::store::query::{Page, TaskFilter};
+use crate::store::query::{Page, SearchBounds, Searched, TaskFilter};
 use crate::store::{DbError, LookupError};
 use crate::task::{Attempt, AuditRow, Task, TaskId, TaskState};
 
@@ -98,6 +98,53 @@ pub fn list(connection: &mut SqliteConnection, filter: &TaskFilter, page: Page) 
     numbers.sort_unstable_by_key(|seq| std::cmp::Reverse(*seq));
     let wanted = numbers.into_iter().skip(page.offset as usize).take(page.limit as usize);
     by_numbers(connection, &wanted.collect::<Vec<_>>())
+}
+
+/// The same for a text of the topic, slice by slice from the newest: what is looked at and how long are bounded. Row numbers may
+/// have gaps, so each slice begins at a row that is there.
+pub fn search(
+    connection: &mut SqliteConnection,
+    filter: &TaskFilter,
+    topic: &str,
+    page: Page,
+    bounds: SearchBounds,
+) -> Result<Searched, DbError> {
+    let Some(range) = Range::of(connection, filter, page)? else { return Ok(Searched::default()) };
+    let needed = page.offset as usize + page.limit as usize;
+    let (began, slice) = (std::time::Instant::now(), i64::from(bounds.slice.max(1)));
+    let floor = range.after.unwrap_or(i64::MIN);
+    let mut numbers: Vec<i64> = Vec::new();
+    let (mut upper, mut looked) = (range.before.unwrap_or(i64::MAX), 0);
+    let mut stopped_at = None;
+    while numbers.len() < needed {
+        let left = tasks::table.filter(tasks::seq.lt(upper)).select(diesel::dsl::max(tasks::seq));
+        let left: Option<i64> = left.get_result(connection).map_err(db_error)?;
+        let Some(first) = left.filter(|first| *first > floor) else { break };
+        if looked >= i64::from(bounds.rows) || (looked > 0 && began.elapsed() >= bounds.time) {
+            let last = tasks::table.filter(tasks::seq.ge(upper)).order(tasks::seq).select(tasks::id);
+            stopped_at = optional(last.first::<String>(connection))?.map(TaskId);
+            break;
+        }
+        let lower = floor.max(first - slice);
+        let part = Range { after: Some(lower), before: Some(first + 1) };
+        for state in wanted_states(filter) {
+            let found = containing(select(filter, state, &part), topic).limit(page_rows(needed)).select(tasks::seq);
+            numbers.extend(found.load::<i64>(connection).map_err(db_error)?);
+        }
+        (upper, looked) = (lower + 1, looked + slice);
+    }
+    numbers.sort_unstable_by_key(|seq| std::cmp::Reverse(*seq));
+    let wanted: Vec<i64> = numbers.into_iter().skip(page.offset as usize).take(page.limit as usize).collect();
+    Ok(Searched { tasks: by_numbers(connection, &wanted)?, stopped_at })
+}
+
+fn page_rows(needed: usize) -> i64 {
+    i64::try_from(needed).unwrap_or(i64::MAX)
+}
+
+fn containing<'a>(query: Select<'a>, topic: &str) -> Select<'a> {
+    let contains = diesel::dsl::sql::<Bool>("instr(lower(topic), ").bind::<Text, _>(topic.to_ascii_lowercase());
+    query.filter(contains.sql(") > 0"))
 }
 
 /// The states to ask for one by one; a single `None` asks for all of them at once.

@@ -105,6 +105,7 @@ pub(super) fn fresh_task() -> Task {
         wake_at: None,
         updated_at: Timestamp(START),
         restored_at: None,
+        not_before: None,
     }
 }
 
