@@ -1,0 +1,37 @@
+//! What is measured: one file a subject, one function a group of rows that share a daemon.
+
+mod commands;
+mod submits;
+
+use anyhow::bail;
+
+use crate::Bench;
+use crate::outcome::Outcome;
+
+/// A group of rows.
+pub struct Row {
+    /// What `--row` calls it.
+    pub name: &'static str,
+    /// In a sentence.
+    pub what: &'static str,
+    /// Measures it.
+    pub measure: fn(&Bench) -> anyhow::Result<Vec<Outcome>>,
+}
+
+/// All of them, in the order of the table.
+pub const ALL: &[Row] = &[
+    Row { name: "submit", what: "submits of one client, each acknowledged", measure: submits::one_client },
+    Row { name: "submit-8", what: "submits of 8 clients at once", measure: submits::eight_clients },
+    Row { name: "submit-batch", what: "submits of 100 tasks in one call", measure: submits::batches },
+    Row { name: "echo", what: "tasks that run /bin/echo as a plain child, 8 workers", measure: commands::plain },
+    Row { name: "echo-detached", what: "the same, detached", measure: commands::detached },
+];
+
+/// Those with these names; all without any.
+pub fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Row>> {
+    if let Some(unknown) = names.iter().find(|name| ALL.iter().all(|row| row.name != **name)) {
+        let known: Vec<&str> = ALL.iter().map(|row| row.name).collect();
+        bail!("--row {unknown}: there is no such row; these are: {}", known.join(", "));
+    }
+    Ok(ALL.iter().filter(|row| names.is_empty() || names.iter().any(|name| name == row.name)).collect())
+}
