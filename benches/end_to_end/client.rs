@@ -80,6 +80,10 @@ pub const TOPIC: &str = "How a small queue keeps its promises when the power goe
 /// Instructions as a person would give them.
 pub const REQUIREMENTS: &str = "Plain words, short sentences, one example from daily life, no more than six hundred words";
 
+/// What a generator inside this process brings.
+pub const PIECE: &str = "A piece of some thirty words, short enough that it costs nothing to carry it around, and long enough to be \
+                         told from an empty one by whoever looks at it";
+
 /// A task for the account of a bench, to be written by `generator`.
 pub fn submission(generator: &str) -> Value {
     json!({ "account": "1", "topic": TOPIC, "requirements": REQUIREMENTS, "generator": generator })

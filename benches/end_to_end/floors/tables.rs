@@ -4,7 +4,7 @@ use contentd::task::{AttemptKey, Entropy, TaskId};
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
-use crate::client::{REQUIREMENTS, TOPIC};
+use crate::client::{PIECE, REQUIREMENTS, TOPIC};
 
 diesel::table! {
     tasks (seq) {
@@ -75,6 +75,41 @@ diesel::table! {
         attempt_from -> Nullable<Text>,
         attempt_to -> Nullable<Text>,
         who -> Text,
+    }
+}
+
+diesel::table! {
+    contents (id) {
+        id -> BigInt,
+        task_id -> Text,
+        account_id -> BigInt,
+        version -> BigInt,
+        title -> Text,
+        summary -> Text,
+        images -> Text,
+        word_count -> BigInt,
+        review_status -> Text,
+        review_reason -> Nullable<Text>,
+        reviewed_by -> Nullable<Text>,
+        publish_status -> Text,
+        content_hash -> Text,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+        content -> Text,
+        html_content -> Text,
+    }
+}
+
+diesel::table! {
+    publish_pool (id) {
+        id -> BigInt,
+        content_id -> BigInt,
+        account_id -> BigInt,
+        priority -> BigInt,
+        scheduled_at -> BigInt,
+        status -> Text,
+        retry_count -> BigInt,
+        created_at -> BigInt,
     }
 }
 
@@ -165,6 +200,103 @@ impl Fresh {
         let row = tasks::table.filter(tasks::id.eq(self.id.as_str())).filter(tasks::state.eq("pending"));
         diesel::update(row).set(changes).execute(connection)?;
         self.audit(connection, ["claimed", "pending", "submitting"], [None, Some("intended")])
+    }
+
+    /// What an answered submit writes.
+    pub fn accept(&self, connection: &mut SqliteConnection) -> QueryResult<()> {
+        let attempt = (
+            attempts::state.eq("accepted"),
+            attempts::external_ref.eq(self.key.0.as_str()),
+            attempts::accepted_at.eq(self.now),
+            attempts::deadline_at.eq(self.now + 1_800_000),
+            attempts::deadline_boot_id.eq("b2f1c2f0-7a5e-4b0e-9c57-0d6f0c8f6b11"),
+            attempts::deadline_boot_ms.eq(1_800_000),
+        );
+        diesel::update(self.attempt()).set(attempt).execute(connection)?;
+        let task = (tasks::state.eq("submitted"), tasks::submitted_at.eq(self.now), tasks::wake_at.eq(self.now + 10));
+        self.change(connection, "submitting", task)?;
+        self.audit(connection, ["accepted", "submitting", "submitted"], [Some("intended"), Some("accepted")])
+    }
+
+    /// What a poll writes that finds the job at work.
+    pub fn begin(&self, connection: &mut SqliteConnection) -> QueryResult<()> {
+        let attempt = (
+            attempts::generator_state.eq("processing"),
+            attempts::unchanged_since.eq(self.now),
+            attempts::polls.eq(1),
+        );
+        diesel::update(self.attempt()).set(attempt).execute(connection)?;
+        let task = (tasks::state.eq("processing"), tasks::started_at.eq(self.now), tasks::wake_at.eq(self.now + 20));
+        self.change(connection, "submitted", task)?;
+        self.audit(connection, ["started", "submitted", "processing"], [None, None])
+    }
+
+    /// What a poll writes that finds it done: no move yet.
+    pub fn note_end(&self, connection: &mut SqliteConnection) -> QueryResult<()> {
+        let attempt = (
+            attempts::generator_state.eq("completed"),
+            attempts::unchanged_since.eq(self.now),
+            attempts::polls.eq(2),
+            attempts::is_ready.eq(true),
+        );
+        diesel::update(self.attempt()).set(attempt).execute(connection)?;
+        self.change(connection, "processing", (tasks::wake_at.eq(self.now), tasks::updated_at.eq(self.now)))
+    }
+
+    /// What a piece writes: its record, its place in the pool, the ends of attempt and task, the audit row.
+    pub fn complete(&self, connection: &mut SqliteConnection) -> QueryResult<()> {
+        let html = format!("<p>{PIECE}</p>\n");
+        let content = (
+            contents::task_id.eq(self.id.as_str()),
+            contents::account_id.eq(1),
+            contents::version.eq(1),
+            contents::title.eq(TOPIC),
+            contents::summary.eq(PIECE),
+            contents::images.eq("[]"),
+            contents::word_count.eq(31),
+            (contents::review_status.eq("approved"), contents::review_reason.eq("approved automatically")),
+            contents::reviewed_by.eq(CONTENTD),
+            contents::publish_status.eq("pooled"),
+            contents::content_hash.eq(format!("{0}{0}", self.key.0)),
+            (contents::created_at.eq(self.now), contents::updated_at.eq(self.now)),
+            (contents::content.eq(PIECE), contents::html_content.eq(html)),
+        );
+        let insert = diesel::insert_into(contents::table).values(content).returning(contents::id);
+        let content_id: i64 = insert.get_result(connection)?;
+        let entry = (
+            publish_pool::content_id.eq(content_id),
+            publish_pool::account_id.eq(1),
+            publish_pool::priority.eq(5),
+            publish_pool::scheduled_at.eq(self.now),
+            publish_pool::status.eq("pending"),
+            publish_pool::retry_count.eq(0),
+            publish_pool::created_at.eq(self.now),
+        );
+        diesel::insert_into(publish_pool::table).values(entry).execute(connection)?;
+        let attempt = (attempts::state.eq("ended_completed"), attempts::ended_at.eq(self.now));
+        diesel::update(self.attempt()).set(attempt).execute(connection)?;
+        let task = (
+            tasks::state.eq("completed"),
+            tasks::completed_at.eq(self.now),
+            tasks::wake_at.eq(None::<i64>),
+            tasks::content_id.eq(content_id),
+        );
+        self.change(connection, "processing", task)?;
+        self.audit(connection, ["completed", "processing", "completed"], [Some("accepted"), Some("ended_completed")])
+    }
+
+    fn attempt(&self) -> diesel::dsl::Find<attempts::table, (&str, i64)> {
+        attempts::table.find((self.id.as_str(), 1))
+    }
+
+    /// Changes the task's row, found as contentd finds it: by id and state.
+    fn change<C>(&self, connection: &mut SqliteConnection, from: &'static str, changes: C) -> QueryResult<()>
+    where
+        C: AsChangeset<Target = tasks::table>,
+        C::Changeset: diesel::query_builder::QueryFragment<diesel::sqlite::Sqlite>,
+    {
+        let row = tasks::table.filter(tasks::id.eq(self.id.as_str())).filter(tasks::state.eq(from));
+        diesel::update(row).set(changes).execute(connection).map(drop)
     }
 
     /// An audit row: the event with the task's states before and after, and the attempt's.
