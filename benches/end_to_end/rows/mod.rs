@@ -1,12 +1,15 @@
 //! What is measured: one file a subject, one function a group of rows that share a daemon.
 
 mod commands;
+mod fairness;
 mod memory;
 mod million;
+mod polls;
 mod recovery;
 mod scripted;
 mod start;
 mod submits;
+mod upkeep;
 
 use anyhow::bail;
 
@@ -35,6 +38,9 @@ pub const ALL: &[Row] = &[
     Row { name: "memory", what: "resident memory, idle and with tasks in line", measure: memory::measure },
     Row { name: "million", what: "submits and questions with 1,000,000 tasks", measure: million::measure },
     Row { name: "recovery", what: "from kill -9 to the first command", measure: recovery::measure },
+    Row { name: "fairness", what: "what others notice of 8 clients that flood", measure: fairness::measure },
+    Row { name: "upkeep", what: "what submits notice of backup and cleanup", measure: upkeep::measure },
+    Row { name: "polls", what: "poll processes with few and with many jobs", measure: polls::measure },
 ];
 
 /// Those with these names; all without any.
