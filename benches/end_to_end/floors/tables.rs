@@ -244,7 +244,7 @@ impl Fresh {
     }
 
     /// What a piece writes: its record, its place in the pool, the ends of attempt and task, the audit row.
-    pub fn complete(&self, connection: &mut SqliteConnection) -> QueryResult<()> {
+    pub fn complete(&self, connection: &mut SqliteConnection, from: &'static str) -> QueryResult<()> {
         let html = format!("<p>{PIECE}</p>\n");
         let content = (
             contents::task_id.eq(self.id.as_str()),
@@ -281,8 +281,8 @@ impl Fresh {
             tasks::wake_at.eq(None::<i64>),
             tasks::content_id.eq(content_id),
         );
-        self.change(connection, "processing", task)?;
-        self.audit(connection, ["completed", "processing", "completed"], [Some("accepted"), Some("ended_completed")])
+        self.change(connection, from, task)?;
+        self.audit(connection, ["completed", from, "completed"], [Some("accepted"), Some("ended_completed")])
     }
 
     fn attempt(&self) -> diesel::dsl::Find<attempts::table, (&str, i64)> {

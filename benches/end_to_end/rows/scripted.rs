@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -28,6 +28,8 @@ use contentd::store::{ReadMode, Store};
 use contentd::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, JobState, Piece, PollAnswer, RunReport, SubmitAnswer};
 use contentd::task::retry::PollSchedule;
 use contentd::task::{AccountId, AttemptKey, Clock, Entropy, Policy, Task, TaskState};
+use diesel::prelude::*;
+use diesel::sqlite::SqliteConnection;
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::watch;
 
@@ -41,8 +43,20 @@ use crate::outcome::{Bound, Outcome, Unit};
 const WORKERS: usize = 64;
 const READERS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How jobs come to their end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A run says by itself that it has ended.
+    Blocking,
+    /// The generator is asked about all its jobs in one call every second, and for each piece.
+    Polled,
+}
+
 /// Answers at once.
-struct Scripted;
+#[derive(Default)]
+struct Scripted {
+    ended: OnceLock<RunEnded>,
+}
 
 fn at_once<T: Send + 'static>(answer: T) -> BoxFuture<'static, T> {
     Box::pin(ready(answer))
@@ -54,6 +68,10 @@ impl Driver for Scripted {
     }
 
     fn start_run(&self, job: Job) -> BoxFuture<'static, RunReport> {
+        // Told before it has begun for whoever asks: the poller keeps it in mind, as with a real run that is over at once.
+        if let Some(ended) = self.ended.get() {
+            ended(job.task.id);
+        }
         at_once(RunReport::Started { reference: job.attempt.key.0 })
     }
 
@@ -95,7 +113,10 @@ impl Driver for Scripted {
         at_once(())
     }
 
-    fn on_run_ended(&self, _: RunEnded) {}
+    fn on_run_ended(&self, tell: RunEnded) {
+        // Called once.
+        let _ = self.ended.set(tell);
+    }
 
     fn faults(&self) -> Vec<String> {
         Vec::new()
@@ -116,11 +137,13 @@ fn is_at(known: TaskState) -> PollAnswer {
     PollAnswer::State { state, theirs: state.to_string(), error: None, progress: None, vars: BTreeMap::new() }
 }
 
-fn generators() -> Generators {
+fn generators(kind: Kind) -> Generators {
     let policy = Policy {
         is_idempotent: true,
         is_ref_our_key: true,
-        polls: PollSchedule { interval: Duration::from_millis(10), first: None, is_batch: true },
+        is_blocking: kind == Kind::Blocking,
+        is_free_to_repeat: true,
+        polls: PollSchedule { interval: Duration::from_secs(1), first: None, is_batch: true },
         ..Policy::default()
     };
     let limits = Limits {
@@ -132,22 +155,25 @@ fn generators() -> Generators {
         max_pending: None,
         max_pending_per_account: None,
     };
-    Generators::new([Generator::new(GENERATOR.into(), Arc::new(Scripted), policy, limits)])
+    Generators::new([Generator::new(GENERATOR.into(), Arc::new(Scripted::default()), policy, limits)])
 }
 
-/// The row.
+/// Both kinds.
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
-    let mut outcome = Outcome::of("scripted generator, all transitions", Unit::PerSecond, Bound::AtLeast(0.5));
-    let tasks = bench.count(20_000);
+    let tasks = bench.count(10_000);
+    let rows = [(Kind::Blocking, "scripted generator, blocking"), (Kind::Polled, "scripted generator, polled")];
+    let mut outcomes = rows.map(|(_, row)| Outcome::of(row, Unit::PerSecond, Bound::AtLeast(0.5)));
     for _ in 0..bench.options.runs {
-        let ours = ours(&bench.work.join("scripted"), tasks)?;
-        let floor = floor(&bench.work.join("scripted-floor"), tasks)?;
-        outcome.push(tasks as f64 / ours.as_secs_f64(), tasks as f64 / floor.as_secs_f64());
+        for ((kind, _), outcome) in rows.iter().zip(&mut outcomes) {
+            let ours = ours(&bench.work.join("scripted"), *kind, tasks)?;
+            let floor = floor(&bench.work.join("scripted-floor"), *kind, tasks)?;
+            outcome.push(tasks as f64 / ours.as_secs_f64(), tasks as f64 / floor.as_secs_f64());
+        }
     }
-    Ok(vec![outcome])
+    Ok(outcomes.into())
 }
 
-fn ours(dir: &Path, tasks: usize) -> anyhow::Result<Duration> {
+fn ours(dir: &Path, kind: Kind, tasks: usize) -> anyhow::Result<Duration> {
     drop(committer::open(dir)?);
     let opened = sqlite::open(&dir.join("floor.db"), READERS)?;
     let commits = Arc::new(GroupCommit::start(opened.backend, |error| eprintln!("the database failed: {error}"))?);
@@ -155,7 +181,7 @@ fn ours(dir: &Path, tasks: usize) -> anyhow::Result<Duration> {
     let threads = runtime::with_ready_threads(WORKERS)?;
     let took = System::with_tokio_rt(|| threads).block_on(async {
         submit(&store, tasks).await?;
-        run(store, tasks).await
+        run(store, kind, tasks).await
     });
     commits.close();
     took
@@ -178,9 +204,9 @@ async fn submit(store: &Store, tasks: usize) -> anyhow::Result<()> {
 }
 
 /// The actors, from their start until every task is completed.
-async fn run(store: Store, tasks: usize) -> anyhow::Result<Duration> {
+async fn run(store: Store, kind: Kind, tasks: usize) -> anyhow::Result<Duration> {
     let (peers, peers_seen) = watch::channel(Peers::default());
-    let (generators, generators_seen) = watch::channel(Arc::new(generators()));
+    let (generators, generators_seen) = watch::channel(Arc::new(generators(kind)));
     let (_notices, notices) = watch::channel(Arc::new(Notices::default()));
     let world = World {
         store,
@@ -212,14 +238,21 @@ async fn run(store: Store, tasks: usize) -> anyhow::Result<Duration> {
     Ok(took)
 }
 
-fn floor(dir: &Path, tasks: usize) -> anyhow::Result<Duration> {
+type Step = fn(&Fresh, &mut SqliteConnection) -> QueryResult<()>;
+
+fn floor(dir: &Path, kind: Kind, tasks: usize) -> anyhow::Result<Duration> {
     let mut backend = committer::open(dir)?;
     let tasks = Fresh::some(tasks);
     let connection = backend.connection();
     for some in tasks.chunks(LARGEST_BATCH) {
         connection.immediate_transaction(|connection| some.iter().try_for_each(|task| task.insert(connection)))?;
     }
-    let steps = [Fresh::claim, Fresh::accept, Fresh::begin, Fresh::note_end, Fresh::complete];
+    let steps: &[Step] = match kind {
+        Kind::Blocking => &[Fresh::claim, Fresh::accept, |task, connection| task.complete(connection, "submitted")],
+        Kind::Polled => &[Fresh::claim, Fresh::accept, Fresh::begin, Fresh::note_end, |task, connection| {
+            task.complete(connection, "processing")
+        }],
+    };
     let began = Instant::now();
     for some in tasks.chunks(LARGEST_BATCH) {
         for step in steps {
