@@ -175,7 +175,8 @@ mod commit {
         let claims = || {
             let mut claims = Vec::new();
             for _ in 0..100 {
-                let new = NewTask { task: task(), digest: String::new(), claim: None, limits: PendingLimits::default() };
+                let new =
+                    NewTask { task: task(), digest: String::new(), claim: None, limits: PendingLimits::default() };
                 claims.push(claim(&new.task, &policy));
                 let now = SystemClock::new().now();
                 let submit = Write::SubmitTasks { tasks: vec![new], max_pending: u64::MAX, now };

@@ -78,7 +78,8 @@ pub fn message(method: &str, parameters: impl Serialize) -> Vec<u8> {
 /// What is about to be written in every row: some 300 bytes as a message.
 pub const TOPIC: &str = "How a small queue keeps its promises when the power goes out in the middle of a job";
 /// Instructions as a person would give them.
-pub const REQUIREMENTS: &str = "Plain words, short sentences, one example from daily life, no more than six hundred words";
+pub const REQUIREMENTS: &str =
+    "Plain words, short sentences, one example from daily life, no more than six hundred words";
 
 /// What a generator inside this process brings.
 pub const PIECE: &str = "A piece of some thirty words, short enough that it costs nothing to carry it around, and long enough to be \

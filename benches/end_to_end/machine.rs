@@ -39,7 +39,9 @@ impl Machine {
             std::env::args().skip(1).filter(|argument| argument != "--bench" && !argument.contains('/')).collect();
         Self {
             date: jiff::Timestamp::now().strftime("%F %H:%M UTC").to_string(),
-            command: format!("cargo bench --bench end_to_end -- {}", arguments.join(" ")).trim_end_matches(" -- ").into(),
+            command: format!("cargo bench --bench end_to_end -- {}", arguments.join(" "))
+                .trim_end_matches(" -- ")
+                .into(),
             processors: format!("{count} × {}", model.map_or("unknown", |(_, model)| model.trim())),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             file_system: file_system(work),

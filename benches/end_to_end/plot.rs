@@ -75,5 +75,8 @@ fn bar(svg: &mut String, y: f64, outcome: &Outcome) {
     let width = (to - from).max(1.0);
     let _ = writeln!(svg, "<rect x=\"{from}\" y=\"{y}\" width=\"{width}\" height=\"14\" fill=\"{color}\"/>");
     let (first, last) = (x(gains[1]), x(gains[2]));
-    let _ = writeln!(svg, "<line x1=\"{first}\" y1=\"{middle}\" x2=\"{last}\" y2=\"{middle}\" stroke=\"#222\" stroke-width=\"2\"/>");
+    let _ = writeln!(
+        svg,
+        "<line x1=\"{first}\" y1=\"{middle}\" x2=\"{last}\" y2=\"{middle}\" stroke=\"#222\" stroke-width=\"2\"/>"
+    );
 }

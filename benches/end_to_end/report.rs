@@ -8,7 +8,8 @@ use crate::outcome::{Outcome, median, shown};
 /// The table in Markdown, below where and when it was measured.
 pub fn markdown(machine: &Machine, outcomes: &[Outcome]) -> String {
     let mut text = machine.lines().join("  \n");
-    text += "\n\n| row | contentd | floor | ratio: median (min–max) | bound | |\n| --- | --- | --- | --- | --- | --- |\n";
+    text +=
+        "\n\n| row | contentd | floor | ratio: median (min–max) | bound | |\n| --- | --- | --- | --- | --- | --- |\n";
     for outcome in outcomes {
         let sign = outcome.unit.sign();
         let floor = match outcome.floor.is_empty() {

@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, anyhow};
+use contentd::store::Backend;
 use contentd::store::sqlite::{self, SqliteBackend};
 use contentd::store::write::Write;
-use contentd::store::Backend;
 use contentd::task::Timestamp;
 use diesel::prelude::*;
 

@@ -220,11 +220,8 @@ impl Fresh {
 
     /// What a poll writes that finds the job at work.
     pub fn begin(&self, connection: &mut SqliteConnection) -> QueryResult<()> {
-        let attempt = (
-            attempts::generator_state.eq("processing"),
-            attempts::unchanged_since.eq(self.now),
-            attempts::polls.eq(1),
-        );
+        let attempt =
+            (attempts::generator_state.eq("processing"), attempts::unchanged_since.eq(self.now), attempts::polls.eq(1));
         diesel::update(self.attempt()).set(attempt).execute(connection)?;
         let task = (tasks::state.eq("processing"), tasks::started_at.eq(self.now), tasks::wake_at.eq(self.now + 20));
         self.change(connection, "submitted", task)?;

@@ -47,7 +47,11 @@ fn measure(bench: &Bench, row: &str, kind: &str, processes: usize) -> anyhow::Re
         let began = Instant::now();
         daemon.resume()?;
         while by_state(&mut client, "completed")? < done {
-            ensure!(began.elapsed() < Duration::from_secs(300), "not done: {}", client.call("io.contentd.Daemon.GetStatus", &json!({}))?);
+            ensure!(
+                began.elapsed() < Duration::from_secs(300),
+                "not done: {}",
+                client.call("io.contentd.Daemon.GetStatus", &json!({}))?
+            );
             std::thread::sleep(LOOK);
         }
         let ours = began.elapsed();

@@ -27,7 +27,8 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
     daemon.pause()?;
     let mut status = Outcome::of("status while 8 clients flood, p99", Unit::Milliseconds, Bound::AtMostItself(20.0));
     let mut list = Outcome::of("list while 8 clients flood, p99", Unit::Milliseconds, Bound::AtMostItself(20.0));
-    let mut watched = Outcome::of("submits of 8 clients beside 8 watchers that never read", Unit::PerSecond, Bound::AtLeast(0.9));
+    let mut watched =
+        Outcome::of("submits of 8 clients beside 8 watchers that never read", Unit::PerSecond, Bound::AtLeast(0.9));
     let asks = bench.count(500);
     for _ in 0..bench.options.runs {
         let (times, alone) = under_flood(&daemon.socket(), || ask_around(&daemon, asks))?;

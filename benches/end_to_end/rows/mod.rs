@@ -33,7 +33,11 @@ pub const ALL: &[Row] = &[
     Row { name: "submit-batch", what: "submits of 100 tasks in one call", measure: submits::batches },
     Row { name: "echo", what: "tasks that run /bin/echo as a plain child, 8 workers", measure: commands::plain },
     Row { name: "echo-detached", what: "the same, detached", measure: commands::detached },
-    Row { name: "scripted", what: "tasks of a generator inside the process, all transitions", measure: scripted::measure },
+    Row {
+        name: "scripted",
+        what: "tasks of a generator inside the process, all transitions",
+        measure: scripted::measure,
+    },
     Row { name: "start", what: "from a submit to its command, idle", measure: start::measure },
     Row { name: "memory", what: "resident memory, idle and with tasks in line", measure: memory::measure },
     Row { name: "million", what: "submits and questions with 1,000,000 tasks", measure: million::measure },

@@ -19,7 +19,8 @@ const COUNTED: Duration = Duration::from_secs(10);
 
 /// Many jobs beside few.
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
-    let mut polls = Outcome::of("poll processes, 1,000 jobs beside 10, one call for all", Unit::PerSecond, Bound::AtMost(1.1));
+    let mut polls =
+        Outcome::of("poll processes, 1,000 jobs beside 10, one call for all", Unit::PerSecond, Bound::AtMost(1.1));
     let many = bench.count(MANY);
     for _ in 0..bench.options.runs.min(3) {
         polls.push(polls_a_second(&bench.work.join("polls"), many)?, polls_a_second(&bench.work.join("polls"), FEW)?);

@@ -25,7 +25,9 @@ use contentd::store::group_commit::{GroupCommit, LARGEST_BATCH};
 use contentd::store::sqlite;
 use contentd::store::write::{NewTask, PendingLimits, Write};
 use contentd::store::{ReadMode, Store};
-use contentd::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, JobState, Piece, PollAnswer, RunReport, SubmitAnswer};
+use contentd::task::outcome::{
+    CancelAnswer, FetchAnswer, FindAnswer, JobState, Piece, PollAnswer, RunReport, SubmitAnswer,
+};
 use contentd::task::retry::PollSchedule;
 use contentd::task::{AccountId, AttemptKey, Clock, Entropy, Policy, Task, TaskState};
 use diesel::prelude::*;
@@ -261,4 +263,3 @@ fn floor(dir: &Path, kind: Kind, tasks: usize) -> anyhow::Result<Duration> {
     }
     Ok(began.elapsed())
 }
-

@@ -23,6 +23,8 @@ use crate::outcome::{Bound, Outcome, Unit, median, quantile};
 
 /// How long a command may take to start before it is called lost.
 const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
+/// A key as contentd makes them.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// What a daemon has to be idle again, once its rows say that it is.
 const REST: Duration = Duration::from_millis(5);
 
@@ -42,9 +44,9 @@ impl Mark {
     }
 
     /// What the shell is to run: says that it runs, then writes a piece.
-    pub fn arguments(&self) -> [String; 4] {
+    pub fn arguments(&self, key: &str) -> [String; 5] {
         let script = "echo >\"$0\"; echo a piece".to_owned();
-        ["/bin/sh".to_owned(), "-c".to_owned(), script, self.path.display().to_string()]
+        ["/bin/sh".to_owned(), "-c".to_owned(), script, self.path.display().to_string(), key.to_owned()]
     }
 
     /// Waits for a command.
@@ -69,7 +71,7 @@ pub fn blocking_section(name: &str, mark: &Mark) -> String {
     format!(
         "[generators.{name}]\ndetached = false\nfree_to_repeat = true\nmax_in_flight = 8\n[generators.{name}.submit]\nrun = {:?}\n\
          content = \"text\"\n",
-        mark.arguments()
+        mark.arguments("{key}")
     )
 }
 
@@ -80,7 +82,7 @@ pub fn polled_section(name: &str, mark: &Mark) -> String {
          [generators.{name}.poll]\nrun = [\"/bin/echo\", \"{{ref}}\"]\nstate = \"json:/state\"\n\
          [generators.{name}.fetch]\nrun = [\"/bin/echo\", \"{{ref}}\"]\ncontent = \"text\"\n\
          [generators.{name}.states]\ncompleted = \"completed\"\n[polling]\ninterval = \"12h\"\n",
-        mark.arguments()
+        mark.arguments("{key}")
     )
 }
 
@@ -91,12 +93,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-fn one_kind(
-    bench: &Bench,
-    row: &str,
-    section: fn(&str, &Mark) -> String,
-    state: &str,
-) -> anyhow::Result<Vec<Outcome>> {
+fn one_kind(bench: &Bench, row: &str, section: fn(&str, &Mark) -> String, state: &str) -> anyhow::Result<Vec<Outcome>> {
     let dir = bench.work.join("start");
     let pipes = tempfile::tempdir()?;
     let mut mark = Mark::make(pipes.path().join("mark"))?;
@@ -139,14 +136,17 @@ struct Floor {
 
 impl Floor {
     fn start(dir: &Path, call: &[u8]) -> anyhow::Result<Self> {
-        let echo = Echo::start(1, b"{\"parameters\":{\"task_id\":\"task-0123456789ab\",\"state\":\"submitting\"}}\0".to_vec())?;
+        let echo = Echo::start(
+            1,
+            b"{\"parameters\":{\"task_id\":\"task-0123456789ab\",\"state\":\"submitting\"}}\0".to_vec(),
+        )?;
         let client = Client::connect(&echo.socket())?;
         Ok(Self { committer: Committer::start(dir)?, client, call: call.to_vec(), _echo: echo })
     }
 
     fn sample(&mut self, mark: &mut Mark) -> anyhow::Result<Duration> {
         let fresh = Fresh::some(1);
-        let [program, arguments @ ..] = mark.arguments();
+        let [program, arguments @ ..] = mark.arguments(KEY);
         let began = Instant::now();
         self.client.ask(&self.call)?;
         self.committer.commit(fresh, Rows::Claimed)?;
