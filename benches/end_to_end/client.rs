@@ -107,8 +107,9 @@ pub fn fill(client: &mut Client, generator: &str, count: usize) -> anyhow::Resul
     for _ in 0..count / 500 {
         client.ask(&whole)?;
     }
-    if count % 500 > 0 {
-        client.ask(&submit_batch(generator, count % 500))?;
+    match count % 500 {
+        0 => {}
+        rest => drop(client.ask(&submit_batch(generator, rest))?),
     }
     Ok(())
 }
