@@ -197,8 +197,7 @@ impl Fresh {
             tasks::wake_at.eq(self.now + 60_000),
             tasks::updated_at.eq(self.now),
         );
-        let row = tasks::table.filter(tasks::id.eq(self.id.as_str())).filter(tasks::state.eq("pending"));
-        diesel::update(row).set(changes).execute(connection)?;
+        self.change(connection, changes)?;
         self.audit(connection, ["claimed", "pending", "submitting"], [None, Some("intended")])
     }
 
@@ -214,7 +213,7 @@ impl Fresh {
         );
         diesel::update(self.attempt()).set(attempt).execute(connection)?;
         let task = (tasks::state.eq("submitted"), tasks::submitted_at.eq(self.now), tasks::wake_at.eq(self.now + 10));
-        self.change(connection, "submitting", task)?;
+        self.change(connection, task)?;
         self.audit(connection, ["accepted", "submitting", "submitted"], [Some("intended"), Some("accepted")])
     }
 
@@ -224,7 +223,7 @@ impl Fresh {
             (attempts::generator_state.eq("processing"), attempts::unchanged_since.eq(self.now), attempts::polls.eq(1));
         diesel::update(self.attempt()).set(attempt).execute(connection)?;
         let task = (tasks::state.eq("processing"), tasks::started_at.eq(self.now), tasks::wake_at.eq(self.now + 20));
-        self.change(connection, "submitted", task)?;
+        self.change(connection, task)?;
         self.audit(connection, ["started", "submitted", "processing"], [None, None])
     }
 
@@ -237,7 +236,7 @@ impl Fresh {
             attempts::is_ready.eq(true),
         );
         diesel::update(self.attempt()).set(attempt).execute(connection)?;
-        self.change(connection, "processing", (tasks::wake_at.eq(self.now), tasks::updated_at.eq(self.now)))
+        self.change(connection, (tasks::wake_at.eq(self.now), tasks::updated_at.eq(self.now)))
     }
 
     /// What a piece writes: its record, its place in the pool, the ends of attempt and task, the audit row.
@@ -278,7 +277,7 @@ impl Fresh {
             tasks::wake_at.eq(None::<i64>),
             tasks::content_id.eq(content_id),
         );
-        self.change(connection, from, task)?;
+        self.change(connection, task)?;
         self.audit(connection, ["completed", from, "completed"], [Some("accepted"), Some("ended_completed")])
     }
 
@@ -286,13 +285,14 @@ impl Fresh {
         attempts::table.find((self.id.as_str(), 1))
     }
 
-    /// Changes the task's row, found as contentd finds it: by id and state.
-    fn change<C>(&self, connection: &mut SqliteConnection, from: &'static str, changes: C) -> QueryResult<()>
+    /// Changes the task's row, found by its id alone: where a state is bound beside it, SQLite prepares the statement anew at each
+    /// binding, because the state decides whether a partial index could be used.
+    fn change<C>(&self, connection: &mut SqliteConnection, changes: C) -> QueryResult<()>
     where
         C: AsChangeset<Target = tasks::table>,
         C::Changeset: diesel::query_builder::QueryFragment<diesel::sqlite::Sqlite>,
     {
-        let row = tasks::table.filter(tasks::id.eq(self.id.as_str())).filter(tasks::state.eq(from));
+        let row = tasks::table.filter(tasks::id.eq(self.id.as_str()));
         diesel::update(row).set(changes).execute(connection).map(drop)
     }
 
