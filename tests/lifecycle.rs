@@ -54,6 +54,45 @@ fn sigterm_and_sigint_let_the_call_in_hand_end_and_exit_with_0() {
     }
 }
 
+/// The signals that a process ignores, as bits.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("Linux has it");
+    u64::from_str_radix(mask.trim(), 16).expect("a mask")
+}
+
+/// Beside a script (`contentd &`) and under `nohup` a program begins with signals that it is to ignore.
+#[test]
+fn signals_that_it_was_started_to_ignore_are_heard_and_its_commands_do_not_ignore_them() {
+    let bit = |signal: Signal| 1 << (signal.as_raw() - 1);
+    let home = Home::new("", "");
+    let creator = home.path("creator");
+    let text = format!(
+        "#!/bin/sh\ngrep SigIgn /proc/self/status >>{}\nexec {} \"$@\"\n",
+        home.path("ignored").display(),
+        env!("CARGO_BIN_EXE_sample-generator")
+    );
+    fs::write(&creator, text).unwrap();
+    fs::set_permissions(&creator, fs::Permissions::from_mode(0o755)).unwrap();
+    let usual = home.command();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP INT QUIT; exec \"$@\"", "sh"]).arg(usual.get_program()).args(usual.get_args());
+    command.env_clear().envs(usual.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("CREATOR_CLI_PATH", &creator).current_dir(home.path(""));
+    let mut daemon = Daemon::adopt(&home, home.spawn(command), home.socket());
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    assert_eq!(ignored(&status) & bit(Signal::QUIT), bit(Signal::QUIT), "it was started as it should be");
+    daemon.add_account("blog");
+    let id = daemon.submit(json!({ "account": "blog", "topic": "Tea" }));
+    daemon.until_state(&id, "completed");
+    let commands = fs::read_to_string(home.path("ignored")).unwrap();
+    for command in commands.lines() {
+        assert_eq!(ignored(command) & (bit(Signal::HUP) | bit(Signal::INT)), 0, "{commands}");
+    }
+    assert!(commands.lines().count() >= 3, "submit, poll and fetch: {commands}");
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.ended().code(), Some(0), "{}", home.log());
+}
+
 #[test]
 fn a_second_sigterm_ends_at_once_and_nothing_acknowledged_is_lost() {
     let home = slow_submits(15);

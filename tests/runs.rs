@@ -296,6 +296,12 @@ const ROLE: &str = "CONTENTD_TEST_DAEMON_STATE";
 #[test]
 fn helper_process_that_plays_the_daemon() {
     let Some(state) = std::env::var_os(ROLE).map(PathBuf::from) else { return };
+    // As in the daemon: a signal that is ignored where the tests are started, as SIGINT is beside a script, is heard here,
+    // and what is started from here does not ignore it.
+    for signal in [Signal::INT, Signal::HUP, Signal::TERM] {
+        let number = signal.as_raw();
+        signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::new(true.into())).expect("heard");
+    }
     let dirs = RunDirs::new(&state);
     let script = "echo $$ > run.pid; while [ ! -e gate ]; do sleep 0.02; done; echo piece";
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();

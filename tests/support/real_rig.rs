@@ -14,9 +14,10 @@ pub mod llm_stub;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -227,11 +228,17 @@ fn modules() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/node_modules")
 }
 
+/// A port of which the kernel gives none away by itself, so that it stays free while Redis is down; another one each time.
+fn a_port() -> u16 {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let number = std::process::id().wrapping_mul(32).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+    10_000 + (number % 20_000) as u16
+}
+
 fn start_redis(dir: &Path) -> (Child, u16) {
-    // A free port can be taken by another test before Redis binds it; then Redis exits and another port is tried.
+    // Another program may have it; then Redis exits and another port is tried.
     for _ in 0..10 {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port on loopback").port();
+        let port = a_port();
         if let Ok(redis) = wait_for_redis(spawn_redis(dir, port), port) {
             return (redis, port);
         }

@@ -24,6 +24,8 @@ until_() { # CONDITION [SECONDS]
   done
 }
 
+# What was said before is in it: journald is behind where the machine is busy.
+journalctl() { command journalctl --sync && command journalctl "$@"; }
 p() { systemctl show -P "$1" "${2:-contentd.service}"; } # PROPERTY [UNIT]
 is_active() { [ "$(p ActiveState "${1:-contentd.service}")" = active ]; }
 h() { printf '\n## %s\n' "$*"; }

@@ -1,5 +1,5 @@
 # The daemon as a service: activation by the first call, what `systemctl status` shows, reload, watchdog, stop, exposure.
-# rig: -t 300
+# rig: -t 300 -b $target/service-test/contentd
 . /root/lib.sh
 
 sample_configuration >/root/contentd.toml
