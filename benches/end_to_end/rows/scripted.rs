@@ -216,6 +216,7 @@ async fn run(store: Store, kind: Kind, tasks: usize) -> anyhow::Result<Duration>
         entropy: Arc::new(OsEntropy),
         generators: generators_seen,
         peers: peers_seen,
+        readiness: Default::default(),
         failing: FailingJobs::default(),
         rules: Default::default(),
         images: Default::default(),
