@@ -109,7 +109,8 @@ impl DaemonBackend {
         let own = &account.defaults;
         let asked = submission.generator.as_ref().or(own.generator.as_ref());
         let generator = self.generator_for(asked, defaults)?;
-        let digest = digest_of(&submission, account, &generator);
+        // Only a key can be used a second time.
+        let digest = submission.key.as_ref().map_or_else(String::new, |_| digest_of(&submission, account, &generator));
         let not_before = (submission.delay_s > 0).then(|| now.plus(Duration::from_secs(submission.delay_s)));
         let task = Task {
             id: self.world.entropy.task_id(),
