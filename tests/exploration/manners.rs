@@ -171,8 +171,12 @@ impl Manners {
             Vice::StoppedJobs => Self { job_is_stopped: 70, ..self },
             Vice::BadPieces => Self { job_brings_nothing: 45, fetch_missing: 30, fetch_not_ready: 20, ..self },
             Vice::Stubborn => Self { cancel_refused: 80, cancel_unclear: 80, job_is_slow: 80, ..self },
-            Vice::Slow => Self { job_is_slow: 60, job_hangs: 20, cancel_refused: 0, cancel_unclear: 25, ..self },
-            Vice::VanishingJobs => Self { job_vanishes: 60, ..self },
+            // Whose jobs take long has many at a time, and names one of them for another task's now and then.
+            Vice::Slow => {
+                let slow = Self { job_is_slow: 60, job_hangs: 20, mixes_up: 15, ..self };
+                Self { cancel_refused: 0, cancel_unclear: 25, ..slow }
+            }
+            Vice::VanishingJobs => Self { job_vanishes: 80, ..self },
             Vice::FullDisk => Self { disk_full: 18, ..self },
             Vice::Reluctant => {
                 let starts = Self { submit_later: 40, submit_rejects: 15, submit_away: 25, ..self };
