@@ -40,7 +40,14 @@ impl Rig {
 
     fn request(&self, script: &str) -> Request {
         let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-        Request { argv, cwd: self.state.path().to_owned(), grace_ms: 5_000, max_output: MAX_OUTPUT, task: None }
+        Request {
+            argv,
+            cwd: self.state.path().to_owned(),
+            grace_ms: 5_000,
+            max_output: MAX_OUTPUT,
+            task: None,
+            is_repeatable: false,
+        }
     }
 
     fn start(&self, script: &str) -> Child {
@@ -290,6 +297,34 @@ fn a_plain_child_ends_when_the_daemon_hangs_up() {
     assert!(rig.dirs.is_quiet(&rig.key));
 }
 
+/// A plain child is not synced. After a loss of power its end can be on the disk without its output, or with another file's blocks.
+#[test]
+fn the_end_of_a_run_that_is_not_synced_counts_for_its_own_output_alone() {
+    let rig = Rig::new();
+    let request = Request { is_repeatable: true, ..rig.request("echo piece; echo note >&2") };
+    let (dir, lock) = rig.dirs.create(&rig.key, &request, b"").expect("made");
+    runner::run(&dir, &env(), &lock, runner::Host::default(), &mut |_| {}).expect("it ran");
+    drop(lock);
+    let whole = rig.look_when_free();
+    let Sight::Ended(result, None) = &whole else { panic!("not ended: {whole:?}") };
+    assert_eq!((result.stdout.as_slice(), result.stderr.as_slice()), (b"piece\n".as_slice(), b"note\n".as_slice()));
+    for (stream, was) in [("stdout", "piece\n"), ("stderr", "note\n")] {
+        let file = rig.path().join(stream);
+        for lost in [Vec::new(), vec![0; was.len()], was.as_bytes()[..2].to_vec()] {
+            fs::write(&file, &lost).expect("written");
+            assert_eq!(rig.look(), Sight::Lost { is_cancel_asked: false }, "{stream} is {lost:?}");
+        }
+        fs::remove_file(&file).expect("removed");
+        assert_eq!(rig.look(), Sight::Lost { is_cancel_asked: false }, "{stream} is gone");
+        fs::write(&file, was).expect("written");
+        assert_eq!(rig.look(), whole);
+    }
+    for torn in [&b""[..], &[0; 90], &b"{\"end\":{\"exited\":0},\"is_tr"[..]] {
+        fs::write(rig.path().join("exit.json"), torn).expect("written");
+        assert_eq!(rig.look(), Sight::Lost { is_cancel_asked: false }, "exit.json is {torn:?}");
+    }
+}
+
 /// What the helper below does in a process of its own: it starts a run and a call as the daemon does, and is killed.
 const ROLE: &str = "CONTENTD_TEST_DAEMON_STATE";
 
@@ -305,7 +340,8 @@ fn helper_process_that_plays_the_daemon() {
     let dirs = RunDirs::new(&state);
     let script = "echo $$ > run.pid; while [ ! -e gate ]; do sleep 0.02; done; echo piece";
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
-    let request = Request { argv, cwd: state.clone(), grace_ms: 5_000, max_output: MAX_OUTPUT, task: None };
+    let request =
+        Request { argv, cwd: state.clone(), grace_ms: 5_000, max_output: MAX_OUTPUT, task: None, is_repeatable: false };
     let (dir, lock) = dirs.create(&AttemptKey("0a".repeat(16)), &request, b"").expect("made");
     let _runner = launch(Path::new(RUNNER), &dir, &env(), lock).expect("a runner");
     let stdin = RunFiles::new(&state).create(&"call".into(), b"").expect("made");

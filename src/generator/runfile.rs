@@ -96,7 +96,7 @@ impl RunFiles {
         if path.parent() != Some(&dir) {
             return Err(failed(io::Error::other("lies outside the call's own directory")));
         }
-        make_private_dir(&dir).map_err(failed)?;
+        make_passing_dir(&dir).map_err(failed)?;
         let mut options = OpenOptions::new();
         let file = open_own(path, options.write(true).create(true).truncate(true));
         file.and_then(|mut file| file.write_all(contents.as_bytes())).map_err(failed)
@@ -125,20 +125,29 @@ pub(crate) fn key_as_name(key: &AttemptKey) -> Option<&str> {
     (is_plain && !text.is_empty() && text.len() <= LONGEST_KEY).then_some(text)
 }
 
-/// Makes a directory that only we can enter; one that is there already is checked.
+/// Makes a directory that only we can enter; one that is there already is checked. The entry outlives a loss of power: what
+/// is in the directory proves that something was started.
 pub(crate) fn make_private_dir(path: &Path) -> io::Result<()> {
+    if make_own_dir(path)? { path.parent().map_or(Ok(()), sync_dir) } else { Ok(()) }
+}
+
+/// The same, for what nobody asks for after a loss of power.
+pub(crate) fn make_passing_dir(path: &Path) -> io::Result<()> {
+    make_own_dir(path).map(drop)
+}
+
+/// Whether it was made now. The directories above it are durable.
+fn make_own_dir(path: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).recursive(false).create(path) {
-        // The entry must outlive a loss of power: what is in the directory proves that something was started.
-        Ok(()) => path.parent().map_or(Ok(()), sync_dir),
+        Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let meta = fs::symlink_metadata(path)?;
             let is_ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw();
-            if is_ours { Ok(()) } else { Err(io::Error::other("is not a directory of the daemon's user")) }
+            if is_ours { Ok(false) } else { Err(io::Error::other("is not a directory of the daemon's user")) }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().ok_or(error)?;
-            make_private_dir(parent)?;
-            make_private_dir(path)
+            make_private_dir(path.parent().ok_or(error)?)?;
+            make_own_dir(path)
         }
         Err(error) => Err(error),
     }

@@ -80,8 +80,14 @@ impl Inner {
         // Looked for here too, so that a missing program costs no attempt.
         Launch { argv: &rendered.argv, env: &env, cwd: &cwd }.resolve()?;
         let grace_ms = u64::try_from(self.spec.grace.as_millis()).unwrap_or(u64::MAX);
-        let request =
-            Request { argv: rendered.argv, cwd, grace_ms, max_output: MAX_OUTPUT, task: Some(job.task.id.0.clone()) };
+        let request = Request {
+            argv: rendered.argv,
+            cwd,
+            grace_ms,
+            max_output: MAX_OUTPUT,
+            task: Some(job.task.id.0.clone()),
+            is_repeatable: !self.spec.is_detached,
+        };
         let stdin = rendered.stdin.unwrap_or_default();
         let (dir, lock) = match self.runs.create(key, &request, stdin.as_bytes()) {
             Ok(made) => made,

@@ -21,10 +21,10 @@ use thiserror::Error;
 use super::super::access::{Access, Purpose};
 use super::super::call::CallResult;
 use super::super::runfile::{
-    is_lock_free, key_as_name, lock_with_content, make_private_dir, open_own, sync_dir, try_lock,
+    is_lock_free, key_as_name, lock_with_content, make_passing_dir, make_private_dir, open_own, sync_dir, try_lock,
 };
 use super::removal::remove_tree;
-use super::{Exit, ExitEnd, Request, Stopped};
+use super::{Exit, ExitEnd, Request, Stopped, digest_of};
 use crate::events::Kind;
 use crate::task::{AttemptKey, TaskId};
 use crate::tell;
@@ -115,12 +115,13 @@ impl RunDirs {
         if path.symlink_metadata().is_ok() {
             return Err(RunDirError::Exists(key.clone()));
         }
-        make_private_dir(&path).map_err(failed)?;
+        let make = if request.is_repeatable { make_passing_dir } else { make_private_dir };
+        make(&path).map_err(failed)?;
         let lock = lock_with_content(&path.join("lock"), stdin).map_err(failed)?;
         let lock = lock.ok_or_else(|| RunDirError::Exists(key.clone()))?;
         self.access.open_file(&lock).map_err(failed)?;
         let text = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
-        write_durably(&path, "request.json", &text, self.access).map_err(failed)?;
+        write_whole(&path, "request.json", &text, self.access, !request.is_repeatable).map_err(failed)?;
         self.access.open_dir(&path, Purpose::Run).map_err(failed)?;
         Ok((path, lock))
     }
@@ -138,7 +139,8 @@ impl RunDirs {
         if path.parent() != Some(&dir) {
             return Err(failed(io::Error::other("lies outside the run's own directory")));
         }
-        make_private_dir(&dir).map_err(failed)?;
+        // Read while the command runs, and no power loss leaves one that runs.
+        make_passing_dir(&dir).map_err(failed)?;
         let file = open_own(path, OpenOptions::new().write(true).create(true).truncate(true));
         let written = file.and_then(|mut file| {
             file.write_all(contents.as_bytes())?;
@@ -328,15 +330,17 @@ pub(super) fn is_cancel_asked(path: &Path) -> bool {
     path.join("cancel").symlink_metadata().is_ok()
 }
 
-/// Writes a file so that it is there whole or not at all, even after a loss of power.
-pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8], access: Access) -> io::Result<()> {
+/// Writes a file so that it is there whole or not at all; if it is synced, even after a loss of power.
+pub(super) fn write_whole(dir: &Path, name: &str, bytes: &[u8], access: Access, is_synced: bool) -> io::Result<()> {
     let draft = dir.join(format!(".{name}.new"));
     let mut file = open_own(&draft, OpenOptions::new().write(true).create(true).truncate(true))?;
     access.open_file(&file)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    if is_synced {
+        file.sync_all()?;
+    }
     fs::rename(draft, dir.join(name))?;
-    sync_dir(dir)
+    if is_synced { sync_dir(dir) } else { Ok(()) }
 }
 
 /// Reads a file up to a bound; `true` if there was more.
@@ -390,6 +394,10 @@ fn ended(dir: &Path, exit: Exit) -> Sight {
     };
     // The next look may be able to read it.
     let (Some(out), Some(err)) = (read("stdout"), read("stderr")) else { return Sight::Running };
+    // The machine went down before the output was on the disk: of this run nothing is known.
+    if exit.output.is_some_and(|digest| digest != digest_of(&out.0, &err.0)) {
+        return Sight::Lost { is_cancel_asked: is_cancel_asked(dir) };
+    }
     let is_truncated = exit.is_truncated || out.1 || err.1;
     let result = CallResult { end: exit.end.into_call_end(), stdout: out.0, stderr: err.0, is_truncated };
     Sight::Ended(result, exit.stopped)

@@ -33,7 +33,14 @@ fn environment() -> Environment {
 impl Rig {
     fn new() -> Self {
         let state = tempfile::tempdir().expect("a temporary directory");
-        let request = Request { argv: vec!["true".into()], cwd: "/".into(), grace_ms: 1, max_output: 1, task: None };
+        let request = Request {
+            argv: vec!["true".into()],
+            cwd: "/".into(),
+            grace_ms: 1,
+            max_output: 1,
+            task: None,
+            is_repeatable: false,
+        };
         let dirs = RunDirs::new(state.path());
         let (directory, lock) = dirs.create(&AttemptKey("0a".repeat(16)), &request, b"in").expect("made");
         let (here, there) = pair(SocketType::SEQPACKET);

@@ -63,7 +63,9 @@
 //! to all runs. A directory that it makes unremovable stays until root removes it, and the daemon says so.
 //!
 //! A plain child (`detached = false`) is run by the same code on a thread of the daemon. It ends with the daemon, and
-//! that it was interrupted follows from the same files.
+//! that it was interrupted follows from the same files. It is free to repeat, so nothing of it is synced
+//! ([`Request::is_repeatable`]): its `exit.json` holds a digest of the output instead, and an end whose output is not what it
+//! was is no end.
 
 pub mod directory;
 pub mod handover;
@@ -78,8 +80,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::call::CallEnd;
+use crate::render::hex;
 
 /// The runner's word when the command runs. Any other says why it does not.
 pub const STARTED: &str = "started";
@@ -100,6 +104,10 @@ pub struct Request {
     /// Whose run it is: a database that was restored from an older backup does not know its key.
     #[serde(default)]
     pub task: Option<String>,
+    /// It is run again where the machine goes down under it. Then its files need not outlive that: syncing them costs more
+    /// than a short command.
+    #[serde(default)]
+    pub is_repeatable: bool,
 }
 
 /// `started`: for people who look around; the daemon only asks whether it is there.
@@ -122,6 +130,18 @@ pub struct Exit {
     pub stopped: Option<Stopped>,
     /// Milliseconds since 1970.
     pub ended_at_ms: u64,
+    /// Of a run that is not synced: the digest of the output that this is the end of ([`digest_of`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+/// A digest of what a command wrote to its two streams.
+pub fn digest_of(stdout: &[u8], stderr: &[u8]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update((stdout.len() as u64).to_be_bytes());
+    hasher.update(stdout);
+    hasher.update(stderr);
+    hex(&hasher.finalize())
 }
 
 /// How a command ended, as it is written.

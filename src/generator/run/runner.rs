@@ -19,9 +19,9 @@ use super::super::access::Access;
 use super::super::exec::supervise::{self, StopCause, Stops, Watched};
 use super::super::exec::{Environment, Launch};
 use super::super::runfile::open_own;
-use super::directory::{is_cancel_asked, lock_for_runner, read_request, write_durably};
+use super::directory::{is_cancel_asked, lock_for_runner, read_request, write_whole};
 use super::stored::Stored;
-use super::{CANCEL_LOOK, Exit, ExitEnd, Request, Started, Stopped};
+use super::{CANCEL_LOOK, Exit, ExitEnd, Request, Started, Stopped, digest_of};
 
 /// How long is waited between two tries to write what is left of a run.
 const WRITE_PAUSE: Duration = Duration::from_millis(500);
@@ -83,25 +83,28 @@ pub fn run(
     if host.ends.is_some_and(|(fd, _)| supervise::has_hung_up(fd)) {
         return Err(RunnerError::Stopped);
     }
-    write_started(dir, host.access).map_err(failed("started cannot be written"))?;
+    let is_synced = !request.is_repeatable;
+    write_started(dir, host.access, is_synced).map_err(failed("started cannot be written"))?;
     let launch = Launch { argv: &request.argv, env, cwd: &request.cwd };
     let exit = match launch.spawn(Some(stdin)) {
         Ok(child) => {
             announce(Ok(()));
             let stops = stops(dir, &request, host, Pid::from_child(&child));
             let watched = supervise::watch(child, &mut out, &mut err, stops);
-            if !store_output(dir, host, [&mut out, &mut err]) {
+            if !store_output(dir, host, [&mut out, &mut err], is_synced) {
                 // Without an ending it counts as lost with its daemon, or nobody looks.
                 return Ok(());
             }
-            exit_of(&watched, host, out.is_cut() || err.is_cut())
+            let exit = exit_of(&watched, host, out.is_cut() || err.is_cut());
+            Exit { output: request.is_repeatable.then(|| digest_of(out.bytes(), err.bytes())), ..exit }
         }
         Err(why) => {
             announce(Err(&why));
-            Exit { end: ExitEnd::NotStarted(why), is_truncated: false, stopped: None, ended_at_ms: now_ms() }
+            let end = ExitEnd::NotStarted(why);
+            Exit { end, is_truncated: false, stopped: None, ended_at_ms: now_ms(), output: None }
         }
     };
-    write_exit(dir, &exit, host);
+    write_exit(dir, &exit, host, is_synced);
     Ok(())
 }
 
@@ -149,7 +152,7 @@ fn exit_of(watched: &Watched, host: Host<'_>, is_cut: bool) -> Exit {
     });
     // A stopped command that still exits 0 may have left a whole piece: its own status is what counts here.
     let end = watched.status.map_or(ExitEnd::Unkillable, |status| supervise::end_of(status).into());
-    Exit { end, is_truncated: is_cut || !watched.is_output_whole, stopped, ended_at_ms: now_ms() }
+    Exit { end, is_truncated: is_cut || !watched.is_output_whole, stopped, ended_at_ms: now_ms(), output: None }
 }
 
 /// The lock on the returned file says that the runner lives. The command does not inherit it, so it cannot free it.
@@ -159,23 +162,23 @@ fn lock_request(dir: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn write_started(dir: &Path, access: Access) -> io::Result<()> {
+fn write_started(dir: &Path, access: Access, is_synced: bool) -> io::Result<()> {
     let started = Started { pid: std::process::id(), started_at_ms: now_ms() };
-    write_durably(dir, "started", &serde_json::to_vec(&started)?, access)
+    write_whole(dir, "started", &serde_json::to_vec(&started)?, access, is_synced)
 }
 
-/// Makes the output whole on the disk, however long that takes; whether it is.
-fn store_output(dir: &Path, host: Host<'_>, streams: [&mut Stored; 2]) -> bool {
+/// Makes the output whole in its files, or on the disk, however long that takes; whether it is.
+fn store_output(dir: &Path, host: Host<'_>, streams: [&mut Stored; 2], is_synced: bool) -> bool {
     let mut is_whole = true;
     for stream in streams {
-        is_whole &= try_on(dir, host, || stream.finish());
+        is_whole &= try_on(dir, host, || if is_synced { stream.finish() } else { stream.write() });
     }
     is_whole
 }
 
-fn write_exit(dir: &Path, exit: &Exit, host: Host<'_>) {
+fn write_exit(dir: &Path, exit: &Exit, host: Host<'_>, is_synced: bool) {
     let Ok(text) = serde_json::to_vec(exit) else { return };
-    try_on(dir, host, || write_durably(dir, "exit.json", &text, host.access));
+    try_on(dir, host, || write_whole(dir, "exit.json", &text, host.access, is_synced));
 }
 
 /// Tries until it works or nobody waits for it; whether it worked.

@@ -3,7 +3,7 @@
 //! It must not lose a byte of them to a disk that is full or fails for a while, and it must not hold up the command: what
 //! cannot be written waits in memory and is tried again. The surprise: everything stays in memory until it is known to be on
 //! the disk, also what was written. After an fsync that failed the system may have thrown the pages away and call the next
-//! one good, so all of it is written once more.
+//! one good, so all of it is written once more. A run that is not synced has a digest in its end instead.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -43,13 +43,19 @@ impl Stored {
         self.is_cut
     }
 
+    /// What is kept of the stream.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Makes the file whole and durable. After an error it may be tried again.
     pub fn finish(&mut self) -> io::Result<()> {
         self.write()?;
         self.file.sync_all().inspect_err(|_| self.written = 0)
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    /// Makes the file whole. After an error it may be tried again.
+    pub fn write(&mut self) -> io::Result<()> {
         while self.written < self.bytes.len() {
             match self.file.write_at(&self.bytes[self.written..], self.written as u64) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
