@@ -3,9 +3,14 @@
 //! Everything that the poller learns arrives as [`JobReported`]; the core judges it, one transaction writes task, content,
 //! review and pool, and only then are the queue and the poller told. A piece that cannot be stored (a full disk) stays at the
 //! generator: the report fails, the task's wake time stands, and the next look fetches it again.
+//!
+//! The surprise: a report is carried on beside the actor, not in its context. A context polls all that it carries whenever one
+//! of them moves, which with hundreds of commits under way takes longer than the commits.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::WeakRecipient;
@@ -31,6 +36,8 @@ use crate::tell;
 
 /// How many fetches go on at once at one generator: reserved, so that submits never keep a paid piece waiting.
 const FETCH_SLOTS: usize = 2;
+/// How much of pieces may be on its way to the disk at once, in KiB; one that is larger goes alone.
+const STORING_KIB: u32 = 64 << 10;
 /// A piece larger than this is rendered on a thread that may block.
 const SMALL_PIECE_BYTES: usize = 32 * 1024;
 
@@ -85,35 +92,39 @@ pub struct ResultHandlerActor {
     world: World,
     supervisor: WeakRecipient<ChildExited>,
     fetches: BTreeMap<GeneratorName, Arc<Semaphore>>,
-    status: ResultStatus,
+    storing: Arc<Semaphore>,
+    status: Rc<RefCell<ResultStatus>>,
 }
 
 impl ResultHandlerActor {
     /// A fresh one.
     pub fn new(world: World, supervisor: WeakRecipient<ChildExited>) -> Self {
-        Self { world, supervisor, fetches: BTreeMap::new(), status: ResultStatus::default() }
+        let storing = Arc::new(Semaphore::new(STORING_KIB as usize));
+        Self { world, supervisor, fetches: BTreeMap::new(), storing, status: Rc::default() }
     }
+}
 
+impl ResultStatus {
     fn count(&mut self, answer: &Result<Changed, WriteError>) {
         let changed = match answer {
             Ok(changed) => changed,
             Err(WriteError::Db(_)) => {
-                self.status.errors += 1;
+                self.errors += 1;
                 return;
             }
             // A late message is no error: somebody else was faster.
             Err(_) => return,
         };
-        self.status.reports += 1;
+        self.reports += 1;
         if changed.from == changed.change.task.state {
             return;
         }
         match changed.change.task.state {
-            TaskState::Completed => self.status.completed += 1,
-            TaskState::Failed => self.status.failed += 1,
-            TaskState::Timeout => self.status.timeout += 1,
-            TaskState::Cancelled => self.status.cancelled += 1,
-            TaskState::Held => self.status.held += 1,
+            TaskState::Completed => self.completed += 1,
+            TaskState::Failed => self.failed += 1,
+            TaskState::Timeout => self.timeout += 1,
+            TaskState::Cancelled => self.cancelled += 1,
+            TaskState::Held => self.held += 1,
             TaskState::Pending
             | TaskState::Submitting
             | TaskState::Submitted
@@ -191,6 +202,12 @@ fn piece_in(event: &Event) -> Option<&Piece> {
     }
 }
 
+/// How much room a piece takes until it is stored.
+fn kib_of(answer: &Event) -> u32 {
+    let bytes = piece_in(answer).map_or(0, |piece| piece.content.len() + piece.html.as_ref().map_or(0, String::len));
+    u32::try_from(bytes >> 10).unwrap_or(u32::MAX).saturating_add(1).min(STORING_KIB)
+}
+
 async fn render_off_thread(piece: Piece) -> RenderedPiece {
     if piece.content.len() + piece.html.as_ref().map_or(0, String::len) <= SMALL_PIECE_BYTES {
         return render(&piece);
@@ -217,37 +234,41 @@ pub(super) fn tidy_up(world: &World, changed: &Changed) {
     let name = task.generator.clone();
     actix::spawn(async move {
         generator.driver.forget(key).await;
-        if is_completed
-            && let Ok(durations) = store.read(move |queries| queries.durations(&name, DURATIONS_LOOKED_AT)).await
-        {
-            generator.learn_durations(durations);
+        // Many end at once where many are done; the next one's end brings what this one's left out.
+        if is_completed && generator.begins_to_learn() {
+            if let Ok(durations) = store.read(move |queries| queries.durations(&name, DURATIONS_LOOKED_AT)).await {
+                generator.learn_durations(durations);
+            }
+            generator.ends_to_learn();
         }
     });
 }
 
 impl Handler<JobReported> for ResultHandlerActor {
-    type Result = ResponseActFuture<Self, Result<Changed, WriteError>>;
+    type Result = ResponseFuture<Result<Changed, WriteError>>;
 
     fn handle(&mut self, report: JobReported, _: &mut Self::Context) -> Self::Result {
+        let status = Rc::clone(&self.status);
         let commit = commit(self.world.clone(), report.happened);
-        Box::pin(commit.into_actor(self).map(|answer, handler, _| {
-            handler.count(&answer);
-            answer
-        }))
+        Box::pin(commit.inspect(move |answer| status.borrow_mut().count(answer)))
     }
 }
 
 impl Handler<FetchPiece> for ResultHandlerActor {
-    type Result = ResponseActFuture<Self, Result<Changed, WriteError>>;
+    type Result = ResponseFuture<Result<Changed, WriteError>>;
 
     fn handle(&mut self, fetch: FetchPiece, _: &mut Self::Context) -> Self::Result {
         let world = self.world.clone();
         let slots = self.fetches.entry(fetch.task.generator.clone());
         let slots = Arc::clone(slots.or_insert_with(|| Arc::new(Semaphore::new(FETCH_SLOTS))));
+        let (status, storing) = (Rc::clone(&self.status), Arc::clone(&self.storing));
         let work = async move {
-            // The semaphore is never closed; an error would only mean that nothing limits this fetch.
-            let _slot = slots.acquire_owned().await;
+            // The semaphores are never closed; an error would only mean that nothing limits this fetch.
+            let slot = slots.acquire_owned().await;
             let answer = fetch_piece(&world, &fetch).await;
+            let _room = storing.acquire_many_owned(kib_of(&answer)).await;
+            // The next one may be fetched while this one is on its way to the disk.
+            drop(slot);
             let happened = Happened {
                 who: fetch.who,
                 is_late_piece_wanted: fetch.is_late_piece_wanted,
@@ -255,10 +276,7 @@ impl Handler<FetchPiece> for ResultHandlerActor {
             };
             commit(world, happened).await
         };
-        Box::pin(work.into_actor(self).map(|answer, handler, _| {
-            handler.count(&answer);
-            answer
-        }))
+        Box::pin(work.inspect(move |answer| status.borrow_mut().count(answer)))
     }
 }
 
@@ -282,6 +300,6 @@ impl Handler<GetResultStatus> for ResultHandlerActor {
     type Result = ResultStatus;
 
     fn handle(&mut self, _: GetResultStatus, _: &mut Self::Context) -> Self::Result {
-        self.status.clone()
+        self.status.borrow().clone()
     }
 }

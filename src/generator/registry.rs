@@ -1,8 +1,8 @@
 //! The generators of one configuration, as the actors see them: driver, policy and limits by name.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::Driver;
@@ -19,9 +19,9 @@ pub struct Generator {
     pub driver: Arc<dyn Driver>,
     /// How much of it may be used.
     pub limits: Limits,
-    policy: Policy,
-    /// Learned from finished jobs; 0 before there are enough of them.
-    first_poll_ms: AtomicU64,
+    /// With what was learned from finished jobs.
+    policy: RwLock<Arc<Policy>>,
+    is_learning: AtomicBool,
     fitness: Fitness,
 }
 
@@ -35,17 +35,23 @@ const FIRST_POLL_QUANTILE: f64 = 0.1;
 impl Generator {
     /// Puts a generator together.
     pub fn new(name: GeneratorName, driver: Arc<dyn Driver>, policy: Policy, limits: Limits) -> Self {
-        Self { name, driver, limits, policy, first_poll_ms: AtomicU64::new(0), fitness: Fitness::default() }
+        let policy = RwLock::new(Arc::new(policy));
+        Self { name, driver, limits, policy, is_learning: AtomicBool::new(false), fitness: Fitness::default() }
     }
 
     /// What the core must know of it, with what was learned.
     pub fn policy(&self) -> Arc<Policy> {
-        let mut policy = self.policy.clone();
-        let learned = self.first_poll_ms.load(Ordering::Relaxed);
-        if learned > 0 {
-            policy.polls.first = Some(Duration::from_millis(learned));
-        }
-        Arc::new(policy)
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether somebody is to read durations and call [`Self::learn_durations`]: not while somebody else does.
+    pub fn begins_to_learn(&self) -> bool {
+        !self.is_learning.swap(true, Ordering::AcqRel)
+    }
+
+    /// The end of what [`Self::begins_to_learn`] began.
+    pub fn ends_to_learn(&self) {
+        self.is_learning.store(false, Ordering::Release);
     }
 
     /// Why it cannot be called now; empty means that it can. Answers within seconds, whatever the disk does.
@@ -67,7 +73,12 @@ impl Generator {
         )]
         let index = (durations.len() as f64 * FIRST_POLL_QUANTILE) as usize;
         let first = durations.get(index).copied().unwrap_or_default().max(retry::SHORTEST_POLL_WAIT);
-        self.first_poll_ms.store(u64::try_from(first.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        // A generator counts in milliseconds, and so does the policy's schedule.
+        let first = Duration::from_millis(u64::try_from(first.as_millis()).unwrap_or(u64::MAX));
+        let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        if policy.polls.first != Some(first) {
+            Arc::make_mut(&mut policy).polls.first = Some(first);
+        }
     }
 }
 

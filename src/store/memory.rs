@@ -572,12 +572,13 @@ impl Queries for MemoryDb {
         Ok(found)
     }
 
-    fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError> {
+    fn due(&self, now: Timestamp, limit: u32, except: &BTreeSet<i64>) -> Result<Vec<(Task, Attempt)>, DbError> {
         let tables = self.tables();
         let mut due: Vec<(Task, Attempt)> = tables
             .tasks
             .values()
             .filter(|task| task.state != TaskState::Pending && task.wake_at.is_some_and(|at| at <= now))
+            .filter(|task| !except.contains(&task.seq))
             .filter_map(|task| Some((task.clone(), tables.current(task)?)))
             .collect();
         due.sort_by_key(|(task, _)| (task.wake_at, task.seq));

@@ -278,8 +278,8 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn counts(&self) -> Result<BTreeMap<TaskState, u64>, DbError>;
     /// How many unfinished tasks there are of each generator but `known`, of those that have any; counted up to 100,000.
     fn unfinished_elsewhere(&self, known: &BTreeSet<GeneratorName>) -> Result<BTreeMap<GeneratorName, u64>, DbError>;
-    /// Tasks whose wake time has come and that are not pending, earliest first.
-    fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError>;
+    /// Tasks whose wake time has come and that are not pending, earliest first, but none with one of these `seq`s.
+    fn due(&self, now: Timestamp, limit: u32, except: &BTreeSet<i64>) -> Result<Vec<(Task, Attempt)>, DbError>;
     /// When the next task that is not pending wakes, of those that wake after `now`.
     fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
     /// Every active task with its attempt: what a start must recover.

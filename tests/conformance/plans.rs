@@ -146,7 +146,7 @@ fn no_question_reads_the_history() {
     });
     check("next_ready", &[], &|queries| seen(queries.next_ready(Timestamp(START)).unwrap()));
     check("counts", &[], &|queries| seen(queries.counts().unwrap()));
-    check("due", &[], &|queries| seen(queries.due(Timestamp(START), 10).unwrap()));
+    check("due", &[], &|queries| seen(queries.due(Timestamp(START), 10, &Default::default()).unwrap()));
     check("next_wake", &[], &|queries| seen(queries.next_wake(Timestamp(START)).unwrap()));
     check("active", &[], &|queries| seen(queries.active().unwrap()));
     // Only attempts that may be alive stand in this index, and only they are grouped.

@@ -168,7 +168,8 @@ fn compare(memory: &Side, sqlite: &Side, at: i64) {
         for page in [Page::first(100), Page { limit: 2, offset: 1, before: None }] {
             same!(pending(moment, page));
         }
-        same!(due(moment, 3));
+        same!(due(moment, 3, &Default::default()));
+        same!(due(moment, 3, &(1..=20).step_by(2).collect()));
         same!(next_ready(moment));
         for (generator, account) in [("even", 1), ("even", 2), ("odd", 1), ("odd", 2)] {
             same!(oldest_of_lane(moment, &generator.into(), contentd::task::AccountId(account)));

@@ -651,14 +651,19 @@ fn the_agenda_is_in_order(mut side: Side) {
         side.change(&id(n), START + 1_000 * (4 - n as i64), accepted(&format!("job-{n}")));
     }
     side.submit(vec![new(task(4, ada))]);
-    let all = side.queries.due(Timestamp(i64::MAX), 10).unwrap();
+    let none = BTreeSet::new();
+    let all = side.queries.due(Timestamp(i64::MAX), 10, &none).unwrap();
     let order: Vec<_> = all.iter().map(|(task, _)| task.clone()).collect();
     assert_eq!(names(&order), ["3", "2", "1"]);
     let first = all[0].0.wake_at.unwrap();
     assert_eq!(side.queries.next_wake(Timestamp(0)).unwrap(), Some(first));
-    assert!(side.queries.due(Timestamp(first.0 - 1), 10).unwrap().is_empty());
-    assert_eq!(side.queries.due(first, 10).unwrap().len(), 1);
-    assert_eq!(side.queries.due(Timestamp(i64::MAX), 2).unwrap().len(), 2);
+    assert!(side.queries.due(Timestamp(first.0 - 1), 10, &none).unwrap().is_empty());
+    assert_eq!(side.queries.due(first, 10, &none).unwrap().len(), 1);
+    assert_eq!(side.queries.due(Timestamp(i64::MAX), 2, &none).unwrap().len(), 2);
+    // Those in hand hide nobody behind them.
+    let in_hand = BTreeSet::from([all[0].0.seq, all[1].0.seq, 99]);
+    let rest = side.queries.due(Timestamp(i64::MAX), 1, &in_hand).unwrap();
+    assert_eq!(rest, all[2..]);
     assert_eq!(side.queries.active().unwrap().len(), 3);
     assert_eq!(side.queries.in_flight().unwrap()[0].jobs, 3);
 }

@@ -3,6 +3,9 @@
 //! It makes no decisions: [`crate::task::step::next_step`] says what to do for a due task, `round` does it, and what came of it
 //! goes to the result handler. It wakes at the earliest wake time in the database, never by a fixed tick, and a task
 //! is in one round at a time. The call budget of a generator wins over every wish to poll sooner.
+//!
+//! The surprise: rounds are tasks of their own, which end with the actor, and not futures of its context. A context polls all
+//! that it has whenever one of them moves, and a thousand jobs can be due at once.
 
 mod budget;
 mod messages;
@@ -19,6 +22,7 @@ use actix::prelude::*;
 use futures_util::FutureExt;
 use log::Level;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::World;
 use super::supervisor::{Child, ChildExited};
@@ -49,6 +53,17 @@ const COOL_DOWN: Duration = Duration::from_secs(1);
 #[derive(Message)]
 #[rtype(result = "()")]
 struct PollTick;
+
+/// To itself: a round is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RoundOver {
+    generator: GeneratorName,
+    ids: Vec<TaskId>,
+    kind: RoundKind,
+    calls: u32,
+    not_committed: Vec<TaskId>,
+}
 
 /// What a look at the database brings.
 struct Look {
@@ -86,8 +101,12 @@ pub struct PollerActor {
     world: World,
     slots: BTreeMap<GeneratorName, Slots>,
     supervisor: WeakRecipient<ChildExited>,
-    in_hand: BTreeSet<TaskId>,
+    /// With their `seq`.
+    in_hand: BTreeMap<TaskId, i64>,
+    /// Left alone until then.
     cooling: BTreeMap<TaskId, Timestamp>,
+    /// Those that are going on.
+    under_way: JoinSet<()>,
     /// Generators that are not configured, of which that was said, with the jobs that were left alone.
     lost: BTreeMap<GeneratorName, BTreeSet<TaskId>>,
     budgets: BTreeMap<GeneratorName, Budget>,
@@ -109,8 +128,9 @@ impl PollerActor {
             world,
             slots: BTreeMap::new(),
             supervisor,
-            in_hand: BTreeSet::new(),
+            in_hand: BTreeMap::new(),
             cooling: BTreeMap::new(),
+            under_way: JoinSet::new(),
             lost: BTreeMap::new(),
             budgets: BTreeMap::new(),
             reports: reports::Reports::default(),
@@ -140,11 +160,12 @@ impl PollerActor {
         let store = self.world.store.clone();
         let batched = self.batched_generators();
         // What cannot be taken up now must not hide what can.
-        let hidden = u32::try_from(self.in_hand.len() + self.cooling.len()).unwrap_or(u32::MAX);
-        let limit = DUE_LIMIT.saturating_add(hidden);
+        let in_hand: BTreeSet<i64> = self.in_hand.values().copied().collect();
+        let cooling = u32::try_from(self.cooling.len()).unwrap_or(u32::MAX);
+        let limit = DUE_LIMIT.saturating_add(cooling);
         let look = async move {
             let read = store.read(move |queries| {
-                let due = queries.due(now.utc, limit)?;
+                let due = queries.due(now.utc, limit, &in_hand)?;
                 let is_batch_due = due.iter().any(|(task, _)| batched.contains(&task.generator));
                 let mut companions = if is_batch_due { queries.active()? } else { Vec::new() };
                 companions.retain(|(task, _)| batched.contains(&task.generator));
@@ -182,7 +203,8 @@ impl PollerActor {
         let mut by_generator: BTreeMap<GeneratorName, Vec<(Task, Attempt)>> = BTreeMap::new();
         let mut sleep = LONGEST_SLEEP;
         for (task, attempt) in look.due {
-            if self.in_hand.contains(&task.id) {
+            // Taken up while the database was asked.
+            if self.in_hand.contains_key(&task.id) {
                 continue;
             }
             if let Some(until) = self.cooling.get(&task.id) {
@@ -203,8 +225,9 @@ impl PollerActor {
             if policy.polls.is_batch && shared.iter().any(|job| step(job) == Step::Poll) {
                 // The same call answers for these too, so they need none of their own in a moment.
                 let asked: BTreeSet<TaskId> = shared.iter().map(|(task, _)| task.id.clone()).collect();
-                let is_free =
-                    |id: &TaskId| !asked.contains(id) && !self.in_hand.contains(id) && !self.cooling.contains_key(id);
+                let is_free = |id: &TaskId| {
+                    !asked.contains(id) && !self.in_hand.contains_key(id) && !self.cooling.contains_key(id)
+                };
                 let of_it = look.companions.iter().filter(|(task, _)| task.generator == generator);
                 let more = of_it.filter(|job| is_free(&job.0.id) && step(job) == Step::Poll).cloned();
                 shared.extend(more.collect::<Vec<_>>());
@@ -313,7 +336,7 @@ impl PollerActor {
         ctx: &mut Context<Self>,
     ) {
         let ids: Vec<TaskId> = jobs.iter().map(|(task, _)| task.id.clone()).collect();
-        self.in_hand.extend(ids.iter().cloned());
+        self.in_hand.extend(jobs.iter().map(|(task, _)| (task.id.clone(), task.seq)));
         self.rounds += 1;
         let round = round::Round::new(self.world.clone(), generator.clone());
         let slots = self.slots.entry(generator.clone()).or_default();
@@ -323,7 +346,7 @@ impl PollerActor {
             RoundKind::Shared { .. } => None,
         };
         let work = async move {
-            let _slot = match slots {
+            let slot = match slots {
                 Some(slots) => match slots.acquire_owned().await {
                     Ok(slot) => Some(slot),
                     // The drain has closed it: what has not begun does not begin.
@@ -331,36 +354,29 @@ impl PollerActor {
                 },
                 None => None,
             };
-            round.run(jobs).await
+            round.run(jobs, slot).await
         };
-        ctx.spawn(work.into_actor(self).map(move |done, poller, ctx| {
-            let now = poller.world.clock.now();
-            for id in &ids {
-                poller.in_hand.remove(id);
-            }
-            poller.repeat_reports(&ids, ctx);
-            for id in done.not_committed {
-                poller.cooling.insert(id, now.utc.plus(COOL_DOWN));
-            }
-            poller.calls += u64::from(done.calls);
-            if let (RoundKind::Shared { paid }, Some(budget)) = (kind, poller.budgets.get_mut(&generator)) {
-                // Pages cost calls that nobody could know beforehand.
-                budget.spend(done.calls.saturating_sub(paid), &now);
-            }
-            poller.finish_drain();
-            poller.look(ctx);
-        }));
+        let poller = ctx.address();
+        self.under_way.spawn_local(async move {
+            let done = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+                let about = About::generator(&generator).is(Kind::CallPanicked);
+                tell!(Level::Error, about, "generator {generator}: a round ended in a panic of contentd");
+                round::Done { not_committed: ids.clone(), ..round::Done::default() }
+            });
+            let round::Done { calls, not_committed, .. } = done;
+            poller.do_send(RoundOver { generator, ids, kind, calls, not_committed });
+        });
     }
 
     /// Polls these on demand. They are in hand meanwhile, so that no round of our own is faster with their pieces.
     fn poll_all(&mut self, active: Vec<(Task, Attempt)>) -> ResponseActFuture<Self, Result<PollStatistics, PollError>> {
         let is_pollable = |(task, attempt): &(Task, Attempt)| {
-            !self.in_hand.contains(&task.id) && attempt.state != crate::task::AttemptState::Intended
+            !self.in_hand.contains_key(&task.id) && attempt.state != crate::task::AttemptState::Intended
         };
         let (jobs, busy): (Vec<_>, Vec<_>) = active.into_iter().partition(is_pollable);
         let busy = u32::try_from(busy.len()).unwrap_or(u32::MAX);
         let ids: Vec<TaskId> = jobs.iter().map(|(task, _)| task.id.clone()).collect();
-        self.in_hand.extend(ids.iter().cloned());
+        self.in_hand.extend(jobs.iter().map(|(task, _)| (task.id.clone(), task.seq)));
         let work = guarded(round::poll_all(self.world.clone(), jobs));
         Box::pin(work.into_actor(self).map(move |answer, poller, ctx| {
             poller.put_down(&ids, ctx);
@@ -420,6 +436,25 @@ impl Handler<PollTick> for PollerActor {
     }
 }
 
+impl Handler<RoundOver> for PollerActor {
+    type Result = ();
+
+    fn handle(&mut self, over: RoundOver, ctx: &mut Self::Context) {
+        // What has ended by now; whoever sent this ends a moment later, and is taken out with the next.
+        while self.under_way.try_join_next().is_some() {}
+        let now = self.world.clock.now();
+        for id in over.not_committed {
+            self.cooling.insert(id, now.utc.plus(COOL_DOWN));
+        }
+        self.calls += u64::from(over.calls);
+        if let (RoundKind::Shared { paid }, Some(budget)) = (over.kind, self.budgets.get_mut(&over.generator)) {
+            // Pages cost calls that nobody could know beforehand.
+            budget.spend(over.calls.saturating_sub(paid), &now);
+        }
+        self.put_down(&over.ids, ctx);
+    }
+}
+
 impl Handler<WakeTimesChanged> for PollerActor {
     type Result = ();
 
@@ -443,7 +478,7 @@ impl Handler<RunEnded> for PollerActor {
         };
         ctx.spawn(look.into_actor(self).map(|found, poller, ctx| {
             let Some((task, attempt)) = found else { return };
-            if poller.is_draining || poller.in_hand.contains(&task.id) {
+            if poller.is_draining || poller.in_hand.contains_key(&task.id) {
                 return;
             }
             poller.run_round(task.generator.clone(), vec![(task, attempt)], RoundKind::Shared { paid: 0 }, ctx);
@@ -456,9 +491,10 @@ impl Handler<PollNow> for PollerActor {
 
     fn handle(&mut self, poll: PollNow, _: &mut Self::Context) -> Self::Result {
         let id = poll.task.id.clone();
-        if !self.in_hand.insert(id.clone()) {
+        if self.in_hand.contains_key(&id) {
             return Box::pin(actix::fut::ready(Err(PollError::InHand)));
         }
+        self.in_hand.insert(id.clone(), poll.task.seq);
         let work = guarded(round::poll_now(self.world.clone(), poll));
         Box::pin(work.into_actor(self).map(move |answer, poller, ctx| {
             poller.put_down(std::slice::from_ref(&id), ctx);

@@ -78,7 +78,7 @@ impl PollerActor {
             if let Some(at) = times.get(&key) {
                 self.reports.taken.insert(key.clone(), *at);
             }
-            if self.in_hand.contains(&task) {
+            if self.in_hand.contains_key(&task) {
                 self.reports.again.insert(task, key);
             }
         }

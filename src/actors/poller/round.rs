@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::{FutureExt, StreamExt, stream};
 use log::Level;
 use thiserror::Error;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::messages::{PollNow, PollStatistics, tally};
 use crate::actors::result_handler::{FetchPiece, JobReported};
@@ -104,8 +105,8 @@ impl Round {
         Self { world, name }
     }
 
-    /// Carries out the next step of each job.
-    pub async fn run(self, jobs: Vec<(Task, Attempt)>) -> Done {
+    /// Carries out the next step of each job. The slot is for the calls.
+    pub async fn run(self, jobs: Vec<(Task, Attempt)>, mut slot: Option<OwnedSemaphorePermit>) -> Done {
         let Some(generator) = self.world.generator(&self.name) else {
             // Lost with a reload a moment ago: left alone for a while, like any that cannot be reported.
             let not_committed = jobs.into_iter().map(|(task, _)| task.id).collect();
@@ -124,7 +125,7 @@ impl Round {
             }
         }
         let mut done = Done::default();
-        self.poll(&generator, polls, &mut done).await;
+        self.poll(&generator, polls, &mut slot, &mut done).await;
         self.find(&generator, finds, &mut done).await;
         let round = &self;
         let generator = &generator;
@@ -169,12 +170,20 @@ impl Round {
         }
     }
 
-    async fn poll(&self, generator: &Generator, jobs: Vec<Job>, done: &mut Done) {
+    async fn poll(
+        &self,
+        generator: &Generator,
+        jobs: Vec<Job>,
+        slot: &mut Option<OwnedSemaphorePermit>,
+        done: &mut Done,
+    ) {
         if jobs.is_empty() {
             return;
         }
         let asked: BTreeMap<TaskId, Job> = jobs.iter().map(|job| (job.task.id.clone(), job.clone())).collect();
         let sweep = AssertUnwindSafe(generator.driver.poll(jobs)).catch_unwind().await;
+        // The next job may be asked about while this answer is on its way to the disk.
+        drop(slot.take());
         let Ok(sweep) = sweep else {
             let about = About::generator(&generator.name).is(Kind::CallPanicked);
             tell!(Level::Error, about, "generator {}: a poll ended in a panic of contentd", generator.name);
@@ -507,7 +516,7 @@ pub async fn poll_now(world: World, poll: PollNow) -> Result<Task, PollError> {
     if job.attempt.state == AttemptState::Accepted {
         round.poll_one(&generator, &job, &mut done).await;
     } else {
-        done.add(round.run(vec![(job.task.clone(), job.attempt.clone())]).await);
+        done.add(round.run(vec![(job.task.clone(), job.attempt.clone())], None).await);
     }
     let last = done.outcomes.into_iter().rev().find_map(|(_, answer)| answer.ok());
     let Some(changed) = last else { return Ok(task) };
@@ -534,7 +543,7 @@ pub async fn poll_all(world: World, jobs: Vec<(Task, Attempt)>) -> Result<PollSt
             continue;
         }
         let round = Round::new(world.clone(), name.clone());
-        let done = round.run(jobs).await;
+        let done = round.run(jobs, None).await;
         let mut last: BTreeMap<TaskId, (Event, Result<Changed, WriteError>)> = BTreeMap::new();
         for (event, answer) in done.outcomes {
             let Ok(changed) = &answer else {

@@ -1,6 +1,6 @@
 //! What is due, what a start must recover, and how many jobs are at each generator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
@@ -25,15 +25,32 @@ fn records(rows: Vec<(TaskRow, AttemptRow)>) -> Result<Vec<(Task, Attempt)>, DbE
     rows.into_iter().map(|(task, attempt)| Ok((task.into_record()?, attempt.into_record()?))).collect()
 }
 
-pub fn due(connection: &mut SqliteConnection, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError> {
+/// First who is due, which the index alone says, then the rows of those that are wanted: with a thousand jobs in hand, their
+/// rows would be read again at each look.
+pub fn due(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    limit: u32,
+    except: &BTreeSet<i64>,
+) -> Result<Vec<(Task, Attempt)>, DbError> {
+    let at_most = i64::from(limit).saturating_add(i64::try_from(except.len()).unwrap_or(i64::MAX));
     let due = tasks::table
-        .inner_join(attempts::table.on(attempts::task_id.eq(tasks::id).and(attempts::number.eq(tasks::attempt))))
         .filter(IS_ON_THE_AGENDA)
         .filter(tasks::wake_at.le(now.0))
         .order((tasks::wake_at, tasks::seq))
-        .limit(limit.into())
-        .select((TaskRow::as_select(), AttemptRow::as_select()));
-    records(due.load(connection).map_err(db_error)?)
+        .limit(at_most)
+        .select(tasks::seq);
+    let due: Vec<i64> = due.load(connection).map_err(db_error)?;
+    let wanted = due.into_iter().filter(|seq| !except.contains(seq)).take(limit as usize);
+    let rows = wanted.map(|seq| {
+        let one = tasks::table
+            .inner_join(attempts::table.on(attempts::task_id.eq(tasks::id).and(attempts::number.eq(tasks::attempt))))
+            .filter(tasks::seq.eq(seq))
+            .select((TaskRow::as_select(), AttemptRow::as_select()));
+        one.first(connection).optional().map_err(db_error)
+    });
+    let rows: Vec<Option<(TaskRow, AttemptRow)>> = rows.collect::<Result<_, _>>()?;
+    records(rows.into_iter().flatten().collect())
 }
 
 pub fn next_wake(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<Timestamp>, DbError> {

@@ -127,8 +127,8 @@ impl Queries for SqliteQueries {
         self.snapshot(|connection| numbers::unfinished_elsewhere(connection, known))
     }
 
-    fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Task, Attempt)>, DbError> {
-        agenda::due(&mut *self.connection()?, now, limit)
+    fn due(&self, now: Timestamp, limit: u32, except: &BTreeSet<i64>) -> Result<Vec<(Task, Attempt)>, DbError> {
+        self.snapshot(|connection| agenda::due(connection, now, limit, except))
     }
 
     fn next_wake(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError> {
