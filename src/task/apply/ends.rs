@@ -25,7 +25,8 @@ impl Draft<'_> {
         let wait = self.context.policy.retry.delay(self.task.retry_count, self.context.draw);
         self.task.retry_count += 1;
         self.move_task(TaskMove::RetryScheduled)?;
-        self.task.wake_at = Some(self.now().plus(wait));
+        // Not before the time that was asked for either, which the move has put there.
+        self.task.wake_at = self.task.wake_at.max(Some(self.now().plus(wait)));
         self.task.reason = Some(format!("waits for retry {} of {}", self.task.retry_count, self.task.max_retries));
         Ok(self.finish(TaskMove::RetryScheduled, Some(why)))
     }
@@ -87,7 +88,7 @@ impl Draft<'_> {
         self.task.reason = Some(reason.to_owned());
         let mut change = self.wait_again(again, why)?;
         if change.task.state == TaskState::Pending {
-            change.task.wake_at = Some(now.plus(wait));
+            change.task.wake_at = change.task.wake_at.max(Some(now.plus(wait)));
         }
         Ok(change)
     }
