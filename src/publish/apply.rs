@@ -11,7 +11,7 @@ use super::outcome::{FoundAnswer, PublishAnswer, Published};
 use super::policy::PublishPolicy;
 use super::record::{Handout, Holder};
 use super::state::PoolMove;
-use crate::task::content::{PoolEntry, PoolState, Publication};
+use crate::task::content::{DueBy, PoolEntry, PoolState, Publication};
 use crate::task::state::IllegalMove;
 use crate::task::{AttemptKey, Timestamp};
 
@@ -225,6 +225,13 @@ impl Change<'_> {
         Ok(PoolChange { entry: self.entry, handout: self.handout, moved: None, why: None, publication: None })
     }
 
+    /// It is due no earlier.
+    fn not_before(&mut self, at: Timestamp) {
+        if at > self.entry.scheduled_at {
+            self.entry.due_at_once(at);
+        }
+    }
+
     /// The handing out has its answer.
     fn end(&mut self, event: PoolMove, error: Option<&str>) {
         if let Some(handout) = &mut self.handout {
@@ -313,7 +320,7 @@ impl Change<'_> {
         self.end(PoolMove::RetryScheduled, Some(&why));
         let delay = self.context.policy.retry.delay(self.entry.retry_count, self.context.draw);
         self.entry.retry_count += 1;
-        self.entry.scheduled_at = self.context.now.plus(delay);
+        self.entry.due_at_once(self.context.now.plus(delay));
         self.entry.held_reason = None;
         self.entry.last_error = Some(why.clone());
         self.moved(PoolMove::RetryScheduled, Some(why))
@@ -328,7 +335,7 @@ impl Change<'_> {
 
     fn given_back(mut self, why: String, pause: Duration) -> Judged {
         self.end(PoolMove::GivenBack, Some(&why));
-        self.entry.scheduled_at = self.entry.scheduled_at.max(self.context.now.plus(pause));
+        self.not_before(self.context.now.plus(pause));
         self.entry.last_error = Some(why.clone());
         self.moved(PoolMove::GivenBack, Some(why))
     }
@@ -493,7 +500,7 @@ impl Change<'_> {
 
     fn released(mut self) -> Judged {
         self.entry.held_reason = None;
-        self.entry.scheduled_at = self.entry.scheduled_at.max(self.context.now);
+        self.not_before(self.context.now);
         let why = format!("pool entry {} may go out", self.entry.id);
         self.moved(PoolMove::Released, Some(why))
     }
@@ -519,8 +526,11 @@ impl Change<'_> {
             self.entry.retry_count = 0;
         }
         // A priority alone says nothing of the time.
-        let due = if is_pending && priority.is_some() { self.entry.scheduled_at } else { self.context.now };
-        self.entry.scheduled_at = at.unwrap_or(due);
+        match at {
+            Some(at) => (self.entry.scheduled_at, self.entry.due_by) = (at, DueBy::Person),
+            None if is_pending && priority.is_some() => {}
+            None => self.entry.due_at_once(self.context.now),
+        }
         self.entry.priority = priority.unwrap_or(self.entry.priority);
         let why = Some(format!("priority {}", self.entry.priority));
         self.moved(PoolMove::Rescheduled, why)

@@ -8,7 +8,7 @@ use super::apply::{ABSENCES, PoolEvent};
 use super::outcome::{FoundAnswer, PUBLISH_OUTCOMES, PublishAnswer, PublishVerb, Published};
 use super::step::{Step, next_step};
 use super::*;
-use crate::task::content::{PoolEntry, PoolState};
+use crate::task::content::{DueBy, PoolEntry, PoolState};
 use crate::task::outcome::Spends;
 use crate::task::{AccountId, AttemptKey, ContentId, PoolId, Timestamp};
 
@@ -29,6 +29,7 @@ fn entry() -> PoolEntry {
         held_reason: None,
         fence: 0,
         wake_at: None,
+        due_by: DueBy::AtOnce,
     }
 }
 

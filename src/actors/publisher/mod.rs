@@ -429,10 +429,10 @@ fn choose(
     let Wanted { publisher, room, turn } = wanted;
     let mut room = *room;
     if let Some(most) = publisher.limits.publishes_per_day {
-        let since = now.minus(Duration::from_secs(24 * 3600));
+        let (since, until) = now.day_around();
         // In this order: what is handed out between the two questions is counted twice, and not never.
         let taken_up = not_handed_out(queries, &publisher.name, busy)?;
-        let given = queries.publishes_since(&publisher.name, since)?.saturating_add(taken_up);
+        let given = queries.publishes_since(&publisher.name, since, until)?.saturating_add(taken_up);
         room = room.min(most.saturating_sub(given));
     }
     let served: Vec<&Account> = accounts.iter().filter(|account| publisher.serves.has_account(account)).collect();

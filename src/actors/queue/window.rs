@@ -19,8 +19,6 @@ use crate::task::lanes::{Head, LaneKey, Waiting};
 use crate::task::{AccountId, GeneratorName, Task, TaskState, Timestamp};
 use crate::tell;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
 /// What a look at the database brings.
 struct Look {
     heads: Option<Vec<LaneHead>>,
@@ -63,7 +61,8 @@ impl QueueActor {
                     let is_day_limited = account_limits.values().any(|limits| limits.submits_per_day.is_some());
                     let mut submits = BTreeMap::new();
                     for (name, _) in generators.into_iter().filter(|(_, is_limited)| *is_limited || is_day_limited) {
-                        let counts = queries.submits_since(&name, now.minus(DAY))?;
+                        let (since, until) = now.day_around();
+                        let counts = queries.submits_since(&name, since, until)?;
                         submits.extend(counts.into_iter().map(|(account, count)| ((name.clone(), account), count)));
                     }
                     let heads = if is_window_wanted { Some(heads(queries, now, &except)?) } else { None };

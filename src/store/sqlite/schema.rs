@@ -146,6 +146,7 @@ diesel::table! {
         held_reason -> Nullable<Text>,
         fence -> BigInt,
         wake_at -> Nullable<BigInt>,
+        due_by -> Text,
     }
 }
 

@@ -4,7 +4,9 @@ use super::content::{looked_at, supersede};
 use super::rows::Rows;
 use super::{WriteError, Written};
 use crate::store::restored;
-use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState, Version};
+use crate::task::content::{
+    ContentRecord, DueBy, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState, Version,
+};
 use crate::task::{AccountId, AuditRow, ContentId, PoolId, Task, Timestamp};
 
 /// A fresh entry of the pool.
@@ -30,6 +32,7 @@ pub(super) fn new_pool_entry(
         held_reason,
         fence: 0,
         wake_at: None,
+        due_by: if due == now { DueBy::AtOnce } else { DueBy::Calendar },
     }
 }
 

@@ -52,6 +52,7 @@ pub struct PoolChanges<'a> {
     held_reason: Option<&'a str>,
     fence: i64,
     wake_at: Option<i64>,
+    due_by: &'static str,
 }
 
 impl<'a> PoolChanges<'a> {
@@ -67,6 +68,7 @@ impl<'a> PoolChanges<'a> {
             held_reason: entry.held_reason.as_deref(),
             fence: stored_fence(entry.id, entry.fence)?,
             wake_at: millis(entry.wake_at),
+            due_by: entry.due_by.as_str(),
         })
     }
 }
