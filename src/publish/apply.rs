@@ -13,7 +13,7 @@ use super::record::{Handout, Holder};
 use super::state::PoolMove;
 use crate::task::content::{DueBy, PoolEntry, PoolState, Publication};
 use crate::task::state::IllegalMove;
-use crate::task::{AttemptKey, Timestamp};
+use crate::task::{AttemptKey, ContentId, Timestamp};
 
 /// How soon it is seen again whether a process of a call is left.
 const LOCK_PAUSE: Duration = Duration::from_secs(2);
@@ -131,6 +131,9 @@ pub enum PoolRefusal {
     /// Nobody knows whether its piece is out, in whatever version.
     #[error("it may be out: {0}")]
     InDoubt(String),
+    /// Another version of its piece is asked about, and this one goes out.
+    #[error("its content {0} goes out, which is another version of the piece")]
+    OtherVersion(ContentId),
     /// Its time has not come, or it is held.
     #[error("it is not due")]
     NotDue,
@@ -197,8 +200,21 @@ pub fn apply(
         PoolEvent::Released => change.released(),
         PoolEvent::Settled { published, reason } => change.settled(published, reason),
         PoolEvent::Rescheduled { at, priority } => change.rescheduled(at, priority),
-        PoolEvent::Removed { reason } => change.moved(PoolMove::Removed, reason),
+        PoolEvent::Removed { reason } => change.removed(reason),
     }
+}
+
+/// Why nobody knows whether an entry that waits is out: a lease ended, and its holder never answered. It may go out again all the
+/// same, because publishing it twice is harmless. Another text in its place is not, so whoever takes it out keeps this.
+pub fn doubt_of_waiting(entry: &PoolEntry, handout: Option<&Handout>) -> Option<String> {
+    let is_open =
+        |handout: &&Handout| handout.fence == entry.fence && handout.ended_at.is_none() && handout.doubted_at.is_some();
+    let handout = handout.filter(is_open).filter(|_| entry.status == PoolState::Pending)?;
+    Some(never_answered(handout))
+}
+
+fn never_answered(handout: &Handout) -> String {
+    format!("handed out to {} at fence {}, which never answered", handout.holder, handout.fence)
 }
 
 /// A change on its way.
@@ -433,19 +449,20 @@ impl Change<'_> {
     }
 
     fn lease_ended(mut self) -> Judged {
-        let Some(handout) = self.handout.as_ref().filter(|handout| !handout.holder.is_publisher()) else {
+        let Some(handout) = self.handout.as_mut().filter(|handout| !handout.holder.is_publisher()) else {
             return Err(PoolRefusal::NotHandedOut);
         };
         // What is held stays so, whatever the configuration says of leases by now.
         if self.entry.status != PoolState::Publishing {
             return Err(IllegalMove { from: self.entry.status.as_str(), event: "the end of a lease" }.into());
         }
-        let why = format!("handed out to {} at fence {}, which never answered", handout.holder, handout.fence);
+        let why = never_answered(handout);
         let is_again = self.context.policy.is_idempotent && self.entry.retry_count < self.context.policy.max_retries;
         if !is_again {
             return self.held(why);
         }
         // Not ended: its holder may still say that it is out.
+        handout.doubted_at = Some(self.context.now);
         self.entry.retry_count += 1;
         self.entry.last_error = Some(why.clone());
         self.moved(PoolMove::RetryScheduled, Some(why))
@@ -503,6 +520,13 @@ impl Change<'_> {
         self.not_before(self.context.now);
         let why = format!("pool entry {} may go out", self.entry.id);
         self.moved(PoolMove::Released, Some(why))
+    }
+
+    fn removed(mut self, reason: Option<String>) -> Judged {
+        if let Some(doubt) = doubt_of_waiting(&self.entry, self.handout.as_ref()) {
+            self.entry.held_reason = Some(doubt);
+        }
+        self.moved(PoolMove::Removed, reason)
     }
 
     fn settled(mut self, published: Option<Published>, reason: String) -> Judged {
