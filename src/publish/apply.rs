@@ -172,6 +172,7 @@ pub fn hand_out(
         ended_at: None,
         outcome: None,
         error: None,
+        unavailable_sends: 0,
     };
     let entry = PoolEntry { status, fence, wake_at: Some(lease_until), ..entry.clone() };
     Ok(PoolChange { entry, handout: Some(handout), moved: Some(PoolMove::HandedOut), why, publication: None })
@@ -292,16 +293,21 @@ impl Change<'_> {
     /// The answer to a key that was sent before: only "it is out" says anything about the first time. A publisher that is away
     /// or busy now, or that has the piece already and takes it for a duplicate, proves nothing.
     fn answered_again(mut self, answer: PublishAnswer) -> Judged {
-        let delay =
-            self.context.policy.retry.delay(self.handout.as_ref().map_or(0, |one| one.sends - 2), self.context.draw);
+        let (sends, away) = self.handout.as_ref().map_or((2, 0), |one| (one.sends, one.unavailable_sends));
+        let delay = |count| self.context.policy.retry.delay(count, self.context.draw);
         let (why, is_sent, pause) = match answer {
             PublishAnswer::Published(published) => return self.published(published, PoolMove::Published, None),
             PublishAnswer::Rejected(why) => {
                 return self.held(format!("refused when it was sent again, after a call without an answer: {why}"));
             }
             PublishAnswer::Ambiguous(why) => (why, true, Duration::ZERO),
-            PublishAnswer::Retry(why) => (why, true, delay),
-            PublishAnswer::Unavailable(why) => (why, false, delay),
+            PublishAnswer::Retry(why) => (why, true, delay(sends.saturating_sub(2))),
+            PublishAnswer::Unavailable(why) => {
+                if let Some(handout) = &mut self.handout {
+                    handout.unavailable_sends = away.saturating_add(1);
+                }
+                (why, false, delay(away))
+            }
             PublishAnswer::NeverCalled(why) => (why, false, SHORT_PAUSE),
         };
         if let Some(handout) = self.handout.as_mut().filter(|_| !is_sent) {

@@ -177,6 +177,7 @@ diesel::table! {
         ended_at -> Nullable<BigInt>,
         outcome -> Nullable<Text>,
         error -> Nullable<Text>,
+        unavailable_sends -> BigInt,
     }
 }
 

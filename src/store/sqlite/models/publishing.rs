@@ -97,6 +97,7 @@ pub struct HandoutRow {
     ended_at: Option<i64>,
     outcome: Option<String>,
     error: Option<String>,
+    unavailable_sends: i64,
 }
 
 impl HandoutRow {
@@ -118,6 +119,7 @@ impl HandoutRow {
             ended_at: millis(handout.ended_at),
             outcome: handout.outcome.clone(),
             error: handout.error.clone(),
+            unavailable_sends: handout.unavailable_sends.into(),
         })
     }
 
@@ -139,6 +141,7 @@ impl HandoutRow {
             ended_at: time(self.ended_at),
             outcome: self.outcome,
             error: self.error,
+            unavailable_sends: narrowed(&row, "unavailable_sends", self.unavailable_sends)?,
         })
     }
 }
@@ -155,6 +158,7 @@ pub struct HandoutChanges<'a> {
     ended_at: Option<i64>,
     outcome: Option<&'a str>,
     error: Option<&'a str>,
+    unavailable_sends: i64,
 }
 
 impl<'a> From<&'a Handout> for HandoutChanges<'a> {
@@ -168,6 +172,7 @@ impl<'a> From<&'a Handout> for HandoutChanges<'a> {
             ended_at: millis(handout.ended_at),
             outcome: handout.outcome.as_deref(),
             error: handout.error.as_deref(),
+            unavailable_sends: handout.unavailable_sends.into(),
         }
     }
 }
