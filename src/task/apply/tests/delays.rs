@@ -33,3 +33,24 @@ fn a_retry_waits_for_the_delay_too() {
         assert_eq!((story.task.state, story.task.wake_at), (T::Pending, Some(at)), "in an outage: {is_outage}");
     }
 }
+
+#[test]
+fn a_delay_that_is_taken_back_leaves_the_back_off_behind_it() {
+    let after = |event| {
+        let failed = Story::at(policy(), T::Processing, A::Accepted).so(event);
+        let back_off = failed.task.wake_at.expect("with back-off");
+        assert!(back_off > failed.now().utc);
+        let not_before = Some(NotBefore::At(in_an_hour(&failed).plus(HOUR)));
+        let delayed = failed.so(Event::Changed { priority: None, not_before });
+        assert_eq!(delayed.task.wake_at, delayed.task.not_before);
+        let story = delayed.so(Event::Changed { priority: None, not_before: Some(NotBefore::Now) });
+        assert_eq!((story.task.wake_at, story.task.not_before), (Some(back_off), None));
+        story
+    };
+    let story = after(Event::PollAnswered(poll_state(JobState::Failed)));
+    // Once its time has passed nothing is left of it.
+    let not_before = Some(NotBefore::At(in_an_hour(&story).plus(HOUR)));
+    let story = story.so(Event::Changed { priority: None, not_before }).later(HOUR);
+    let story = story.so(Event::Changed { priority: None, not_before: Some(NotBefore::Now) });
+    assert_eq!(story.task.wake_at, None);
+}
