@@ -119,6 +119,8 @@ pub struct Happened {
     pub is_late_piece_wanted: bool,
     /// The renderings of the piece that it brings.
     pub rendered: Option<RenderedPiece>,
+    /// The task waited for its job when this was seen. Of another the job may have been ended on our own word.
+    pub is_job_wanted: bool,
 }
 
 impl Happened {
@@ -132,6 +134,7 @@ impl Happened {
             who: CONTENTD.to_owned(),
             is_late_piece_wanted: false,
             rendered: None,
+            is_job_wanted: task.state.is_active() && task.state != TaskState::Cancelling,
         }
     }
 
@@ -157,7 +160,9 @@ impl World {
         let generator = happened.generator;
         let now = self.clock.now();
         let (task_id, utc) = (happened.task_id.clone(), now.utc);
-        let announced = may_be_failure(&happened.event).then(|| self.failing.announce(&generator, &task_id, utc));
+        // What is announced and withdrawn counts for all that are judged between the two.
+        let may_fail = happened.is_job_wanted && may_be_failure(&happened.event);
+        let announced = may_fail.then(|| self.failing.announce(&generator, &task_id, utc));
         let is_outage = announced.map_or_else(|| self.failing.is_outage(&generator), |announced| announced.is_outage);
         let env = Env {
             now,

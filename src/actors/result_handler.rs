@@ -180,6 +180,7 @@ fn unstored(happened: &Happened) -> Happened {
         who: CONTENTD.to_owned(),
         is_late_piece_wanted: false,
         rendered: None,
+        is_job_wanted: happened.is_job_wanted,
     }
 }
 

@@ -59,6 +59,15 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
         WriteError::OtherVersionOut { content_id, other } => {
             ApiError::OtherVersionOut { content_id: content_id.0, other: other.0 }
         }
+        WriteError::OutSinceRestore { content_id, task_id, state } => {
+            let cure = format!(
+                "the database was restored from a backup, and content {content_id} may have been published or written again since: \
+                 look at the site and at the generator. Where it was neither, approve content {content_id} (after `contentctl \
+                 review reject`, where it is approved), which holds it, `contentctl pool fail ID --reason TEXT` says that it is \
+                 not out, and then it is rejected with --again"
+            );
+            ApiError::WrongState { task: task_id.0, state: state.to_string(), action: action.to_owned(), cure }
+        }
         WriteError::AccountBusy { account, unfinished, limit } => ApiError::AccountBusy { account, unfinished, limit },
         WriteError::PoolEntryNotFound(id) => ApiError::PoolEntryNotFound { pool_id: id.0 },
         WriteError::StaleFence { id, asked, current } => ApiError::StaleFence { pool_id: id.0, fence: asked, current },
@@ -88,6 +97,10 @@ fn pool_cure(state: PoolState, refusal: &PoolRefusal) -> String {
              holds it, and then say what became of it: `contentctl pool done` or `fail` with --reason, or `contentctl pool release`"
                 .to_owned()
         }
+        (PoolRefusal::OtherVersion(content), _) => format!(
+            "content {content} goes out, which is another version of the same piece: `contentctl review reject {content}` takes \
+             that one out first, and with --again it is written again itself"
+        ),
         (_, PoolState::Pending) => "it waits to be handed out: `contentctl pool next`".to_owned(),
         (_, PoolState::Publishing) => "somebody has it: `contentctl pool show` says who, and until when".to_owned(),
         (_, PoolState::Published) => "what is out stays out".to_owned(),

@@ -11,9 +11,9 @@ use super::outcome::{FoundAnswer, PublishAnswer, Published};
 use super::policy::PublishPolicy;
 use super::record::{Handout, Holder};
 use super::state::PoolMove;
-use crate::task::content::{PoolEntry, PoolState, Publication};
+use crate::task::content::{DueBy, PoolEntry, PoolState, Publication};
 use crate::task::state::IllegalMove;
-use crate::task::{AttemptKey, Timestamp};
+use crate::task::{AttemptKey, ContentId, Timestamp};
 
 /// How soon it is seen again whether a process of a call is left.
 const LOCK_PAUSE: Duration = Duration::from_secs(2);
@@ -131,6 +131,9 @@ pub enum PoolRefusal {
     /// Nobody knows whether its piece is out, in whatever version.
     #[error("it may be out: {0}")]
     InDoubt(String),
+    /// Another version of its piece is asked about, and this one goes out.
+    #[error("its content {0} goes out, which is another version of the piece")]
+    OtherVersion(ContentId),
     /// Its time has not come, or it is held.
     #[error("it is not due")]
     NotDue,
@@ -169,6 +172,7 @@ pub fn hand_out(
         ended_at: None,
         outcome: None,
         error: None,
+        unavailable_sends: 0,
     };
     let entry = PoolEntry { status, fence, wake_at: Some(lease_until), ..entry.clone() };
     Ok(PoolChange { entry, handout: Some(handout), moved: Some(PoolMove::HandedOut), why, publication: None })
@@ -197,8 +201,21 @@ pub fn apply(
         PoolEvent::Released => change.released(),
         PoolEvent::Settled { published, reason } => change.settled(published, reason),
         PoolEvent::Rescheduled { at, priority } => change.rescheduled(at, priority),
-        PoolEvent::Removed { reason } => change.moved(PoolMove::Removed, reason),
+        PoolEvent::Removed { reason } => change.removed(reason),
     }
+}
+
+/// Why nobody knows whether an entry that waits is out: a lease ended, and its holder never answered. It may go out again all the
+/// same, because publishing it twice is harmless. Another text in its place is not, so whoever takes it out keeps this.
+pub fn doubt_of_waiting(entry: &PoolEntry, handout: Option<&Handout>) -> Option<String> {
+    let is_open =
+        |handout: &&Handout| handout.fence == entry.fence && handout.ended_at.is_none() && handout.doubted_at.is_some();
+    let handout = handout.filter(is_open).filter(|_| entry.status == PoolState::Pending)?;
+    Some(never_answered(handout))
+}
+
+fn never_answered(handout: &Handout) -> String {
+    format!("handed out to {} at fence {}, which never answered", handout.holder, handout.fence)
 }
 
 /// A change on its way.
@@ -223,6 +240,13 @@ impl Change<'_> {
     /// A note: the state stays.
     fn noted(self) -> Judged {
         Ok(PoolChange { entry: self.entry, handout: self.handout, moved: None, why: None, publication: None })
+    }
+
+    /// It is due no earlier.
+    fn not_before(&mut self, at: Timestamp) {
+        if at > self.entry.scheduled_at {
+            self.entry.due_at_once(at);
+        }
     }
 
     /// The handing out has its answer.
@@ -269,16 +293,21 @@ impl Change<'_> {
     /// The answer to a key that was sent before: only "it is out" says anything about the first time. A publisher that is away
     /// or busy now, or that has the piece already and takes it for a duplicate, proves nothing.
     fn answered_again(mut self, answer: PublishAnswer) -> Judged {
-        let delay =
-            self.context.policy.retry.delay(self.handout.as_ref().map_or(0, |one| one.sends - 2), self.context.draw);
+        let (sends, away) = self.handout.as_ref().map_or((2, 0), |one| (one.sends, one.unavailable_sends));
+        let delay = |count| self.context.policy.retry.delay(count, self.context.draw);
         let (why, is_sent, pause) = match answer {
             PublishAnswer::Published(published) => return self.published(published, PoolMove::Published, None),
             PublishAnswer::Rejected(why) => {
                 return self.held(format!("refused when it was sent again, after a call without an answer: {why}"));
             }
             PublishAnswer::Ambiguous(why) => (why, true, Duration::ZERO),
-            PublishAnswer::Retry(why) => (why, true, delay),
-            PublishAnswer::Unavailable(why) => (why, false, delay),
+            PublishAnswer::Retry(why) => (why, true, delay(sends.saturating_sub(2))),
+            PublishAnswer::Unavailable(why) => {
+                if let Some(handout) = &mut self.handout {
+                    handout.unavailable_sends = away.saturating_add(1);
+                }
+                (why, false, delay(away))
+            }
             PublishAnswer::NeverCalled(why) => (why, false, SHORT_PAUSE),
         };
         if let Some(handout) = self.handout.as_mut().filter(|_| !is_sent) {
@@ -313,7 +342,7 @@ impl Change<'_> {
         self.end(PoolMove::RetryScheduled, Some(&why));
         let delay = self.context.policy.retry.delay(self.entry.retry_count, self.context.draw);
         self.entry.retry_count += 1;
-        self.entry.scheduled_at = self.context.now.plus(delay);
+        self.entry.due_at_once(self.context.now.plus(delay));
         self.entry.held_reason = None;
         self.entry.last_error = Some(why.clone());
         self.moved(PoolMove::RetryScheduled, Some(why))
@@ -328,7 +357,7 @@ impl Change<'_> {
 
     fn given_back(mut self, why: String, pause: Duration) -> Judged {
         self.end(PoolMove::GivenBack, Some(&why));
-        self.entry.scheduled_at = self.entry.scheduled_at.max(self.context.now.plus(pause));
+        self.not_before(self.context.now.plus(pause));
         self.entry.last_error = Some(why.clone());
         self.moved(PoolMove::GivenBack, Some(why))
     }
@@ -426,19 +455,20 @@ impl Change<'_> {
     }
 
     fn lease_ended(mut self) -> Judged {
-        let Some(handout) = self.handout.as_ref().filter(|handout| !handout.holder.is_publisher()) else {
+        let Some(handout) = self.handout.as_mut().filter(|handout| !handout.holder.is_publisher()) else {
             return Err(PoolRefusal::NotHandedOut);
         };
         // What is held stays so, whatever the configuration says of leases by now.
         if self.entry.status != PoolState::Publishing {
             return Err(IllegalMove { from: self.entry.status.as_str(), event: "the end of a lease" }.into());
         }
-        let why = format!("handed out to {} at fence {}, which never answered", handout.holder, handout.fence);
+        let why = never_answered(handout);
         let is_again = self.context.policy.is_idempotent && self.entry.retry_count < self.context.policy.max_retries;
         if !is_again {
             return self.held(why);
         }
         // Not ended: its holder may still say that it is out.
+        handout.doubted_at = Some(self.context.now);
         self.entry.retry_count += 1;
         self.entry.last_error = Some(why.clone());
         self.moved(PoolMove::RetryScheduled, Some(why))
@@ -493,9 +523,16 @@ impl Change<'_> {
 
     fn released(mut self) -> Judged {
         self.entry.held_reason = None;
-        self.entry.scheduled_at = self.entry.scheduled_at.max(self.context.now);
+        self.not_before(self.context.now);
         let why = format!("pool entry {} may go out", self.entry.id);
         self.moved(PoolMove::Released, Some(why))
+    }
+
+    fn removed(mut self, reason: Option<String>) -> Judged {
+        if let Some(doubt) = doubt_of_waiting(&self.entry, self.handout.as_ref()) {
+            self.entry.held_reason = Some(doubt);
+        }
+        self.moved(PoolMove::Removed, reason)
     }
 
     fn settled(mut self, published: Option<Published>, reason: String) -> Judged {
@@ -519,8 +556,11 @@ impl Change<'_> {
             self.entry.retry_count = 0;
         }
         // A priority alone says nothing of the time.
-        let due = if is_pending && priority.is_some() { self.entry.scheduled_at } else { self.context.now };
-        self.entry.scheduled_at = at.unwrap_or(due);
+        match at {
+            Some(at) => (self.entry.scheduled_at, self.entry.due_by) = (at, DueBy::Person),
+            None if is_pending && priority.is_some() => {}
+            None => self.entry.due_at_once(self.context.now),
+        }
         self.entry.priority = priority.unwrap_or(self.entry.priority);
         let why = Some(format!("priority {}", self.entry.priority));
         self.moved(PoolMove::Rescheduled, why)

@@ -26,7 +26,7 @@ pub mod times;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Context, PoolChange, PoolEvent, PoolRefusal, apply, hand_out};
+pub use apply::{Context, PoolChange, PoolEvent, PoolRefusal, apply, doubt_of_waiting, hand_out};
 pub use policy::PublishPolicy;
 pub use record::{Handout, Holder};
 pub use state::PoolMove;

@@ -67,4 +67,6 @@ pub struct Handout {
     pub outcome: Option<String>,
     /// What was wrong with it.
     pub error: Option<String>,
+    /// How often the publisher was away when the key was sent once more. None of these is one of the sends.
+    pub unavailable_sends: u32,
 }

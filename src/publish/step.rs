@@ -4,6 +4,10 @@ use super::policy::PublishPolicy;
 use super::record::Handout;
 use crate::task::Timestamp;
 
+/// How often, and for each retry once more, a key is sent again to a publisher that is away: some three days at the longest pause
+/// between retries, so that a night or a weekend without it costs nothing.
+pub const UNAVAILABLE_SENDS: u32 = 72;
+
 /// What is to be done when the entry's wake time has come.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
@@ -27,8 +31,12 @@ pub fn next_step(handout: &Handout, policy: &PublishPolicy, now: Timestamp) -> S
     }
     let why = handout.error.as_deref().unwrap_or("the call was never answered");
     if policy.is_idempotent {
+        let away = handout.unavailable_sends;
         return match handout.sends > policy.max_retries {
             true => Step::Hold(format!("sent {} times under one key without an answer: {why}", handout.sends)),
+            false if away > policy.max_retries.saturating_add(UNAVAILABLE_SENDS) => {
+                Step::Hold(format!("nobody was there {away} times to take its key once more: {why}"))
+            }
             false => Step::SendAgain,
         };
     }

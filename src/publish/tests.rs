@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::apply::{ABSENCES, PoolEvent};
 use super::outcome::{FoundAnswer, PUBLISH_OUTCOMES, PublishAnswer, PublishVerb, Published};
-use super::step::{Step, next_step};
+use super::step::{Step, UNAVAILABLE_SENDS, next_step};
 use super::*;
-use crate::task::content::{PoolEntry, PoolState};
+use crate::task::content::{DueBy, PoolEntry, PoolState};
 use crate::task::outcome::Spends;
 use crate::task::{AccountId, AttemptKey, ContentId, PoolId, Timestamp};
 
@@ -29,6 +29,7 @@ fn entry() -> PoolEntry {
         held_reason: None,
         fence: 0,
         wake_at: None,
+        due_by: DueBy::AtOnce,
     }
 }
 
@@ -159,15 +160,29 @@ fn row(verb: Option<PublishVerb>, outcome: &str) -> (PoolState, u32) {
             let Step::Hold(why) = rig.step() else { panic!("sent often enough: {:?}", rig.step()) };
             rig.clone().after(PoolEvent::GivenUp(why)).told()
         }
-        (Some(PublishVerb::Publish), "sent again: retry or unavailable") => {
-            let again = || doubted(policy(true, false)).after(PoolEvent::SentAgain);
-            for (answer, sends) in [(Retry("busy".into()), 2), (Unavailable("down".into()), 1)] {
-                let rig = again().after(said(answer));
-                assert_eq!(rig.handout.as_ref().map(|one| one.sends), Some(sends));
+        (Some(PublishVerb::Publish), "sent again: retry") => {
+            let rig = doubted(policy(true, false)).after(PoolEvent::SentAgain).after(said(Retry("busy".into())));
+            assert_eq!(rig.handout.as_ref().map(|one| one.sends), Some(2));
+            assert!(rig.entry.wake_at > Some(rig.now), "with back-off");
+            assert_eq!((rig.told(), rig.step()), ((PoolState::Publishing, 0), Step::LookForProcesses));
+            rig.told()
+        }
+        (Some(PublishVerb::Publish), "sent again: unavailable") => {
+            let mut rig = doubted(policy(true, false));
+            for away in 1..=3 + UNAVAILABLE_SENDS + 1 {
+                assert_eq!(rig.step(), Step::SendAgain, "{away}");
+                rig = rig.after(PoolEvent::SentAgain).after(said(Unavailable("down".into())));
+                assert_eq!(rig.handout.as_ref().map(|one| (one.sends, one.unavailable_sends)), Some((1, away)));
                 assert!(rig.entry.wake_at > Some(rig.now), "with back-off");
                 assert_eq!((rig.told(), rig.step()), ((PoolState::Publishing, 0), Step::LookForProcesses));
+                rig.now = rig.entry.wake_at.expect("it wakes");
+                rig = rig.after(PoolEvent::Looked { is_quiet: true });
             }
-            again().after(said(Unavailable("down".into()))).told()
+            let days = rig.now.since(NOW).as_secs() / 86_400;
+            assert!((2..=4).contains(&days), "{days} days");
+            let Step::Hold(why) = rig.step() else { panic!("it would never end: {:?}", rig.step()) };
+            assert_eq!(rig.clone().after(PoolEvent::GivenUp(why)).told(), (PoolState::Held, 0));
+            rig.told()
         }
         (Some(PublishVerb::Publish), "sent again: rejected") => {
             doubted(policy(true, false)).after(PoolEvent::SentAgain).after(said(Rejected("double".into()))).told()

@@ -86,8 +86,8 @@ impl PublisherDriver for CommandPublisher {
         )
     }
 
-    fn is_quiet(&self, key: AttemptKey) -> BoxFuture<'static, bool> {
-        self.on_thread(move |inner, _| inner.calls.is_quiet(&key), |_| false)
+    fn is_quiet(&self, key: AttemptKey) -> BoxFuture<'static, Option<bool>> {
+        self.on_thread(move |inner, _| Some(inner.calls.is_quiet(&key)), |_| None)
     }
 
     fn forget(&self, key: AttemptKey) -> BoxFuture<'static, ()> {

@@ -43,8 +43,8 @@ pub trait PublisherDriver: Send + Sync + 'static {
     /// Asks whether something was published under the key.
     fn find(&self, job: PublishJob) -> BoxFuture<'static, FoundAnswer>;
 
-    /// Whether nobody is left of the processes of the call with this key.
-    fn is_quiet(&self, key: AttemptKey) -> BoxFuture<'static, bool>;
+    /// Whether nobody is left of the processes of the call with this key; none where that could not be looked at.
+    fn is_quiet(&self, key: AttemptKey) -> BoxFuture<'static, Option<bool>>;
 
     /// The outcome is committed: what the call left on disk may go.
     fn forget(&self, key: AttemptKey) -> BoxFuture<'static, ()>;

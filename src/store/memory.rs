@@ -421,6 +421,9 @@ impl Rows for Tables {
             attempt.quiet_since = attempt.quiet_since.map(shifted);
             attempt.unchanged_since = attempt.unchanged_since.map(shifted);
             attempt.watch_until = attempt.watch_until.map(shifted);
+            if matches!(attempt.state, AttemptState::Intended | AttemptState::Unknown) {
+                attempt.intended_at = shifted(attempt.intended_at);
+            }
         }
         self.shift_pool(by_ms);
         Ok(())
@@ -672,12 +675,17 @@ impl Queries for MemoryDb {
         Ok(jobs.into_iter().map(entry).collect())
     }
 
-    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<BTreeMap<AccountId, u32>, DbError> {
+    fn submits_since(
+        &self,
+        generator: &GeneratorName,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<BTreeMap<AccountId, u32>, DbError> {
         let tables = self.tables();
         let mut counts = BTreeMap::new();
-        let counted =
-            tables.attempts.values().filter(|one| one.intended_at >= since && one.state != AttemptState::Withdrawn);
-        for attempt in counted {
+        let is_counted =
+            |one: &&Attempt| (since..=until).contains(&one.intended_at) && one.state != AttemptState::Withdrawn;
+        for attempt in tables.attempts.values().filter(is_counted) {
             let Some(task) = tables.tasks.get(&attempt.task_id).filter(|task| task.generator == *generator) else {
                 continue;
             };
@@ -823,8 +831,8 @@ impl Queries for MemoryDb {
         Ok(self.tables().next_pool_time(now))
     }
 
-    fn publishes_since(&self, publisher: &str, since: Timestamp) -> Result<u32, DbError> {
-        Ok(self.tables().publishes_since(publisher, since))
+    fn publishes_since(&self, publisher: &str, since: Timestamp, until: Timestamp) -> Result<u32, DbError> {
+        Ok(self.tables().publishes_since(publisher, since, until))
     }
 
     fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>, DbError> {

@@ -304,9 +304,14 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
     /// Jobs at generators now: attempts that may be alive, of active tasks or still watched.
     fn in_flight(&self) -> Result<Vec<InFlight>, DbError>;
-    /// How many attempts of a generator were intended since a time, for each account that has any; withdrawn ones are
-    /// not counted.
-    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<BTreeMap<AccountId, u32>, DbError>;
+    /// How many attempts of a generator were intended since a time and until another, for each account that has any;
+    /// withdrawn ones are not counted.
+    fn submits_since(
+        &self,
+        generator: &GeneratorName,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<BTreeMap<AccountId, u32>, DbError>;
     /// How long the last completed attempts of a generator took from acceptance, newest first.
     fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError>;
     /// What these keys are needed for; one that no attempt has is missing from the answer. At most some hundred keys.
@@ -349,8 +354,9 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     ) -> Result<Vec<PoolEntry>, DbError>;
     /// When an entry becomes due, or must be looked at, next after `now`.
     fn next_pool_time(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
-    /// How many entries a publisher of the configuration was given since a time, but for those that it gave back.
-    fn publishes_since(&self, publisher: &str, since: Timestamp) -> Result<u32, DbError>;
+    /// How many entries a publisher of the configuration was given since a time and until another, but for those that it
+    /// gave back.
+    fn publishes_since(&self, publisher: &str, since: Timestamp, until: Timestamp) -> Result<u32, DbError>;
     /// Settings whose name begins with `prefix`, by name.
     fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>, DbError>;
     /// How many finished tasks a cleanup would delete.

@@ -92,6 +92,31 @@ named! {
     }
 }
 
+named! {
+    /// What the due time of an entry comes from.
+    DueBy {
+        /// Nobody's wish: the time of its approval, or the end of a back-off.
+        AtOnce = "at_once",
+        /// A time of the clock at which pieces go out.
+        Calendar = "calendar",
+        /// A person gave it.
+        Person = "person",
+    }
+}
+
+impl DueBy {
+    /// By how much a due time moves with a clock that is set by `by_ms`. A time of the clock keeps its hour, and moves only where
+    /// the days before it come again; a person's stays.
+    pub const fn shifted_by(self, by_ms: i64) -> i64 {
+        const DAY_MS: i64 = 24 * 3600 * 1000;
+        match self {
+            Self::AtOnce => by_ms,
+            Self::Calendar if by_ms < 0 => by_ms - by_ms % DAY_MS,
+            Self::Calendar | Self::Person => 0,
+        }
+    }
+}
+
 /// A content record before it has a number.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NewContent {
@@ -207,6 +232,15 @@ pub struct PoolEntry {
     pub fence: u64,
     /// While it is being published: when somebody must look at it. For a consumer, the end of the lease.
     pub wake_at: Option<Timestamp>,
+    /// What `scheduled_at` comes from.
+    pub due_by: DueBy,
+}
+
+impl PoolEntry {
+    /// It is due at once, or after a back-off that ends then.
+    pub fn due_at_once(&mut self, at: Timestamp) {
+        (self.scheduled_at, self.due_by) = (at, DueBy::AtOnce);
+    }
 }
 
 /// A piece with its renderings: what the result handler hands to the store.

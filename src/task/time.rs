@@ -28,6 +28,14 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+
+    /// From when and until when something counts that is limited by the day. What lies ahead was written before the clock was set
+    /// back: a day of that may have happened in the last 24 hours. What lies further ahead would use up every day until its time
+    /// has come.
+    pub fn day_around(self) -> (Self, Self) {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        (self.minus(DAY), self.plus(DAY))
+    }
 }
 
 /// A span in whole milliseconds, saturating.
@@ -120,6 +128,12 @@ mod tests {
         assert!(!deadline.has_passed(&an_hour_ahead));
         let an_hour_back = now(1_000_000 - 3_600_000, "a", 65_000);
         assert!(deadline.has_passed(&an_hour_back));
+    }
+
+    #[test]
+    fn the_day_of_a_limit_lies_around_now() {
+        assert_eq!(Timestamp(100_000_000).day_around(), (Timestamp(13_600_000), Timestamp(186_400_000)));
+        assert_eq!(Timestamp(i64::MAX).day_around().1, Timestamp(i64::MAX));
     }
 
     #[test]

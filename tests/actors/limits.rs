@@ -1,12 +1,15 @@
 //! Capacity: a generator's, an account's, a day's, a minute's; and that a limit of one starves nobody else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use contentd::generator::registry::Limits;
+use contentd::store::write::{Claim, NewTask, PendingLimits, Write};
 use contentd::task::outcome::Verb;
-use contentd::task::{AccountId, TaskState};
+use contentd::task::retry::PollSchedule;
+use contentd::task::{AccountId, AttemptKey, GeneratorName, Policy, Task, TaskId, TaskState};
 
-use super::rig::{Ask, Rig, Setup, limits, policy};
+use super::rig::{Ask, Rig, Setup, limits, policy, sample};
 
 #[actix::test]
 async fn never_more_jobs_than_max_in_flight() {
@@ -33,6 +36,48 @@ async fn an_account_at_its_limit_starves_nobody() {
     assert!(why.contains("account 1 has 1 jobs") && why.contains("1 are allowed"), "{why}");
     rig.until_all(&many, TaskState::Completed).await;
     assert_eq!(rig.script().most_alive_of(AccountId(1)), 1);
+}
+
+#[actix::test]
+async fn a_long_lane_alone_waits_for_no_tick() {
+    let rig = Rig::start(Setup::one(policy(), Limits { max_in_flight: 1_000, ..limits() })).await;
+    rig.script().behave(|behaviour| behaviour.job_ms = 6 * 3_600_000);
+    let ids = rig.submit_all((0..200).map(|n| Ask { time_limit_s: 86_400, ..Ask::about(format!("{n}")) })).await;
+    rig.until("each has its job", async |rig| rig.script().jobs().len() == ids.len()).await;
+    let last = rig.script().jobs().iter().map(|job| job.made_at).max().unwrap();
+    let first = rig.script().jobs().iter().map(|job| job.made_at).min().unwrap();
+    // Four workers, and calls of 50 ms.
+    assert!(last - first < 10_000, "{} ms between the first submit and the last", last - first);
+}
+
+/// Three hundred lanes that cannot run have made way: they are more than the queue's window holds. Nothing tells the queue when their
+/// time has come.
+#[actix::test]
+async fn lanes_that_made_way_are_asked_for_again_however_much_is_submitted() {
+    let other = GeneratorName("other".into());
+    let polls = PollSchedule { interval: Duration::from_secs(3_600), first: None, is_batch: false };
+    let (policy, limits) = (Policy { polls, ..policy() }, Limits { max_in_flight: 1_000, ..limits() });
+    let generators = vec![(sample(), policy.clone(), limits), (other.clone(), policy, limits)];
+    let rig = Rig::start(Setup { generators, workers: 8, ..Setup::default() }).await;
+    for n in 3..=300 {
+        let write = Write::AddAccount { name: n.to_string(), external_id: None, now: rig.now() };
+        rig.world.store.write(write).await.unwrap();
+    }
+    // Four jobs fail, and a fifth is under way for hours: no more begin for half an hour.
+    rig.script().behave(|behaviour| (behaviour.poison, behaviour.job_ms) = (Some("bad"), 1_000));
+    let bad = rig.submit_all((0..4).map(|n| Ask { max_retries: 0, ..Ask::about(format!("bad {n}")) })).await;
+    rig.until_all(&bad, TaskState::Failed).await;
+    for script in &rig.scripts {
+        script.behave(|behaviour| behaviour.job_ms = 20 * 3_600_000);
+    }
+    let long = |topic: String| Ask { time_limit_s: 86_400, ..Ask::about(topic) };
+    rig.submit_all((1..=300).map(|n| long(n.to_string()).account(n))).await;
+    rig.until("the fifth is under way", async |rig| rig.script().jobs().len() == 5).await;
+    for n in 0..200 {
+        rig.submit(Ask { generator: other.clone(), ..long(format!("other {n}")) }).await;
+        rig.pass(Duration::from_secs(10)).await;
+    }
+    assert!(rig.script().jobs().len() > 5, "half an hour has passed");
 }
 
 #[actix::test]
@@ -65,6 +110,26 @@ async fn submits_per_day_hold_over_a_restart() {
     rig.until_all(&ids, TaskState::Completed).await;
     assert!(rig.elapsed_ms() >= 24 * 3_600_000);
     rig.assert_paid_once(&ids);
+}
+
+#[actix::test]
+async fn submits_of_a_clock_that_stood_a_year_ahead_use_up_no_day() {
+    let limits = Limits { submits_per_day: Some(2), ..limits() };
+    let rig = Rig::start(Setup::one(policy(), limits)).await;
+    let mut ahead = rig.world.clock.now();
+    ahead.utc = ahead.utc.plus(Duration::from_secs(365 * 86_400));
+    let claimed = |key: &str| NewTask {
+        task: Task::blank(TaskId(format!("task-{key}")), AccountId(1), sample(), ahead.utc),
+        digest: String::new(),
+        claim: Some(Claim { key: AttemptKey(key.into()), policy: Arc::new(policy()) }),
+        limits: PendingLimits::default(),
+    };
+    let tasks = vec![claimed("a"), claimed("b")];
+    rig.world.store.write(Write::SubmitTasks { tasks, max_pending: 9, now: ahead.clone() }).await.unwrap();
+    // The queue looks.
+    rig.pass(Duration::from_secs(60)).await;
+    let ids = rig.submit_all((0..2).map(|n| Ask::about(format!("{n}")))).await;
+    rig.until_all(&ids, TaskState::Completed).await;
 }
 
 #[actix::test]

@@ -2,22 +2,65 @@
 //!
 //! What says so itself, by failing its jobs or by answering that nobody is there, is in `breaker`.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use contentd::actors::Happened;
 use contentd::generator::registry::Limits;
 use contentd::store::query::Queries;
-use contentd::store::write::WriteError;
-use contentd::task::outcome::{CancelAnswer, PollAnswer, Verb};
+use contentd::store::write::{Write, WriteError, Written};
+use contentd::store::{InlineWriter, ReadMode, Store, Writer};
+use contentd::task::outcome::{CancelAnswer, JobState, PollAnswer, Verb};
 use contentd::task::policy::DeadWhen;
 use contentd::task::retry::PollSchedule;
 use contentd::task::{AttemptState, Event, Policy, Refusal, TaskId, TaskState};
+use futures_util::future::BoxFuture;
 
 use super::breaker::{assert_one_probe_at_a_time, backlog, fail_five_jobs, notices, pass_with_restarts};
 use super::rig::{Ask, Rig, Setup, limits, policy};
-use super::script::{Fate, MadeJob};
+use super::script::{Fate, MadeJob, state_answer};
 use super::tally;
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// Commits that take a while, so that many reports are judged at once.
+struct Slow(InlineWriter);
+
+impl Writer for Slow {
+    fn write(&self, write: Write) -> BoxFuture<'static, Result<Written, WriteError>> {
+        let written = self.0.write(write);
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            written.await
+        })
+    }
+}
+
+#[actix::test]
+async fn jobs_that_nobody_wants_any_more_are_no_row_of_failures() {
+    let rig = Rig::start(Setup::one(calm(), limits())).await;
+    rig.script().behave(|behaviour| {
+        behaviour.fate = Fate::Waits;
+        behaviour.no_cancel = Some(CancelAnswer::Refused("no such verb".into()));
+    });
+    let ids = rig.submit_all(backlog(6)).await;
+    rig.until_all(&ids, TaskState::Submitted).await;
+    let (wanted, unwanted) = ids.split_last().unwrap();
+    for id in unwanted {
+        rig.decide(id, Event::CancelRequested).await.unwrap();
+    }
+    rig.until_all(unwanted, TaskState::Cancelling).await;
+    let mut world = rig.world.clone();
+    let writer = Slow(InlineWriter::new(Arc::new(Mutex::new(rig.db.clone()))));
+    world.store = Store::new(Arc::new(writer), Arc::new(rig.db.clone()), ReadMode::Inline);
+    // One sweep tells of all of them, the unwanted first.
+    let said =
+        |id: &TaskId, state| world.transit(Happened::to(&rig.task(id), Event::PollAnswered(state_answer(state))));
+    let reports = unwanted.iter().map(|id| said(id, JobState::Cancelled)).chain([said(wanted, JobState::Failed)]);
+    let reports: Vec<_> = futures_util::future::join_all(reports).await;
+    assert!(reports.iter().all(Result::is_ok), "{reports:?}");
+    assert_eq!(rig.task(wanted).retry_count, 1, "it failed, and no outage did it");
+}
 
 /// Polled once in two minutes, because the nights are long.
 fn calm() -> Policy {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use contentd::publish::{Holder, PoolEvent, PoolRefusal, PublishTimes};
+use contentd::publish::{Holder, PoolEvent, PoolRefusal, PublishPolicy, PublishTimes};
 use contentd::store::query::{ContentFilter, Page, PoolFilter};
+use contentd::store::restored::{RestoreMark, SETTING};
 use contentd::store::sqlite::check;
 use contentd::store::write::{
     Account, AccountEntry, AccountOutcome, AccountWrite, ContentWrite, HandOut, ImageWrite, NewTask, PieceRules,
@@ -41,6 +42,9 @@ on_every_backend! {
     an_edit_leaves_a_piece_that_is_out_and_its_doubt,
     a_piece_in_doubt_is_not_written_again,
     a_rejection_or_an_edit_does_not_end_a_doubt,
+    a_piece_of_before_a_restore_is_not_written_again_before_it_is_settled,
+    a_piece_is_not_written_again_while_another_version_goes_out,
+    a_lease_without_an_answer_is_not_forgotten,
     a_second_piece_of_a_task_in_doubt_is_held,
     a_piece_that_cannot_be_written_again_stays_as_it_is,
     a_second_piece_waits_behind_an_approved_one,
@@ -115,7 +119,7 @@ fn hand_out_at<B: AsBackend + ?Sized>(side: &mut Side<B>, now: Timestamp) -> Vec
         holder: Holder::Consumer("site".into()),
         only: None,
         account: None,
-        keys: ["key of site", "other key of site"].map(|key| AttemptKey(key.into())).to_vec(),
+        keys: (0..2).map(|n| AttemptKey(format!("key {n} of {}", now.0))).collect(),
         request: None,
         lease_until: Timestamp(now.0 + 10_000),
         now,
@@ -135,11 +139,15 @@ fn hand_out<B: AsBackend + ?Sized>(side: &mut Side<B>) -> PoolId {
 
 /// What its holder or a person says of an entry.
 fn say<B: AsBackend + ?Sized>(side: &mut Side<B>, id: PoolId, event: PoolEvent) {
+    say_under(side, id, event, PublishPolicy::default());
+}
+
+fn say_under<B: AsBackend + ?Sized>(side: &mut Side<B>, id: PoolId, event: PoolEvent, policy: PublishPolicy) {
     let happened = PoolWrite::Happened {
         id,
         fence: None,
         event: Box::new(event),
-        policy: Box::default(),
+        policy: Box::new(policy),
         draw: 0.5,
         who: "1:ada".into(),
         answers_for_all: true,
@@ -229,6 +237,91 @@ fn a_rejection_or_an_edit_does_not_end_a_doubt(mut side: Side) {
     assert!(!rewriting.was_known, "a doubt that was settled is over");
     side.write(review(second.id, ReviewMove::Approved)).unwrap();
     assert_eq!(pool(&side), [(second.id, None)]);
+}
+
+fn is_in_doubt(answer: &Result<Written, WriteError>) -> bool {
+    matches!(answer, Err(WriteError::PoolRefused { refusal: PoolRefusal::InDoubt(_), .. }))
+}
+
+fn a_piece_of_before_a_restore_is_not_written_again_before_it_is_settled(mut side: Side) {
+    let first = completed(&mut side, false);
+    side.write(review(first, ReviewMove::Rejected)).unwrap();
+    // Here the backup is made, and the lost daemon approves the piece and publishes it.
+    let mark = RestoreMark {
+        at: Timestamp(START + 20_000),
+        file: "b.db".into(),
+        who: "0:root".into(),
+        is_nothing_since: false,
+        is_done: true,
+        earlier_doubt: None,
+        witnesses: Vec::new(),
+    };
+    side.write(Write::PutSetting { name: SETTING.into(), value: Some(mark.to_json().unwrap()) }).unwrap();
+    let refused = side.write(again(first, 2, AccountId(1)));
+    let doubt = WriteError::OutSinceRestore { content_id: first, task_id: id(1), state: TaskState::Completed };
+    assert_eq!(refused, Err(doubt));
+    assert!(side.queries.task(&id(2)).unwrap().is_none(), "nothing is paid for twice");
+    side.write(review(first, ReviewMove::Approved)).unwrap();
+    let held = side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap().remove(0);
+    let refused = side.write(again(first, 2, AccountId(1)));
+    assert!(matches!(refused, Err(WriteError::PoolRefused { state: PoolState::Held, .. })), "{refused:?}");
+    say(&mut side, held.id, PoolEvent::Settled { published: None, reason: "looked".into() });
+    assert!(!written_again(side.write(again(first, 2, AccountId(1)))).1.was_known);
+    // What came after the restore is nobody else's.
+    side.submit(vec![new(Task { created_at: Timestamp(START + 20_001), ..task(3, AccountId(1)) })]);
+    side.change(&id(3), START + 20_010, Event::Claimed { key: key_of(&id(3), 1) });
+    side.change(&id(3), START + 20_011, accepted("job of 3"));
+    let fresh = side.change(&id(3), START + 20_012, piece("fresh")).content_id.unwrap();
+    written_again(side.write(again(fresh, 4, AccountId(1))));
+}
+
+fn a_piece_is_not_written_again_while_another_version_goes_out(mut side: Side) {
+    let ada = side.account("ada").id;
+    let first = late(&mut side, ada, 1);
+    side.write(review(first, ReviewMove::Approved)).unwrap();
+    let second = rerun(&mut side, 1).id;
+    let refused = side.write(again(second, 2, ada));
+    let waits = matches!(&refused, Err(WriteError::PoolRefused { state: PoolState::Pending, refusal, .. })
+        if *refusal == PoolRefusal::OtherVersion(first));
+    assert!(waits, "{refused:?}");
+    let entry = hand_out(&mut side);
+    let out = WriteError::OtherVersionOut { content_id: second, other: first };
+    assert_eq!(side.write(again(second, 2, ada)), Err(out.clone()), "it is being published");
+    say(&mut side, entry, PoolEvent::Done(Default::default()));
+    assert_eq!(side.write(again(second, 2, ada)), Err(out), "it is out");
+    assert!(side.queries.task(&id(2)).unwrap().is_none(), "nothing was submitted");
+    // Where the other was given up, and is out of the way, nothing hinders.
+    let third = late(&mut side, ada, 3);
+    side.write(review(third, ReviewMove::Approved)).unwrap();
+    let fourth = rerun(&mut side, 3).id;
+    side.write(review(third, ReviewMove::Rejected)).unwrap();
+    written_again(side.write(again(fourth, 2, ada)));
+}
+
+fn a_lease_without_an_answer_is_not_forgotten(mut side: Side) {
+    let first = completed(&mut side, true);
+    let entry = hand_out(&mut side);
+    let idempotent = || PublishPolicy { is_idempotent: true, ..PublishPolicy::default() };
+    say_under(&mut side, entry, PoolEvent::LeaseEnded, idempotent());
+    assert_eq!(pool(&side), [(first, None)], "it goes out again");
+    let refused = side.write(again(first, 2, AccountId(1)));
+    assert!(is_in_doubt(&refused), "its holder may have published it: {refused:?}");
+    side.write(review(first, ReviewMove::Rejected)).unwrap();
+    let refused = side.write(again(first, 2, AccountId(1)));
+    assert!(is_in_doubt(&refused), "a rejection says nothing of that: {refused:?}");
+    side.write(review(first, ReviewMove::Approved)).unwrap();
+    let stands = pool(&side);
+    assert!(stands[0].1.as_deref().is_some_and(|why| why.contains("never answered")), "{stands:?}");
+    let held = side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap().remove(0);
+    say(&mut side, held.id, PoolEvent::Released);
+    // What an operator takes out keeps its doubt as well, and so does what an edit takes out.
+    let taken = hand_out_at(&mut side, Timestamp(START + 200_000))[0];
+    say_under(&mut side, taken, PoolEvent::LeaseEnded, idempotent());
+    say(&mut side, taken, PoolEvent::Removed { reason: None });
+    assert!(is_in_doubt(&side.write(again(first, 2, AccountId(1)))));
+    let second = edited(&mut side, first, &hash(1), "another text");
+    side.write(review(second.id, ReviewMove::Approved)).unwrap();
+    assert!(pool(&side)[0].1.is_some(), "its first version may be out");
 }
 
 fn rules() -> PieceRules {

@@ -154,7 +154,7 @@ fn no_question_reads_the_history() {
     check("in_flight", &alive, &|queries| seen(queries.in_flight().unwrap()));
     // A day's submits of one generator, grouped by account.
     check("submits_since", &["USE TEMP B-TREE FOR GROUP BY"], &|queries| {
-        seen(queries.submits_since(&"x".into(), Timestamp(1)).unwrap())
+        seen(queries.submits_since(&"x".into(), Timestamp(1), Timestamp(START)).unwrap())
     });
     check("durations", &[], &|queries| seen(queries.durations(&"x".into(), 10).unwrap()));
     check("key_uses", &[], &|queries| seen(queries.key_uses(&["a".into(), "b".into()]).unwrap()));
@@ -206,7 +206,9 @@ fn no_question_reads_the_history() {
         seen(queries.pool_heads(AccountId(1), Some(&categories), Timestamp(START), 10).unwrap());
     });
     check("next_pool_time", &[], &|queries| seen(queries.next_pool_time(Timestamp(START)).unwrap()));
-    check("publishes_since", &[], &|queries| seen(queries.publishes_since("p", Timestamp(START)).unwrap()));
+    check("publishes_since", &[], &|queries| {
+        seen(queries.publishes_since("p", Timestamp(1), Timestamp(START)).unwrap());
+    });
     // Each is grouped by its state: ten groups at most.
     let groups = ["USE TEMP B-TREE FOR GROUP BY"];
     check("statistics", &groups, &|queries| {

@@ -33,7 +33,8 @@ on_every_backend! {
     the_agenda_of_publishing,
     what_was_given_back_counts_for_no_day,
     how_the_pool_stands,
-    leases_move_with_the_clock_and_due_times_do_not,
+    leases_move_with_the_clock,
+    what_no_person_dated_is_due_by_the_clock_that_was_set,
 }
 
 /// `count` approved pieces of one account, with priorities from 1 up.
@@ -416,8 +417,10 @@ fn the_agenda_of_publishing(mut side: Side) {
     };
     assert_eq!(wakes(&side, LATER + 60_000), [(of_ada[3], true)]);
     assert_eq!(wakes(&side, LATER + 60_001), [(of_ada[3], true), (of_ada[2], false)]);
-    let count = |side: &Side, since| side.queries.publishes_since("site", Timestamp(since)).unwrap();
-    assert_eq!((count(&side, LATER), count(&side, LATER + 1)), (1, 0), "a consumer of the same name does not count");
+    let count = |since, until| side.queries.publishes_since("site", Timestamp(since), Timestamp(until)).unwrap();
+    let never = i64::MAX;
+    assert_eq!((count(LATER, never), count(LATER + 1, never)), (1, 0), "a consumer of the same name does not count");
+    assert_eq!((count(START, LATER), count(START, LATER - 1)), (1, 0), "nor does what lies ahead of a clock set back");
     assert_eq!(side.queries.pool_entry(PoolId(99)).unwrap(), None);
 }
 
@@ -430,7 +433,7 @@ fn what_was_given_back_counts_for_no_day(mut side: Side) {
         PublishAnswer::Retry("busy".into()),
         PublishAnswer::Published(Published::default()),
     ];
-    let count = |side: &Side| side.queries.publishes_since("site", Timestamp(START)).unwrap();
+    let count = |side: &Side| side.queries.publishes_since("site", Timestamp(START), Timestamp(i64::MAX)).unwrap();
     let mut counted = Vec::new();
     for (at, (pool_id, answer)) in (LATER..).zip(ids.into_iter().zip(answers)) {
         let asked = HandOut { only: Some(pool_id), ..hand_out(Holder::Publisher("site".into()), 1, at) };
@@ -442,9 +445,51 @@ fn what_was_given_back_counts_for_no_day(mut side: Side) {
     assert_eq!(counted, [(1, 0), (1, 0), (1, 1), (2, 2)], "nothing was done with what was given back");
 }
 
-fn leases_move_with_the_clock_and_due_times_do_not(mut side: Side) {
+fn what_no_person_dated_is_due_by_the_clock_that_was_set(mut side: Side) {
     let ada = side.account("ada").id;
-    let ids = pieces(&mut side, ada, 1, 2);
+    let ids = pieces(&mut side, ada, 1, 5);
+    let (hour, day) = (3_600_000, 86_400_000);
+    let due = |side: &Side, n: usize| entry(side, ids[n]).scheduled_at.0;
+    // The first as it was approved; the second waits for its retry, the third for a person's time; the fourth is held.
+    let taken = |n: usize| HandOut { only: Some(ids[n]), ..hand_out(Holder::Publisher("site".into()), 1, LATER) };
+    for n in [1, 3] {
+        take(&mut side, HandOut { keys: vec![AttemptKey(format!("k{n}"))], ..taken(n) });
+    }
+    say(&mut side, ids[1], Some(1), PoolEvent::Answered(PublishAnswer::Retry("busy".into())), LATER).unwrap();
+    let at = Some(Timestamp(LATER + 9 * hour));
+    say(&mut side, ids[2], None, PoolEvent::Rescheduled { at, priority: None }, LATER).unwrap();
+    say(&mut side, ids[3], Some(1), PoolEvent::CallLost, LATER).unwrap();
+    say(&mut side, ids[3], Some(1), PoolEvent::GivenUp("nobody knows".into()), LATER).unwrap();
+    // The fifth is approved anew, and goes out when the rules say.
+    let content_id = entry(&side, ids[4]).content_id;
+    side.write(review_of(content_id, ReviewMove::Rejected)).unwrap();
+    let Write::Review { decision: _, reason, expected_hash, who, now, .. } =
+        review_of(content_id, ReviewMove::Rejected)
+    else {
+        unreachable!("a review")
+    };
+    let due_at = Some(Timestamp(now.0 + 20 * hour));
+    let decision = ReviewMove::Approved;
+    side.write(Write::Review { content_id, decision, reason, expected_hash, who, due: due_at, now }).unwrap();
+    let all = side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap();
+    let dated = all.iter().find(|entry| entry.content_id == content_id).unwrap().id;
+    let before: Vec<i64> = (0..4).map(|n| due(&side, n)).collect();
+    let calendar = entry(&side, dated).scheduled_at.0;
+    side.write(shift(-3 * day - hour)).unwrap();
+    let back = 3 * day + hour;
+    let after: Vec<i64> = (0..4).map(|n| due(&side, n)).collect();
+    assert_eq!(after, [before[0] - back, before[1] - back, before[2], before[3] - back]);
+    assert_eq!(entry(&side, dated).scheduled_at.0, calendar - 3 * day, "at its hour");
+    side.write(shift(back)).unwrap();
+    assert_eq!((0..4).map(|n| due(&side, n)).collect::<Vec<_>>(), before);
+    assert_eq!(entry(&side, dated).scheduled_at.0, calendar - 3 * day, "what passed is due");
+    side.write(shift(i64::MAX)).unwrap();
+    assert_eq!(due(&side, 0), i64::MAX);
+}
+
+fn leases_move_with_the_clock(mut side: Side) {
+    let ada = side.account("ada").id;
+    let ids = pieces(&mut side, ada, 1, 1);
     let asked = HandOut { only: Some(ids[0]), ..hand_out(Holder::Publisher("site".into()), 1, LATER) };
     take(&mut side, asked);
     say(&mut side, ids[0], Some(1), PoolEvent::CallLost, LATER + 1).unwrap();
@@ -454,7 +499,6 @@ fn leases_move_with_the_clock_and_due_times_do_not(mut side: Side) {
     assert_eq!(moved.wake_at, Some(Timestamp(LATER + 2 + 3_600_000)));
     assert_eq!(handouts[0].doubted_at, Some(Timestamp(LATER + 1 + 3_600_000)));
     assert_eq!(handouts[0].quiet_since, Some(Timestamp(LATER + 2 + 3_600_000)));
-    assert_eq!(entry(&side, ids[1]).scheduled_at, Timestamp(START + 14), "a person's time stays");
 }
 
 /// What no program does, the database itself refuses.

@@ -184,7 +184,8 @@ fn compare(memory: &Side, sqlite: &Side, at: i64) {
     same!(active());
     same!(in_flight());
     for generator in ["even", "odd"] {
-        same!(submits_since(&generator.into(), Timestamp(at - 400_000)));
+        same!(submits_since(&generator.into(), Timestamp(at - 400_000), Timestamp(at)));
+        same!(submits_since(&generator.into(), Timestamp(at - 400_000), Timestamp(at - 200_000)));
         same!(durations(&generator.into(), 3));
     }
     for (account, generator) in [(None, None), (Some(contentd::task::AccountId(1)), None), (None, Some("odd".into()))] {

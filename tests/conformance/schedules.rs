@@ -425,8 +425,10 @@ fn the_clock_moves_retries_and_no_due_time(mut side: Side) {
     let fire = side.begin(id, 1_000, 5_000).unwrap().remove(0).id;
     let wake = Timestamp(START + 3_000);
     side.fire(ScheduleWrite::PutOff { fire, why: "busy".into(), wake, is_try: false });
+    let before = side.queries.fire(fire).unwrap().unwrap().began;
     side.write(shift(-500_000)).unwrap();
     let shifted = side.queries.fire(fire).unwrap().unwrap();
     assert_eq!((shifted.wake, shifted.due), (Some(Timestamp(START + 3_000 - 500_000)), Timestamp(START + 1_000)));
+    assert_eq!(shifted.began, Timestamp(before.0 - 500_000), "it waits for room no longer than else");
     assert_eq!(side.found("daily").next_due, Some(Timestamp(START + 5_000)), "a date stays a date");
 }

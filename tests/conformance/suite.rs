@@ -673,8 +673,10 @@ fn wake_times_move_with_the_clock(mut side: Side) {
     let mut delayed = task(1, ada);
     delayed.wake_at = Some(Timestamp(START + 1_000));
     delayed.not_before = delayed.wake_at;
-    side.submit(vec![new(delayed), new(task(2, ada)), claimed(task(3, ada), START)]);
+    side.submit(vec![new(delayed), new(task(2, ada)), claimed(task(3, ada), START), claimed(task(4, ada), START)]);
     side.change(&id(3), START, accepted("job"));
+    side.change(&id(4), START, Event::SubmitAnswered(SubmitAnswer::Ambiguous("cut".into())));
+    let intended = |side: &Side, n| side.queries.task(&id(n)).unwrap().unwrap().1.unwrap().intended_at;
     let wake = |side: &Side, n| side.queries.task(&id(n)).unwrap().unwrap().0.wake_at;
     let before = wake(&side, 3).unwrap();
     side.write(shift(-500)).unwrap();
@@ -684,6 +686,11 @@ fn wake_times_move_with_the_clock(mut side: Side) {
     assert_eq!(side.queries.settings("clock/").unwrap(), [(ANCHOR_SETTING.to_owned(), "-500".to_owned())]);
     assert_eq!(wake(&side, 2), None);
     assert_eq!(wake(&side, 3), Some(Timestamp(before.0 - 500)));
+    assert_eq!(
+        (intended(&side, 3), intended(&side, 4)),
+        (Timestamp(START), Timestamp(START - 500)),
+        "what is in doubt"
+    );
     side.write(shift(i64::MAX)).unwrap();
     assert_eq!(wake(&side, 1), Some(Timestamp(i64::MAX)));
 }
@@ -875,12 +882,17 @@ fn numbers_add_up(mut side: Side) {
     side.change(&id(4), START + 40_001, accepted("job"));
     side.change(&id(4), START + 40_002, polled(JobState::Failed));
     let generator = GeneratorName("assumed".into());
-    let submits = |since| side.queries.submits_since(&generator, Timestamp(since)).unwrap().values().sum::<u32>();
+    let until = |since, until| {
+        side.queries.submits_since(&generator, Timestamp(since), Timestamp(until)).unwrap().values().sum::<u32>()
+    };
+    let submits = |since| until(since, i64::MAX);
     assert_eq!(
         (submits(START), submits(START + 20_000), submits(START + 50_000)),
         (3, 2, 0),
         "withdrawn is not counted"
     );
+    // A clock that was set back leaves rows of a time to come.
+    assert_eq!((until(START, START + 20_000), until(START, START + 19_999)), (2, 1));
     let durations = side.queries.durations(&generator, 9).unwrap();
     assert_eq!(durations, [std::time::Duration::from_millis(3); 2]);
     assert_eq!(side.queries.durations(&generator, 1).unwrap().len(), 1);

@@ -265,6 +265,21 @@ async fn a_process_that_outlives_its_call_holds_the_piece() {
 }
 
 #[actix::test]
+async fn where_no_process_can_be_looked_for_nothing_is_held_for_one() {
+    let rig = Rig::start(&[1], 0, one_at_once(), Serves::default(), policy(Kind::Idempotent));
+    rig.site.tell(Some((PublishAnswer::Ambiguous("it broke off".into()), false, 1_000, 0)));
+    rig.site.hide_processes(true);
+    let began = rig.clock_now();
+    let limit = policy(Kind::Idempotent).find_limit + Duration::from_secs(60);
+    rig.until("the limit has passed", |_| rig.clock_now().since(began) > limit).await;
+    assert_eq!(rig.db.all_pool_entries()[0].status, PoolState::Publishing);
+    assert_eq!(rig.site.calls(), 1, "and nothing is sent beside a process that may be there");
+    rig.site.tell(None);
+    rig.site.hide_processes(false);
+    rig.until("it is out", |db| Rig::out(db) == 1).await;
+}
+
+#[actix::test]
 async fn a_drain_lets_the_call_in_hand_end_and_begins_none() {
     let rig = Rig::start(&[4], 0, one_at_once(), Serves::default(), policy(Kind::Blind));
     rig.until("a call is under way", |db| !db.all_handouts().is_empty()).await;

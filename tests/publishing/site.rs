@@ -45,6 +45,8 @@ struct State {
     locks: BTreeMap<AttemptKey, i64>,
     /// What is told to do instead of what the seed draws.
     told: Option<Fate>,
+    /// Nobody can look whether a process of a call is left.
+    is_hidden: bool,
     calls: u32,
     at_once: u32,
     most_at_once: u32,
@@ -109,6 +111,11 @@ impl Site {
     /// From now on each call goes so; none: as the seed draws.
     pub fn tell(&self, fate: Option<Fate>) {
         self.state.lock().unwrap().told = fate;
+    }
+
+    /// From now on nobody can look whether a process of a call is left, or everybody again.
+    pub fn hide_processes(&self, is_hidden: bool) {
+        self.state.lock().unwrap().is_hidden = is_hidden;
     }
 
     fn fate(&self) -> Fate {
@@ -196,10 +203,11 @@ impl PublisherDriver for Scripted {
         })
     }
 
-    fn is_quiet(&self, key: AttemptKey) -> BoxFuture<'static, bool> {
+    fn is_quiet(&self, key: AttemptKey) -> BoxFuture<'static, Option<bool>> {
         let now = self.site.now();
-        let is_quiet = self.site.state.lock().unwrap().locks.get(&key).is_none_or(|until| *until < now);
-        Box::pin(std::future::ready(is_quiet))
+        let state = self.site.state.lock().unwrap();
+        let is_quiet = state.locks.get(&key).is_none_or(|until| *until < now);
+        Box::pin(std::future::ready((!state.is_hidden).then_some(is_quiet)))
     }
 
     fn forget(&self, key: AttemptKey) -> BoxFuture<'static, ()> {

@@ -38,7 +38,7 @@ impl PublisherDriver for Hours {
         self.inner.find(job)
     }
 
-    fn is_quiet(&self, key: AttemptKey) -> BoxFuture<'static, bool> {
+    fn is_quiet(&self, key: AttemptKey) -> BoxFuture<'static, Option<bool>> {
         self.inner.is_quiet(key)
     }
 

@@ -142,7 +142,14 @@ pub(super) async fn step(
     let event = match step {
         Step::Doubt => PoolEvent::CallLost,
         Step::Hold(why) => PoolEvent::GivenUp(why),
-        Step::LookForProcesses => PoolEvent::Looked { is_quiet: publisher.driver.is_quiet(handout.key.clone()).await },
+        Step::LookForProcesses => match publisher.driver.is_quiet(handout.key.clone()).await {
+            Some(is_quiet) => PoolEvent::Looked { is_quiet },
+            // The machine gives no thread, or the daemon ends: that says nothing of the call's processes.
+            None => {
+                tokio::time::sleep(COOL_DOWN).await;
+                return Done::default();
+            }
+        },
         Step::Find => PoolEvent::Searched(find(&world, publisher, &entry, &handout, account).await),
         Step::SendAgain => {
             let change = commit(&world, entry.id, &handout, PoolEvent::SentAgain, policy).await;

@@ -21,6 +21,7 @@ use super::World;
 use super::supervisor::{Child, ChildExited};
 use crate::events::Kind;
 use crate::publish::Handout;
+use crate::publish::step::{Step, next_step};
 use crate::publisher::Publisher;
 use crate::store::DbError;
 use crate::store::query::Queries;
@@ -265,10 +266,9 @@ impl PublisherActor {
         }
         let name = handout.holder.name().to_owned();
         let publisher = self.world.publishers.current().get(&name).cloned();
-        // The same key goes out again only to a publisher that is there.
-        let is_again = publisher.as_ref().is_some_and(|publisher| {
-            handout.doubted_at.is_some() && handout.quiet_since.is_some() && publisher.policy.is_idempotent
-        });
+        // The same key goes out again only to a publisher that is there. What is to be held needs no probe, and must not take one.
+        let is_again =
+            publisher.as_ref().is_some_and(|publisher| next_step(&handout, &publisher.policy, now) == Step::SendAgain);
         if is_again {
             // Each call that ends makes another look.
             if publisher.as_ref().is_some_and(|publisher| self.is_full(publisher)) {
@@ -429,10 +429,10 @@ fn choose(
     let Wanted { publisher, room, turn } = wanted;
     let mut room = *room;
     if let Some(most) = publisher.limits.publishes_per_day {
-        let since = now.minus(Duration::from_secs(24 * 3600));
+        let (since, until) = now.day_around();
         // In this order: what is handed out between the two questions is counted twice, and not never.
         let taken_up = not_handed_out(queries, &publisher.name, busy)?;
-        let given = queries.publishes_since(&publisher.name, since)?.saturating_add(taken_up);
+        let given = queries.publishes_since(&publisher.name, since, until)?.saturating_add(taken_up);
         room = room.min(most.saturating_sub(given));
     }
     let served: Vec<&Account> = accounts.iter().filter(|account| publisher.serves.has_account(account)).collect();

@@ -67,8 +67,10 @@ pub struct QueueActor {
     is_window_stale: bool,
     /// Lanes that made way because they cannot run; asked for again with the next change.
     blocked: BTreeSet<(GeneratorName, AccountId)>,
-    /// The last look at the window left no lane out but the blocked ones.
+    /// The last look at the window left no lane out but the blocked ones, and nothing has changed since it began.
     are_all_seen: bool,
+    /// When what made way was last asked for again: that does not wait for a moment in which nothing is submitted.
+    ticked_at: Timestamp,
     is_draining: bool,
     drained: Vec<tokio::sync::oneshot::Sender<()>>,
     timer: Option<SpawnHandle>,
@@ -78,6 +80,7 @@ impl QueueActor {
     /// A fresh one. It reads pauses and breakers from the database before it dispatches anything.
     pub fn new(world: World, supervisor: WeakRecipient<ChildExited>) -> Self {
         Self {
+            ticked_at: world.clock.now().utc,
             world,
             supervisor,
             lanes: Lanes::new(LANES),
@@ -159,8 +162,14 @@ impl QueueActor {
             let Some((number, worker)) = self.idle.pop_front() else { break };
             self.claim(key, waiting, number, worker, ctx);
         }
-        if !self.idle.is_empty() && self.lanes.needs_refill() && !self.are_all_seen {
+        if self.idle.is_empty() || !self.lanes.needs_refill() {
+            return;
+        }
+        if !self.are_all_seen {
             self.look_behind();
+            self.refill(ctx);
+        } else if !self.lanes.lanes_needing_refill().is_empty() {
+            // A lane's own tasks behind its window are no lane that was left out.
             self.refill(ctx);
         }
     }
@@ -216,6 +225,7 @@ impl QueueActor {
             who: crate::task::apply::CONTENTD.to_owned(),
             is_late_piece_wanted: false,
             rendered: None,
+            is_job_wanted: true,
         };
         let claim = async move { world.transit(happened).await };
         ctx.spawn(claim.into_actor(self).map(move |answer, queue, ctx| {
@@ -364,6 +374,7 @@ impl Handler<QueueTick> for QueueActor {
 
     fn handle(&mut self, _: QueueTick, ctx: &mut Self::Context) {
         self.timer = None;
+        self.ticked_at = self.world.clock.now().utc;
         self.is_window_stale = true;
         self.unblock();
         self.refill(ctx);

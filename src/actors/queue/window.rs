@@ -19,8 +19,6 @@ use crate::task::lanes::{Head, LaneKey, Waiting};
 use crate::task::{AccountId, GeneratorName, Task, TaskState, Timestamp};
 use crate::tell;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
 /// What a look at the database brings.
 struct Look {
     heads: Option<Vec<LaneHead>>,
@@ -51,6 +49,8 @@ impl QueueActor {
         let is_window_wanted = std::mem::take(&mut self.is_window_stale) || self.lanes.needs_refill();
         if is_window_wanted {
             self.lanes.begin_refill();
+            // What comes while the store is read may not be in what it reads.
+            self.are_all_seen = true;
         }
         let (store, except) = (self.world.store.clone(), self.blocked.clone());
         let open = self.breakers.iter().filter(|(_, breaker)| breaker.is_open().is_some());
@@ -63,7 +63,8 @@ impl QueueActor {
                     let is_day_limited = account_limits.values().any(|limits| limits.submits_per_day.is_some());
                     let mut submits = BTreeMap::new();
                     for (name, _) in generators.into_iter().filter(|(_, is_limited)| *is_limited || is_day_limited) {
-                        let counts = queries.submits_since(&name, now.minus(DAY))?;
+                        let (since, until) = now.day_around();
+                        let counts = queries.submits_since(&name, since, until)?;
                         submits.extend(counts.into_iter().map(|(account, count)| ((name.clone(), account), count)));
                     }
                     let heads = if is_window_wanted { Some(heads(queries, now, &except)?) } else { None };
@@ -79,7 +80,7 @@ impl QueueActor {
                 Ok(look) => queue.take_in(look, ctx),
                 Err(error) => {
                     tell!(Level::Error, Kind::StorageTrouble, "the queue cannot be read, trying again: {error}");
-                    queue.is_window_stale = true;
+                    (queue.is_window_stale, queue.are_all_seen) = (true, false);
                     queue.sleep(COOL_DOWN, ctx);
                 }
             }
@@ -97,7 +98,7 @@ impl QueueActor {
         self.account_limits = look.account_limits;
         if let Some(heads) = look.heads {
             let is_every_lane = heads.len() < LANES.lanes && self.blocked.is_empty();
-            self.are_all_seen = heads.len() < LANES.lanes;
+            self.are_all_seen &= heads.len() < LANES.lanes;
             self.lanes.refill(heads.into_iter().map(head).collect(), is_every_lane);
             for (key, oldest) in look.oldest {
                 self.lanes.remember_oldest(&key, &waiting(oldest));
@@ -105,7 +106,7 @@ impl QueueActor {
         }
         let now = self.world.clock.now().utc;
         let probe = self.breakers.values().filter_map(Breaker::next_probe_at).filter(|at| *at > now).min();
-        let wake = [look.next_ready, probe].into_iter().flatten().min();
+        let wake = [look.next_ready, probe].into_iter().flatten().chain([self.ticked_at.plus(LONGEST_SLEEP)]).min();
         self.sleep(wake.map_or(LONGEST_SLEEP, |at| at.since(now)), ctx);
         self.dispatch(ctx);
         if self.needs_refill {

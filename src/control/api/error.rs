@@ -553,8 +553,8 @@ impl ApiError {
                 format!("content {content_id} is published already and cannot be called back")
             }
             Self::OtherVersionOut { content_id, other } => format!(
-                "content {content_id} cannot be approved: content {other}, another version of it, is published or being \
-                 published"
+                "content {content_id} can be neither approved nor written again: content {other}, another version of it, is \
+                 published or being published"
             ),
             Self::OwnSubmission { content_id, submitted_by: Some(who) } => format!(
                 "content {content_id} was submitted by {who}, who cannot approve it: review.four_eyes is set, and another \

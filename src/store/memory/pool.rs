@@ -110,6 +110,13 @@ impl Tables {
 
     pub(super) fn shift_pool(&mut self, by_ms: i64) {
         let shifted = |at: Timestamp| Timestamp(at.0.saturating_add(by_ms));
+        let waits = |entry: &&mut PoolEntry| {
+            matches!(entry.status, PoolState::Pending | PoolState::Publishing | PoolState::Held)
+        };
+        for entry in self.pool.iter_mut().filter(waits) {
+            let by_ms = entry.due_by.shifted_by(by_ms);
+            entry.scheduled_at = Timestamp(entry.scheduled_at.0.saturating_add(by_ms));
+        }
         for entry in self.pool.iter_mut().filter(|entry| entry.status == PoolState::Publishing) {
             entry.wake_at = entry.wake_at.map(shifted);
             let is_current = |one: &&mut Handout| one.pool_id == entry.id && one.fence == entry.fence;
@@ -173,11 +180,11 @@ impl Tables {
         times.filter(|at| *at > now).min()
     }
 
-    pub(super) fn publishes_since(&self, publisher: &str, since: Timestamp) -> u32 {
+    pub(super) fn publishes_since(&self, publisher: &str, since: Timestamp, until: Timestamp) -> u32 {
         let is_counted = |one: &&Handout| {
             one.holder.is_publisher()
                 && one.holder.name() == publisher
-                && one.handed_out_at >= since
+                && (since..=until).contains(&one.handed_out_at)
                 && one.outcome.as_deref() != Some(PoolMove::GivenBack.as_str())
         };
         u32::try_from(self.handouts.iter().filter(is_counted).count()).unwrap_or(u32::MAX)

@@ -141,8 +141,9 @@ impl ScheduleRows for Tables {
     }
 
     fn shift_fires(&mut self, by_ms: i64) -> Result<(), DbError> {
-        for fire in &mut self.schedules.fires {
-            fire.wake = fire.wake.map(|at| Timestamp(at.0.saturating_add(by_ms)));
+        let shifted = |at: Timestamp| Timestamp(at.0.saturating_add(by_ms));
+        for fire in self.schedules.fires.iter_mut().filter(|fire| fire.wake.is_some()) {
+            (fire.wake, fire.began) = (fire.wake.map(shifted), shifted(fire.began));
         }
         Ok(())
     }

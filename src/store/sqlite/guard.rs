@@ -83,11 +83,12 @@ pub fn triggers() -> String {
         "NEW.state NOT IN ('intended', 'accepted')",
         "an attempt begins intended, or accepted where a person names its job",
     );
+    // A doubt is measured from its intent, which moves with a clock that is set.
     sql += &refuse(
         "attempts_identity",
         "UPDATE OF task_id, number, generator, key, intended_at ON attempts",
         "NEW.task_id <> OLD.task_id OR NEW.number <> OLD.number OR NEW.generator <> OLD.generator \
-         OR NEW.key <> OLD.key OR NEW.intended_at <> OLD.intended_at",
+         OR NEW.key <> OLD.key OR (NEW.intended_at <> OLD.intended_at AND OLD.state NOT IN ('intended', 'unknown'))",
         "an attempt and its key are never used again",
     );
     // A foreign key's deletion runs after its task is gone.

@@ -3,7 +3,7 @@
 //! SQL only, as in [`super::rows`].
 
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::connection::{db_error, optional};
@@ -13,7 +13,7 @@ use super::schema::{contents, handouts, publications, publish_pool};
 use super::update::update as row_update;
 use crate::publish::Handout;
 use crate::store::DbError;
-use crate::task::content::{PoolEntry, PoolState, Publication, PublishState, ReviewState};
+use crate::task::content::{DueBy, PoolEntry, PoolState, Publication, PublishState, ReviewState};
 use crate::task::{AccountId, ContentId, PoolId, TaskId, Timestamp, limits};
 
 /// The condition of the index `pool_of_content`.
@@ -183,8 +183,8 @@ pub fn set_publish_status(
     expect_one(changed, || format!("content {id} is not there to be updated"))
 }
 
-/// When an entry is due is a person's time and stays; leases and what doubt is measured by move with the clock. A sum that
-/// overflows is a real number in SQLite; `min` and `max` bring it back.
+/// Leases and what doubt is measured by move with the clock, and due times as [`DueBy`] says. A sum that overflows is a real number
+/// in SQLite; `min` and `max` bring it back.
 const SHIFT_POOL: &str = "UPDATE publish_pool \
      SET wake_at = min(max(wake_at + ?1, -9223372036854775808), 9223372036854775807) WHERE wake_at IS NOT NULL";
 const SHIFT_HANDOUTS: &str = "UPDATE handouts SET \
@@ -192,7 +192,19 @@ const SHIFT_HANDOUTS: &str = "UPDATE handouts SET \
      quiet_since = min(max(quiet_since + ?1, -9223372036854775808), 9223372036854775807) \
      WHERE (pool_id, fence) IN (SELECT id, fence FROM publish_pool WHERE wake_at IS NOT NULL)";
 
+/// Bound: by how much, of which.
+const SHIFT_DUE: &str = "UPDATE publish_pool \
+     SET scheduled_at = min(max(scheduled_at + ?1, -9223372036854775808), 9223372036854775807) \
+     WHERE status IN ('pending', 'publishing', 'held') AND due_by = ?2";
+
 pub fn shift_times(connection: &mut Connection, by_ms: i64) -> Result<(), DbError> {
+    for due_by in DueBy::ALL {
+        let by_ms = due_by.shifted_by(by_ms);
+        let shift = diesel::sql_query(SHIFT_DUE).bind::<BigInt, _>(by_ms).bind::<Text, _>(due_by.as_str());
+        if by_ms != 0 {
+            shift.execute(connection).map_err(db_error)?;
+        }
+    }
     for sql in [SHIFT_POOL, SHIFT_HANDOUTS] {
         diesel::sql_query(sql).bind::<BigInt, _>(by_ms).execute(connection).map_err(db_error)?;
     }

@@ -412,11 +412,16 @@ const SHIFT_ATTEMPTS: &str = "UPDATE attempts SET \
      unchanged_since = min(max(unchanged_since + ?1, -9223372036854775808), 9223372036854775807), \
      watch_until = min(max(watch_until + ?1, -9223372036854775808), 9223372036854775807) \
      WHERE state IN ('intended', 'accepted', 'unknown')";
+/// A doubt is measured from its intent.
+const SHIFT_INTENTS: &str = "UPDATE attempts SET \
+     intended_at = min(max(intended_at + ?1, -9223372036854775808), 9223372036854775807) \
+     WHERE state IN ('intended', 'unknown')";
 
 impl SqliteRows<'_> {
     fn shift_attempts(&mut self, by_ms: i64) -> Result<(), DbError> {
-        let shift = diesel::sql_query(SHIFT_ATTEMPTS).bind::<BigInt, _>(by_ms);
-        shift.execute(self.connection).map_err(db_error)?;
+        for sql in [SHIFT_ATTEMPTS, SHIFT_INTENTS] {
+            diesel::sql_query(sql).bind::<BigInt, _>(by_ms).execute(self.connection).map_err(db_error)?;
+        }
         Ok(())
     }
 }

@@ -146,6 +146,7 @@ diesel::table! {
         held_reason -> Nullable<Text>,
         fence -> BigInt,
         wake_at -> Nullable<BigInt>,
+        due_by -> Text,
     }
 }
 
@@ -176,6 +177,7 @@ diesel::table! {
         ended_at -> Nullable<BigInt>,
         outcome -> Nullable<Text>,
         error -> Nullable<Text>,
+        unavailable_sends -> BigInt,
     }
 }
 

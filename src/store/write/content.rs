@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::image::NewImage;
-use super::review::{doubt_of, take_out, write_audit};
+use super::review::{doubt_of, doubt_of_entry, may_be_out, take_out, write_audit};
 use super::rows::Rows;
 use super::submit::submit_tasks;
 use super::{NewTask, SubmittedTask, WriteError, Written};
@@ -19,7 +19,7 @@ use crate::task::content::{
 };
 use crate::task::image::ImageState;
 use crate::task::review::{Judged, ReviewRules};
-use crate::task::{ContentId, Now, TaskId, Timestamp};
+use crate::task::{ContentId, Now, TaskId, TaskState, Timestamp};
 
 /// What is asked of a piece when it comes.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -191,22 +191,47 @@ pub(super) fn make_way(
     Ok(approved)
 }
 
-/// A piece that may be out, in whatever version, is not written again before somebody says whether it is: the second one is paid
-/// for, and goes out too. A rejection before, or another text, says nothing of that.
+/// A piece that is out or may be, in whatever version, is not written again before somebody says that it is not: the second one is
+/// paid for, and goes out too. A rejection before, or another text, says nothing of that.
 fn check_settled(rows: &mut dyn Rows, content: &ContentRecord) -> Result<(), WriteError> {
     let versions = rows.versions_of(&content.record.task_id)?;
+    // What a restore leaves in the pool is held, as is what is approved after it. So where an entry stands there and is not, a
+    // person or a publisher has said since that the piece is not out.
+    let mut is_known = false;
     for version in &versions {
-        let held = rows.pool_entry_of(version.id)?.filter(|entry| entry.status == PoolState::Held);
-        if let Some(PoolEntry { id, status: state, .. }) = held {
-            return Err(WriteError::PoolRefused { id, state, refusal: PoolRefusal::NotDue });
+        if let Some(entry) = rows.pool_entry_of(version.id)? {
+            check_entry(rows, content.id, &entry)?;
+            is_known = true;
         }
     }
-    match doubt_of(rows, &versions)? {
-        Some(PoolEntry { id, status: state, held_reason, .. }) => {
-            let refusal = PoolRefusal::InDoubt(held_reason.unwrap_or_default());
-            Err(WriteError::PoolRefused { id, state, refusal })
+    if let Some(entry) = doubt_of(rows, &versions)? {
+        let refusal = PoolRefusal::InDoubt(entry.held_reason.unwrap_or_default());
+        return Err(WriteError::PoolRefused { id: entry.id, state: entry.status, refusal });
+    }
+    let task = rows.task(&content.record.task_id)?;
+    if !is_known && may_be_out(rows, task.as_ref(), &versions)? {
+        let (content_id, task_id) = (content.id, content.record.task_id.clone());
+        let state = task.map_or(TaskState::Completed, |task| task.state);
+        return Err(WriteError::OutSinceRestore { content_id, task_id, state });
+    }
+    Ok(())
+}
+
+/// Whether an entry of the piece lets content `content_id` be written again.
+fn check_entry(rows: &mut dyn Rows, content_id: ContentId, entry: &PoolEntry) -> Result<(), WriteError> {
+    let is_other = entry.content_id != content_id;
+    let refused = |refusal| Err(WriteError::PoolRefused { id: entry.id, state: entry.status, refusal });
+    match entry.status {
+        PoolState::Held => refused(PoolRefusal::NotDue),
+        PoolState::Publishing | PoolState::Published if is_other => {
+            Err(WriteError::OtherVersionOut { content_id, other: entry.content_id })
         }
-        None => Ok(()),
+        PoolState::Publishing | PoolState::Published => Err(WriteError::AlreadyPublished(content_id)),
+        PoolState::Pending if is_other => refused(PoolRefusal::OtherVersion(entry.content_id)),
+        PoolState::Pending | PoolState::Failed | PoolState::Removed => match doubt_of_entry(rows, entry)? {
+            Some(why) => refused(PoolRefusal::InDoubt(why)),
+            None => Ok(()),
+        },
     }
 }
 
@@ -306,9 +331,9 @@ impl Again<'_> {
             return Ok(Written::Rewritten(Box::new(content), Box::new(rewriting)));
         }
         let before = content.record.review_status;
+        let after = if before == ReviewState::Rejected { before } else { moved(&content, ReviewMove::Rejected)? };
         check_settled(rows, &content)?;
-        if before != ReviewState::Rejected {
-            let after = moved(&content, ReviewMove::Rejected)?;
+        if after != before {
             take_out(rows, &mut content)?;
             content.record.review_status = after;
         }

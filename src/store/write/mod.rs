@@ -360,6 +360,16 @@ pub enum WriteError {
         /// The other version.
         other: ContentId,
     },
+    /// The piece may have gone out, or been written again, between a backup and its restore.
+    #[error("the database was restored from a backup, and content {content_id} may be out, or written again, since")]
+    OutSinceRestore {
+        /// Which.
+        content_id: ContentId,
+        /// Whose piece it is.
+        task_id: TaskId,
+        /// The state of that task.
+        state: TaskState,
+    },
     /// The submitter's key was used for something else.
     #[error("key {key:?} was used for task {task_id} with another body")]
     KeyReused {

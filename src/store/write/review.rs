@@ -3,8 +3,11 @@
 use super::content::{looked_at, supersede};
 use super::rows::Rows;
 use super::{WriteError, Written};
+use crate::publish::doubt_of_waiting;
 use crate::store::restored;
-use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState, Version};
+use crate::task::content::{
+    ContentRecord, DueBy, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState, Version,
+};
 use crate::task::{AccountId, AuditRow, ContentId, PoolId, Task, Timestamp};
 
 /// A fresh entry of the pool.
@@ -30,6 +33,7 @@ pub(super) fn new_pool_entry(
         held_reason,
         fence: 0,
         wake_at: None,
+        due_by: if due == now { DueBy::AtOnce } else { DueBy::Calendar },
     }
 }
 
@@ -105,14 +109,21 @@ impl Review<'_> {
 pub(super) fn take_out(rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
     let Some(entry) = rows.pool_entry_of(content.id)? else { return Ok(()) };
     match entry.status {
-        PoolState::Pending | PoolState::Failed | PoolState::Held => {
-            rows.set_pool_status(entry.id, PoolState::Removed)?
-        }
+        PoolState::Pending | PoolState::Failed | PoolState::Held => match doubt_of_entry(rows, &entry)? {
+            None => rows.set_pool_status(entry.id, PoolState::Removed)?,
+            held_reason => rows.update_pool_entry(&PoolEntry { held_reason, status: PoolState::Removed, ..entry })?,
+        },
         PoolState::Publishing | PoolState::Published => return Err(WriteError::AlreadyPublished(content.id)),
         PoolState::Removed => {}
     }
     content.record.publish_status = PublishState::Unpublished;
     Ok(())
+}
+
+/// Why nobody knows whether a waiting entry is out.
+pub(super) fn doubt_of_entry(rows: &mut dyn Rows, entry: &PoolEntry) -> Result<Option<String>, WriteError> {
+    let handout = rows.handout(entry.id, entry.fence)?;
+    Ok(doubt_of_waiting(entry, handout.as_ref()))
 }
 
 /// The review stands in the audit trail of the task while that is kept.
@@ -175,7 +186,7 @@ pub(super) fn restore_doubt(rows: &mut dyn Rows) -> Result<Option<Timestamp>, Wr
 
 /// Whether the piece may have been approved and gone out between a backup and its restore, in whatever version, fetched by then
 /// or not. Only its task would know better: of one that was deleted, nobody does.
-fn may_be_out(rows: &mut dyn Rows, task: Option<&Task>, versions: &[Version]) -> Result<bool, WriteError> {
+pub(super) fn may_be_out(rows: &mut dyn Rows, task: Option<&Task>, versions: &[Version]) -> Result<bool, WriteError> {
     let Some(doubt) = restore_doubt(rows)? else { return Ok(false) };
     let is_task_old = task.is_none_or(|task| task.restored_at.is_some() || task.created_at <= doubt);
     Ok(is_task_old || versions.iter().any(|version| version.created_at <= doubt))

@@ -9,6 +9,7 @@ use super::super::breaker::Signal;
 use super::super::outcome::K_IN_A_ROW;
 use super::super::policy::{FREE_ENDS, OUTAGE_WAIT};
 use super::super::state::{AttemptState, TaskMove, TaskState};
+use super::super::time::Timestamp;
 use super::{Change, Draft, Refusal};
 
 impl Draft<'_> {
@@ -25,7 +26,8 @@ impl Draft<'_> {
         let wait = self.context.policy.retry.delay(self.task.retry_count, self.context.draw);
         self.task.retry_count += 1;
         self.move_task(TaskMove::RetryScheduled)?;
-        self.task.wake_at = Some(self.now().plus(wait));
+        // Not before the time that was asked for either, which the move has put there.
+        self.task.wake_at = self.task.wake_at.max(Some(self.now().plus(wait)));
         self.task.reason = Some(format!("waits for retry {} of {}", self.task.retry_count, self.task.max_retries));
         Ok(self.finish(TaskMove::RetryScheduled, Some(why)))
     }
@@ -87,7 +89,7 @@ impl Draft<'_> {
         self.task.reason = Some(reason.to_owned());
         let mut change = self.wait_again(again, why)?;
         if change.task.state == TaskState::Pending {
-            change.task.wake_at = Some(now.plus(wait));
+            change.task.wake_at = change.task.wake_at.max(Some(now.plus(wait)));
         }
         Ok(change)
     }
@@ -130,6 +132,20 @@ impl Draft<'_> {
             None => self.context.policy.retry.delay(self.free_ends(), self.context.draw),
             Some(more) => OUTAGE_WAIT.delay(more, self.context.draw),
         }
+    }
+
+    /// Until when a task would wait that has a longer delay, where that is still to come: only the later of both times is kept, so
+    /// this is reckoned anew from the end of its last job.
+    pub(super) fn back_off_behind_delay(&self) -> Option<Timestamp> {
+        let (attempt, draw) = (self.attempt.as_ref()?, self.context.draw);
+        let wait = match attempt.state {
+            AttemptState::Withdrawn => OUTAGE_WAIT.delay(attempt.unavailable_submits.checked_sub(FREE_ENDS)?, draw),
+            _ if attempt.free_ends > 0 => self.wait_after_free_end(),
+            _ => self.context.policy.retry.delay(self.task.retry_count.checked_sub(1)?, draw),
+        };
+        // Of a clock that was set back it may lie ahead.
+        let ended_at = attempt.ended_at?.min(self.now());
+        Some(ended_at.plus(wait)).filter(|at| *at > self.now())
     }
 
     /// The end of a job that is known, whatever the task wanted: cancelled, late and held tasks keep their state.

@@ -437,8 +437,8 @@ impl<'a> Draft<'a> {
             let attempt = self.attempt_mut("accepted")?;
             attempt.accepted_at = Some(now);
             attempt.deadline = Some(deadline);
-            // That of the doubt is over; this is another limit.
-            attempt.extensions = 0;
+            // That of the doubt is over; this is another limit. And somebody was there.
+            (attempt.extensions, attempt.unavailable_submits) = (0, 0);
             self.task.submitted_at = Some(now);
         }
         let attempt = self.attempt_mut("accepted")?;

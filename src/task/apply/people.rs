@@ -199,8 +199,9 @@ impl Draft<'_> {
             self.task.priority = priority;
         }
         let (wake_at, progress) = (self.task.wake_at, self.task.progress.clone());
-        // The wake time is kept: changing a task does not shorten its back-off.
-        let backed_off_until = wake_at.filter(|_| wake_at != self.task.not_before);
+        // The wake time is kept: changing a task does not shorten its back-off, nor does one delay that hid it and then another.
+        let is_hidden = wake_at.is_some() && wake_at == self.task.not_before;
+        let backed_off_until = if is_hidden { self.back_off_behind_delay() } else { wake_at };
         let mut reason = self.task.reason.clone();
         self.move_task(TaskMove::Changed)?;
         self.task.wake_at = wake_at;
@@ -218,6 +219,8 @@ impl Draft<'_> {
                 self.task.wake_at = backed_off_until.max(at.filter(|at| *at > self.now()));
                 if self.task.wake_at == at {
                     reason = at.map(|_| DELAYED.to_owned());
+                } else if is_hidden {
+                    reason = Some("waits before it is tried again".to_owned());
                 }
             }
         }

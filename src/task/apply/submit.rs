@@ -42,7 +42,9 @@ impl Draft<'_> {
         if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.state.may_be_alive()) {
             return Err(Refusal::JobMayBeAlive { attempt: attempt.number });
         }
-        if self.is_restored() {
+        // Whoever claims may have seen the task before it was delayed.
+        let is_delayed = self.task.not_before.is_some_and(|at| at > self.now());
+        if self.is_restored() || is_delayed {
             return Err(self.illegal("claimed"));
         }
         self.move_task(TaskMove::Claimed)?;
@@ -212,7 +214,7 @@ impl Draft<'_> {
             && change.task.state == TaskState::Pending
         {
             let wait = OUTAGE_WAIT.delay(more, draw);
-            change.task.wake_at = Some(change.task.queued_at.plus(wait));
+            change.task.wake_at = change.task.wake_at.max(Some(change.task.queued_at.plus(wait)));
         }
         Ok(change)
     }

@@ -186,6 +186,7 @@ pub struct PoolRow {
     held_reason: Option<String>,
     fence: i64,
     wake_at: Option<i64>,
+    due_by: String,
 }
 
 impl PoolRow {
@@ -206,6 +207,7 @@ impl PoolRow {
             held_reason: self.held_reason,
             fence: narrowed(&row, "fence", self.fence)?,
             wake_at: time(self.wake_at),
+            due_by: parsed(&row, "due_by", &self.due_by)?,
         })
     }
 }
@@ -224,6 +226,7 @@ pub struct NewPoolRow<'a> {
     published_at: Option<i64>,
     created_at: i64,
     held_reason: Option<&'a str>,
+    due_by: &'static str,
 }
 
 impl<'a> From<&'a PoolEntry> for NewPoolRow<'a> {
@@ -239,6 +242,7 @@ impl<'a> From<&'a PoolEntry> for NewPoolRow<'a> {
             published_at: millis(entry.published_at),
             created_at: entry.created_at.0,
             held_reason: entry.held_reason.as_deref(),
+            due_by: entry.due_by.as_str(),
         }
     }
 }

@@ -52,6 +52,7 @@ pub struct PoolChanges<'a> {
     held_reason: Option<&'a str>,
     fence: i64,
     wake_at: Option<i64>,
+    due_by: &'static str,
 }
 
 impl<'a> PoolChanges<'a> {
@@ -67,6 +68,7 @@ impl<'a> PoolChanges<'a> {
             held_reason: entry.held_reason.as_deref(),
             fence: stored_fence(entry.id, entry.fence)?,
             wake_at: millis(entry.wake_at),
+            due_by: entry.due_by.as_str(),
         })
     }
 }
@@ -95,6 +97,7 @@ pub struct HandoutRow {
     ended_at: Option<i64>,
     outcome: Option<String>,
     error: Option<String>,
+    unavailable_sends: i64,
 }
 
 impl HandoutRow {
@@ -116,6 +119,7 @@ impl HandoutRow {
             ended_at: millis(handout.ended_at),
             outcome: handout.outcome.clone(),
             error: handout.error.clone(),
+            unavailable_sends: handout.unavailable_sends.into(),
         })
     }
 
@@ -137,6 +141,7 @@ impl HandoutRow {
             ended_at: time(self.ended_at),
             outcome: self.outcome,
             error: self.error,
+            unavailable_sends: narrowed(&row, "unavailable_sends", self.unavailable_sends)?,
         })
     }
 }
@@ -153,6 +158,7 @@ pub struct HandoutChanges<'a> {
     ended_at: Option<i64>,
     outcome: Option<&'a str>,
     error: Option<&'a str>,
+    unavailable_sends: i64,
 }
 
 impl<'a> From<&'a Handout> for HandoutChanges<'a> {
@@ -166,6 +172,7 @@ impl<'a> From<&'a Handout> for HandoutChanges<'a> {
             ended_at: millis(handout.ended_at),
             outcome: handout.outcome.as_deref(),
             error: handout.error.as_deref(),
+            unavailable_sends: handout.unavailable_sends.into(),
         }
     }
 }

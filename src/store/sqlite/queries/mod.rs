@@ -167,8 +167,13 @@ impl Queries for SqliteQueries {
         agenda::in_flight(&mut *self.connection()?)
     }
 
-    fn submits_since(&self, generator: &GeneratorName, since: Timestamp) -> Result<BTreeMap<AccountId, u32>, DbError> {
-        numbers::submits_since(&mut *self.connection()?, generator, since)
+    fn submits_since(
+        &self,
+        generator: &GeneratorName,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<BTreeMap<AccountId, u32>, DbError> {
+        numbers::submits_since(&mut *self.connection()?, generator, since, until)
     }
 
     fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError> {
@@ -261,8 +266,8 @@ impl Queries for SqliteQueries {
         self.snapshot(|connection| pool::next_time(connection, now))
     }
 
-    fn publishes_since(&self, publisher: &str, since: Timestamp) -> Result<u32, DbError> {
-        pool::publishes_since(&mut *self.connection()?, publisher, since)
+    fn publishes_since(&self, publisher: &str, since: Timestamp, until: Timestamp) -> Result<u32, DbError> {
+        pool::publishes_since(&mut *self.connection()?, publisher, since, until)
     }
 
     fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>, DbError> {

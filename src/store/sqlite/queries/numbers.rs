@@ -36,17 +36,21 @@ struct Submits {
     count: i64,
 }
 
-/// Bound: generator, time.
+/// Bound: generator, two times.
 const SUBMITS_SINCE: &str = "SELECT t.account_id AS account_id, count(*) AS count \
      FROM attempts a JOIN tasks t ON t.id = a.task_id \
-     WHERE a.generator = ? AND a.intended_at >= ? AND a.state <> 'withdrawn' GROUP BY t.account_id";
+     WHERE a.generator = ? AND a.intended_at BETWEEN ? AND ? AND a.state <> 'withdrawn' GROUP BY t.account_id";
 
 pub fn submits_since(
     connection: &mut SqliteConnection,
     generator: &GeneratorName,
     since: Timestamp,
+    until: Timestamp,
 ) -> Result<BTreeMap<AccountId, u32>, DbError> {
-    let counted = diesel::sql_query(SUBMITS_SINCE).bind::<Text, _>(generator.as_str()).bind::<BigInt, _>(since.0);
+    let counted = diesel::sql_query(SUBMITS_SINCE)
+        .bind::<Text, _>(generator.as_str())
+        .bind::<BigInt, _>(since.0)
+        .bind::<BigInt, _>(until.0);
     let counted: Vec<Submits> = counted.load(connection).map_err(db_error)?;
     let entry = |row: Submits| (AccountId(row.account_id), u32::try_from(row.count).unwrap_or(u32::MAX));
     Ok(counted.into_iter().map(entry).collect())

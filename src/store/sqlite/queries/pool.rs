@@ -119,11 +119,16 @@ pub fn next_time(connection: &mut SqliteConnection, now: Timestamp) -> Result<Op
 }
 
 const PUBLISHES_SINCE: &str = "SELECT count(*) AS number FROM handouts WHERE is_publisher = 1 AND holder = ? \
-     AND handed_out_at >= ? AND (outcome IS NULL OR outcome <> ?)";
+     AND handed_out_at BETWEEN ? AND ? AND (outcome IS NULL OR outcome <> ?)";
 
-pub fn publishes_since(connection: &mut SqliteConnection, publisher: &str, since: Timestamp) -> Result<u32, DbError> {
+pub fn publishes_since(
+    connection: &mut SqliteConnection,
+    publisher: &str,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<u32, DbError> {
     let given_back = PoolMove::GivenBack.as_str();
-    let count = Asked::new(PUBLISHES_SINCE).text(publisher).number(since.0).text(given_back);
+    let count = Asked::new(PUBLISHES_SINCE).text(publisher).number(since.0).number(until.0).text(given_back);
     let count: Number = count.get_result(connection).map_err(db_error)?;
     Ok(count.number.and_then(|count| u32::try_from(count).ok()).unwrap_or(u32::MAX))
 }

@@ -20,9 +20,11 @@ const IS_UNFINISHED: Fixed = Fixed("schedule_fires.wake_at IS NOT NULL");
 const FORGET: &str = "DELETE FROM schedule_fires WHERE schedule_id = ?1 AND ended_at IS NOT NULL AND id < \
      (SELECT id FROM schedule_fires WHERE schedule_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2 - 1)";
 
-/// A sum that overflows is a real number in SQLite; `min` and `max` bring it back.
+/// A fire that waits for room is given up after a time since it began. A sum that overflows is a real number in SQLite; `min`
+/// and `max` bring it back.
 const SHIFT: &str = "UPDATE schedule_fires SET \
-     wake_at = min(max(wake_at + ?1, -9223372036854775808), 9223372036854775807) WHERE wake_at IS NOT NULL";
+     wake_at = min(max(wake_at + ?1, -9223372036854775808), 9223372036854775807), \
+     began_at = min(max(began_at + ?1, -9223372036854775808), 9223372036854775807) WHERE wake_at IS NOT NULL";
 
 impl ScheduleRows for SqliteRows<'_> {
     fn schedules_count(&mut self) -> Result<usize, DbError> {

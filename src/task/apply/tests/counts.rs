@@ -125,3 +125,13 @@ fn a_decision_of_a_person_forgets_all_of_it() {
     let attempt = decided.attempt_mut();
     assert_eq!((attempt.free_ends, attempt.unavailable_submits, attempt.extensions), (0, 0, 0));
 }
+
+#[test]
+fn an_accepted_job_ends_the_outage_before_it() {
+    let failed = after_an_outage(policy()).so(accepted()).so(Event::PollAnswered(poll_state(JobState::Failed)));
+    is(&failed, T::Pending, A::EndedFailed);
+    let mut again = failed.later(Duration::from_secs(24 * 3600)).so(Event::Claimed { key: key(99) });
+    again = again.so(submit(SubmitAnswer::Unavailable(why())));
+    is(&again, T::Pending, A::Withdrawn);
+    assert_eq!(again.attempt_mut().unavailable_submits, 1, "the first of another outage");
+}

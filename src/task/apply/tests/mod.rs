@@ -12,6 +12,7 @@
 //! [`check`] is the list of promises; all of them go through it.
 
 mod counts;
+mod delays;
 mod ends;
 mod lies;
 mod liveness;

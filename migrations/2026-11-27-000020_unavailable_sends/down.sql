@@ -1,0 +1,1 @@
+ALTER TABLE handouts DROP COLUMN unavailable_sends;

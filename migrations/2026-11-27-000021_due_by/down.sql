@@ -1,0 +1,1 @@
+ALTER TABLE publish_pool DROP COLUMN due_by;
