@@ -199,10 +199,11 @@ pub struct SubmitArgs {
     /// Check everything and submit nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Wait until it has ended, and print what came of it; exit status 5 where it ended otherwise than completed
-    #[arg(long, conflicts_with_all = ["dry_run", "file"])]
+    /// Wait until it has ended, or all of the file, and print what came of it; exit status 5 where one ended otherwise than
+    /// completed. Task and key are said on standard error before, with --output json as a line of JSON each
+    #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
-    /// Wait at most so long: 10m, or seconds; then exit status 4, and the task goes on
+    /// Wait at most so long: 10m, or seconds; then exit status 4, and the tasks go on
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "wait")]
     pub timeout: Option<String>,
 }

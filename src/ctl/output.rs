@@ -49,7 +49,7 @@ const GAP: usize = 2;
 impl Printer {
     /// For standard output: tables fit the terminal, and keep their width where there is none.
     pub fn new(format: Format) -> Self {
-        let columns = io::stdout().is_terminal().then(terminal_columns).flatten();
+        let columns = io::stdout().is_terminal().then(|| columns_of(io::stdout())).flatten();
         Self { format, columns }
     }
 
@@ -141,9 +141,10 @@ pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn terminal_columns() -> Option<usize> {
+/// How many columns a terminal has: as `COLUMNS` says, else as it says itself.
+pub fn columns_of(terminal: impl std::os::fd::AsFd) -> Option<usize> {
     let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok());
-    let asked = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    let asked = || rustix::termios::tcgetwinsize(terminal).ok().map(|size| usize::from(size.ws_col));
     named.or_else(asked).filter(|columns| *columns > 0)
 }
 

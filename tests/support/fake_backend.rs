@@ -29,6 +29,9 @@ use tokio::sync::{Notify, watch};
 pub struct FakeBackend {
     /// Every submission that was accepted, by key.
     pub submitted: Mutex<BTreeMap<String, CheckedSubmission>>,
+    /// The topics of tasks that are not as their ids say: one about `done` is completed, one that `fails` has failed, one that is
+    /// `large` is completed and long.
+    pub topics: Mutex<BTreeMap<String, String>>,
     /// The calls in order: method and what came with it.
     pub calls: Mutex<Vec<String>>,
     /// Lets `slow` go on.
@@ -231,6 +234,12 @@ impl FakeBackend {
     }
 
     fn find(&self, id: &str) -> Result<TaskView, ApiError> {
+        match self.topics.lock().expect("no test panics with it").get(id).map(String::as_str) {
+            Some("fails") => return Ok(task(id, "failed")),
+            Some("large") => return Ok(TaskView { requirements: Some("x".repeat(6 << 20)), ..task(id, "completed") }),
+            Some("done") => return Ok(task(id, "completed")),
+            Some(_) | None => {}
+        }
         match id {
             "gone" => Err(ApiError::TaskNotFound { task: id.to_owned() }),
             "task" => Err(ApiError::AmbiguousTask {
@@ -301,8 +310,10 @@ impl Backend for FakeBackend {
                 continue;
             }
             let key = task.key.clone().unwrap_or_else(|| format!("none-{index}"));
+            let topic = task.topic.clone();
             let was_known = submitted.insert(key, task).is_some();
             let task_id = Some(format!("task-{:012}", submitted.len()));
+            self.topics.lock().expect("no test panics with it").extend(task_id.clone().map(|id| (id, topic)));
             replies.push(Submitted { task_id, state: Some("pending".to_owned()), was_known });
         }
         done(Ok(replies))
@@ -460,7 +471,10 @@ impl Backend for FakeBackend {
     }
 
     fn wait(&self, _: Peer, query: WaitQuery) -> Answer<FeedReader<WaitReply>> {
-        self.called(format!("wait {query:?}"));
+        match &query.tasks {
+            Some(tasks) if tasks.len() > 9 => self.called(format!("wait for {}", tasks.len())),
+            _ => self.called(format!("wait {query:?}")),
+        }
         let (writer, reader) = feed(16);
         let names = query.tasks.unwrap_or_default();
         let views: Result<Vec<TaskView>, ApiError> = names.iter().map(|name| self.find(name)).collect();
@@ -468,7 +482,7 @@ impl Backend for FakeBackend {
             Ok(views) => views,
             Err(error) => return done(Err(error)),
         };
-        for view in &views {
+        for view in views.iter().filter(|view| view.requirements.is_none()).take(9) {
             let reply = WaitReply { changed: Some(view.clone()), tasks: vec![], unfinished: 1, is_timed_out: false };
             writer.send(reply).expect("there is room");
         }
