@@ -319,6 +319,17 @@ fn a_submit_of_a_file_waits_for_all_of_it() {
 }
 
 #[test]
+fn what_is_handed_out_is_printed_though_a_piece_cannot_be_read() {
+    let server = TestServer::start();
+    let torn = run(&server, &["--output", "json", "pool", "next", "--limit", "2", "--key", fake_backend::TORN_REQUEST]);
+    let given = torn.json();
+    assert_eq!((torn.code, &given[0]["fence"], &given[1]["fence"]), (1, &3.into(), &4.into()), "{}", torn.err);
+    assert_eq!(given[0]["content"]["content"], Value::Null);
+    assert!(given[1]["content"]["content"].as_str().is_some_and(|piece| piece.contains("人工智能")), "{given}");
+    assert!(torn.err.contains("contentctl content show 9"), "{}", torn.err);
+}
+
+#[test]
 fn a_wait_whose_daemon_is_silent_ends_too() {
     let server = TestServer::start();
     server.backend.is_waiting_for_ever.store(true, Ordering::SeqCst);

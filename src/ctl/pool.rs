@@ -3,6 +3,8 @@
 //! The surprise: `next` without a key makes one, so that a call that is repeated over a restart of the daemon takes nothing
 //! a second time.
 
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
 use super::Session;
@@ -173,10 +175,11 @@ fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
     };
     let mut reply: PoolNextReply = session.repeat(|client| client.call("io.contentd.Pool.Next", &params))?;
     if !session.printer.is_for_people() {
-        for content in reply.handed_out.iter_mut().map(|one| &mut one.content) {
-            join_piece(session, content)?;
-        }
-        return session.printer.rows(&reply.handed_out, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS);
+        let missing: Vec<Failure> =
+            reply.handed_out.iter_mut().filter_map(|one| join_piece(session, &mut one.content).err()).collect();
+        // Each is the caller's now, and without its fence nobody could answer for it.
+        session.printer.rows(&reply.handed_out, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS)?;
+        return missing.into_iter().next().map_or(Ok(()), Err);
     }
     let rows: Vec<Value> = reply
         .handed_out
@@ -197,15 +200,28 @@ fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads a piece that was too long for the answer.
+/// Reads a piece that was too long for the answer. One that cannot be read is said to be missing, also to programs.
 fn join_piece(session: &Session, content: &mut ContentView) -> Result<(), Failure> {
     if content.content.is_some() {
         return Ok(());
     }
     let params = ContentParams { content_id: content.content_id };
     let ask = |client: &mut Client| client.call_joined("io.contentd.Content.Get", &params, ContentReply::join);
-    *content = session.repeat(ask)?.content;
-    Ok(())
+    match session.repeat(ask) {
+        Ok(reply) => {
+            *content = reply.content;
+            Ok(())
+        }
+        Err(failure) => {
+            let id = content.content_id;
+            // Nobody to say it to is no failure.
+            let _ = writeln!(
+                std::io::stderr(),
+                "contentctl: content {id} is yours and is printed without its piece: `contentctl content show {id}` reads it"
+            );
+            Err(failure)
+        }
+    }
 }
 
 fn done(session: &Session, args: PoolDoneArgs) -> Result<(), Failure> {

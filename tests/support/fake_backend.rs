@@ -173,6 +173,8 @@ pub fn handed_out() -> HandedOut {
     }
 }
 
+/// A request of the pool whose answer leaves the pieces out, and whose first piece cannot be read.
+pub const TORN_REQUEST: &str = "torn";
 /// So many pieces at once are longer than a message.
 pub const MANY_HANDED_OUT: u32 = 3;
 /// A content record whose piece is longer than a message.
@@ -580,6 +582,13 @@ impl Backend for FakeBackend {
 
     fn pool_next(&self, _: Peer, query: NextQuery) -> Answer<PoolNextReply> {
         self.called(format!("next {} of the pool", query.limit));
+        if query.key.as_deref() == Some(TORN_REQUEST) {
+            let one = |pool_id, fence, content_id| {
+                let content = ContentView { content_id, content: None, html_content: None, ..content(7).content };
+                HandedOut { pool_id, fence, content, ..handed_out() }
+            };
+            return done(Ok(PoolNextReply { handed_out: vec![one(1, 3, 9), one(2, 4, 7)] }));
+        }
         let mut reply = PoolNextReply { handed_out: vec![handed_out(); query.limit as usize] };
         if query.limit == MANY_HANDED_OUT {
             for one in &mut reply.handed_out {
