@@ -64,7 +64,7 @@ pub const TASK_COLUMNS: &[Column] = &[
     fixed("TASK", "task_id"),
     fixed("STATE", "state"),
     fixed("PRI", "priority"),
-    fixed("ACCOUNT", "account"),
+    flexible("ACCOUNT", "account"),
     fixed("CREATED", "created_at"),
     flexible("TOPIC", "topic"),
     flexible("REASON", "reason"),
