@@ -92,8 +92,11 @@ impl DaemonBackend {
         let filter = self.filter_of(query.filter).await?;
         let read = move |queries: &dyn Queries| {
             let found = match &query.topic {
-                Some(topic) => queries.search(&filter, topic, page, SearchBounds::default())?,
-                None => Searched { tasks: queries.tasks(&filter, page)?, stopped_at: None },
+                None if filter.error.is_none() => Searched { tasks: queries.tasks(&filter, page)?, stopped_at: None },
+                topic => {
+                    let topic = topic.as_deref().unwrap_or_default();
+                    queries.search(&filter, topic, page, SearchBounds::default())?
+                }
             };
             Ok((with_attempts(queries, found.tasks)?, found.stopped_at))
         };

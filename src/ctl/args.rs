@@ -250,7 +250,7 @@ pub struct FilterArgs {
     /// Submitted since: 24h, 2026-01-31, or a whole time
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
     pub since: Option<String>,
-    /// Whose error contains this text
+    /// Whose error contains this text; a list says where it stopped looking
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub error: Option<String>,
 }

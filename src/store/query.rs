@@ -270,7 +270,8 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn history(&self, id: &TaskId) -> Result<Vec<AuditRow>, DbError>;
     /// Tasks, newest first.
     fn tasks(&self, filter: &TaskFilter, page: Page) -> Result<Vec<Task>, DbError>;
-    /// Of these, those whose topic contains a text (case-insensitive for ASCII).
+    /// Of these, those whose topic contains a text (case-insensitive for ASCII); the empty text is in each. So a filter by error
+    /// is looked for within bounds, too.
     fn search(&self, filter: &TaskFilter, topic: &str, page: Page, bounds: SearchBounds) -> Result<Searched, DbError>;
     /// Pending tasks in the order of running: those ready at `now` by priority, age and `seq`, then the delayed ones by their time.
     fn pending(&self, now: Timestamp, page: Page) -> Result<Vec<Task>, DbError>;

@@ -367,7 +367,7 @@ pub struct ListParams {
 pub struct TasksReply {
     /// The tasks.
     pub tasks: Vec<TaskView>,
-    /// The search for a topic stopped at this task without having found enough: what is older was not looked at.
+    /// The search for a topic or an error stopped at this task without having found enough: what is older was not looked at.
     #[serde(default)]
     pub searched_to: Option<String>,
 }
