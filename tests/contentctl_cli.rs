@@ -427,7 +427,15 @@ fn every_other_verb_works_in_every_format() {
         let csv = run(&server, &[&["--output", "csv"], *verb].concat());
         assert_eq!(csv.code, 0, "{verb:?}: {}", csv.err);
     }
-    assert!(server.calls().contains(&"cleanup 7".to_owned()));
+    assert!(server.calls().contains(&"cleanup Retention".to_owned()));
+    let sooner = run(&server, &["cleanup", "--older-than", "12h", "--dry-run"]);
+    assert_eq!(
+        sooner.out, "3 tasks that finished more than 90d ago: would be deleted\n",
+        "the age is the daemon's word"
+    );
+    assert_eq!(server.calls().last().map(String::as_str), Some("cleanup Seconds(43200)"));
+    assert_eq!(run(&server, &["cleanup", "--older-than", "soon"]).code, 1);
+    assert_eq!(run(&server, &["cleanup", "--older-than", "1d", "--days", "1"]).code, 2);
     assert!(run(&server, &["config"]).out.contains("workers = 4"));
 }
 

@@ -295,8 +295,8 @@ impl Router {
             }
             "Cleanup" => {
                 let params = read_parameters::<CleanupParams>(frame)?;
-                let days = checked::cleanup_days(params.days)?;
-                once(backend.cleanup(peer.clone(), days, params.dry_run == Some(true)))
+                let age = checked::cleanup_age(params.days, params.older_than.as_ref())?;
+                once(backend.cleanup(peer.clone(), age, params.dry_run == Some(true)))
             }
             "Poll" => once(backend.poll(peer.clone(), task_of(frame)?)),
             "Report" => once(backend.report(peer.clone(), read_parameters::<ReportParams>(frame)?.check()?)),

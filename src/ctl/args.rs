@@ -85,8 +85,8 @@ pub enum Verb {
     Settle(SettleArgs),
     /// Change a waiting task: its priority, and from when on it may begin
     Set(SetArgs),
-    /// Delete tasks that finished long ago, sooner than contentd does it by itself (retention.finished_tasks, 90d if not
-    /// configured)
+    /// Delete tasks that finished long ago: as long as is configured (retention.finished_tasks, 90d if not), as contentd does
+    /// by itself each night, or as --older-than says
     Cleanup(CleanupArgs),
     /// How many, how long, how often again
     Stats(StatsArgs),
@@ -397,9 +397,12 @@ pub struct SetArgs {
 /// A cleanup.
 #[derive(Debug, ClapArgs)]
 pub struct CleanupArgs {
-    /// Finished more than so many days ago
-    #[arg(long, default_value_t = 7, allow_hyphen_values = true, value_name = "N")]
-    pub days: i64,
+    /// Finished longer ago than this: 30d, 12h, or seconds [default: retention.finished_tasks]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub older_than: Option<String>,
+    /// The same in days
+    #[arg(long, allow_hyphen_values = true, value_name = "N", conflicts_with = "older_than")]
+    pub days: Option<i64>,
     /// Count only
     #[arg(long)]
     pub dry_run: bool,

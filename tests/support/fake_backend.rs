@@ -452,9 +452,9 @@ impl Backend for FakeBackend {
         done(self.find(&task).map(|task| TaskReply { task: changed(task) }))
     }
 
-    fn cleanup(&self, _: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply> {
-        self.called(format!("cleanup {days}"));
-        done(Ok(CleanupReply { deleted: 3, is_dry_run: dry_run }))
+    fn cleanup(&self, _: Peer, age: CleanupAge, dry_run: bool) -> Answer<CleanupReply> {
+        self.called(format!("cleanup {age:?}"));
+        done(Ok(CleanupReply { deleted: 3, is_dry_run: dry_run, older_than_s: 7_776_000 }))
     }
 
     fn statistics(&self, _: Peer, query: StatisticsQuery) -> Answer<StatisticsReply> {
