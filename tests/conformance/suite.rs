@@ -469,7 +469,7 @@ fn a_review_decides_about_the_pool(mut side: Side) {
     assert!(matches!(side.write(approve(None)), Err(WriteError::ReviewRefused { .. })));
     side.write(review(content, ReviewMove::Rejected, None)).unwrap();
     assert!(pool(&side).is_empty());
-    let removed = PoolFilter { status: Some(PoolState::Removed), account: Some(ada) };
+    let removed = PoolFilter { status: Some(PoolState::Removed), account: Some(ada), now: None };
     assert_eq!(side.queries.pool(&removed, Page::first(9)).unwrap().len(), 1);
     assert_eq!(side.queries.content(content).unwrap().unwrap().record.publish_status, PublishState::Unpublished);
     side.write(approve(None)).expect("a rejected piece may be approved after all");

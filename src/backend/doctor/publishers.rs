@@ -44,7 +44,7 @@ impl DaemonBackend {
     }
 
     async fn look_at_held_pieces(&self) -> Option<Finding> {
-        let filter = PoolFilter { account: None, status: Some(PoolState::Held) };
+        let filter = PoolFilter { status: Some(PoolState::Held), ..PoolFilter::default() };
         let held = self.read(move |queries| queries.pool(&filter, Page::first(COUNTED))).await.ok()?;
         (!held.is_empty()).then(|| {
             let found = format!("{} pieces may be published or not, and wait for a person", held.len());
