@@ -24,7 +24,7 @@ use super::api::{
 };
 use super::api::{
     PoolDoneParams, PoolFailParams, PoolNextParams, PoolNextReply, PoolParams, PoolRemoveParams, PoolRenewParams,
-    PoolScheduleParams, PoolWord,
+    PoolReply, PoolScheduleParams, PoolWord,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
@@ -127,6 +127,12 @@ fn handed_out(answer: BoxFuture<'static, Result<PoolNextReply, ApiError>>) -> Ro
         Ok(vec![body?])
     };
     Routed::Once(answer.map(to_reply).boxed())
+}
+
+/// For whoever may not read pieces.
+fn without_titles(mut reply: PoolReply) -> PoolReply {
+    reply.entries.iter_mut().for_each(|entry| entry.title = None);
+    reply
 }
 
 fn once<T: Serialize + 'static>(answer: BoxFuture<'static, Result<T, ApiError>>) -> Routed {
@@ -398,7 +404,9 @@ impl Router {
         };
         Ok(Some(match method {
             "io.contentd.Pool.List" => {
-                once(backend.pool_list(peer.clone(), read_parameters::<PoolListParams>(frame)?.try_into()?))
+                let answer = backend.pool_list(peer.clone(), read_parameters::<PoolListParams>(frame)?.try_into()?);
+                let is_reader = permissions::reads(caller);
+                once(answer.map(move |reply| if is_reader { reply } else { reply.map(without_titles) }).boxed())
             }
             "io.contentd.Pool.Release" => {
                 once(backend.pool_release(peer.clone(), read_parameters::<PoolReleaseParams>(frame)?.check()?))

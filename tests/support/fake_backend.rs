@@ -568,7 +568,7 @@ impl Backend for FakeBackend {
     }
 
     fn pool_list(&self, _: Peer, _: PoolQuery) -> Answer<PoolReply> {
-        done(Ok(PoolReply { entries: vec![] }))
+        done(Ok(PoolReply { entries: vec![pooled(1)] }))
     }
 
     fn pool_release(&self, _: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply> {
