@@ -330,6 +330,29 @@ fn what_is_handed_out_is_printed_though_a_piece_cannot_be_read() {
 }
 
 #[test]
+fn a_publisher_that_is_away_is_told_with_the_way_out() {
+    let server = TestServer::start();
+    for verb in [&["status"][..], &["pool", "list"]] {
+        let shown = run(&server, verb);
+        let told = shown.out.clone() + &shown.err;
+        assert!(told.contains("connection refused") && told.contains("resume --publisher"), "{verb:?}: {told}");
+    }
+    for (name, told) in [
+        ("site", "its next piece tries it at once"),
+        ("slow", "a piece tries it already"),
+        ("other", "publisher other is not away"),
+    ] {
+        let resumed = run(&server, &["resume", "--publisher", name]);
+        assert_eq!(resumed.code, 0, "{}", resumed.err);
+        assert!(resumed.err.contains(told), "{}", resumed.err);
+        assert_eq!(server.calls().last(), Some(&format!("resume Publisher({name:?})")));
+    }
+    assert_eq!(run(&server, &["resume", "--publisher", "site", "--generator", "g"]).code, 2);
+    let both = ["call", "io.contentd.Daemon.Resume", "{\"publisher\": \"site\", \"generator\": \"g\"}"];
+    assert!(run(&server, &both).err.contains("publisher: \"site\" cannot be taken"));
+}
+
+#[test]
 fn a_wait_whose_daemon_is_silent_ends_too() {
     let server = TestServer::start();
     server.backend.is_waiting_for_ever.store(true, Ordering::SeqCst);

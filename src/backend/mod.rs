@@ -41,7 +41,7 @@ use crate::control::api::{
 };
 use crate::control::api::{
     Answer, ApiError, Backend, Bulk, CheckedSubmission, CleanupAge, ConfigReply, ContentQuery, ListQuery, Peer,
-    PoolQuery, ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery,
+    PoolQuery, ReloadReply, Resume, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery,
     WriteAgainParams, WriteAgainReply,
 };
 use crate::control::api::{NextQuery, PoolEntryReply, PoolNextReply, PoolShowReply, PoolWord};
@@ -378,8 +378,8 @@ impl Backend for DaemonBackend {
         self.answer(|this| async move { this.set_pause(&peer, what, true).await })
     }
 
-    fn resume(&self, peer: Peer, what: PauseParams) -> Answer<PausesReply> {
-        self.answer(|this| async move { this.set_pause(&peer, what, false).await })
+    fn resume(&self, peer: Peer, what: Resume) -> Answer<PausesReply> {
+        self.answer(|this| async move { this.resume_what(&peer, what).await })
     }
 
     fn config(&self, _: Peer) -> Answer<ConfigReply> {

@@ -17,10 +17,10 @@ use super::api::{
     AccountAddParams, AccountImportParams, AccountParams, AccountSetParams, AcknowledgeParams, ApiError, Backend,
     BackupParams, CancelParams, CleanupParams, ContentListParams, ContentParams, ContentReply, ContentsReply,
     CorrectParams, EditParams, HistoryReply, ListParams, NoParams, NoticeParams, NoticesParams, PauseParams, Peer,
-    PingReply, PoolListParams, PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, ReportParams, RetryParams,
-    ReviewParams, SetParams, SettleParams, SilenceParams, StageParams, StatisticsParams, SubmitBatchParams,
-    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, SummaryParams, TaskParams, TasksReply,
-    TestHookParams, TryGeneratorParams, VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
+    PingReply, PoolListParams, PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, ReportParams, ResumeParams,
+    RetryParams, ReviewParams, SetParams, SettleParams, SilenceParams, StageParams, StatisticsParams,
+    SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, SummaryParams, TaskParams,
+    TasksReply, TestHookParams, TryGeneratorParams, VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
 };
 use super::api::{
     PoolDoneParams, PoolFailParams, PoolNextParams, PoolNextReply, PoolParams, PoolRemoveParams, PoolRenewParams,
@@ -447,14 +447,12 @@ impl Router {
 
     fn daemon(&self, caller: &Caller, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
         let (backend, peer) = (&self.backend, &caller.peer);
-        if let "Pause" | "Resume" = method {
-            let params = read_parameters::<PauseParams>(frame)?;
-            let is_pause = method == "Pause";
-            let answer =
-                if is_pause { backend.pause(peer.clone(), params) } else { backend.resume(peer.clone(), params) };
-            return Ok(Some(once(answer)));
-        }
         match method {
+            "Pause" => return Ok(Some(once(backend.pause(peer.clone(), read_parameters::<PauseParams>(frame)?)))),
+            "Resume" => {
+                let what = read_parameters::<ResumeParams>(frame)?.check()?;
+                return Ok(Some(once(backend.resume(peer.clone(), what))));
+            }
             "TryGenerator" => {
                 let params = read_parameters::<TryGeneratorParams>(frame)?;
                 return Ok(Some(once(backend.try_generator(peer.clone(), params.generator))));

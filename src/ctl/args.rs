@@ -112,8 +112,9 @@ pub enum Verb {
     Workers,
     /// Start no new jobs, of everything, a generator or an account
     Pause(PauseArgs),
-    /// Start new jobs again. A generator that gets none because it failed is tried at once with --generator NAME
-    Resume(PauseArgs),
+    /// Start new jobs again. A generator that gets none because it failed is tried at once with --generator NAME, a publisher
+    /// that is away with --publisher NAME
+    Resume(ResumeArgs),
     /// Accounts: whom content is written for
     #[command(subcommand)]
     Account(AccountVerb),
@@ -476,6 +477,17 @@ pub struct PauseArgs {
     /// Why
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub reason: Option<String>,
+}
+
+/// What to resume.
+#[derive(Debug, ClapArgs)]
+pub struct ResumeArgs {
+    /// What a pause stopped.
+    #[command(flatten)]
+    pub paused: PauseArgs,
+    /// This publisher, which was mended: its next piece tries it at once
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, conflicts_with_all = ["generator", "account", "reason"])]
+    pub publisher: Option<String>,
 }
 
 /// What to look at.

@@ -16,7 +16,7 @@ use super::text::safe;
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    ContentParams, ContentReply, ContentView, PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams,
+    ContentParams, ContentReply, ContentView, NoParams, PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams,
     PoolNextParams, PoolNextReply, PoolParams, PoolReleaseParams, PoolReleaseReply, PoolRemoveParams, PoolRenewParams,
     PoolReply, PoolScheduleParams, PoolShowReply, StatusReply,
 };
@@ -77,6 +77,9 @@ pub fn print_publishing(session: &Session, status: &StatusReply) -> Result<(), F
     if !status.publishers.is_empty() {
         session.printer.text("")?;
         session.printer.rows(&status.publishers, PUBLISHER_COLUMNS, &[])?;
+        if status.publishers.iter().any(|publisher| publisher.is_away) {
+            session.tell("`contentctl resume --publisher NAME` has a publisher that was mended tried at once");
+        }
     }
     for account in &status.unserved_accounts {
         let account = safe(account);
@@ -106,7 +109,10 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
             };
             let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
             session.printer.rows(&reply.entries, COLUMNS, FIELDS)?;
-            tell_unserved(session, &reply);
+            if session.printer.is_for_people() {
+                tell_unserved(session, &reply);
+                tell_away(session);
+            }
             Ok(())
         }
         PoolVerb::Show { pool_id } => show(session, pool_id),
@@ -141,6 +147,18 @@ fn tell_unserved(session: &Session, reply: &PoolReply) {
     for (why, count) in reasons {
         let wait = crate::text::counted(count, "piece waits", "pieces wait");
         session.tell(format!("{wait}: {}", safe(why)));
+    }
+}
+
+/// Which publishers are away: pieces wait for them. Whoever cannot be told has the list all the same.
+fn tell_away(session: &Session) {
+    let status = session.call::<_, StatusReply>("io.contentd.Daemon.GetStatus", &NoParams {});
+    for publisher in status.iter().flat_map(|status| &status.publishers).filter(|publisher| publisher.is_away) {
+        let (name, why) = (safe(&publisher.name), safe(publisher.why.as_deref().unwrap_or_default()));
+        session.tell(format!(
+            "publisher {name} is away, and one piece at a time tries it: {why}; once it is mended, `contentctl resume \
+             --publisher {name}` has it tried at once"
+        ));
     }
 }
 

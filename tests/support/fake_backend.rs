@@ -651,7 +651,13 @@ impl Backend for FakeBackend {
             pauses: vec![],
             hooks: vec![],
             pool: BTreeMap::new(),
-            publishers: vec![],
+            publishers: vec![PublisherView {
+                name: "site".to_owned(),
+                is_away: true,
+                why: Some("connection refused".to_owned()),
+                since: Some(WireTime(Timestamp(0))),
+                next_probe_at: Some(WireTime(Timestamp(600_000))),
+            }],
             unserved_accounts: vec![],
         }))
     }
@@ -662,12 +668,15 @@ impl Backend for FakeBackend {
 
     fn pause(&self, _: Peer, what: PauseParams) -> Answer<PausesReply> {
         self.called(format!("pause {what:?}"));
-        done(Ok(PausesReply { is_changed: true, pauses: vec![], is_probed: false }))
+        done(Ok(PausesReply { is_changed: true, pauses: vec![], is_probed: false, has_probe: false }))
     }
 
-    fn resume(&self, _: Peer, what: PauseParams) -> Answer<PausesReply> {
+    fn resume(&self, _: Peer, what: Resume) -> Answer<PausesReply> {
         self.called(format!("resume {what:?}"));
-        done(Ok(PausesReply { is_changed: true, pauses: vec![], is_probed: false }))
+        // Publisher `site` is away, and `slow` is being tried.
+        let is_named = |name: &str| what == Resume::Publisher(name.to_owned());
+        let is_changed = matches!(what, Resume::Pause(_));
+        done(Ok(PausesReply { is_changed, pauses: vec![], is_probed: is_named("site"), has_probe: is_named("slow") }))
     }
 
     fn config(&self, _: Peer) -> Answer<ConfigReply> {

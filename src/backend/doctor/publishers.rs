@@ -25,7 +25,11 @@ impl DaemonBackend {
                 (Some(_), _) => findings.extend(faults.iter().map(|fault| Finding::of_fault(&subject, fault))),
                 (None, Some(away)) => {
                     let found = format!("is away: {}", away.why);
-                    let cure = "look at it; one piece at a time tries it, and nothing is spent";
+                    let cure = format!(
+                        "look at it; one piece at a time tries it, and nothing is spent; once it is mended, `contentctl resume \
+                         --publisher {}` has it tried at once",
+                        publisher.name
+                    );
                     findings.push(Finding::error(subject, found, cure));
                 }
                 (None, None) => findings.push(Finding::ok(subject, "can be called")),

@@ -41,7 +41,7 @@ pub use content::{
 };
 pub use daemon::{
     ConfigReply, DrainReply, EmptyReply, GeneratorView, NoParams, PauseParams, PauseView, PausesReply, PingReply,
-    PublisherView, ReloadReply, StatusReply, VersionReply, WorkerView, WorkersReply,
+    PublisherView, ReloadReply, Resume, ResumeParams, StatusReply, VersionReply, WorkerView, WorkersReply,
 };
 pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, TryGeneratorParams};
 pub use error::{ApiError, FieldFault};
@@ -201,7 +201,7 @@ pub trait Backend: NoticeBackend + ScheduleCalls + Send + Sync + 'static {
     /// No new submits, of what is named.
     fn pause(&self, peer: Peer, what: PauseParams) -> Answer<PausesReply>;
     /// New submits again, of exactly what is named.
-    fn resume(&self, peer: Peer, what: PauseParams) -> Answer<PausesReply>;
+    fn resume(&self, peer: Peer, what: Resume) -> Answer<PausesReply>;
     /// The effective configuration, secrets left out.
     fn config(&self, peer: Peer) -> Answer<ConfigReply>;
     /// Answers, then drains and exits.
