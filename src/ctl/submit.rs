@@ -5,7 +5,7 @@
 //! end, so what was submitted is said on standard error first, also to programs. Else one that is cut would not know what it has
 //! paid for.
 
-use std::io::{Read, Write as _};
+use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::Path;
 
 use serde::Serialize;
@@ -219,7 +219,7 @@ fn submit_file(
     print_file(session, &submitted, dry_run)
 }
 
-/// One line a task where a program reads them; people have the table at the end.
+/// One line a task, but for people at a terminal: they have the table at the end.
 fn wait_for_file(
     session: &Session,
     submitted: &[Submitted],
@@ -231,7 +231,7 @@ fn wait_for_file(
         .zip(keys)
         .filter_map(|(task, key)| Some(Begun { task_id: task.task_id.as_deref()?, key, was_known: task.was_known }));
     let begun: Vec<Begun<'_>> = begun.collect();
-    if session.printer.is_for_people() {
+    if session.printer.is_for_people() && std::io::stderr().is_terminal() {
         session.tell(format!("{}; they are waited for", said_of_file(submitted)));
     } else {
         say_begun(session, &begun)?;
