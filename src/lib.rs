@@ -13,8 +13,8 @@
 //! | [`daemon`], [`ctl`] | everything below |
 //! | [`backend`] | actors, control, store, generator, host |
 //! | [`actors`] | store, generator, render |
-//! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | [`events`], [`text`], the core |
-//! | [`events`] (what the log tells, and the journal's catalog), [`text`] | the core |
+//! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | [`events`], [`text`], [`zones`], the core |
+//! | [`events`] (what the log tells, and the journal's catalog), [`text`], [`zones`] | the core |
 //! | [`notice`] (when somebody is told), [`metrics`] (what is counted) | the core |
 //! | [`task`], [`finding`], [`roles`] (who may do what) | std, serde and an error derive |
 //!
@@ -50,3 +50,4 @@ pub mod schedule;
 pub mod store;
 pub mod task;
 pub mod text;
+pub mod zones;

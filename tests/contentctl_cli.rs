@@ -257,6 +257,103 @@ fn wait_says_how_it_ended() {
 }
 
 #[test]
+fn a_submit_that_waits_says_first_what_it_has_submitted() {
+    let server = TestServer::start();
+    server.backend.is_waiting_for_ever.store(true, Ordering::SeqCst);
+    let mut waits =
+        command(&server, &["--output", "json", "submit", "-a", "1", "-t", "x", "--wait"]).spawn().expect("it runs");
+    let mut first = String::new();
+    BufReader::new(waits.stderr.take().expect("a pipe")).read_line(&mut first).expect("it reads");
+    let begun: Value = serde_json::from_str(&first).unwrap_or_else(|error| panic!("{error}: {first:?}"));
+    // A script that is ended here knows what it has paid for.
+    waits.kill().expect("it runs");
+    waits.wait().expect("it ends");
+    let key = server.backend.submitted.lock().expect("no test panics with it").keys().next().cloned();
+    let expected = serde_json::json!({"task_id": "task-000000000001", "key": key, "was_known": false});
+    assert_eq!(begun, expected);
+    server.backend.is_waiting_for_ever.store(false, Ordering::SeqCst);
+    let done = run(&server, &["submit", "-a", "1", "-t", "done", "--key", "mine", "--wait"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.starts_with("task-000000000002 is submitted, under the key mine\n"), "{}", done.err);
+    let known = run(&server, &["submit", "-a", "1", "-t", "done", "--key", "mine", "--wait"]);
+    assert!(known.err.contains("submitted before under the key mine"), "{}", known.err);
+    assert_eq!(run(&server, &["submit", "-a", "1", "-t", "fails", "--wait"]).code, 5);
+}
+
+#[test]
+fn a_submit_of_a_file_waits_for_all_of_it() {
+    let server = TestServer::start();
+    let lines = |topics: &[&str]| {
+        topics.iter().map(|topic| format!("{{\"account\":1,\"topic\":\"{topic}\"}}\n")).collect::<String>()
+    };
+    let wait = |topics: &[&str], format: &str, more: &[&str]| {
+        let args = [&["--output", format, "submit", "--file", "-", "--wait"], more].concat();
+        run_with_input(&server, &args, lines(topics).as_bytes())
+    };
+    let done = wait(&["done", "done"], "json", &[]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let ids: Vec<Value> =
+        done.json().as_array().expect("an array").iter().map(|task| task["task_id"].clone()).collect();
+    let said = done.err.lines().take(2).map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    assert_eq!(
+        said.map(|begun| begun["task_id"].clone()).collect::<Vec<_>>(),
+        ids,
+        "said before, in the order of the file"
+    );
+    let failed = wait(&["done", "fails", "done"], "table", &[]);
+    assert_eq!(failed.code, 5, "{}", failed.err);
+    let begun = |line: &str| line.contains(" is submitted, under the key ctl-");
+    assert!(failed.err.lines().take(3).all(begun), "{}", failed.err);
+    assert!(failed.err.ends_with("3 tasks: 2 completed, 1 failed\n"), "{}", failed.err);
+    assert_eq!(failed.out.lines().count(), 4, "{}", failed.out);
+    let late = wait(&["done", "goes on"], "json", &["--timeout", "1"]);
+    assert_eq!((late.code, late.json().as_array().map(Vec::len)), (4, Some(2)), "{}", late.err);
+    assert_eq!(wait(&["done"], "json", &["--timeout", "soon"]).code, 2, "said before anything is paid for");
+    assert_eq!(wait(&["done"], "json", &["--dry-run"]).code, 2);
+
+    // More than one call may name, and an answer that no message holds.
+    let many = wait(&vec!["done"; 1_001], "csv", &[]);
+    assert_eq!((many.code, many.out.lines().count()), (0, 1_002), "{}", many.err);
+    assert!(server.calls().contains(&"wait for 1000".to_owned()));
+    let large = wait(&["large"; 3], "json", &[]);
+    assert_eq!((large.code, large.json().as_array().map(Vec::len)), (0, Some(3)), "{}", large.err);
+}
+
+#[test]
+fn what_is_handed_out_is_printed_though_a_piece_cannot_be_read() {
+    let server = TestServer::start();
+    let torn = run(&server, &["--output", "json", "pool", "next", "--limit", "2", "--key", fake_backend::TORN_REQUEST]);
+    let given = torn.json();
+    assert_eq!((torn.code, &given[0]["fence"], &given[1]["fence"]), (1, &3.into(), &4.into()), "{}", torn.err);
+    assert_eq!(given[0]["content"]["content"], Value::Null);
+    assert!(given[1]["content"]["content"].as_str().is_some_and(|piece| piece.contains("人工智能")), "{given}");
+    assert!(torn.err.contains("contentctl content show 9"), "{}", torn.err);
+}
+
+#[test]
+fn a_publisher_that_is_away_is_told_with_the_way_out() {
+    let server = TestServer::start();
+    for verb in [&["status"][..], &["pool", "list"]] {
+        let shown = run(&server, verb);
+        let told = shown.out.clone() + &shown.err;
+        assert!(told.contains("connection refused") && told.contains("resume --publisher"), "{verb:?}: {told}");
+    }
+    for (name, told) in [
+        ("site", "its next piece tries it at once"),
+        ("slow", "a piece tries it already"),
+        ("other", "publisher other is not away"),
+    ] {
+        let resumed = run(&server, &["resume", "--publisher", name]);
+        assert_eq!(resumed.code, 0, "{}", resumed.err);
+        assert!(resumed.err.contains(told), "{}", resumed.err);
+        assert_eq!(server.calls().last(), Some(&format!("resume Publisher({name:?})")));
+    }
+    assert_eq!(run(&server, &["resume", "--publisher", "site", "--generator", "g"]).code, 2);
+    let both = ["call", "io.contentd.Daemon.Resume", "{\"publisher\": \"site\", \"generator\": \"g\"}"];
+    assert!(run(&server, &both).err.contains("publisher: \"site\" cannot be taken"));
+}
+
+#[test]
 fn a_wait_whose_daemon_is_silent_ends_too() {
     let server = TestServer::start();
     server.backend.is_waiting_for_ever.store(true, Ordering::SeqCst);
@@ -354,7 +451,15 @@ fn every_other_verb_works_in_every_format() {
         let csv = run(&server, &[&["--output", "csv"], *verb].concat());
         assert_eq!(csv.code, 0, "{verb:?}: {}", csv.err);
     }
-    assert!(server.calls().contains(&"cleanup 7".to_owned()));
+    assert!(server.calls().contains(&"cleanup Retention".to_owned()));
+    let sooner = run(&server, &["cleanup", "--older-than", "12h", "--dry-run"]);
+    assert_eq!(
+        sooner.out, "3 tasks that finished more than 90d ago: would be deleted\n",
+        "the age is the daemon's word"
+    );
+    assert_eq!(server.calls().last().map(String::as_str), Some("cleanup Seconds(43200)"));
+    assert_eq!(run(&server, &["cleanup", "--older-than", "soon"]).code, 1);
+    assert_eq!(run(&server, &["cleanup", "--older-than", "1d", "--days", "1"]).code, 2);
     assert!(run(&server, &["config"]).out.contains("workers = 4"));
 }
 

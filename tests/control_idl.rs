@@ -271,7 +271,7 @@ fn parameters_have_the_fields_of_the_structs() {
         ("Daemon.Acknowledge", json!(AcknowledgeParams::default())),
         ("Daemon.Silence", json!(SilenceParams::default())),
         ("Daemon.Pause", json!(PauseParams::default())),
-        ("Daemon.Resume", json!(PauseParams::default())),
+        ("Daemon.Resume", json!(ResumeParams::default())),
         ("Daemon.GetConfig", json!({})),
         ("Daemon.Drain", json!({})),
         ("Daemon.Reload", json!({})),

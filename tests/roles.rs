@@ -219,6 +219,17 @@ fn every_role_may_call_exactly_what_the_table_says() {
 }
 
 #[test]
+fn who_may_not_read_pieces_sees_no_titles_in_the_pool() {
+    let rig = Rig::start();
+    for role in Role::ALL.into_iter().filter(|role| *role != Role::Callback) {
+        let mut client = rig.connect(&user(FIRST_USER + role as u32));
+        let reply: Value = client.call("io.contentd.Pool.List", &json!({})).expect("they may see the pool");
+        let entry = &reply["entries"][0];
+        assert_eq!((entry["title"].is_null(), &entry["account"]), (role == Role::Observer, &json!("blog")), "{role}");
+    }
+}
+
+#[test]
 fn writing_again_takes_both_roles() {
     let rig = Rig::start();
     let again = ("io.contentd.Content.WriteAgain", r#"{"content_id": 7, "remark": "r"}"#);

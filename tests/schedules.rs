@@ -255,3 +255,52 @@ fn after_a_restore_every_schedule_waits_for_a_person() {
     daemon.ask("io.contentd.Schedules.Resume", json!({"schedule": "s"}));
     eventually("it goes on", || (fires(&daemon, "s").len() > before).then_some(()));
 }
+
+/// A daemon whose zone files are those of a directory of ours.
+fn with_zones(home: &Home) -> Daemon<'_> {
+    let mut command = home.command();
+    command.env("TZDIR", home.path("zoneinfo"));
+    Daemon::adopt(home, home.spawn(command), home.socket())
+}
+
+#[test]
+fn a_zone_that_is_gone_is_told_and_its_return_needs_no_restart() {
+    let home = home();
+    let (here, away) = (home.path("zoneinfo/Tea"), home.path("zoneinfo-away"));
+    std::fs::create_dir(home.path("zoneinfo")).unwrap();
+    for file in ["Tea", "Coffee"] {
+        std::fs::copy("/usr/share/zoneinfo/Etc/UTC", home.path("zoneinfo").join(file)).unwrap();
+    }
+    let daemon = with_zones(&home);
+    daemon.add_account("a");
+    let schedule =
+        json!({"name": "daily", "cron": "0 8 * * *", "zone": "Tea", "accounts": ["a"], "list": [{"topic": "t"}]});
+    let added = add(&daemon, schedule);
+    assert_eq!((&added["trouble"], added["next"].as_array().unwrap().len()), (&Value::Null, 5));
+    assert_eq!(daemon.stop(), Some(0));
+
+    // The next daemon begins where the zone's file is not.
+    std::fs::rename(&here, &away).unwrap();
+    let daemon = with_zones(&home);
+    let told = || {
+        let listed = daemon.ask("io.contentd.Schedules.List", json!({}))["schedules"][0].clone();
+        let checks = daemon.ask("io.contentd.Daemon.Health", json!({}))["checks"].as_array().unwrap().clone();
+        let check = checks.into_iter().find(|check| check["name"] == "schedule/daily").expect("it is looked at");
+        (listed["trouble"].as_str().map(str::to_owned), check)
+    };
+    let (trouble, check) = told();
+    let trouble = trouble.expect("it is told, long before it is due");
+    assert!(trouble.contains("\"Tea\"") && trouble.contains("tzdata"), "{trouble}");
+    assert!(check["status"] != "ok" && check["text"].as_str().unwrap().contains(&trouble), "{check}");
+    let (_, shown, _) = contentctl(&home, &["schedule", "show", "daily"]);
+    let (_, listed, _) = contentctl(&home, &["schedule", "list"]);
+    assert!(shown.contains(&trouble) && listed.contains(&trouble), "{shown}\n{listed}");
+
+    std::fs::rename(&away, &here).unwrap();
+    eventually("its zone is found again", || {
+        let (trouble, check) = told();
+        (trouble.is_none() && check["status"] == "ok").then_some(())
+    });
+    daemon.ask("io.contentd.Schedules.Run", json!({"schedule": "daily"}));
+    eventually("it fires as any other", || (fired(&daemon, "daily") == 1).then_some(()));
+}

@@ -3,7 +3,8 @@
 
 use super::{DaemonBackend, errors};
 use crate::control::api::{ApiError, Bulk, BulkReply, Peer, RetryMode, SkippedTask, TaskRef};
-use crate::store::query::Page;
+use crate::store::DbError;
+use crate::store::query::{Page, Queries, SearchBounds, Searched, TaskFilter};
 use crate::task::{AttemptState, Event, Refusal, Settlement, Task, TaskState};
 
 /// How many tasks are looked at in one slice of a filter.
@@ -81,20 +82,17 @@ impl DaemonBackend {
             }
             Bulk::Matching(query) => {
                 let filter = self.filter_of(query).await?;
-                let mut before = None;
-                loop {
-                    let (asked, page) = (filter.clone(), Page { limit: SLICE, offset: 0, before });
-                    let slice = self.read(move |queries| queries.tasks(&asked, page)).await?;
-                    before = slice.last().map(|task| task.seq);
-                    let is_last = slice.len() < SLICE as usize;
+                let mut next = Some(None);
+                while let Some(before) = next {
+                    let asked = filter.clone();
+                    let slice = self.read(move |queries| slice_of(queries, &asked, before, SearchBounds::default()));
+                    let (slice, rest) = slice.await?;
                     for task in slice.into_iter().filter(|task| deed.fits(task)) {
                         let name = task.id.0.clone();
                         let outcome = self.one(peer, task, &deed, dry_run).await;
                         note(&mut reply, &name, outcome);
                     }
-                    if is_last {
-                        break;
-                    }
+                    next = rest.map(Some);
                 }
             }
         }
@@ -143,6 +141,27 @@ impl DaemonBackend {
     }
 }
 
+/// The next tasks of a filter, newest first, and before which number the rest begins; none where nothing is left. An error is
+/// looked for within bounds, so that a slice may hold few tasks, or none, while older ones fit.
+fn slice_of(
+    queries: &dyn Queries,
+    filter: &TaskFilter,
+    before: Option<i64>,
+    bounds: SearchBounds,
+) -> Result<(Vec<Task>, Option<i64>), DbError> {
+    let page = Page { limit: SLICE, offset: 0, before };
+    let Searched { tasks, stopped_at } = match filter.error {
+        None => Searched { tasks: queries.tasks(filter, page)?, stopped_at: None },
+        Some(_) => queries.search(filter, "", page, bounds)?,
+    };
+    let rest = match stopped_at {
+        // One that was deleted in this moment: the same again stops at another.
+        Some(id) => Some(queries.task(&id)?.map_or(before.unwrap_or(i64::MAX), |(task, _)| task.seq)),
+        None => tasks.last().map(|task| task.seq).filter(|_| tasks.len() == SLICE as usize),
+    };
+    Ok((tasks, rest))
+}
+
 fn would(task: &Task, deed: &Deed, is_free: bool) -> Result<TaskRef, ApiError> {
     let (task_id, state) = (task.id.0.clone(), task.state.to_string());
     if matches!(deed, Deed::Retry(_)) && task.restored_at.is_some() && !is_free && deed.fits(task) {
@@ -170,5 +189,42 @@ fn note(reply: &mut BulkReply, name: &str, outcome: Result<TaskRef, ApiError>) {
                 reply.skipped.push(SkippedTask { task_id: name.to_owned(), error, message });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Backend;
+    use crate::store::memory::MemoryDb;
+    use crate::store::write::{NewTask, PendingLimits, Write, Written};
+    use crate::task::{BootId, GeneratorName, Now, TaskId, Timestamp};
+
+    #[test]
+    fn a_filter_by_error_goes_on_where_a_search_stopped() {
+        let mut db = MemoryDb::new();
+        let now = Now { utc: Timestamp(1), boot_id: BootId("boot".into()), boot_ms: 1 };
+        let add = Write::AddAccount { name: "a".into(), external_id: None, now: now.utc };
+        let Written::Account(account) = db.commit(&[add]).expect("it commits").remove(0).expect("an account") else {
+            panic!("an account")
+        };
+        let tasks = (0..7).map(|n| {
+            let id = TaskId(format!("task-{n:012}"));
+            let task = Task::blank(id, account.id, GeneratorName("g".into()), now.utc);
+            NewTask { task, digest: format!("{n}"), claim: None, limits: PendingLimits::default() }
+        });
+        let submit = Write::SubmitTasks { tasks: tasks.collect(), max_pending: 100, now };
+        db.commit(&[submit]).expect("it commits").remove(0).expect("they are taken");
+        let bounds = SearchBounds { rows: 2, ..SearchBounds::default() };
+        // No error is in each task, as the empty text is in each error.
+        let filter = TaskFilter { error: Some(String::new()), ..TaskFilter::default() };
+        let (mut found, mut next, mut slices) = (Vec::new(), Some(None), 0);
+        while let Some(before) = next {
+            let (tasks, rest) = slice_of(&db, &filter, before, bounds).expect("it reads");
+            found.extend(tasks.into_iter().map(|task| task.seq));
+            (next, slices) = (rest.map(Some), slices + 1);
+        }
+        assert!(found.is_sorted_by(|newer, older| newer > older), "{found:?}");
+        assert_eq!((found.len(), slices), (7, 4), "each once, in slices that stopped early");
     }
 }

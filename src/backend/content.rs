@@ -88,7 +88,7 @@ impl DaemonBackend {
 
     pub(super) async fn list_pool(&self, query: PoolQuery) -> Result<PoolReply, ApiError> {
         let account = self.account_of(query.account.as_deref()).await?.map(|account| account.id);
-        let filter = PoolFilter { account, status: query.status };
+        let filter = PoolFilter { account, status: query.status, now: Some(self.world.clock.now().utc) };
         let page = Page { limit: query.limit, offset: query.offset, before: query.before.map(|id| id.0) };
         let publishers = self.world.publishers.current();
         let entries = self.read(move |queries| pool_views(queries, &publishers, &queries.pool(&filter, page)?)).await?;

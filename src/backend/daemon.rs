@@ -7,10 +7,11 @@ use log::Level;
 use tokio::sync::oneshot;
 
 use super::{DaemonBackend, DaemonCommand, errors};
+use crate::actors::publisher::{ProbePublisher, Probing};
 use crate::actors::queue::{Pause, PauseScope, QueueStatus, SetPause};
 use crate::actors::supervisor::{DaemonStatus, GetStatus};
 use crate::control::api::{
-    ApiError, DrainReply, GeneratorView, PauseParams, PauseView, PausesReply, Peer, ReloadReply, StatusReply,
+    ApiError, DrainReply, GeneratorView, PauseParams, PauseView, PausesReply, Peer, ReloadReply, Resume, StatusReply,
     WorkerView, WorkersReply,
 };
 use crate::events::Kind;
@@ -96,10 +97,9 @@ impl DaemonBackend {
         }
         let before = self.actors().await?.queue;
         let is_paused = before.as_ref().is_some_and(|queue| queue.pauses.iter().any(|pause| pause.scope == scope));
-        let is_open = |name: &GeneratorName| {
-            before.as_ref().is_some_and(|queue| queue.breakers.iter().any(|breaker| breaker.generator == *name))
-        };
-        let is_probed = !on && scope.account.is_none() && scope.generator.as_ref().is_some_and(is_open);
+        let of_scope = |name: &GeneratorName| before.as_ref()?.breakers.iter().find(|one| one.generator == *name);
+        let mended = scope.generator.as_ref().filter(|_| !on && scope.account.is_none()).and_then(of_scope);
+        let (has_probe, is_probed) = mended.map_or((false, false), |one| (one.is_probed, !one.is_probed));
         let message = if on {
             let at = self.world.clock.now().utc;
             SetPause::On(Pause { scope, who: peer.label(), at, reason: what.reason })
@@ -111,7 +111,39 @@ impl DaemonBackend {
         let (kind, what) = if on { (Kind::Paused, "paused") } else { (Kind::Resumed, "resumed") };
         let stand = counted(pauses.len() as u64, "pause stands", "pauses stand");
         tell!(Level::Info, kind, "{what} by {}: {stand}", peer.label());
-        Ok(PausesReply { is_changed: is_paused != on, pauses: pauses.iter().map(pause_view).collect(), is_probed })
+        let pauses = pauses.iter().map(pause_view).collect();
+        Ok(PausesReply { is_changed: is_paused != on, pauses, is_probed, has_probe })
+    }
+
+    pub(super) async fn resume_what(&self, peer: &Peer, what: Resume) -> Result<PausesReply, ApiError> {
+        match what {
+            Resume::Pause(what) => self.set_pause(peer, what, false).await,
+            Resume::Publisher(publisher) => self.probe_publisher(peer, publisher).await,
+        }
+    }
+
+    /// A publisher has no pause; one that is away is tried by its next piece.
+    async fn probe_publisher(&self, peer: &Peer, name: String) -> Result<PausesReply, ApiError> {
+        self.refuse_while_stopping()?;
+        let publishers = self.world.publishers.current();
+        if publishers.get(&name).is_none() {
+            let known: Vec<&str> = publishers.iter().map(|publisher| publisher.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let cure = format!("a publisher of the configuration, [publishers.NAME]; these are: {known}");
+            return Err(ApiError::invalid("publisher", &name, cure));
+        }
+        let actor = self.world.peers.borrow().publisher.clone().ok_or(ApiError::Draining)?;
+        let probing = actor.send(ProbePublisher { publisher: name.clone() }).await.map_err(errors::of_mailbox)?;
+        if probing == Probing::Next {
+            log::info!("publisher {name} is tried at once: {} says that it was mended", peer.label());
+        }
+        let queue = self.actors().await?.queue;
+        Ok(PausesReply {
+            is_changed: false,
+            pauses: queue.map(|queue| queue.pauses.iter().map(pause_view).collect()).unwrap_or_default(),
+            is_probed: probing == Probing::Next,
+            has_probe: probing == Probing::UnderWay,
+        })
     }
 
     pub(super) async fn drain_daemon(&self, peer: &Peer) -> Result<DrainReply, ApiError> {

@@ -24,6 +24,7 @@ mod tasks;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,9 +40,9 @@ use crate::control::api::{
     WorkersReply,
 };
 use crate::control::api::{
-    Answer, ApiError, Backend, Bulk, CheckedSubmission, ConfigReply, ContentQuery, ListQuery, Peer, PoolQuery,
-    ReloadReply, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery, WriteAgainParams,
-    WriteAgainReply,
+    Answer, ApiError, Backend, Bulk, CheckedSubmission, CleanupAge, ConfigReply, ContentQuery, ListQuery, Peer,
+    PoolQuery, ReloadReply, Resume, RetryMode, ReviewParams, SettleDecision, StatisticsQuery, WaitQuery, WatchQuery,
+    WriteAgainParams, WriteAgainReply,
 };
 use crate::control::api::{NextQuery, PoolEntryReply, PoolNextReply, PoolShowReply, PoolWord};
 use crate::control::feed::FeedReader;
@@ -77,6 +78,8 @@ pub struct Settings {
     pub defaults: SubmitDefaults,
     /// Nobody approves what they submitted, and nothing is approved by itself.
     pub is_four_eyes: bool,
+    /// After how long finished tasks are deleted; none: never.
+    pub keep_finished: Option<Duration>,
     /// Where topics of schedules may come from.
     pub schedules: Arc<ScheduleSettings>,
     /// The effective configuration, for `config`.
@@ -267,8 +270,8 @@ impl Backend for DaemonBackend {
         self.answer(move |this| async move { this.change_task(&peer, &task, priority, delay_s).await })
     }
 
-    fn cleanup(&self, peer: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply> {
-        self.answer(move |this| async move { this.clean_up(&peer, days, dry_run).await })
+    fn cleanup(&self, peer: Peer, age: CleanupAge, dry_run: bool) -> Answer<CleanupReply> {
+        self.answer(move |this| async move { this.clean_up(&peer, age, dry_run).await })
     }
 
     fn statistics(&self, _: Peer, query: StatisticsQuery) -> Answer<StatisticsReply> {
@@ -375,8 +378,8 @@ impl Backend for DaemonBackend {
         self.answer(|this| async move { this.set_pause(&peer, what, true).await })
     }
 
-    fn resume(&self, peer: Peer, what: PauseParams) -> Answer<PausesReply> {
-        self.answer(|this| async move { this.set_pause(&peer, what, false).await })
+    fn resume(&self, peer: Peer, what: Resume) -> Answer<PausesReply> {
+        self.answer(|this| async move { this.resume_what(&peer, what).await })
     }
 
     fn config(&self, _: Peer) -> Answer<ConfigReply> {

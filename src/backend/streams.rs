@@ -10,6 +10,7 @@ use super::{DaemonBackend, tasks};
 use crate::control::api::{ApiError, TaskView, WaitQuery, WaitReply, WatchQuery, WatchReply};
 use crate::control::feed::{FEED_CAPACITY, Feed, FeedReader, feed};
 use crate::store::TaskChanged;
+use crate::store::query::Queries;
 use crate::task::{AccountId, GeneratorName, TaskId, TaskState};
 
 /// Whether a wait for a task is over: it is final, or only a person can go on.
@@ -129,9 +130,9 @@ impl Wait {
         tokio::pin!(timer);
         let mut stopping = self.backend.stopping.clone();
         loop {
-            match self.unsettled().await {
-                Ok(0) => return self.finish(&writer, false).await,
-                Ok(_) => {}
+            match self.is_over().await {
+                Ok(true) => return self.finish(&writer, false).await,
+                Ok(false) => {}
                 Err(error) => return writer.fail(error),
             }
             // Changes are told as they come; the rows are asked again after each that may have been the last.
@@ -167,6 +168,20 @@ impl Wait {
     fn progress(&self, changed: &TaskChanged) -> WaitReply {
         let changed = Some(TaskView::of(&changed.task, None));
         WaitReply { changed, tasks: Vec::new(), unfinished: 0, is_timed_out: false }
+    }
+
+    /// Asked after each change that may have been the last, so it looks no further than to the first task that goes on.
+    async fn is_over(&self) -> Result<bool, ApiError> {
+        let Some(ids) = self.ids.clone() else { return Ok(self.unsettled().await? == 0) };
+        let goes_on = move |queries: &dyn Queries| {
+            for id in &ids {
+                if queries.task(id)?.is_some_and(|(task, _)| !is_settled(task.state)) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        Ok(!self.backend.read(goes_on).await?)
     }
 
     async fn unsettled(&self) -> Result<u64, ApiError> {

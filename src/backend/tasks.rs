@@ -4,9 +4,10 @@ use super::{DaemonBackend, errors};
 use crate::actors::Happened;
 use crate::actors::poller::{PollAll, PollNow};
 use crate::actors::queue::{ExplainWait, PersonDecided};
+use crate::control::api::checked::RETENTION;
 use crate::control::api::{
-    ApiError, CleanupReply, HistoryReply, ListQuery, Peer, PollAllReply, QueueReply, SettleDecision, StatisticsQuery,
-    StatisticsReply, TaskQuery, TaskReply, TaskView, TasksReply,
+    ApiError, CleanupAge, CleanupReply, HistoryReply, ListQuery, Peer, PollAllReply, QueueReply, SettleDecision,
+    StatisticsQuery, StatisticsReply, TaskQuery, TaskReply, TaskView, TasksReply,
 };
 use crate::events::Kind;
 use crate::generator::leftovers::Leftovers;
@@ -20,7 +21,6 @@ use std::time::Duration;
 
 /// How many tasks one slice of a cleanup deletes: short enough that no submit waits long behind it.
 const CLEANUP_SLICE: u32 = 200;
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How long an explanation of a wait may take before the stored reason is given instead.
 const EXPLAIN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -92,8 +92,11 @@ impl DaemonBackend {
         let filter = self.filter_of(query.filter).await?;
         let read = move |queries: &dyn Queries| {
             let found = match &query.topic {
-                Some(topic) => queries.search(&filter, topic, page, SearchBounds::default())?,
-                None => Searched { tasks: queries.tasks(&filter, page)?, stopped_at: None },
+                None if filter.error.is_none() => Searched { tasks: queries.tasks(&filter, page)?, stopped_at: None },
+                topic => {
+                    let topic = topic.as_deref().unwrap_or_default();
+                    queries.search(&filter, topic, page, SearchBounds::default())?
+                }
             };
             Ok((with_attempts(queries, found.tasks)?, found.stopped_at))
         };
@@ -224,11 +227,23 @@ impl DaemonBackend {
         })
     }
 
-    pub(super) async fn clean_up(&self, peer: &Peer, days: u32, dry_run: bool) -> Result<CleanupReply, ApiError> {
-        let finished_before = self.world.clock.now().utc.minus(DAY * days);
+    /// After how long finished tasks go.
+    fn age_of(&self, age: CleanupAge) -> Result<Duration, ApiError> {
+        match age {
+            CleanupAge::Seconds(seconds) => Ok(Duration::from_secs(seconds)),
+            CleanupAge::Retention => self.settings.borrow().keep_finished.ok_or_else(|| {
+                let cure = "a span of time, such as 30d: retention.finished_tasks is \"never\"";
+                ApiError::invalid("older_than", RETENTION, cure)
+            }),
+        }
+    }
+
+    pub(super) async fn clean_up(&self, peer: &Peer, age: CleanupAge, dry_run: bool) -> Result<CleanupReply, ApiError> {
+        let age = self.age_of(age)?;
+        let (finished_before, older_than_s) = (self.world.clock.now().utc.minus(age), age.as_secs());
         if dry_run {
             let deleted = self.read(move |queries| queries.count_finished_before(finished_before)).await?;
-            return Ok(CleanupReply { deleted, is_dry_run: true });
+            return Ok(CleanupReply { deleted, is_dry_run: true, older_than_s });
         }
         self.refuse_while_stopping()?;
         let mut deleted = 0;
@@ -244,7 +259,7 @@ impl DaemonBackend {
             if count < CLEANUP_SLICE as usize {
                 let about = Kind::CleanedUp;
                 tell!(Level::Info, about, "cleanup by {}: {deleted} finished tasks deleted", peer.label());
-                return Ok(CleanupReply { deleted, is_dry_run: false });
+                return Ok(CleanupReply { deleted, is_dry_run: false, older_than_s });
             }
         }
     }

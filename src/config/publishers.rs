@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use toml::de::DeTable;
 
 use super::error::Faults;
@@ -21,6 +20,7 @@ use crate::publish::{PublishPolicy, PublishTimes};
 use crate::publisher::spec::{NAMES, PublishCall, PublisherSpec};
 use crate::publisher::{DEFAULT_LEASE, PublisherLimits, Serves};
 use crate::schedule::TimingError;
+use crate::zones;
 
 /// `[publishing]`.
 #[derive(Clone, PartialEq, Debug)]
@@ -73,7 +73,7 @@ fn read_times(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<
         }
         _ => return None,
     };
-    match PublishTimes::of(&at.value, &zone.value, |name| TimeZone::get(name).ok()) {
+    match PublishTimes::of(&at.value, &zone.value, zones::named) {
         Ok(times) => Some(times),
         Err(error @ TimingError::Zone(_)) => {
             faults.at(&zone.span, format!("publishing.zone: {error}"));

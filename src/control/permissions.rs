@@ -169,6 +169,15 @@ pub fn check_settling(caller: &Caller, method: &str) -> Result<(), ApiError> {
     )
 }
 
+/// Whether the caller may read pieces: their titles, too, are what a generator wrote.
+pub const fn reads(caller: &Caller) -> bool {
+    match READ {
+        Needs::AnyOf(roles) => caller.roles.suffices_for(roles),
+        Needs::AllOf(roles) => caller.roles.has_all(roles),
+        Needs::Nothing => true,
+    }
+}
+
 /// Whether the caller may decide about doubt.
 pub const fn decides(caller: &Caller) -> bool {
     caller.roles.suffices_for(RoleSet::NONE)

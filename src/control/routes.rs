@@ -17,14 +17,14 @@ use super::api::{
     AccountAddParams, AccountImportParams, AccountParams, AccountSetParams, AcknowledgeParams, ApiError, Backend,
     BackupParams, CancelParams, CleanupParams, ContentListParams, ContentParams, ContentReply, ContentsReply,
     CorrectParams, EditParams, HistoryReply, ListParams, NoParams, NoticeParams, NoticesParams, PauseParams, Peer,
-    PingReply, PoolListParams, PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, ReportParams, RetryParams,
-    ReviewParams, SetParams, SettleParams, SilenceParams, StageParams, StatisticsParams, SubmitBatchParams,
-    SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, SummaryParams, TaskParams, TasksReply,
-    TestHookParams, TryGeneratorParams, VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
+    PingReply, PoolListParams, PoolReleaseParams, QueueParams, QueueReply, ReleaseParams, ReportParams, ResumeParams,
+    RetryParams, ReviewParams, SetParams, SettleParams, SilenceParams, StageParams, StatisticsParams,
+    SubmitBatchParams, SubmitBatchReply, SubmitParams, SubmitStagedParams, Submitted, SummaryParams, TaskParams,
+    TasksReply, TestHookParams, TryGeneratorParams, VersionReply, WaitParams, WatchParams, WriteAgainParams, checked,
 };
 use super::api::{
     PoolDoneParams, PoolFailParams, PoolNextParams, PoolNextReply, PoolParams, PoolRemoveParams, PoolRenewParams,
-    PoolScheduleParams, PoolWord,
+    PoolReply, PoolScheduleParams, PoolWord,
 };
 use super::feed::FeedReader;
 use super::idl::{INTERFACES, interface};
@@ -127,6 +127,12 @@ fn handed_out(answer: BoxFuture<'static, Result<PoolNextReply, ApiError>>) -> Ro
         Ok(vec![body?])
     };
     Routed::Once(answer.map(to_reply).boxed())
+}
+
+/// For whoever may not read pieces.
+fn without_titles(mut reply: PoolReply) -> PoolReply {
+    reply.entries.iter_mut().for_each(|entry| entry.title = None);
+    reply
 }
 
 fn once<T: Serialize + 'static>(answer: BoxFuture<'static, Result<T, ApiError>>) -> Routed {
@@ -295,8 +301,8 @@ impl Router {
             }
             "Cleanup" => {
                 let params = read_parameters::<CleanupParams>(frame)?;
-                let days = checked::cleanup_days(params.days)?;
-                once(backend.cleanup(peer.clone(), days, params.dry_run == Some(true)))
+                let age = checked::cleanup_age(params.days, params.older_than.as_ref())?;
+                once(backend.cleanup(peer.clone(), age, params.dry_run == Some(true)))
             }
             "Poll" => once(backend.poll(peer.clone(), task_of(frame)?)),
             "Report" => once(backend.report(peer.clone(), read_parameters::<ReportParams>(frame)?.check()?)),
@@ -398,7 +404,9 @@ impl Router {
         };
         Ok(Some(match method {
             "io.contentd.Pool.List" => {
-                once(backend.pool_list(peer.clone(), read_parameters::<PoolListParams>(frame)?.try_into()?))
+                let answer = backend.pool_list(peer.clone(), read_parameters::<PoolListParams>(frame)?.try_into()?);
+                let is_reader = permissions::reads(caller);
+                once(answer.map(move |reply| if is_reader { reply } else { reply.map(without_titles) }).boxed())
             }
             "io.contentd.Pool.Release" => {
                 once(backend.pool_release(peer.clone(), read_parameters::<PoolReleaseParams>(frame)?.check()?))
@@ -439,14 +447,12 @@ impl Router {
 
     fn daemon(&self, caller: &Caller, method: &str, frame: &[u8]) -> Result<Option<Routed>, ApiError> {
         let (backend, peer) = (&self.backend, &caller.peer);
-        if let "Pause" | "Resume" = method {
-            let params = read_parameters::<PauseParams>(frame)?;
-            let is_pause = method == "Pause";
-            let answer =
-                if is_pause { backend.pause(peer.clone(), params) } else { backend.resume(peer.clone(), params) };
-            return Ok(Some(once(answer)));
-        }
         match method {
+            "Pause" => return Ok(Some(once(backend.pause(peer.clone(), read_parameters::<PauseParams>(frame)?)))),
+            "Resume" => {
+                let what = read_parameters::<ResumeParams>(frame)?.check()?;
+                return Ok(Some(once(backend.resume(peer.clone(), what))));
+            }
             "TryGenerator" => {
                 let params = read_parameters::<TryGeneratorParams>(frame)?;
                 return Ok(Some(once(backend.try_generator(peer.clone(), params.generator))));

@@ -85,8 +85,8 @@ pub enum Verb {
     Settle(SettleArgs),
     /// Change a waiting task: its priority, and from when on it may begin
     Set(SetArgs),
-    /// Delete tasks that finished long ago, sooner than contentd does it by itself (retention.finished_tasks, 90d if not
-    /// configured)
+    /// Delete tasks that finished long ago: as long as is configured (retention.finished_tasks, 90d if not), as contentd does
+    /// by itself each night, or as --older-than says
     Cleanup(CleanupArgs),
     /// How many, how long, how often again
     Stats(StatsArgs),
@@ -112,8 +112,9 @@ pub enum Verb {
     Workers,
     /// Start no new jobs, of everything, a generator or an account
     Pause(PauseArgs),
-    /// Start new jobs again. A generator that gets none because it failed is tried at once with --generator NAME
-    Resume(PauseArgs),
+    /// Start new jobs again. A generator that gets none because it failed is tried at once with --generator NAME, a publisher
+    /// that is away with --publisher NAME
+    Resume(ResumeArgs),
     /// Accounts: whom content is written for
     #[command(subcommand)]
     Account(AccountVerb),
@@ -199,10 +200,11 @@ pub struct SubmitArgs {
     /// Check everything and submit nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Wait until it has ended, and print what came of it; exit status 5 where it ended otherwise than completed
-    #[arg(long, conflicts_with_all = ["dry_run", "file"])]
+    /// Wait until it has ended, or all of the file, and print what came of it; exit status 5 where one ended otherwise than
+    /// completed. Task and key are said on standard error before, with --output json as a line of JSON each
+    #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
-    /// Wait at most so long: 10m, or seconds; then exit status 4, and the task goes on
+    /// Wait at most so long: 10m, or seconds; then exit status 4, and the tasks go on
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "wait")]
     pub timeout: Option<String>,
 }
@@ -249,7 +251,7 @@ pub struct FilterArgs {
     /// Submitted since: 24h, 2026-01-31, or a whole time
     #[arg(long, value_name = "WHEN", allow_hyphen_values = true)]
     pub since: Option<String>,
-    /// Whose error contains this text
+    /// Whose error contains this text; a list says where it stopped looking
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub error: Option<String>,
 }
@@ -396,9 +398,12 @@ pub struct SetArgs {
 /// A cleanup.
 #[derive(Debug, ClapArgs)]
 pub struct CleanupArgs {
-    /// Finished more than so many days ago
-    #[arg(long, default_value_t = 7, allow_hyphen_values = true, value_name = "N")]
-    pub days: i64,
+    /// Finished longer ago than this: 30d, 12h, or seconds [default: retention.finished_tasks]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    pub older_than: Option<String>,
+    /// The same in days
+    #[arg(long, allow_hyphen_values = true, value_name = "N", conflicts_with = "older_than")]
+    pub days: Option<i64>,
     /// Count only
     #[arg(long)]
     pub dry_run: bool,
@@ -472,6 +477,17 @@ pub struct PauseArgs {
     /// Why
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub reason: Option<String>,
+}
+
+/// What to resume.
+#[derive(Debug, ClapArgs)]
+pub struct ResumeArgs {
+    /// What a pause stopped.
+    #[command(flatten)]
+    pub paused: PauseArgs,
+    /// This publisher, which was mended: its next piece tries it at once
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, conflicts_with_all = ["generator", "account", "reason"])]
+    pub publisher: Option<String>,
 }
 
 /// What to look at.

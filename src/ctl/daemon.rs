@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Session;
-use super::args::{BackupArgs, CallArgs, PauseArgs};
+use super::args::{BackupArgs, CallArgs, PauseArgs, ResumeArgs};
 use super::failure::Failure;
 use super::names;
 use super::output::{Column, fixed, flexible};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
     BackupParams, BackupReply, ConfigReply, DrainReply, NoParams, PauseParams, PauseView, PausesReply, PingReply,
-    ReloadReply, StatusReply, VersionReply, WorkersReply,
+    ReloadReply, ResumeParams, StatusReply, VersionReply, WorkersReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -106,35 +106,67 @@ pub fn workers(session: &Session) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `contentctl pause` and `resume`.
-pub fn pause(session: &Session, args: PauseArgs, is_pause: bool) -> Result<(), Failure> {
-    let scope = match (&args.generator, &args.account) {
+const PAUSES_FIELDS: &[&str] = &["is_changed", "pauses", "is_probed", "has_probe"];
+
+fn scope_of(args: &PauseArgs) -> String {
+    match (&args.generator, &args.account) {
         (None, None) => "everything together".to_owned(),
         (Some(generator), None) => format!("generator {}", safe(generator)),
         (None, Some(account)) => format!("account {}", safe(account)),
         (Some(generator), Some(account)) => format!("account {} at generator {}", safe(account), safe(generator)),
-    };
-    let params =
-        PauseParams { generator: args.generator, account: args.account.map(TextOrNumber), reason: args.reason };
-    let method = if is_pause { "io.contentd.Daemon.Pause" } else { "io.contentd.Daemon.Resume" };
-    let reply: PausesReply = session.call(method, &params)?;
-    if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &["is_changed", "pauses", "is_probed"]);
     }
-    session.tell(match (is_pause, reply.is_changed) {
-        (true, true) => "paused: no new jobs start, what has started ends normally".to_owned(),
-        (true, false) => format!("{scope} was paused already"),
-        (false, true) => "resumed".to_owned(),
-        (false, false) if reply.is_probed => format!("{scope} is not paused"),
-        (false, false) if reply.pauses.is_empty() => format!("{scope} is not paused, and nothing else is"),
-        (false, false) => format!("{scope} is not paused; name what is, as in the rows below"),
+}
+
+/// `contentctl pause`.
+pub fn pause(session: &Session, args: PauseArgs) -> Result<(), Failure> {
+    let scope = scope_of(&args);
+    let PauseArgs { generator, account, reason } = args;
+    let params = PauseParams { generator, account: account.map(TextOrNumber), reason };
+    let reply: PausesReply = session.call("io.contentd.Daemon.Pause", &params)?;
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply, PAUSES_FIELDS);
+    }
+    session.tell(match reply.is_changed {
+        true => "paused: no new jobs start, what has started ends normally".to_owned(),
+        false => format!("{scope} was paused already"),
     });
+    print_pauses(session, &reply.pauses)
+}
+
+/// `contentctl resume`.
+pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
+    let ResumeArgs { paused, publisher } = args;
+    let scope = publisher.as_ref().map_or_else(|| scope_of(&paused), |name| format!("publisher {}", safe(name)));
+    let has_pause = publisher.is_none();
+    let PauseArgs { generator, account, reason } = paused;
+    let params = ResumeParams { generator, account: account.map(TextOrNumber), reason, publisher };
+    let reply: PausesReply = session.call("io.contentd.Daemon.Resume", &params)?;
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply, PAUSES_FIELDS);
+    }
+    let is_mended = reply.is_probed || reply.has_probe;
+    let next = if has_pause { "task" } else { "piece" };
+    if has_pause {
+        session.tell(match reply.is_changed {
+            true => "resumed".to_owned(),
+            false if is_mended => format!("{scope} is not paused"),
+            false if reply.pauses.is_empty() => format!("{scope} is not paused, and nothing else is"),
+            false => format!("{scope} is not paused; name what is, as in the rows below"),
+        });
+    } else if !is_mended {
+        session.tell(format!("{scope} is not away, so there is nothing to try"));
+    }
     if reply.is_probed {
         session.tell(format!(
-            "{scope} had failed: its next task tries it at once (`contentctl status` says what came of it)"
+            "{scope} had failed: its next {next} tries it at once (`contentctl status` says what came of it)"
         ));
     }
-    print_pauses(session, &reply.pauses)
+    if reply.has_probe {
+        session.tell(format!(
+            "{scope} had failed, and a {next} tries it already: what comes of that decides (`contentctl status`)"
+        ));
+    }
+    if has_pause { print_pauses(session, &reply.pauses) } else { Ok(()) }
 }
 
 /// `contentctl config`: TOML for people, JSON for programs.

@@ -1,10 +1,12 @@
-//! `wait` and `watch`: the verbs that last.
+//! `wait` and `watch`: the verbs that last; and the waits of `submit`.
 //!
-//! Both go on over a restart of the daemon: a wait looks again, a watch says that it may have missed something.
+//! All go on over a restart of the daemon: a wait looks again, a watch says that it may have missed something. The surprise: a
+//! file may hold more tasks than one call may name, so its tasks are waited for part by part, and a part whose answer is too
+//! long for a message is asked about in halves.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -13,11 +15,13 @@ use super::args::{WaitArgs, WatchArgs};
 use super::failure::Failure;
 use super::names;
 use super::tasks::{TASK_COLUMNS, TASK_FIELDS};
-use super::text::safe;
+use super::text::{fitted, padded, safe, width};
 use super::when::local;
-use crate::control::api::{TaskView, WaitParams, WaitReply, WatchParams, WatchReply};
+use crate::control::api::checked::MAX_NAMED;
+use crate::control::api::{ApiError, TaskView, WaitParams, WaitReply, WatchParams, WatchReply};
 use crate::control::client::ClientError;
 use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s};
+use crate::text::counted;
 
 /// How much later than the daemon we give up ourselves: it may be gone without our seeing it.
 const GRACE: Duration = Duration::from_secs(2);
@@ -43,45 +47,177 @@ impl Progress {
     }
 }
 
-/// `contentctl wait`.
-pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
-    let timeout = args.timeout.as_deref().map(|text| {
-        parse_duration_s(text).map(Duration::from_secs).ok_or_else(|| Failure::usage("--timeout", text, DURATION_FORMS))
-    });
-    let deadline = timeout.transpose()?.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut progress = Progress::default();
+/// How far the tasks of a file are: one line on a terminal, which is written anew; elsewhere a line for each change.
+struct Together {
+    count: usize,
+    is_line: bool,
+    ended: BTreeMap<String, String>,
+    /// Columns of what stands there now.
+    shown: usize,
+    each: Progress,
+}
+
+impl Together {
+    fn new(count: usize) -> Self {
+        let is_line = std::io::stderr().is_terminal();
+        Self { count, is_line, ended: BTreeMap::new(), shown: 0, each: Progress::default() }
+    }
+
+    fn see(&mut self, task: &TaskView) {
+        if is_settled(task) {
+            self.ended.insert(task.task_id.clone(), task.state.clone());
+        } else {
+            self.ended.remove(&task.task_id);
+        }
+    }
+
+    fn show(&mut self, task: &TaskView) {
+        self.see(task);
+        if !self.is_line {
+            return self.each.show(task);
+        }
+        let line = self.line();
+        let columns = super::output::columns_of(std::io::stderr()).unwrap_or(80).saturating_sub(1);
+        let line = fitted(&line, columns);
+        // Nobody to say it to is no failure.
+        let _ = write!(std::io::stderr(), "\r{}", padded(&line, self.shown));
+        self.shown = width(&line);
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{} of {} have ended{}",
+            self.ended.len(),
+            self.count,
+            by_state(self.ended.values().map(String::as_str))
+        )
+    }
+
+    /// Leaves the line where it is.
+    fn end(&mut self) {
+        if std::mem::take(&mut self.shown) > 0 {
+            let _ = writeln!(std::io::stderr());
+        }
+    }
+}
+
+/// Whether a wait for it is over: it has ended, or only a person can go on.
+fn is_settled(task: &TaskView) -> bool {
+    task.completed_at.is_some() || task.state == "held"
+}
+
+/// `: 2 completed, 1 failed`, or nothing where there is none.
+fn by_state<'a>(states: impl Iterator<Item = &'a str>) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for state in states {
+        *counts.entry(state).or_default() += 1;
+    }
+    let said: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {}", safe(state))).collect();
+    if said.is_empty() { String::new() } else { format!(": {}", said.join(", ")) }
+}
+
+/// By when a wait is given up.
+struct Patience {
+    said: Option<String>,
+    deadline: Option<Instant>,
+}
+
+impl Patience {
+    fn of(said: Option<String>) -> Result<Self, Failure> {
+        let seconds = said
+            .as_deref()
+            .map(|text| parse_duration_s(text).ok_or_else(|| Failure::usage("--timeout", text, DURATION_FORMS)));
+        let limit = seconds.transpose()?.map(Duration::from_secs);
+        Ok(Self { said, deadline: limit.and_then(|limit| Instant::now().checked_add(limit)) })
+    }
+
+    fn is_over(&self) -> Failure {
+        Failure::TimedOut(format!("gave up after {}; the tasks go on", self.said.as_deref().unwrap_or_default()))
+    }
+}
+
+/// Waits for the tasks that are named, or for all; the daemon's last word on them.
+fn settled(
+    session: &Session,
+    named: Option<&[String]>,
+    patience: &Patience,
+    show: &mut dyn FnMut(&TaskView),
+) -> Result<WaitReply, Failure> {
     let last = session.repeat(|client| {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        let left = patience.deadline.map(|deadline| deadline.saturating_duration_since(now));
         // Rounded up: the daemon must not end the wait before we would.
         let timeout = left.map(|left| TextOrNumber(left.as_millis().div_ceil(1000).to_string()));
-        let named = (!args.all).then(|| args.tasks.clone());
-        let params = WaitParams { tasks: named, all: args.all.then_some(true), timeout };
-        let patience = deadline.map(|deadline| deadline + GRACE);
+        let params = WaitParams { tasks: named.map(<[String]>::to_vec), all: named.is_none().then_some(true), timeout };
+        let longest = patience.deadline.map(|deadline| deadline.max(now) + GRACE);
         let mut last = None;
-        client.call_more("io.contentd.Tasks.Wait", &params, patience, |reply: WaitReply| {
+        client.call_more("io.contentd.Tasks.Wait", &params, longest, |reply: WaitReply| {
             match &reply.changed {
-                Some(task) => progress.show(task),
+                Some(task) => show(task),
                 None => last = Some(reply),
             }
             Ok::<_, ClientError>(ControlFlow::Continue(()))
         })?;
         last.ok_or_else(|| ClientError::Unreadable("the wait ended without its last answer".into()))
     });
-    let timed_out =
-        || Failure::TimedOut(format!("gave up after {}; the tasks go on", args.timeout.as_deref().unwrap_or_default()));
     match last {
-        Ok(last) => print_waited(session, args, &last, timed_out),
-        Err(Failure::Client(ClientError::TimedOut)) => Err(timed_out()),
-        Err(failure) => Err(failure),
+        Err(Failure::Client(ClientError::TimedOut)) => Err(patience.is_over()),
+        last => last,
     }
 }
 
-fn print_waited(
+/// The same for so many that the answer may be too long for a message.
+fn settled_in_parts(
     session: &Session,
-    args: &WaitArgs,
-    last: &WaitReply,
-    timed_out: impl Fn() -> Failure,
-) -> Result<(), Failure> {
+    named: &[String],
+    patience: &Patience,
+    show: &mut dyn FnMut(&TaskView),
+) -> Result<WaitReply, Failure> {
+    match settled(session, Some(named), patience, show) {
+        Err(Failure::Client(ClientError::Refused(ApiError::ReplyTooLarge { .. }))) if named.len() > 1 => {
+            let (first, second) = named.split_at(named.len() / 2);
+            let mut whole = settled_in_parts(session, first, patience, show)?;
+            let rest = settled_in_parts(session, second, patience, show)?;
+            whole.tasks.extend(rest.tasks);
+            whole.is_timed_out |= rest.is_timed_out;
+            Ok(whole)
+        }
+        last => last,
+    }
+}
+
+/// `contentctl wait`.
+pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
+    let patience = Patience::of(args.timeout.clone())?;
+    let mut progress = Progress::default();
+    let named = (!args.all).then_some(args.tasks.as_slice());
+    let last = settled(session, named, &patience, &mut |task| progress.show(task))?;
+    print_waited(session, args, &last, &patience)
+}
+
+/// Waits for tasks that were submitted together, and prints what each of them is then.
+pub fn wait_together(session: &Session, tasks: &[String], timeout: Option<String>) -> Result<(), Failure> {
+    let patience = Patience::of(timeout)?;
+    let mut progress = Together::new(tasks.len());
+    let (mut views, mut is_timed_out) = (Vec::with_capacity(tasks.len()), false);
+    for part in tasks.chunks(MAX_NAMED) {
+        let last = settled_in_parts(session, part, &patience, &mut |task| progress.show(task));
+        let last = last.inspect_err(|_| progress.end())?;
+        last.tasks.iter().for_each(|task| progress.see(task));
+        is_timed_out |= last.is_timed_out;
+        views.extend(last.tasks);
+    }
+    progress.end();
+    // As they stand in the file: an answer has them in the order of their ids.
+    let places: BTreeMap<&str, usize> = tasks.iter().enumerate().map(|(place, id)| (id.as_str(), place)).collect();
+    views.sort_by_key(|task| places.get(task.task_id.as_str()).copied());
+    names::rows(session, &views, TASK_COLUMNS, TASK_FIELDS)?;
+    let count = counted(views.len() as u64, "task", "tasks");
+    session.tell(format!("{count}{}", by_state(views.iter().map(|task| task.state.as_str()))));
+    judged(&views, is_timed_out, &patience)
+}
+
+fn print_waited(session: &Session, args: &WaitArgs, last: &WaitReply, patience: &Patience) -> Result<(), Failure> {
     match (args.all, args.tasks.as_slice(), last.tasks.as_slice()) {
         (true, _, _) if session.printer.is_for_people() => session.tell(&match last.unfinished {
             0 => "every task has ended, or waits for a person".to_owned(),
@@ -92,10 +228,15 @@ fn print_waited(
         (false, [_], [task]) if !session.printer.is_for_people() => session.printer.record(task, TASK_FIELDS)?,
         (false, _, tasks) => names::rows(session, tasks, TASK_COLUMNS, TASK_FIELDS)?,
     }
-    if last.is_timed_out {
-        return Err(timed_out());
+    judged(&last.tasks, last.is_timed_out, patience)
+}
+
+/// What the exit status says of tasks that were waited for.
+fn judged(tasks: &[TaskView], is_timed_out: bool, patience: &Patience) -> Result<(), Failure> {
+    if is_timed_out {
+        return Err(patience.is_over());
     }
-    if last.tasks.iter().any(|task| task.state != "completed") {
+    if tasks.iter().any(|task| task.state != "completed") {
         return Err(Failure::NotCompleted);
     }
     Ok(())
@@ -163,4 +304,29 @@ fn line_of(reply: &WatchReply) -> String {
     let note = note_of(reply).map(|text| format!("  {}", safe(text))).unwrap_or_default();
     let at = local(&reply.at.to_string());
     format!("{at}  {}  {from}{}  {}{note}", safe(&task.task_id), safe(&task.state), safe(event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{AccountId, GeneratorName, Task, TaskId, TaskState, Timestamp};
+
+    #[test]
+    fn how_far_a_file_is_stands_in_one_line() {
+        let seen = |n: usize, state: TaskState| {
+            let id = TaskId(format!("task-{n:012}"));
+            let mut task = Task::blank(id, AccountId(1), GeneratorName("sample".into()), Timestamp(0));
+            (task.state, task.completed_at) = (state, state.is_final().then_some(Timestamp(1)));
+            TaskView::of(&task, None)
+        };
+        let mut together = Together::new(3);
+        together.see(&seen(1, TaskState::Processing));
+        assert_eq!(together.line(), "0 of 3 have ended");
+        for (n, state) in [(1, TaskState::Completed), (2, TaskState::Held), (3, TaskState::Failed)] {
+            together.see(&seen(n, state));
+        }
+        assert_eq!(together.line(), "3 of 3 have ended: 1 completed, 1 failed, 1 held");
+        together.see(&seen(2, TaskState::Processing));
+        assert_eq!(together.line(), "2 of 3 have ended: 1 completed, 1 failed", "a person let it go on");
+    }
 }

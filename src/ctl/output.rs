@@ -1,7 +1,8 @@
 //! How an answer is printed: a table for people, JSON or CSV for programs.
 //!
-//! JSON is what the daemon said, field for field. A table shows a choice of columns, fits the terminal and escapes what a
-//! terminal would obey. CSV has every field; text that a spreadsheet would run as a formula gets an apostrophe in front,
+//! JSON is what the daemon said, field for field. A table shows a choice of columns and escapes what a terminal would obey. On a
+//! terminal no line of it wraps: long cells are cut, then columns in which nothing stands are left out, and what is too long even so
+//! is cut at its end. In a pipe nothing is. CSV has every field; text that a spreadsheet would run as a formula gets an apostrophe in front,
 //! as OWASP advises, so JSON is the form for programs that need every byte.
 
 use std::io::{self, IsTerminal, Write};
@@ -49,7 +50,7 @@ const GAP: usize = 2;
 impl Printer {
     /// For standard output: tables fit the terminal, and keep their width where there is none.
     pub fn new(format: Format) -> Self {
-        let columns = io::stdout().is_terminal().then(terminal_columns).flatten();
+        let columns = io::stdout().is_terminal().then(|| columns_of(io::stdout())).flatten();
         Self { format, columns }
     }
 
@@ -141,9 +142,10 @@ pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn terminal_columns() -> Option<usize> {
+/// How many columns a terminal has: as `COLUMNS` says, else as it says itself.
+pub fn columns_of(terminal: impl std::os::fd::AsFd) -> Option<usize> {
     let named = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok());
-    let asked = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    let asked = || rustix::termios::tcgetwinsize(terminal).ok().map(|size| usize::from(size.ws_col));
     named.or_else(asked).filter(|columns| *columns > 0)
 }
 
@@ -215,25 +217,41 @@ fn is_time(field: &str) -> bool {
 
 /// Lays out a table: a heading and a line for each row, in columns of a terminal.
 fn table(rows: &[Value], columns: &[Column], terminal: Option<usize>) -> String {
-    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|column| column.title.to_owned()).collect()];
-    for row in rows {
-        lines.push(
-            columns.iter().map(|column| cell(row.get(column.field).unwrap_or(&Value::Null), column.field)).collect(),
-        );
+    let shown = |row: &Value, column: &Column| cell(row.get(column.field).unwrap_or(&Value::Null), column.field);
+    let cells = |columns: &[Column]| -> Vec<Vec<String>> {
+        rows.iter().map(|row| columns.iter().map(|column| shown(row, column)).collect()).collect()
+    };
+    let all = cells(columns);
+    let terminal = terminal.unwrap_or(usize::MAX);
+    let (text, fits) = laid_out(&all, columns, terminal);
+    if fits || rows.is_empty() {
+        return text;
     }
+    let has_words = |index: usize| all.iter().any(|row| !row[index].is_empty());
+    let kept: Vec<Column> = (0..columns.len())
+        .filter(|index| !columns[*index].is_flexible || has_words(*index))
+        .map(|index| columns[index])
+        .collect();
+    laid_out(&cells(&kept), &kept, terminal).0
+}
+
+/// The lines, and whether none of them had to be cut at its end.
+fn laid_out(rows: &[Vec<String>], columns: &[Column], terminal: usize) -> (String, bool) {
+    let heading: Vec<String> = columns.iter().map(|column| column.title.to_owned()).collect();
+    let lines: Vec<&Vec<String>> = std::iter::once(&heading).chain(rows).collect();
     let mut widths: Vec<usize> =
         (0..columns.len()).map(|index| lines.iter().map(|line| width(&line[index])).max().unwrap_or(0)).collect();
-    if let Some(terminal) = terminal {
-        shrink(&mut widths, columns, terminal);
-    }
-    let mut text = String::new();
-    for line in &lines {
+    shrink(&mut widths, columns, terminal);
+    let (mut text, mut fits) = (String::new(), true);
+    for line in lines {
         let cells = line.iter().zip(&widths).map(|(cell, width)| padded(&fitted(cell, *width), *width));
         let joined = cells.collect::<Vec<_>>().join(&" ".repeat(GAP));
-        text.push_str(joined.trim_end());
+        let whole = joined.trim_end();
+        fits &= width(whole) <= terminal;
+        text.push_str(&fitted(whole, terminal));
         text.push('\n');
     }
-    text
+    (text, fits)
 }
 
 /// Takes from the widest flexible column, one terminal column at a time, until the line fits or none can give more.
@@ -264,6 +282,30 @@ mod tests {
         assert!(narrow.lines().all(|line| width(line) <= 20), "{narrow}");
         let tiny = table(&rows, COLUMNS, Some(3));
         assert!(tiny.contains('…'));
+    }
+
+    #[test]
+    fn no_line_wraps_on_a_terminal_and_none_is_cut_in_a_pipe() {
+        let columns = [
+            fixed("TASK", "id"),
+            fixed("CREATED", "at"),
+            flexible("TOPIC", "topic"),
+            flexible("REASON", "reason"),
+            flexible("ERROR", "error"),
+        ];
+        let at = "2026-01-31 08:00:00";
+        let rows =
+            [json!({"id": "task-0123456789ab", "at": at, "topic": "Why bread rises ".repeat(9), "reason": null})];
+        for columns_there in [1, 20, 40, 60, 80, 200] {
+            let text = table(&rows, &columns, Some(columns_there));
+            assert!(text.lines().all(|line| width(line) <= columns_there), "{columns_there}: {text}");
+        }
+        let narrow = table(&rows, &columns, Some(56));
+        assert!(narrow.contains("TOPIC") && narrow.contains('…') && !narrow.contains("REASON"), "{narrow}");
+        let wide = table(&rows, &columns, Some(100));
+        assert!(wide.contains("REASON") && wide.contains("ERROR"), "it is there while there is room: {wide}");
+        let piped = table(&rows, &columns, None);
+        assert!(piped.contains(rows[0]["topic"].as_str().expect("a text").trim_end()), "{piped}");
     }
 
     #[test]

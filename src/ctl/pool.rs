@@ -3,6 +3,8 @@
 //! The surprise: `next` without a key makes one, so that a call that is repeated over a restart of the daemon takes nothing
 //! a second time.
 
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
 use super::Session;
@@ -14,7 +16,7 @@ use super::text::safe;
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    ContentParams, ContentReply, ContentView, PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams,
+    ContentParams, ContentReply, ContentView, NoParams, PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams,
     PoolNextParams, PoolNextReply, PoolParams, PoolReleaseParams, PoolReleaseReply, PoolRemoveParams, PoolRenewParams,
     PoolReply, PoolScheduleParams, PoolShowReply, StatusReply,
 };
@@ -75,6 +77,9 @@ pub fn print_publishing(session: &Session, status: &StatusReply) -> Result<(), F
     if !status.publishers.is_empty() {
         session.printer.text("")?;
         session.printer.rows(&status.publishers, PUBLISHER_COLUMNS, &[])?;
+        if status.publishers.iter().any(|publisher| publisher.is_away) {
+            session.tell("`contentctl resume --publisher NAME` has a publisher that was mended tried at once");
+        }
     }
     for account in &status.unserved_accounts {
         let account = safe(account);
@@ -104,7 +109,10 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
             };
             let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
             session.printer.rows(&reply.entries, COLUMNS, FIELDS)?;
-            tell_unserved(session, &reply);
+            if session.printer.is_for_people() {
+                tell_unserved(session, &reply);
+                tell_away(session);
+            }
             Ok(())
         }
         PoolVerb::Show { pool_id } => show(session, pool_id),
@@ -142,6 +150,18 @@ fn tell_unserved(session: &Session, reply: &PoolReply) {
     }
 }
 
+/// Which publishers are away: pieces wait for them. Whoever cannot be told has the list all the same.
+fn tell_away(session: &Session) {
+    let status = session.call::<_, StatusReply>("io.contentd.Daemon.GetStatus", &NoParams {});
+    for publisher in status.iter().flat_map(|status| &status.publishers).filter(|publisher| publisher.is_away) {
+        let (name, why) = (safe(&publisher.name), safe(publisher.why.as_deref().unwrap_or_default()));
+        session.tell(format!(
+            "publisher {name} is away, and one piece at a time tries it: {why}; once it is mended, `contentctl resume \
+             --publisher {name}` has it tried at once"
+        ));
+    }
+}
+
 fn show(session: &Session, pool_id: i64) -> Result<(), Failure> {
     let reply: PoolShowReply = session.call("io.contentd.Pool.Show", &PoolParams { pool_id })?;
     if !session.printer.is_for_people() {
@@ -173,10 +193,11 @@ fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
     };
     let mut reply: PoolNextReply = session.repeat(|client| client.call("io.contentd.Pool.Next", &params))?;
     if !session.printer.is_for_people() {
-        for content in reply.handed_out.iter_mut().map(|one| &mut one.content) {
-            join_piece(session, content)?;
-        }
-        return session.printer.rows(&reply.handed_out, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS);
+        let missing: Vec<Failure> =
+            reply.handed_out.iter_mut().filter_map(|one| join_piece(session, &mut one.content).err()).collect();
+        // Each is the caller's now, and without its fence nobody could answer for it.
+        session.printer.rows(&reply.handed_out, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS)?;
+        return missing.into_iter().next().map_or(Ok(()), Err);
     }
     let rows: Vec<Value> = reply
         .handed_out
@@ -197,15 +218,28 @@ fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads a piece that was too long for the answer.
+/// Reads a piece that was too long for the answer. One that cannot be read is said to be missing, also to programs.
 fn join_piece(session: &Session, content: &mut ContentView) -> Result<(), Failure> {
     if content.content.is_some() {
         return Ok(());
     }
     let params = ContentParams { content_id: content.content_id };
     let ask = |client: &mut Client| client.call_joined("io.contentd.Content.Get", &params, ContentReply::join);
-    *content = session.repeat(ask)?.content;
-    Ok(())
+    match session.repeat(ask) {
+        Ok(reply) => {
+            *content = reply.content;
+            Ok(())
+        }
+        Err(failure) => {
+            let id = content.content_id;
+            // Nobody to say it to is no failure.
+            let _ = writeln!(
+                std::io::stderr(),
+                "contentctl: content {id} is yours and is printed without its piece: `contentctl content show {id}` reads it"
+            );
+            Err(failure)
+        }
+    }
 }
 
 fn done(session: &Session, args: PoolDoneArgs) -> Result<(), Failure> {

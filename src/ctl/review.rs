@@ -26,7 +26,7 @@ use crate::control::values::TextOrNumber;
 
 const WAITING_COLUMNS: &[Column] = &[
     fixed("ID", "content_id"),
-    fixed("ACCOUNT", "account"),
+    flexible("ACCOUNT", "account"),
     fixed("CREATED", "created_at"),
     fixed("WORDS", "word_count"),
     fixed("SCORE", "quality_score"),

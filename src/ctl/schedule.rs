@@ -48,6 +48,7 @@ const FIELDS: &[&str] = &[
     "misfire_most",
     "is_paused",
     "paused_why",
+    "trouble",
     "next_due_at",
     "created_by",
     "created_at",
@@ -64,6 +65,7 @@ const COLUMNS: &[Column] = &[
     fixed("NEXT IN ZONE", "next_local"),
     fixed("NEXT IN UTC", "next_utc"),
     flexible("PAUSED", "paused_why"),
+    flexible("TROUBLE", "trouble"),
 ];
 const FIRE_FIELDS: &[&str] = &[
     "fire_id",

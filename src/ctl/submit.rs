@@ -1,9 +1,11 @@
 //! `submit`: one task, or a file of them.
 //!
 //! Every task gets a key, so that a call that was cut in the middle is repeated and neither lost nor doubled. A file goes
-//! in one message, or in staged parts that are committed once.
+//! in one message, or in staged parts that are committed once. The surprise: a wait prints nothing on standard output before its
+//! end, so what was submitted is said on standard error first, also to programs. Else one that is cut would not know what it has
+//! paid for.
 
-use std::io::Read;
+use std::io::{IsTerminal as _, Read, Write as _};
 use std::path::Path;
 
 use serde::Serialize;
@@ -14,6 +16,7 @@ use super::batch::{Fault, Judged, in_order, judge, split_keywords};
 use super::failure::Failure;
 use super::follow;
 use super::output::{Column, fixed};
+use super::text::safe;
 use crate::control::api::{
     ApiError, FieldFault, StageParams, StageReply, Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams,
     SubmitStagedParams, Submitted,
@@ -49,8 +52,8 @@ pub fn submit(session: &Session, mut args: SubmitArgs) -> Result<(), Failure> {
     let dry_run = args.dry_run.then_some(true);
     let file = args.file.take();
     let key = args.key.take();
-    let wait = args.wait.then(|| args.timeout.take());
-    if let Some(Some(text)) = &wait
+    let wait = args.wait.then(|| Wait { timeout: args.timeout.take() });
+    if let Some(Wait { timeout: Some(text) }) = &wait
         && parse_duration_s(text).is_none()
     {
         // Said before anything is paid for.
@@ -58,9 +61,48 @@ pub fn submit(session: &Session, mut args: SubmitArgs) -> Result<(), Failure> {
     }
     let task = submission(args);
     match file {
-        Some(path) => submit_file(session, &path, &task, dry_run),
-        None => submit_one(session, Submission { key: Some(key.map_or_else(random_key, Ok)?), ..task }, dry_run, wait),
+        Some(path) => submit_file(session, &path, &task, dry_run, wait),
+        None => submit_one(session, task, key.map_or_else(random_key, Ok)?, dry_run, wait),
     }
+}
+
+/// That what was submitted is waited for.
+struct Wait {
+    timeout: Option<String>,
+}
+
+/// What is said of a submitted task before it is waited for.
+#[derive(Serialize)]
+struct Begun<'a> {
+    task_id: &'a str,
+    key: &'a str,
+    was_known: bool,
+}
+
+impl Begun<'_> {
+    fn in_words(&self) -> String {
+        let (task, key) = (safe(self.task_id), safe(self.key));
+        match self.was_known {
+            true => format!("{task} was submitted before under the key {key}, and nothing was added"),
+            false => format!("{task} is submitted, under the key {key}"),
+        }
+    }
+}
+
+/// Says what was submitted: to people in words, to whoever reads JSON in a line of JSON each.
+fn say_begun(session: &Session, tasks: &[Begun<'_>]) -> Result<(), Failure> {
+    let mut said = String::new();
+    for task in tasks {
+        let line = match session.printer.is_json() {
+            true => serde_json::to_string(task).map_err(std::io::Error::other)?,
+            false => task.in_words(),
+        };
+        said.push_str(&line);
+        said.push('\n');
+    }
+    // Nobody to say it to is no failure.
+    let _ = std::io::stderr().write_all(said.as_bytes());
+    Ok(())
 }
 
 fn submission(args: SubmitArgs) -> Submission {
@@ -95,10 +137,11 @@ pub(super) fn random_key() -> Result<String, Failure> {
 fn submit_one(
     session: &Session,
     task: Submission,
+    key: String,
     dry_run: Option<bool>,
-    wait: Option<Option<String>>,
+    wait: Option<Wait>,
 ) -> Result<(), Failure> {
-    let params = SubmitParams { task, dry_run };
+    let params = SubmitParams { task: Submission { key: Some(key.clone()), ..task }, dry_run };
     let submitted: Submitted = session.repeat(|client| client.call("io.contentd.Tasks.Submit", &params))?;
     if dry_run.is_some() {
         session.tell("everything is right; nothing was submitted");
@@ -108,8 +151,8 @@ fn submit_one(
             session.printer.record(&Line::from(&submitted), FIELDS)
         };
     }
-    if let (Some(timeout), Some(id)) = (wait, &submitted.task_id) {
-        session.tell(format!("{id} is submitted"));
+    if let (Some(Wait { timeout }), Some(id)) = (wait, &submitted.task_id) {
+        say_begun(session, &[Begun { task_id: id, key: &key, was_known: submitted.was_known }])?;
         follow::wait(session, &WaitArgs { tasks: vec![id.clone()], all: false, timeout })?;
         session.tell(format!("`contentctl result {id}` prints the piece"));
         return Ok(());
@@ -139,7 +182,13 @@ pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     Ok((name, contents))
 }
 
-fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: Option<bool>) -> Result<(), Failure> {
+fn submit_file(
+    session: &Session,
+    path: &Path,
+    defaults: &Submission,
+    dry_run: Option<bool>,
+    wait: Option<Wait>,
+) -> Result<(), Failure> {
     let (name, contents) = read_file(path)?;
     let Judged { right, mut faults } = judge(&name, &contents, defaults);
     if right.is_empty() && faults.is_empty() {
@@ -155,6 +204,7 @@ fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: O
     for (index, task) in tasks.iter_mut().enumerate() {
         task.key.get_or_insert_with(|| format!("{prefix}-{index}"));
     }
+    let keys: Vec<String> = tasks.iter().filter_map(|task| task.key.clone()).collect();
     let parts = in_parts(tasks)?;
     let submitted =
         session.repeat(|client| send(client, &parts, &prefix, dry_run)).map_err(|failure| {
@@ -163,6 +213,41 @@ fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: O
                 None => failure,
             }
         })?;
+    if let Some(Wait { timeout }) = wait {
+        return wait_for_file(session, &submitted, &keys, timeout);
+    }
+    print_file(session, &submitted, dry_run)
+}
+
+/// One line a task, but for people at a terminal: they have the table at the end.
+fn wait_for_file(
+    session: &Session,
+    submitted: &[Submitted],
+    keys: &[String],
+    timeout: Option<String>,
+) -> Result<(), Failure> {
+    let begun = submitted
+        .iter()
+        .zip(keys)
+        .filter_map(|(task, key)| Some(Begun { task_id: task.task_id.as_deref()?, key, was_known: task.was_known }));
+    let begun: Vec<Begun<'_>> = begun.collect();
+    if session.printer.is_for_people() && std::io::stderr().is_terminal() {
+        session.tell(format!("{}; they are waited for", said_of_file(submitted)));
+    } else {
+        say_begun(session, &begun)?;
+    }
+    let tasks: Vec<String> = begun.iter().map(|task| task.task_id.to_owned()).collect();
+    follow::wait_together(session, &tasks, timeout)
+}
+
+fn said_of_file(submitted: &[Submitted]) -> String {
+    let known = submitted.iter().filter(|task| task.was_known).count();
+    let known = counted(known as u64, "was submitted before", "were submitted before");
+    let note = if known.starts_with("0 ") { String::new() } else { format!(" ({known})") };
+    format!("{}{note}", counted(submitted.len() as u64, "task", "tasks"))
+}
+
+fn print_file(session: &Session, submitted: &[Submitted], dry_run: Option<bool>) -> Result<(), Failure> {
     let count = submitted.len();
     if dry_run.is_some() {
         let are_right = counted(count as u64, "task is right", "tasks are right");
@@ -174,11 +259,8 @@ fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: O
     let lines: Vec<Line<'_>> = submitted.iter().map(Line::from).collect();
     session.printer.rows(&lines, COLUMNS, FIELDS)?;
     if dry_run.is_none() {
-        let known = submitted.iter().filter(|task| task.was_known).count();
-        let known = counted(known as u64, "was submitted before", "were submitted before");
-        let note = if known.starts_with("0 ") { String::new() } else { format!(" ({known})") };
-        let tasks = counted(count as u64, "task", "tasks");
-        session.tell(format!("{tasks}{note}; `contentctl list --state unfinished` shows what is not finished"));
+        let tasks = said_of_file(submitted);
+        session.tell(format!("{tasks}; `contentctl list --state unfinished` shows what is not finished"));
     }
     Ok(())
 }

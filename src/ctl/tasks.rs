@@ -15,7 +15,8 @@ use super::names;
 use super::output::{Column, fixed, flexible};
 use super::text::{counted, safe};
 use super::when;
-use crate::control::api::checked::MAX_LIMIT;
+use crate::config::format_duration;
+use crate::control::api::checked::{MAX_LIMIT, RETENTION};
 use crate::control::api::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
     NoParams, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply,
@@ -64,7 +65,7 @@ pub const TASK_COLUMNS: &[Column] = &[
     fixed("TASK", "task_id"),
     fixed("STATE", "state"),
     fixed("PRI", "priority"),
-    fixed("ACCOUNT", "account"),
+    flexible("ACCOUNT", "account"),
     fixed("CREATED", "created_at"),
     flexible("TOPIC", "topic"),
     flexible("REASON", "reason"),
@@ -366,16 +367,21 @@ pub fn set(session: &Session, args: SetArgs) -> Result<(), Failure> {
 
 /// `contentctl cleanup`.
 pub fn cleanup(session: &Session, args: &CleanupArgs) -> Result<(), Failure> {
-    let params = CleanupParams { days: Some(args.days), dry_run: args.dry_run.then_some(true) };
+    let older_than = args.older_than.clone().or_else(|| args.days.is_none().then(|| RETENTION.to_owned()));
+    let params = CleanupParams {
+        days: args.days,
+        older_than: older_than.map(TextOrNumber),
+        dry_run: args.dry_run.then_some(true),
+    };
     let reply: CleanupReply = session.call("io.contentd.Tasks.Cleanup", &params)?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &["deleted", "is_dry_run"]);
+        return session.printer.record(&reply, &["deleted", "is_dry_run", "older_than_s"]);
     }
     let what = if reply.is_dry_run { "would be deleted" } else { "deleted" };
     session.printer.text(&format!(
         "{} that finished more than {} ago: {what}",
         counted(reply.deleted, "task"),
-        counted(args.days.unsigned_abs(), "day")
+        format_duration(std::time::Duration::from_secs(reply.older_than_s))
     ))
 }
 

@@ -543,6 +543,7 @@ fn settings_of(loaded: &Loaded, logs: &GeneratorLogs) -> Settings {
             max_pending: u64::from(tasks.max_pending),
         },
         is_four_eyes: loaded.config.review.four_eyes,
+        keep_finished: loaded.config.retention.finished_tasks,
         effective: effective::reply(loaded),
     }
 }

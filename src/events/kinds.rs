@@ -362,7 +362,8 @@ kinds! {
         subject: "A publisher is away",
         meaning: "It does not take pieces, or fails one after the other. One piece at a time tries it, and nothing is spent while \
          nobody is there.",
-        cure: "Look at the publisher; the message says what it answered.",
+        cure: "Look at the publisher; the message says what it answered. `contentctl resume --publisher NAME` has one that was \
+         mended tried at once.",
     }
     /// A publisher is back.
     PublisherBack {

@@ -35,7 +35,7 @@ named! {
         Overdue = "overdue",
         /// The disk is nearly full.
         Disk = "disk",
-        /// A schedule fired and submitted nothing.
+        /// A schedule fired and submitted nothing, or can begin nothing.
         Schedule = "schedule",
     }
 }
@@ -171,8 +171,17 @@ pub struct Look {
     pub overdue: Option<Duration>,
     /// Bytes that are free on the disk of the state directory.
     pub disk_free: Option<u64>,
-    /// Every schedule, with the reason where its last fire submitted nothing.
-    pub schedules: BTreeMap<String, Option<String>>,
+    /// Every schedule, with what is wrong with it.
+    pub schedules: BTreeMap<String, Option<ScheduleTrouble>>,
+}
+
+/// Why a schedule submits nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ScheduleTrouble {
+    /// Its last fire did not, for this reason.
+    Fire(String),
+    /// It can begin nothing, for this reason.
+    Stands(String),
 }
 
 /// What a reading says.
@@ -280,7 +289,10 @@ pub fn readings(look: &Look, settings: &Settings) -> Vec<Reading> {
             })),
             Rule::Schedule => found.extend(look.schedules.iter().map(|(name, why)| {
                 let text = match why {
-                    Some(why) => format!("schedule {name} fired and submitted nothing: {}", short(why)),
+                    Some(ScheduleTrouble::Fire(why)) => {
+                        format!("schedule {name} fired and submitted nothing: {}", short(why))
+                    }
+                    Some(ScheduleTrouble::Stands(why)) => format!("schedule {name} begins nothing: {}", short(why)),
                     None => format!("schedule {name} submits tasks"),
                 };
                 about(*rule, set, name, why.is_some(), text)

@@ -797,7 +797,7 @@ impl Queries for MemoryDb {
             })
             .cloned()
             .collect();
-        found.sort_by_key(place_in_pool);
+        found.sort_by_key(|entry| place_in_pool(entry, filter.now));
         Ok(page_of(found, page))
     }
 

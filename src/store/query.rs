@@ -177,21 +177,31 @@ pub struct PoolFilter {
     pub account: Option<AccountId>,
     /// With this status; none: all but removed ones.
     pub status: Option<PoolState>,
+    /// When it is: what waits and is due goes out before what is not. None: all of it is taken for due.
+    pub now: Option<Timestamp>,
 }
 
-/// The place of an entry in a list of the pool: what goes out first, then what waits for a person, and at the end what is out. Within
-/// each the order of going out.
-pub fn place_in_pool(entry: &PoolEntry) -> (u8, std::cmp::Reverse<u8>, Timestamp, PoolId) {
-    (group_in_pool(entry.status), std::cmp::Reverse(entry.priority), entry.scheduled_at, entry.id)
+/// The place of an entry in a list of the pool: what is going out, what is due by priority and due time, what is not due yet by the
+/// time at which it will be, then what waits for a person, and at the end what is out.
+pub fn place_in_pool(
+    entry: &PoolEntry,
+    now: Option<Timestamp>,
+) -> (u8, Timestamp, std::cmp::Reverse<u8>, Timestamp, PoolId) {
+    let is_later = now.is_some_and(|now| entry.scheduled_at > now);
+    let group = group_in_pool(entry.status, is_later);
+    let first = if group == group_in_pool(PoolState::Pending, true) { entry.scheduled_at } else { Timestamp(0) };
+    (group, first, std::cmp::Reverse(entry.priority), entry.scheduled_at, entry.id)
 }
 
 /// See [`place_in_pool`].
-pub fn group_in_pool(status: PoolState) -> u8 {
+pub fn group_in_pool(status: PoolState, is_later: bool) -> u8 {
     match status {
-        PoolState::Pending | PoolState::Publishing => 0,
-        PoolState::Held | PoolState::Failed => 1,
-        PoolState::Published => 2,
-        PoolState::Removed => 3,
+        PoolState::Publishing => 0,
+        PoolState::Pending if !is_later => 1,
+        PoolState::Pending => 2,
+        PoolState::Held | PoolState::Failed => 3,
+        PoolState::Published => 4,
+        PoolState::Removed => 5,
     }
 }
 
@@ -270,7 +280,8 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn history(&self, id: &TaskId) -> Result<Vec<AuditRow>, DbError>;
     /// Tasks, newest first.
     fn tasks(&self, filter: &TaskFilter, page: Page) -> Result<Vec<Task>, DbError>;
-    /// Of these, those whose topic contains a text (case-insensitive for ASCII).
+    /// Of these, those whose topic contains a text (case-insensitive for ASCII); the empty text is in each. So a filter by error
+    /// is looked for within bounds, too.
     fn search(&self, filter: &TaskFilter, topic: &str, page: Page, bounds: SearchBounds) -> Result<Searched, DbError>;
     /// Pending tasks in the order of running: those ready at `now` by priority, age and `seq`, then the delayed ones by their time.
     fn pending(&self, now: Timestamp, page: Page) -> Result<Vec<Task>, DbError>;

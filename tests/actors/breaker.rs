@@ -58,7 +58,9 @@ async fn whoever_resumes_a_generator_that_was_mended_has_it_tried_at_once() {
     rig.script().behave(|behaviour| behaviour.down = Some("no redis".into()));
     let ids = rig.submit_all((0..6).map(|n| Ask::about(format!("{n}")))).await;
     rig.until("five submits found nobody", async |rig| rig.script().calls(Verb::Submit).len() == 5).await;
-    let next = rig.status().await.queue.unwrap().breakers[0].next_probe_at.expect("a next probe");
+    let breaker = rig.status().await.queue.unwrap().breakers.remove(0);
+    assert!(!breaker.is_probed, "none is under way");
+    let next = breaker.next_probe_at.expect("a next probe");
     assert!(next > rig.now().plus(Duration::from_secs(30)), "it would be tried late");
     rig.script().behave(|behaviour| behaviour.down = None);
     rig.resume(None, Some(1)).await;

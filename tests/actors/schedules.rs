@@ -889,6 +889,7 @@ fn real_seams(rig: &Rig) -> DaemonBackend {
             max_pending: 100_000,
         },
         is_four_eyes: false,
+        keep_finished: None,
         effective: ConfigReply { files: vec![], config: serde_json::Value::Null },
     };
     let (settings, settings_rx) = watch::channel(Arc::new(settings));

@@ -21,6 +21,7 @@ macro_rules! on_every_backend {
 
 on_every_backend! {
     entries_go_out_by_priority_and_due_time_each_to_one,
+    the_list_has_the_order_of_going_out,
     the_same_request_is_given_the_same_entries,
     an_answer_with_an_older_fence_changes_nothing,
     where_a_piece_went_is_on_its_record_and_in_its_trail,
@@ -279,6 +280,33 @@ fn doubt_outlives_a_rejection_and_an_approval(mut side: Side) {
     let back =
         say(&mut side, pool_id, None, PoolEvent::Rescheduled { at: Some(Timestamp(LATER)), priority: None }, LATER);
     assert!(matches!(back, Err(WriteError::PoolRefused { state: PoolState::Removed, .. })), "{back:?}");
+}
+
+fn the_list_has_the_order_of_going_out(mut side: Side) {
+    let ada = side.account("ada").id;
+    let ids = pieces(&mut side, ada, 1, 7);
+    // What is urgent and not due yet goes out after what is due, and two of one time by priority.
+    let set = [(2_000, 9), (1_000, 1), (1_000, 5), (-10, 3), (-5, 3), (-1, 8), (-20, 1)];
+    for (id, (after, priority)) in ids.iter().zip(set) {
+        let event = PoolEvent::Rescheduled { at: Some(Timestamp(LATER + after)), priority: Some(priority) };
+        say(&mut side, *id, None, event, LATER - 100).unwrap();
+    }
+    let expected = [5, 3, 4, 6, 2, 1, 0].map(|n| ids[n]);
+    let list = |side: &Side, account, page| -> Vec<PoolId> {
+        let filter = PoolFilter { account, status: None, now: Some(Timestamp(LATER)) };
+        side.queries.pool(&filter, page).unwrap().into_iter().map(|entry| entry.id).collect()
+    };
+    assert_eq!(list(&side, None, Page::first(9)), expected);
+    assert_eq!(list(&side, Some(ada), Page { limit: 3, offset: 3, before: None }), expected[3..6]);
+    assert_eq!(list(&side, None, Page { limit: 2, offset: 0, before: Some(ids[5].0) }), expected[1..3]);
+    let first = take(&mut side, hand_out(consumer("a"), 1, LATER));
+    assert_eq!(list(&side, None, Page::first(9)), expected, "what is going out is the first");
+    let mut out: Vec<PoolId> = first.into_iter().map(|(entry, _)| entry.id).collect();
+    for (who, count, at) in [("b", 2, 0), ("c", 9, 0), ("d", 1, 1_000), ("e", 9, 1_000), ("f", 9, 2_000)] {
+        let taken = take(&mut side, hand_out(consumer(who), count, LATER + at));
+        out.extend(taken.into_iter().map(|(entry, _)| entry.id));
+    }
+    assert_eq!(out, expected, "and so it goes out");
 }
 
 fn a_removed_entry_comes_back_while_its_piece_is_approved(mut side: Side) {

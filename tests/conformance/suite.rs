@@ -469,7 +469,7 @@ fn a_review_decides_about_the_pool(mut side: Side) {
     assert!(matches!(side.write(approve(None)), Err(WriteError::ReviewRefused { .. })));
     side.write(review(content, ReviewMove::Rejected, None)).unwrap();
     assert!(pool(&side).is_empty());
-    let removed = PoolFilter { status: Some(PoolState::Removed), account: Some(ada) };
+    let removed = PoolFilter { status: Some(PoolState::Removed), account: Some(ada), now: None };
     assert_eq!(side.queries.pool(&removed, Page::first(9)).unwrap().len(), 1);
     assert_eq!(side.queries.content(content).unwrap().unwrap().record.publish_status, PublishState::Unpublished);
     side.write(approve(None)).expect("a rejected piece may be approved after all");
@@ -735,6 +735,13 @@ fn lists_filter_and_page(mut side: Side) {
     assert_eq!(search(any(), "topic", Page::first(4), 4), found("9 8 7 6"), "a full page is enough");
     let sixth = side.queries.task(&id(6)).unwrap().unwrap().0.seq;
     assert_eq!(search(any(), "topic 3", Page { before: Some(sixth), ..all }, 4), cut("3", "2"), "and goes on there");
+    // An error is looked for in the same way.
+    let with_error = || TaskFilter { error: Some("too long".into()), ..any() };
+    assert_eq!(search(with_error(), "", all, 100), found("3 2 1"));
+    assert_eq!(search(with_error(), "", all, 4), cut("", "6"), "it stopped, and says where");
+    assert_eq!(search(with_error(), "topic 2", all, 100), found("2"));
+    let failed = TaskFilter { states: vec![TaskState::Failed], ..with_error() };
+    assert_eq!(search(failed, "", Page { before: Some(sixth), ..all }, 4), cut("3 2", "2"), "and goes on there");
     assert_eq!(list(any(), Page { limit: 2, offset: 3, before: None }), "6 5");
     let seq = side.queries.task(&id(5)).unwrap().unwrap().0.seq;
     assert_eq!(list(any(), Page { limit: 2, offset: 1, before: Some(seq) }), "3 2");

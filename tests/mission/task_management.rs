@@ -225,17 +225,18 @@ fn cleanup_old_tasks() {
         sql(&daemon, &format!("UPDATE tasks SET {past} WHERE id = '{id}'"));
     }
     daemon.restart();
-    let expected = |deleted: u32, is_dry_run: bool| json!({ "deleted": deleted, "is_dry_run": is_dry_run });
-    assert_eq!(daemon.ctl_json(&["cleanup", "--dry-run"]), expected(2, true));
-    assert_eq!(daemon.call("io.contentd.Tasks.Cleanup", json!({})), expected(2, false), "seven days, unless said");
-    assert_eq!(daemon.ctl_json(&["cleanup"]), expected(0, false));
+    let expected = |deleted: u32, is_dry_run: bool, days: u32| json!({ "deleted": deleted, "is_dry_run": is_dry_run, "older_than_s": days * 86_400 });
+    assert_eq!(daemon.ctl_json(&["cleanup"]), expected(0, false, 90), "what is configured, unless said");
+    assert_eq!(daemon.ctl_json(&["cleanup", "--older-than", "7d", "--dry-run"]), expected(2, true, 7));
+    assert_eq!(daemon.call("io.contentd.Tasks.Cleanup", json!({})), expected(2, false, 7), "seven days, unless said");
+    assert_eq!(daemon.ctl_json(&["cleanup", "--days", "7"]), expected(0, false, 7));
     let left = [&waiting, &running, &finished[3], &finished[2]].map(Clone::clone);
     assert_eq!(ids(&daemon.ctl_json(&["list"])), left);
     assert_eq!(
         daemon.refused("io.contentd.Tasks.History", json!({ "task": finished[0] })).name,
         "io.contentd.Tasks.TaskNotFound"
     );
-    assert_eq!(daemon.ctl_json(&["cleanup", "--days", "0"]), expected(2, false));
+    assert_eq!(daemon.ctl_json(&["cleanup", "--days", "0"]), expected(2, false, 0));
     assert_eq!(ids(&daemon.ctl_json(&["list"])), left[..2], "what is not finished stays");
     assert_eq!(daemon.ctl_json(&["content", "list"]).as_array().map(Vec::len), Some(4), "pieces outlive their tasks");
 }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
-use contentd::actors::supervisor::{Crash as CrashChild, Drain, GetStatus, SupervisorActor};
+use contentd::actors::publisher::{ProbePublisher, Probing};
+use contentd::actors::supervisor::{Crash as CrashChild, DaemonStatus, Drain, GetStatus, SupervisorActor};
 use contentd::publish::PublishPolicy;
 use contentd::publish::outcome::PublishAnswer;
 use contentd::publisher::{Publisher, PublisherLimits, Publishers, Serves};
@@ -207,7 +208,44 @@ async fn an_outage_spends_nothing_and_one_piece_at_a_time_tries() {
     assert_eq!(rig.db.settings("publisher-breaker/").unwrap(), []);
 }
 
+#[actix::test]
+async fn a_publisher_that_was_mended_is_tried_at_once_and_by_one_piece() {
+    let rig = Rig::start(&[3], 0, limits(), Serves::default(), policy(Kind::Idempotent));
+    let publisher = || rig.world.peers.borrow().publisher.clone().expect("it is there");
+    let name = rig.world.publishers.current().iter().next().expect("there is one").name.clone();
+    let probe = async || publisher().send(ProbePublisher { publisher: name.clone() }).await.expect("it answers");
+    // Each call lasts a minute and finds nobody.
+    rig.site.tell(Some((PublishAnswer::Unavailable("connection refused".into()), false, 60_000, 0)));
+    tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+    let status = || rig.supervisor.send(GetStatus);
+    let ahead =
+        |status: DaemonStatus| status.publisher.and_then(|one| one.away.first().and_then(|one| one.next_probe_at));
+    rig.until_async("the next try is minutes ahead", async || {
+        let next = ahead(status().await.expect("it answers"));
+        next.is_some_and(|at| at > rig.clock_now().plus(Duration::from_secs(120)))
+    })
+    .await;
+    let calls = rig.site.calls();
+    assert_eq!(probe().await, Probing::Next);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.site.calls(), calls + 1, "at once, by one piece");
+    assert_eq!(probe().await, Probing::UnderWay);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(rig.site.calls(), calls + 1, "none beside it");
+    rig.site.tell(None);
+    rig.until("all are out", |db| Rig::out(db) == 3).await;
+    assert_eq!(probe().await, Probing::NotAway);
+}
+
 impl Rig {
+    async fn until_async(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+        let end = tokio::time::Instant::now() + Duration::from_secs(24 * 3600);
+        while !is_so().await {
+            assert!(tokio::time::Instant::now() < end, "never came to pass: {what}");
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
+
     fn clock_now(&self) -> Timestamp {
         contentd::task::Clock::now(&self.clock).utc
     }

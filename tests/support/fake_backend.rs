@@ -29,6 +29,9 @@ use tokio::sync::{Notify, watch};
 pub struct FakeBackend {
     /// Every submission that was accepted, by key.
     pub submitted: Mutex<BTreeMap<String, CheckedSubmission>>,
+    /// The topics of tasks that are not as their ids say: one about `done` is completed, one that `fails` has failed, one that is
+    /// `large` is completed and long.
+    pub topics: Mutex<BTreeMap<String, String>>,
     /// The calls in order: method and what came with it.
     pub calls: Mutex<Vec<String>>,
     /// Lets `slow` go on.
@@ -170,6 +173,8 @@ pub fn handed_out() -> HandedOut {
     }
 }
 
+/// A request of the pool whose answer leaves the pieces out, and whose first piece cannot be read.
+pub const TORN_REQUEST: &str = "torn";
 /// So many pieces at once are longer than a message.
 pub const MANY_HANDED_OUT: u32 = 3;
 /// A content record whose piece is longer than a message.
@@ -231,6 +236,12 @@ impl FakeBackend {
     }
 
     fn find(&self, id: &str) -> Result<TaskView, ApiError> {
+        match self.topics.lock().expect("no test panics with it").get(id).map(String::as_str) {
+            Some("fails") => return Ok(task(id, "failed")),
+            Some("large") => return Ok(TaskView { requirements: Some("x".repeat(6 << 20)), ..task(id, "completed") }),
+            Some("done") => return Ok(task(id, "completed")),
+            Some(_) | None => {}
+        }
         match id {
             "gone" => Err(ApiError::TaskNotFound { task: id.to_owned() }),
             "task" => Err(ApiError::AmbiguousTask {
@@ -301,8 +312,10 @@ impl Backend for FakeBackend {
                 continue;
             }
             let key = task.key.clone().unwrap_or_else(|| format!("none-{index}"));
+            let topic = task.topic.clone();
             let was_known = submitted.insert(key, task).is_some();
             let task_id = Some(format!("task-{:012}", submitted.len()));
+            self.topics.lock().expect("no test panics with it").extend(task_id.clone().map(|id| (id, topic)));
             replies.push(Submitted { task_id, state: Some("pending".to_owned()), was_known });
         }
         done(Ok(replies))
@@ -439,9 +452,9 @@ impl Backend for FakeBackend {
         done(self.find(&task).map(|task| TaskReply { task: changed(task) }))
     }
 
-    fn cleanup(&self, _: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply> {
-        self.called(format!("cleanup {days}"));
-        done(Ok(CleanupReply { deleted: 3, is_dry_run: dry_run }))
+    fn cleanup(&self, _: Peer, age: CleanupAge, dry_run: bool) -> Answer<CleanupReply> {
+        self.called(format!("cleanup {age:?}"));
+        done(Ok(CleanupReply { deleted: 3, is_dry_run: dry_run, older_than_s: 7_776_000 }))
     }
 
     fn statistics(&self, _: Peer, query: StatisticsQuery) -> Answer<StatisticsReply> {
@@ -460,7 +473,10 @@ impl Backend for FakeBackend {
     }
 
     fn wait(&self, _: Peer, query: WaitQuery) -> Answer<FeedReader<WaitReply>> {
-        self.called(format!("wait {query:?}"));
+        match &query.tasks {
+            Some(tasks) if tasks.len() > 9 => self.called(format!("wait for {}", tasks.len())),
+            _ => self.called(format!("wait {query:?}")),
+        }
         let (writer, reader) = feed(16);
         let names = query.tasks.unwrap_or_default();
         let views: Result<Vec<TaskView>, ApiError> = names.iter().map(|name| self.find(name)).collect();
@@ -468,7 +484,7 @@ impl Backend for FakeBackend {
             Ok(views) => views,
             Err(error) => return done(Err(error)),
         };
-        for view in &views {
+        for view in views.iter().filter(|view| view.requirements.is_none()).take(9) {
             let reply = WaitReply { changed: Some(view.clone()), tasks: vec![], unfinished: 1, is_timed_out: false };
             writer.send(reply).expect("there is room");
         }
@@ -552,7 +568,7 @@ impl Backend for FakeBackend {
     }
 
     fn pool_list(&self, _: Peer, _: PoolQuery) -> Answer<PoolReply> {
-        done(Ok(PoolReply { entries: vec![] }))
+        done(Ok(PoolReply { entries: vec![pooled(1)] }))
     }
 
     fn pool_release(&self, _: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply> {
@@ -566,6 +582,13 @@ impl Backend for FakeBackend {
 
     fn pool_next(&self, _: Peer, query: NextQuery) -> Answer<PoolNextReply> {
         self.called(format!("next {} of the pool", query.limit));
+        if query.key.as_deref() == Some(TORN_REQUEST) {
+            let one = |pool_id, fence, content_id| {
+                let content = ContentView { content_id, content: None, html_content: None, ..content(7).content };
+                HandedOut { pool_id, fence, content, ..handed_out() }
+            };
+            return done(Ok(PoolNextReply { handed_out: vec![one(1, 3, 9), one(2, 4, 7)] }));
+        }
         let mut reply = PoolNextReply { handed_out: vec![handed_out(); query.limit as usize] };
         if query.limit == MANY_HANDED_OUT {
             for one in &mut reply.handed_out {
@@ -628,7 +651,13 @@ impl Backend for FakeBackend {
             pauses: vec![],
             hooks: vec![],
             pool: BTreeMap::new(),
-            publishers: vec![],
+            publishers: vec![PublisherView {
+                name: "site".to_owned(),
+                is_away: true,
+                why: Some("connection refused".to_owned()),
+                since: Some(WireTime(Timestamp(0))),
+                next_probe_at: Some(WireTime(Timestamp(600_000))),
+            }],
             unserved_accounts: vec![],
         }))
     }
@@ -639,12 +668,15 @@ impl Backend for FakeBackend {
 
     fn pause(&self, _: Peer, what: PauseParams) -> Answer<PausesReply> {
         self.called(format!("pause {what:?}"));
-        done(Ok(PausesReply { is_changed: true, pauses: vec![], is_probed: false }))
+        done(Ok(PausesReply { is_changed: true, pauses: vec![], is_probed: false, has_probe: false }))
     }
 
-    fn resume(&self, _: Peer, what: PauseParams) -> Answer<PausesReply> {
+    fn resume(&self, _: Peer, what: Resume) -> Answer<PausesReply> {
         self.called(format!("resume {what:?}"));
-        done(Ok(PausesReply { is_changed: true, pauses: vec![], is_probed: false }))
+        // Publisher `site` is away, and `slow` is being tried.
+        let is_named = |name: &str| what == Resume::Publisher(name.to_owned());
+        let is_changed = matches!(what, Resume::Pause(_));
+        done(Ok(PausesReply { is_changed, pauses: vec![], is_probed: is_named("site"), has_probe: is_named("slow") }))
     }
 
     fn config(&self, _: Peer) -> Answer<ConfigReply> {

@@ -145,6 +145,7 @@ impl Desk {
             schedules: Arc::new(ScheduleSettings::new(&SchedulesConfig::default(), nowhere, &logs)),
             defaults,
             is_four_eyes: false,
+            keep_finished: None,
             effective: ConfigReply { files: vec![], config: serde_json::Value::Null },
         };
         let (settings, settings_rx) = watch::channel(Arc::new(settings));

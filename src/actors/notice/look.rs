@@ -8,11 +8,14 @@ use crate::actors::World;
 use crate::actors::publisher::{BREAKER_SETTING as PUBLISHER_SETTING, stored_breaker as stored_away};
 use crate::actors::queue::{BREAKER_SETTING, stored_breaker};
 use crate::generator::hooks::{DiskFree, Notices};
-use crate::notice::rules::{Look, OpenBreaker};
+use crate::notice::rules::{Look, OpenBreaker, ScheduleTrouble};
+use crate::schedule::Schedule;
 use crate::store::DbError;
+use crate::store::query::ScheduleStanding;
 use crate::task::GeneratorName;
 use crate::task::breaker::Breaker;
 use crate::task::content::PoolState;
+use crate::zones;
 
 /// What a share is counted over.
 const LAST_HOUR: Duration = Duration::from_secs(3_600);
@@ -26,9 +29,10 @@ pub async fn take_look(world: &World, notices: &Notices) -> Result<Look, DbError
         let breakers = queries.settings(BREAKER_SETTING)?;
         let ended = queries.ended_since(now.minus(LAST_HOUR))?;
         let publishing = (queries.settings(PUBLISHER_SETTING)?, queries.pool_standing(now)?);
-        Ok((ended, queries.counts()?, queries.oldest_ready(now)?, breakers, queries.schedule_standings()?, publishing))
+        let schedules = (queries.schedule_standings()?, queries.schedules()?);
+        Ok((ended, queries.counts()?, queries.oldest_ready(now)?, breakers, schedules, publishing))
     });
-    let (ended, counts, oldest, stored, standings, (away, pool)) = read.await?;
+    let (ended, counts, oldest, stored, (standings, schedules), (away, pool)) = read.await?;
     let publishers = world.publishers.current();
     let away: BTreeMap<String, Breaker> = away.iter().filter_map(|setting| stored_away(setting, now)).collect();
     let of_pool = |state: PoolState| pool.counts.get(&state).copied().unwrap_or(0);
@@ -51,8 +55,31 @@ pub async fn take_look(world: &World, notices: &Notices) -> Result<Look, DbError
         pool_failed: of_pool(PoolState::Failed),
         overdue: has_publishers.then(|| pool.oldest_due.map_or(Duration::ZERO, |due| now.since(due))),
         disk_free: disk_free(notices.disk_free.clone()).await,
-        schedules: standings.into_iter().map(|one| (one.name.clone(), one.trouble())).collect(),
+        schedules: troubles(standings, schedules).await,
     })
+}
+
+/// What is wrong with each schedule. That its zone cannot be read is more than how its last fire went: there is no next one.
+async fn troubles(
+    standings: Vec<ScheduleStanding>,
+    schedules: Vec<Schedule>,
+) -> BTreeMap<String, Option<ScheduleTrouble>> {
+    let running = schedules.into_iter().filter(|schedule| !schedule.is_paused());
+    let zones: BTreeMap<String, String> =
+        running.map(|schedule| (schedule.name.clone(), schedule.timing.zone().to_owned())).collect();
+    let mut stand = if zones.is_empty() { BTreeMap::new() } else { without_zones(zones).await };
+    let trouble = |one: ScheduleStanding| {
+        let stands = stand.remove(&one.name).map(ScheduleTrouble::Stands);
+        let trouble = stands.or_else(|| one.trouble().map(ScheduleTrouble::Fire));
+        (one.name, trouble)
+    };
+    standings.into_iter().map(trouble).collect()
+}
+
+/// Of schedules with their zones, those whose zones cannot be read. Zones are files; where nobody could look, nothing is said.
+async fn without_zones(zones: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let look = || zones.into_iter().filter_map(|(name, zone)| Some((name, zones::trouble(&zone)?))).collect();
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }
 
 fn open_breaker(breaker: &Breaker) -> Option<OpenBreaker> {

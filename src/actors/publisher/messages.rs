@@ -16,6 +16,25 @@ pub struct PoolChanged;
 #[rtype(result = "()")]
 pub struct DrainPublisher;
 
+/// From a person: this publisher was mended. Lost: it is tried when its time comes.
+#[derive(Message)]
+#[rtype(result = "Probing")]
+pub struct ProbePublisher {
+    /// Which.
+    pub publisher: String,
+}
+
+/// What becomes of a publisher that was mended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, MessageResponse)]
+pub enum Probing {
+    /// It is not away.
+    NotAway,
+    /// Its next piece tries it.
+    Next,
+    /// A piece tries it already; there is one at a time.
+    UnderWay,
+}
+
 /// What is it doing?
 #[derive(Message)]
 #[rtype(result = "PublisherStatus")]

@@ -32,7 +32,9 @@ use crate::task::{AccountId, PoolId, TaskId, Timestamp};
 use crate::tell;
 use carry::Done;
 pub use carry::log_move;
-pub use messages::{AwayPublisher, DrainPublisher, GetPublisherStatus, PoolChanged, PublisherStatus};
+pub use messages::{
+    AwayPublisher, DrainPublisher, GetPublisherStatus, PoolChanged, ProbePublisher, Probing, PublisherStatus,
+};
 
 /// The names of settings that hold open breakers begin so.
 pub const BREAKER_SETTING: &str = "publisher-breaker/";
@@ -502,6 +504,25 @@ impl Handler<PoolChanged> for PublisherActor {
 
     fn handle(&mut self, _: PoolChanged, ctx: &mut Self::Context) {
         self.look(ctx);
+    }
+}
+
+impl Handler<ProbePublisher> for PublisherActor {
+    type Result = Probing;
+
+    fn handle(&mut self, probe: ProbePublisher, ctx: &mut Self::Context) -> Self::Result {
+        let (now, name) = (self.now(), probe.publisher);
+        let Some(breaker) = self.breakers.get_mut(&name) else { return Probing::NotAway };
+        match breaker.admits(now) {
+            Admission::Open => Probing::NotAway,
+            Admission::ProbeUnderWay => Probing::UnderWay,
+            Admission::Probe | Admission::NotBefore(_) => {
+                breaker.probe_from(now);
+                self.persist_breaker(&name, ctx);
+                self.look(ctx);
+                Probing::Next
+            }
+        }
     }
 }
 

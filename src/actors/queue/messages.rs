@@ -172,6 +172,8 @@ pub struct BreakerStatus {
     pub since: Timestamp,
     /// When the next probe may start.
     pub next_probe_at: Option<Timestamp>,
+    /// One is under way.
+    pub is_probed: bool,
 }
 
 impl PauseScope {

@@ -586,6 +586,7 @@ impl Handler<GetQueueStatus> for QueueActor {
     type Result = QueueStatus;
 
     fn handle(&mut self, _: GetQueueStatus, _: &mut Self::Context) -> Self::Result {
+        let now = self.world.clock.now().utc;
         let mut in_flight = BTreeMap::new();
         for ((generator, _), jobs) in &self.in_flight {
             *in_flight.entry(generator.clone()).or_insert(0) += jobs;
@@ -598,6 +599,7 @@ impl Handler<GetQueueStatus> for QueueActor {
                 why: why.to_owned(),
                 since,
                 next_probe_at: breaker.next_probe_at(),
+                is_probed: breaker.admits(now) == Admission::ProbeUnderWay,
             })
         });
         QueueStatus {

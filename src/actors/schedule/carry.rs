@@ -23,6 +23,7 @@ use crate::store::DbError;
 use crate::store::write::{Account, NewTask, ScheduleWrite, ScheduleWritten, SubmittedTask, Taken, WriteError};
 use crate::task::AccountId;
 use crate::tell;
+use crate::zones;
 
 /// How long a fire waits for room in the queue.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -111,10 +112,11 @@ impl Carry {
             // The daemon is going down, or reckoning has a bug: not again at once.
             None => return Err(WriteError::Db(DbError::Refused("its due times could not be reckoned".into()))),
             // Its files may be there again in a moment: a pause would last until somebody sees it.
-            Some(Err(error @ TimingError::Zone(_))) => {
+            Some(Err(TimingError::Zone(zone))) => {
                 return Ok(Ended::NoZone(format!(
-                    "schedule {} is due and cannot be reckoned with: {error}",
-                    schedule.name
+                    "schedule {} is due and begins nothing: {}",
+                    schedule.name,
+                    zones::missing(&zone)
                 )));
             }
             Some(Err(error @ (TimingError::Cron(_) | TimingError::Interval(_)))) => {

@@ -22,7 +22,6 @@ use tokio::sync::Semaphore;
 use super::World;
 use super::supervisor::{Child, ChildExited};
 use crate::control::api::ApiError;
-use crate::control::api::schedules::zone_named;
 use crate::events::Kind;
 use crate::generator::command::topics::{Printed, Wanted};
 use crate::schedule::plan::realigned;
@@ -34,6 +33,7 @@ use crate::store::write::{
 };
 use crate::task::Timestamp;
 use crate::tell;
+use crate::zones;
 pub use messages::{DrainSchedules, GetScheduleStatus, ScheduleStatus, SchedulesChanged};
 
 /// The longest sleep: what a machine that slept, or a lost message, costs.
@@ -230,12 +230,19 @@ impl ScheduleActor {
                 let until = self.world.clock.now().utc.plus(ZONE_WAIT);
                 let is_known = self.without_zone.insert(schedule, until).is_some();
                 let level = if is_known { Level::Debug } else { Level::Error };
-                tell!(level, Kind::ScheduleFailed, "{why}; trying again");
+                tell!(level, Kind::ScheduleFailed, "{why}");
+                if !is_known {
+                    self.world.tell_trouble();
+                }
             }
             // Had one become free meanwhile, nobody would say so again.
             carry::Ended::NoTurn if self.commands.available_permits() > 0 => {}
             carry::Ended::NoTurn => drop(self.without_turn.insert(schedule)),
-            carry::Ended::Begun => drop(self.without_zone.remove(&schedule)),
+            carry::Ended::Begun => {
+                if self.without_zone.remove(&schedule).is_some() {
+                    self.world.tell_trouble();
+                }
+            }
             carry::Ended::Fired => self.fires += 1,
             carry::Ended::Noted => {}
         }
@@ -288,7 +295,7 @@ async fn align(world: &World, wall: Timestamp) -> Result<(), WriteError> {
 }
 
 fn beat(schedule: &Schedule) -> Result<Beat, crate::schedule::TimingError> {
-    Beat::of(&schedule.timing, zone_named)
+    Beat::of(&schedule.timing, zones::named)
 }
 
 /// Reckons where it may take its time: zones are files, and a long absence has many due times.

@@ -25,7 +25,11 @@ impl DaemonBackend {
                 (Some(_), _) => findings.extend(faults.iter().map(|fault| Finding::of_fault(&subject, fault))),
                 (None, Some(away)) => {
                     let found = format!("is away: {}", away.why);
-                    let cure = "look at it; one piece at a time tries it, and nothing is spent";
+                    let cure = format!(
+                        "look at it; one piece at a time tries it, and nothing is spent; once it is mended, `contentctl resume \
+                         --publisher {}` has it tried at once",
+                        publisher.name
+                    );
                     findings.push(Finding::error(subject, found, cure));
                 }
                 (None, None) => findings.push(Finding::ok(subject, "can be called")),
@@ -44,7 +48,7 @@ impl DaemonBackend {
     }
 
     async fn look_at_held_pieces(&self) -> Option<Finding> {
-        let filter = PoolFilter { account: None, status: Some(PoolState::Held) };
+        let filter = PoolFilter { status: Some(PoolState::Held), ..PoolFilter::default() };
         let held = self.read(move |queries| queries.pool(&filter, Page::first(COUNTED))).await.ok()?;
         (!held.is_empty()).then(|| {
             let found = format!("{} pieces may be published or not, and wait for a person", held.len());

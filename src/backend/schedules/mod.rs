@@ -14,7 +14,6 @@ use futures_util::future::{BoxFuture, FutureExt};
 use super::{DaemonBackend, errors};
 use crate::actors::schedule::{Entry, SchedulesChanged, Seams};
 use crate::config::{SchedulesConfig, schedule_faults};
-use crate::control::api::schedules::zone_named;
 use crate::control::api::{
     Answer, ApiError, CheckedSchedule, CheckedSubmission, EmptyReply, FireReply, FiresReply, Peer, ScheduleCalls,
     ScheduleReply, ScheduleView, SchedulesReply,
@@ -29,6 +28,7 @@ use crate::store::write::{
     Account, NewTask, ScheduleError, ScheduleWrite, ScheduleWritten, Write, WriteError, Written,
 };
 use crate::task::{GeneratorName, Timestamp};
+use crate::zones;
 
 /// How many times `show` shows.
 const TIMES_SHOWN: usize = 5;
@@ -194,7 +194,7 @@ impl DaemonBackend {
     }
 
     fn next_due(&self, timing: &Timing) -> Result<Timestamp, ApiError> {
-        let beat = Beat::of(timing, zone_named);
+        let beat = Beat::of(timing, zones::named);
         let beat = beat.map_err(|error| ApiError::invalid("zone", timing.zone(), error.to_string()))?;
         let never = || ApiError::invalid("cron", "", "an expression that names a time in the next nine years");
         beat.next_after(self.wall()).ok_or_else(never)

@@ -22,7 +22,12 @@ pub const DEFAULT_LIMIT: u32 = 50;
 /// How many tasks one call may name.
 pub const MAX_NAMED: usize = 1_000;
 /// Days of `Cleanup` where nothing was said.
-pub const DEFAULT_CLEANUP_DAYS: u32 = 7;
+const DEFAULT_CLEANUP_DAYS: u64 = 7;
+/// The longest that `Cleanup` takes, in days.
+const MAX_CLEANUP_DAYS: u64 = 36_500;
+/// What `Cleanup` is told where what is configured counts.
+pub const RETENTION: &str = "retention";
+const DAY_S: u64 = 24 * 3600;
 /// The longest delay of a submit.
 pub const MAX_DELAY_S: u64 = 366 * 24 * 3600;
 
@@ -395,13 +400,34 @@ pub fn delay(given: &TextOrNumber) -> Result<u64, ApiError> {
     checked_delay(given).map_err(|(value, cure)| ApiError::invalid("delay", &value, cure))
 }
 
-/// Judges the days of `Cleanup`.
-pub fn cleanup_days(given: Option<i64>) -> Result<u32, ApiError> {
-    let Some(days) = given else { return Ok(DEFAULT_CLEANUP_DAYS) };
-    u32::try_from(days)
-        .ok()
-        .filter(|days| *days <= 36_500)
-        .ok_or_else(|| ApiError::invalid("days", &days.to_string(), "a number of days from 0 to 36500"))
+/// How long ago a task must have finished that a cleanup deletes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CleanupAge {
+    /// So many seconds.
+    Seconds(u64),
+    /// As `retention.finished_tasks` says.
+    Retention,
+}
+
+/// Judges the age of `Cleanup`.
+pub fn cleanup_age(days: Option<i64>, older_than: Option<&TextOrNumber>) -> Result<CleanupAge, ApiError> {
+    match (days, older_than.map(TextOrNumber::as_str)) {
+        (None, None) => Ok(CleanupAge::Seconds(DEFAULT_CLEANUP_DAYS * DAY_S)),
+        (None, Some(RETENTION)) => Ok(CleanupAge::Retention),
+        (None, Some(text)) => {
+            let seconds = parse_duration_s(text).filter(|seconds| *seconds <= MAX_CLEANUP_DAYS * DAY_S);
+            let cure = || format!("{DURATION_FORMS}, at most {MAX_CLEANUP_DAYS}d; or {RETENTION}");
+            seconds.map(CleanupAge::Seconds).ok_or_else(|| ApiError::invalid("older_than", text, cure()))
+        }
+        (Some(days), None) => {
+            let known = u64::try_from(days).ok().filter(|days| *days <= MAX_CLEANUP_DAYS);
+            known.map(|days| CleanupAge::Seconds(days * DAY_S)).ok_or_else(|| {
+                let cure = format!("a number of days from 0 to {MAX_CLEANUP_DAYS}");
+                ApiError::invalid("days", &days.to_string(), cure)
+            })
+        }
+        (Some(_), Some(text)) => Err(ApiError::invalid("older_than", text, "either older_than or days, not both")),
+    }
 }
 
 /// Judges how many backups to keep.

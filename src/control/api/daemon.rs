@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::ApiError;
 use super::notice::HookView;
 use crate::control::values::{TextOrNumber, WireTime};
 
@@ -151,7 +152,7 @@ pub struct WorkersReply {
     pub queue_size: u64,
 }
 
-/// `Pause` and `Resume`: of everything, a generator, an account, or both together.
+/// `Pause`: of everything, a generator, an account, or both together.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PauseParams {
@@ -161,9 +162,51 @@ pub struct PauseParams {
     /// Only this account: number or name.
     #[serde(default)]
     pub account: Option<TextOrNumber>,
-    /// Why; `Pause` only.
+    /// Why.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+/// `Resume`: ends the same pause, or has a publisher tried that was mended.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeParams {
+    /// Only this generator.
+    #[serde(default)]
+    pub generator: Option<String>,
+    /// Only this account: number or name.
+    #[serde(default)]
+    pub account: Option<TextOrNumber>,
+    /// Taken for what `Pause` takes, and not kept.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// This publisher, and nothing else.
+    #[serde(default)]
+    pub publisher: Option<String>,
+}
+
+/// What is to be resumed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Resume {
+    /// What a pause stopped.
+    Pause(PauseParams),
+    /// A publisher that is away.
+    Publisher(String),
+}
+
+impl ResumeParams {
+    /// Judges the form.
+    pub fn check(self) -> Result<Resume, ApiError> {
+        match self.publisher {
+            None => {
+                Ok(Resume::Pause(PauseParams { generator: self.generator, account: self.account, reason: self.reason }))
+            }
+            Some(publisher) if self.generator.is_none() && self.account.is_none() => Ok(Resume::Publisher(publisher)),
+            Some(publisher) => {
+                Err(ApiError::invalid("publisher", &publisher, "a publisher alone, without generator and account"))
+            }
+        }
+    }
 }
 
 /// What is paused now.
@@ -173,9 +216,13 @@ pub struct PausesReply {
     pub is_changed: bool,
     /// All pauses.
     pub pauses: Vec<PauseView>,
-    /// `Resume` of a generator that gets no jobs because it failed: it is tried now.
+    /// `Resume` of a generator that gets no jobs because it failed, or of a publisher that is away: its next task or piece
+    /// tries it.
     #[serde(default)]
     pub is_probed: bool,
+    /// The same, and one tries it already.
+    #[serde(default)]
+    pub has_probe: bool,
 }
 
 /// `GetConfig`: the effective configuration, never a secret's value.

@@ -31,8 +31,8 @@ pub use accounts::{
 };
 
 pub use checked::{
-    Bulk, CheckedSubmission, ContentQuery, ListQuery, PoolQuery, RetryMode, SettleDecision, StatisticsQuery, TaskQuery,
-    WaitQuery, WatchQuery,
+    Bulk, CheckedSubmission, CleanupAge, ContentQuery, ListQuery, PoolQuery, RetryMode, SettleDecision,
+    StatisticsQuery, TaskQuery, WaitQuery, WatchQuery,
 };
 pub use content::{
     AccountAddParams, AccountParams, AccountReply, AccountView, AccountsReply, ContentListParams, ContentParams,
@@ -41,7 +41,7 @@ pub use content::{
 };
 pub use daemon::{
     ConfigReply, DrainReply, EmptyReply, GeneratorView, NoParams, PauseParams, PauseView, PausesReply, PingReply,
-    PublisherView, ReloadReply, StatusReply, VersionReply, WorkerView, WorkersReply,
+    PublisherView, ReloadReply, Resume, ResumeParams, StatusReply, VersionReply, WorkerView, WorkersReply,
 };
 pub use doctor::{BackupParams, BackupReply, Finding, FindingsReply, Severity, TryGeneratorParams};
 pub use error::{ApiError, FieldFault};
@@ -141,7 +141,7 @@ pub trait Backend: NoticeBackend + ScheduleCalls + Send + Sync + 'static {
     /// Changes the priority of a waiting task, and from when on it may begin: so many seconds from now.
     fn set(&self, peer: Peer, task: String, priority: Option<u8>, delay_s: Option<u64>) -> Answer<TaskReply>;
     /// Deletes what finished more than so many days ago.
-    fn cleanup(&self, peer: Peer, days: u32, dry_run: bool) -> Answer<CleanupReply>;
+    fn cleanup(&self, peer: Peer, age: CleanupAge, dry_run: bool) -> Answer<CleanupReply>;
     /// Statistics.
     fn statistics(&self, peer: Peer, query: StatisticsQuery) -> Answer<StatisticsReply>;
     /// Waits. Every reply but the last has `changed`; the backend ends the feed after the last.
@@ -201,7 +201,7 @@ pub trait Backend: NoticeBackend + ScheduleCalls + Send + Sync + 'static {
     /// No new submits, of what is named.
     fn pause(&self, peer: Peer, what: PauseParams) -> Answer<PausesReply>;
     /// New submits again, of exactly what is named.
-    fn resume(&self, peer: Peer, what: PauseParams) -> Answer<PausesReply>;
+    fn resume(&self, peer: Peer, what: Resume) -> Answer<PausesReply>;
     /// The effective configuration, secrets left out.
     fn config(&self, peer: Peer) -> Answer<ConfigReply>;
     /// Answers, then drains and exits.

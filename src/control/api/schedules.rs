@@ -8,6 +8,7 @@ use super::{Answer, ApiError, Peer};
 use crate::control::values::{DURATION_FORMS, TextOrNumber, WireTime, parse_duration_s};
 use crate::schedule::{AtEnd, Beat, Fire, Misfire, Params, Schedule, Timing, Topic, TopicSource, limits};
 use crate::task::Timestamp;
+use crate::zones;
 
 /// How many misfires of `all` are made up for where nothing was said.
 const DEFAULT_MADE_UP: u32 = 24;
@@ -238,6 +239,9 @@ pub struct ScheduleView {
     pub is_paused: bool,
     /// Why.
     pub paused_why: Option<String>,
+    /// Why it could begin nothing.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// The first due time that was not begun.
     pub next_due_at: Option<WireTime>,
     /// The next times.
@@ -425,7 +429,7 @@ impl NewScheduleParams {
                 return Err(ApiError::invalid("cron", "", "when it is due: cron (\"0 8 * * *\") or every (\"6h\")"));
             }
         };
-        match Beat::of(&timing, zone_named) {
+        match Beat::of(&timing, zones::named) {
             Ok(_) => Ok(timing),
             Err(error) => Err(ApiError::invalid("zone", &zone, error.to_string())),
         }
@@ -516,11 +520,6 @@ fn check_list(list: &[TopicParams]) -> Result<Vec<Topic>, ApiError> {
     Ok(topics)
 }
 
-/// A time zone of this machine. `None` for anything but an IANA name.
-pub fn zone_named(name: &str) -> Option<jiff::tz::TimeZone> {
-    jiff::tz::TimeZone::get(name).ok()
-}
-
 /// Topics as the list or a file's entry says them, judged; what only the schedule may say is refused.
 pub fn topic_of(entry: &Submission) -> Result<Topic, String> {
     if entry.account.as_str() != NO_ACCOUNT {
@@ -547,7 +546,7 @@ fn shown(at: Timestamp, zone: &jiff::tz::TimeZone) -> String {
 impl ScheduleView {
     /// A schedule with its next `count` times after `now`.
     pub fn of(schedule: &Schedule, count: usize, now: Timestamp) -> Self {
-        let beat = Beat::of(&schedule.timing, zone_named).ok();
+        let beat = Beat::of(&schedule.timing, zones::named).ok();
         let after = schedule.next_due.map_or(now, |due| Timestamp(due.0.saturating_sub(1)));
         let next = beat.map(|beat| {
             let time = |at: Timestamp| ScheduleTime { at: at.into(), local: shown(at, beat.zone()) };
@@ -597,6 +596,7 @@ impl ScheduleView {
             misfire_most,
             is_paused: schedule.is_paused(),
             paused_why: schedule.paused_why.clone(),
+            trouble: zones::trouble(schedule.timing.zone()),
             next_due_at: schedule.next_due.map(Into::into),
             next: next.unwrap_or_default(),
             created_by: schedule.created_by.clone(),

@@ -367,7 +367,7 @@ pub struct ListParams {
 pub struct TasksReply {
     /// The tasks.
     pub tasks: Vec<TaskView>,
-    /// The search for a topic stopped at this task without having found enough: what is older was not looked at.
+    /// The search for a topic or an error stopped at this task without having found enough: what is older was not looked at.
     #[serde(default)]
     pub searched_to: Option<String>,
 }
@@ -550,6 +550,9 @@ pub struct CleanupParams {
     /// Finished longer ago than so many days (7).
     #[serde(default)]
     pub days: Option<i64>,
+    /// The same as a span of time, or `retention`.
+    #[serde(default)]
+    pub older_than: Option<TextOrNumber>,
     /// Count only.
     #[serde(default)]
     pub dry_run: Option<bool>,
@@ -562,6 +565,9 @@ pub struct CleanupReply {
     pub deleted: u64,
     /// Whether nothing was deleted in truth.
     pub is_dry_run: bool,
+    /// How long ago they finished, at least.
+    #[serde(default)]
+    pub older_than_s: u64,
 }
 
 /// `Statistics` since a time, of one account or generator if given.

@@ -11,8 +11,8 @@ use super::super::models::{ContentRow, PoolRow, PublicationRow};
 use super::super::schema::{contents, publications, publish_pool};
 use crate::store::DbError;
 use crate::store::query::{ContentFilter, Page, PoolFilter, group_in_pool, place_in_pool};
-use crate::task::ContentId;
 use crate::task::content::{ContentRecord, PoolEntry, PoolState, PublishState};
+use crate::task::{ContentId, Timestamp};
 
 /// The columns of a [`ContentRow`] but for its two long texts.
 macro_rules! short_columns {
@@ -103,36 +103,84 @@ pub fn list(
     Ok(records)
 }
 
-/// One list a status, each in the order of its index, then merged: SQLite would sort all that was ever published. What is out is
-/// not read where the page is full of what is not.
-pub fn pool(connection: &mut SqliteConnection, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError> {
-    let mut statuses = match filter.status {
+/// A stretch of the pool, which one order holds for.
+#[derive(Clone, Copy)]
+enum Stretch {
+    Of(PoolState),
+    Due(Timestamp),
+    Later(Timestamp),
+}
+
+impl Stretch {
+    fn group(self) -> u8 {
+        match self {
+            Self::Of(status) => group_in_pool(status, false),
+            Self::Due(_) => group_in_pool(PoolState::Pending, false),
+            Self::Later(_) => group_in_pool(PoolState::Pending, true),
+        }
+    }
+}
+
+/// What a filter asks for, in the order of the list.
+fn stretches(filter: &PoolFilter) -> Vec<Stretch> {
+    let statuses = match filter.status {
         Some(status) => vec![status],
         None => PoolState::ALL.iter().copied().filter(|status| *status != PoolState::Removed).collect(),
     };
-    statuses.sort_by_key(|status| group_in_pool(*status));
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for status in statuses {
+        match (status, filter.now) {
+            (PoolState::Pending, Some(now)) => stretches.extend([Stretch::Due(now), Stretch::Later(now)]),
+            (status, _) => stretches.push(Stretch::Of(status)),
+        }
+    }
+    stretches.sort_by_key(|stretch| stretch.group());
+    stretches
+}
+
+/// One list a stretch, each but one in the order of its index, then merged: SQLite would sort all that was ever published. What is out is
+/// not read where the page is full of what is not.
+pub fn pool(connection: &mut SqliteConnection, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError> {
     let needed = page.offset as usize + page.limit as usize;
     let mut entries: Vec<PoolEntry> = Vec::new();
-    for status in statuses {
-        let group = group_in_pool(status);
-        if entries.iter().filter(|entry| group_in_pool(entry.status) < group).count() >= needed {
+    let mut before = (0, 0);
+    for stretch in stretches(filter) {
+        // Two states may be of one group: neither of them may be cut off before both are merged.
+        if stretch.group() != before.0 {
+            before = (stretch.group(), entries.len());
+        }
+        if before.1 >= needed {
             break;
         }
-        let mut found = publish_pool::table
-            .filter(publish_pool::status.eq(status.as_str()))
-            .order((publish_pool::priority.desc(), publish_pool::scheduled_at, publish_pool::id))
-            .limit(i64::from(page.limit) + i64::from(page.offset))
-            .select(PoolRow::as_select())
-            .into_boxed();
+        let all = publish_pool::table.select(PoolRow::as_select()).into_boxed();
+        let mut found = match stretch {
+            Stretch::Of(status) => all.filter(publish_pool::status.eq(status.as_str())),
+            Stretch::Due(now) => all
+                .filter(publish_pool::status.eq(PoolState::Pending.as_str()))
+                .filter(publish_pool::scheduled_at.le(now.0)),
+            // These are sorted: they are what waits, and never what is out.
+            Stretch::Later(now) => all
+                .filter(publish_pool::status.eq(PoolState::Pending.as_str()))
+                .filter(publish_pool::scheduled_at.gt(now.0)),
+        };
+        found = match stretch {
+            Stretch::Later(_) => {
+                found.order((publish_pool::scheduled_at, publish_pool::priority.desc(), publish_pool::id))
+            }
+            Stretch::Of(_) | Stretch::Due(_) => {
+                found.order((publish_pool::priority.desc(), publish_pool::scheduled_at, publish_pool::id))
+            }
+        };
         if let Some(account) = filter.account {
             found = found.filter(publish_pool::account_id.eq(account.0));
         }
         if let Some(before) = page.before {
             found = found.filter(publish_pool::id.lt(before));
         }
+        let found = found.limit(i64::from(page.limit) + i64::from(page.offset));
         let rows: Vec<PoolRow> = found.load(connection).map_err(db_error)?;
         entries.extend(rows.into_iter().map(PoolRow::into_record).collect::<Result<Vec<_>, _>>()?);
     }
-    entries.sort_by_key(place_in_pool);
+    entries.sort_by_key(|entry| place_in_pool(entry, filter.now));
     Ok(entries.into_iter().skip(page.offset as usize).take(page.limit as usize).collect())
 }

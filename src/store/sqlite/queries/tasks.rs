@@ -15,9 +15,6 @@ use crate::store::query::{Page, SearchBounds, Searched, TaskFilter};
 use crate::store::{DbError, LookupError};
 use crate::task::{Attempt, AuditRow, Task, TaskId, TaskState};
 
-/// How many of the newest tasks are searched for a text of their errors: no index knows it.
-const SEARCHED_FOR_ERRORS: i64 = 500_000;
-
 /// How many candidates an ambiguous name is answered with.
 const CANDIDATES: i64 = 5;
 
@@ -180,11 +177,6 @@ impl Range {
             let created: Option<i64> = created.get_result(connection).map_err(db_error)?;
             let Some(first) = created else { return Ok(None) };
             after = Some(first - 1);
-        }
-        if filter.error.is_some() {
-            let newest = tasks::table.select(diesel::dsl::max(tasks::seq));
-            let newest: Option<i64> = newest.get_result(connection).map_err(db_error)?;
-            after = after.max(newest.map(|newest| newest - SEARCHED_FOR_ERRORS));
         }
         Ok(Some(Self { after, before: page.before }))
     }
