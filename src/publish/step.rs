@@ -28,7 +28,10 @@ pub fn next_step(handout: &Handout, policy: &PublishPolicy, now: Timestamp) -> S
     let why = handout.error.as_deref().unwrap_or("the call was never answered");
     if policy.is_idempotent {
         return match handout.sends > policy.max_retries {
-            true => Step::Hold(format!("sent {} times under one key without an answer: {why}", handout.sends)),
+            true => Step::Hold(format!(
+                "sent {} times under one key, and no call said whether it is out (the first: {why})",
+                handout.sends
+            )),
             false => Step::SendAgain,
         };
     }
