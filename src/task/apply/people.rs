@@ -199,26 +199,34 @@ impl Draft<'_> {
             self.task.priority = priority;
         }
         let (wake_at, progress) = (self.task.wake_at, self.task.progress.clone());
-        // The wake time is kept: changing a task does not shorten its back-off.
+        // The wake time is kept: another priority or a delay does not shorten a back-off.
         let backed_off_until = wake_at.filter(|_| wake_at != self.task.not_before);
         let mut reason = self.task.reason.clone();
         self.move_task(TaskMove::Changed)?;
         self.task.wake_at = wake_at;
         if let Some(not_before) = not_before {
+            let (now, is_pending) = (self.now(), self.task.state == TaskState::Pending);
+            let is_backed_off = is_pending && backed_off_until.is_some_and(|at| at > now);
             let at = match not_before {
                 NotBefore::Now => None,
                 NotBefore::At(at) => Some(at),
             };
-            whys.push(at.map_or_else(
-                || "not delayed any more".to_owned(),
-                |at| format!("delayed for {}", in_words(at.since(self.now()).as_secs())),
-            ));
+            whys.push(match at {
+                Some(at) => format!("delayed for {}", in_words(at.since(now).as_secs())),
+                None if is_backed_off => "its back-off is ended".to_owned(),
+                None => "not delayed any more".to_owned(),
+            });
             self.task.not_before = at;
-            if self.task.state == TaskState::Pending {
-                self.task.wake_at = backed_off_until.max(at.filter(|at| *at > self.now()));
-                if self.task.wake_at == at {
-                    reason = at.map(|_| DELAYED.to_owned());
+            match at {
+                // A person says now, and knows more than the back-off does.
+                None if is_pending => (self.task.wake_at, reason) = (None, None),
+                Some(at) if is_pending => {
+                    self.task.wake_at = backed_off_until.max(Some(at).filter(|at| *at > now));
+                    if self.task.wake_at == Some(at) {
+                        reason = Some(DELAYED.to_owned());
+                    }
                 }
+                Some(_) | None => {}
             }
         }
         self.task.reason = reason;
