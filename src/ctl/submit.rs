@@ -109,7 +109,7 @@ fn submit_one(
         };
     }
     if let (Some(timeout), Some(id)) = (wait, &submitted.task_id) {
-        session.tell(format!("{id} is submitted"));
+        session.tell(format!("{id} is kept, and waited for"));
         follow::wait(session, &WaitArgs { tasks: vec![id.clone()], all: false, timeout })?;
         session.tell(format!("`contentctl result {id}` prints the piece"));
         return Ok(());
@@ -178,7 +178,10 @@ fn submit_file(session: &Session, path: &Path, defaults: &Submission, dry_run: O
         let known = counted(known as u64, "was submitted before", "were submitted before");
         let note = if known.starts_with("0 ") { String::new() } else { format!(" ({known})") };
         let tasks = counted(count as u64, "task", "tasks");
-        session.tell(format!("{tasks}{note}; `contentctl list --state unfinished` shows what is not finished"));
+        session.tell(format!(
+            "{tasks}{note}; `contentctl wait --all` waits for everything, `contentctl list --state unfinished` shows what is not \
+             finished"
+        ));
     }
     Ok(())
 }
