@@ -15,12 +15,17 @@ use super::names;
 use super::tasks::{TASK_COLUMNS, TASK_FIELDS};
 use super::text::safe;
 use super::when::local;
-use crate::control::api::{TaskView, WaitParams, WaitReply, WatchParams, WatchReply};
+use crate::control::api::{TaskParams, TaskReply, TaskView, WaitParams, WaitReply, WatchParams, WatchReply};
 use crate::control::client::ClientError;
 use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s};
 
 /// How much later than the daemon we give up ourselves: it may be gone without our seeing it.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How many tasks are asked about before a wait begins.
+const MOST_EXPLAINED: usize = 20;
+/// Where to look for what a wait for everything did not see ending.
+const WHICH: &str = "; `contentctl list --state unfinished` says which, and why they wait";
 
 /// Says on standard error how a task goes on, once for each change that people see.
 #[derive(Default)]
@@ -50,6 +55,9 @@ pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
     });
     let deadline = timeout.transpose()?.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut progress = Progress::default();
+    if !args.all {
+        tell_why_waiting(session, &args.tasks, &mut progress);
+    }
     let last = session.repeat(|client| {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         // Rounded up: the daemon must not end the wait before we would.
@@ -76,6 +84,18 @@ pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
     }
 }
 
+/// Says of tasks that have not begun why not: one that may not start before tomorrow changes nothing until then, and a wait
+/// would say nothing. Who cannot be asked is waited for all the same.
+fn tell_why_waiting(session: &Session, tasks: &[String], progress: &mut Progress) {
+    for task in tasks.iter().take(MOST_EXPLAINED) {
+        let reply = session.call("io.contentd.Tasks.Status", &TaskParams { task: task.clone() });
+        let reply: Option<TaskReply> = reply.ok();
+        if let Some(TaskReply { task }) = reply.filter(|reply| reply.task.state == "pending") {
+            progress.show(&task);
+        }
+    }
+}
+
 fn print_waited(
     session: &Session,
     args: &WaitArgs,
@@ -85,8 +105,8 @@ fn print_waited(
     match (args.all, args.tasks.as_slice(), last.tasks.as_slice()) {
         (true, _, _) if session.printer.is_for_people() => session.tell(&match last.unfinished {
             0 => "every task has ended, or waits for a person".to_owned(),
-            1 => "1 task has not ended".to_owned(),
-            count => format!("{count} tasks have not ended"),
+            1 => format!("1 task has not ended{}", WHICH),
+            count => format!("{count} tasks have not ended{}", WHICH),
         }),
         (true, _, _) => session.printer.record(last, &["unfinished", "is_timed_out"])?,
         (false, [_], [task]) if !session.printer.is_for_people() => session.printer.record(task, TASK_FIELDS)?,
