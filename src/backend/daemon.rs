@@ -91,14 +91,15 @@ impl DaemonBackend {
         let generator = what.generator.map(GeneratorName);
         let account = self.account_of(what.account.as_ref().map(|account| account.as_str())).await?;
         let scope = PauseScope { generator, account: account.map(|account| account.id) };
-        if on && let Some(name) = &scope.generator {
-            self.known_generator(name)?;
-        }
         let before = self.actors().await?.queue;
         let is_paused = before.as_ref().is_some_and(|queue| queue.pauses.iter().any(|pause| pause.scope == scope));
         let is_open = |name: &GeneratorName| {
             before.as_ref().is_some_and(|queue| queue.breakers.iter().any(|breaker| breaker.generator == *name))
         };
+        // One that the configuration has lost may still be paused, and is resumed by its name.
+        if let Some(name) = scope.generator.as_ref().filter(|name| on || !is_paused && !is_open(name)) {
+            self.known_generator(name)?;
+        }
         let is_probed = !on && scope.account.is_none() && scope.generator.as_ref().is_some_and(is_open);
         let message = if on {
             let at = self.world.clock.now().utc;
