@@ -103,6 +103,9 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
                 before,
             };
             let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
+            if reply.entries.is_empty() {
+                session.tell("no piece fits");
+            }
             session.printer.rows(&reply.entries, COLUMNS, FIELDS)?;
             tell_unserved(session, &reply);
             Ok(())
