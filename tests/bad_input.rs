@@ -84,6 +84,10 @@ fn what_does_not_exist_is_refused_under_its_own_name() {
     assert_eq!((refusal.name(), refusal.text("account")), ("AccountNotFound", "99"));
     let refusal = refused_task(&daemon, json!({ "generator": "gpt" }));
     assert_eq!((refusal.error.as_str(), refusal.text("generator")), ("io.contentd.Tasks.GeneratorNotFound", "gpt"));
+    for verb in ["Pause", "Resume"] {
+        let refusal = daemon.refused(&format!("io.contentd.Daemon.{verb}"), json!({ "generator": "gpt" }));
+        assert_eq!((refusal.name(), refusal.text("generator")), ("GeneratorNotFound", "gpt"), "{verb}");
+    }
     assert_eq!(refusal.parameters["known"], json!(["sample"]), "and what there is");
     let refusal = daemon.refused("io.contentd.Accounts.Add", json!({ "name": "blog" }));
     assert_eq!((refusal.name(), refusal.text("name")), ("AccountExists", "blog"));

@@ -87,11 +87,15 @@ pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
 /// Says of tasks that have not begun why not: one that may not start before tomorrow changes nothing until then, and a wait
 /// would say nothing. Who cannot be asked is waited for all the same.
 fn tell_why_waiting(session: &Session, tasks: &[String], progress: &mut Progress) {
+    // A daemon that does not answer must not hold up a wait that has a limit.
+    let until = Instant::now() + GRACE;
+    let Ok(mut client) = session.connect() else { return };
     for task in tasks.iter().take(MOST_EXPLAINED) {
-        let reply = session.call("io.contentd.Tasks.Status", &TaskParams { task: task.clone() });
-        let reply: Option<TaskReply> = reply.ok();
-        if let Some(TaskReply { task }) = reply.filter(|reply| reply.task.state == "pending") {
-            progress.show(&task);
+        let params = TaskParams { task: task.clone() };
+        match client.call_until::<_, TaskReply>("io.contentd.Tasks.Status", &params, until) {
+            Ok(TaskReply { task }) if task.state == "pending" => progress.show(&task),
+            Ok(_) => {}
+            Err(_) => return,
         }
     }
 }
