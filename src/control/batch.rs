@@ -1,5 +1,5 @@
-//! Batch files: JSON objects, one a line, CSV with a heading, or a text with one topic a line. Every fault of the whole file is told at once, as
-//! `file:line: field: fault`, before anything is sent.
+//! Batch files: JSON objects, one a line, CSV with a heading, or a text with one topic a line. Every fault of
+//! the whole file is told at once, as `file:line: field: fault`, before anything is sent.
 //!
 //! Fields are the options of `submit` with underscores. The surprise: an empty cell of a CSV is a field left out, because
 //! a spreadsheet cannot say it otherwise.

@@ -2,7 +2,8 @@
 //!
 //! JSON is what the daemon said, field for field. A table shows a choice of columns, fits the terminal and escapes what a
 //! terminal would obey. CSV has every field; text that a spreadsheet would run as a formula gets an apostrophe in front,
-//! as OWASP advises, and control characters are escaped but for lines and tabs, so JSON is the form for programs that need every byte.
+//! as OWASP advises, and control characters are escaped but for lines and tabs. So JSON is the form for programs that
+//! need every byte.
 
 use std::io::{self, IsTerminal, Write};
 
