@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn faults_of_a_csv_have_the_line_of_the_file() {
-        let told = faults("f.csv", "account,topic,priority\n1,\"two\nlines\",5\n1,t,high\n1,t\n");
+        let told = faults("f.csv", "account,topic,requirements,priority\n1,s,\"two\nlines\",5\n1,t,r,high\n1,t\n");
         assert_eq!(told.len(), 2, "{told:#?}");
         assert!(told[0].starts_with("f.csv:4: priority: \"high\" is not a whole number"), "{told:#?}");
         assert!(told[1].starts_with("f.csv:5: 2 cells"), "{told:#?}");
