@@ -57,6 +57,12 @@ impl Finding {
         Self { severity: Severity::Error, subject: subject.into(), found: found.into(), cure: Some(cure.into()) }
     }
 
+    /// On one line, cure and all.
+    pub fn as_line(&self) -> String {
+        let cure = self.cure.as_ref().map(|cure| format!(": {cure}")).unwrap_or_default();
+        format!("{}: {}{cure}", self.subject, self.found)
+    }
+
     /// Of a message in the house's form, `what is wrong: what would be right`.
     pub fn of_fault(subject: impl Into<String>, fault: &str) -> Self {
         match fault.rsplit_once(": ") {

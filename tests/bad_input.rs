@@ -41,7 +41,14 @@ fn every_bad_field_is_named_with_its_value_and_the_cure_and_nothing_is_taken() {
         ("topic", json!(""), "", "not empty"),
         ("topic", json!("   \n "), "", "not empty"),
         ("topic", json!(long), "字字字", "at most 1000 characters; these are 1001"),
-        ("topic", json!("a\0b"), "a", "without NUL"),
+        ("topic", json!("a\0b"), "a", "without control characters"),
+        (
+            "topic",
+            json!("two\nlines"),
+            "two",
+            "one line without control characters; what is longer belongs into requirements",
+        ),
+        ("topic", json!("a\u{1b}[2Jb"), "a", "one line"),
         ("requirements", json!("x\0y"), "x", "without NUL"),
         ("requirements", json!("x".repeat((1 << 20) + 1)), "xxx", "at most 1048576 bytes"),
         ("tone", json!("t".repeat(201)), "ttt", "at most 200 characters"),
@@ -77,6 +84,10 @@ fn what_does_not_exist_is_refused_under_its_own_name() {
     assert_eq!((refusal.name(), refusal.text("account")), ("AccountNotFound", "99"));
     let refusal = refused_task(&daemon, json!({ "generator": "gpt" }));
     assert_eq!((refusal.error.as_str(), refusal.text("generator")), ("io.contentd.Tasks.GeneratorNotFound", "gpt"));
+    for verb in ["Pause", "Resume"] {
+        let refusal = daemon.refused(&format!("io.contentd.Daemon.{verb}"), json!({ "generator": "gpt" }));
+        assert_eq!((refusal.name(), refusal.text("generator")), ("GeneratorNotFound", "gpt"), "{verb}");
+    }
     assert_eq!(refusal.parameters["known"], json!(["sample"]), "and what there is");
     let refusal = daemon.refused("io.contentd.Accounts.Add", json!({ "name": "blog" }));
     assert_eq!((refusal.name(), refusal.text("name")), ("AccountExists", "blog"));
@@ -236,7 +247,7 @@ fn strange_topics_arrive_at_the_generator_as_they_were_given() {
         "-",
         "; rm -rf / #",
         "$(touch pwned) `touch pwned` ${HOME}",
-        "two\nlines\tand a tab",
+        "a\ttab",
         "emoji 👩‍👩‍👧‍👦 🇨🇳",
         "עברית ו-\u{202e}txet",
         "{key} {ref} {creator}",

@@ -178,6 +178,15 @@ fn a_file_is_all_or_nothing_and_tells_every_fault() {
     assert_eq!(submitted.json().as_array().expect("an array").len(), 2);
     assert!(server.calls()[0].starts_with("submit 2 of "));
     assert_eq!(run(&server, &["submit", "--file", "/no/such/file"]).code, 1);
+    let text = dir.path().join("topics.txt");
+    std::fs::write(&text, "Salt: a history\n\n  Silk, and how it is made\r\n").expect("writes");
+    let lines = run(&server, &["submit", "--account", "1", "--file", text.to_str().expect("UTF-8")]);
+    assert_eq!((lines.code, server.calls().len()), (0, 2), "a line is a topic: {}", lines.err);
+    assert!(
+        server.calls()[1].starts_with("submit 2 of ") && lines.err.contains("contentctl wait --all"),
+        "{}",
+        lines.err
+    );
 }
 
 #[test]
@@ -252,6 +261,7 @@ fn wait_says_how_it_ended() {
     assert!(failed.err.contains("task-failed: failed (429)"), "{}", failed.err);
     let late = run(&server, &["wait", "task-a", "--timeout", "1"]);
     assert_eq!(late.code, 4);
+    assert!(late.err.contains("task-a: pending"), "what has not begun is told at once: {}", late.err);
     assert!(late.err.contains("gave up after 1"), "{}", late.err);
     assert_eq!(run(&server, &["wait", "gone"]).code, 1);
 }

@@ -84,7 +84,8 @@ fn a_healthy_daemon_has_no_error_and_each_half_is_looked_at() {
 fn what_goes_on_without_anybody_is_looked_at_too() {
     let more = "[schedules]\ntopic_directories = [\"/no/such/topics\"]\n\
                 [topic_sources.news]\nrun = [\"no-such-news\"]\n\
-                [hooks.mail]\nrun = [\"/no/such/hook\"]\n[hooks.log]\nrun = [\"cat\"]\n";
+                [hooks.mail]\nrun = [\"/no/such/hook\"]\n[hooks.log]\nrun = [\"cat\"]\n\
+                [publishers.site]\naccounts = [\"blog\", \"nosuch\"]\n[publishers.site.publish]\nrun = [\"cat\"]\n";
     let daemon = Daemon::with(Setup { more: more.into(), ..Setup::default() });
     let add = ["schedule", "add", "--name", "mornings", "--cron", "0 8 * * *", "--zone", "UTC", "--account", "blog"];
     daemon.ctl(&[&add[..], &["--topic", "Tea", "--paused"]].concat()).exits(0);
@@ -92,6 +93,7 @@ fn what_goes_on_without_anybody_is_looked_at_too() {
     complaint(&findings, "topic sources", "/no/such/topics");
     complaint(&findings, "topic sources", "no-such-news");
     complaint(&findings, "hook mail", "/no/such/hook");
+    complaint(&findings, "publisher site", "publishers.site.accounts names accounts that are not there: \"nosuch\"");
     let cure = complaint(&findings, "schedule mornings", "paused")["cure"].as_str().unwrap_or_default();
     assert!(cure.contains("contentctl schedule resume mornings"), "{cure}");
     assert!(findings.iter().any(|found| found["subject"] == "hook log" && found["severity"] == "ok"), "{findings:#?}");

@@ -287,6 +287,34 @@ fn the_examples_of_keys_are_toml_for_those_keys() {
     }
 }
 
+/// An example that is copied must work: each of a verb is taken beside verbs that are right.
+#[test]
+fn the_examples_of_verbs_are_accepted() {
+    const GENERATOR: [(&str, &str); 4] = [
+        ("submit", r#"submit = { run = ["p", "{topic} [ref:{key}]"], ref = "json:/id" }"#),
+        ("poll", r#"poll = { run = ["p"], items = "json:", key = "json:/id", state = "json:/state" }"#),
+        ("fetch", r#"fetch = { run = ["p", "{ref}"], content = "text" }"#),
+        ("states", r#"states = { done = "completed" }"#),
+    ];
+    const PUBLISHER: [(&str, &str); 1] = [("publish", r#"publish = { run = ["p", "{key}"] }"#)];
+    let mut seen = Vec::new();
+    for (section, entries) in documented() {
+        let rest: &[(&str, &str)] = match section.as_str() {
+            "generators.NAME" => &GENERATOR,
+            "publishers.NAME" => &PUBLISHER,
+            _ => continue,
+        };
+        for entry in entries.iter().filter(|entry| entry.example.contains("run = [") || entry.key == "find") {
+            let others = rest.iter().filter(|(key, _)| *key != entry.key).map(|(_, line)| format!("{line}\n"));
+            let name = section.replace("NAME", "x");
+            let source = format!("[{name}]\n{}\n{}", entry.example, others.collect::<String>());
+            Config::parse(None, &source, &home).unwrap_or_else(|errors| panic!("{source}\n{errors}"));
+            seen.push(entry.key.clone());
+        }
+    }
+    assert_eq!(seen, ["submit", "poll", "poll_one", "find", "fetch", "cancel", "publish", "find"]);
+}
+
 /// Each default that the page says as a value, written into a file, changes nothing.
 #[test]
 fn the_defaults_in_the_page_are_the_readers() {

@@ -194,25 +194,35 @@ fn an_operator_adds_looks_runs_pauses_and_removes() {
     let (code, out, _) = contentctl(&home, &["schedule", "resume", "mornings"]);
     assert_eq!(code, Some(0));
     assert!(out.contains("next:"), "{out}");
+    assert_eq!(contentctl(&home, &["schedule", "run", "mornings"]).0, Some(0));
+    eventually("it has worked through its list", || (fired(&daemon, "mornings") == 2).then_some(()));
+    let (code, out, err) = contentctl(&home, &["schedule", "resume", "mornings"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""), "nothing is left that it could submit");
+    assert!(err.contains("its list of 2 topics is worked through") && err.contains("--at-end again"), "{err}");
     assert_eq!(contentctl(&home, &["schedule", "remove", "mornings"]).0, Some(0));
     let (code, _, err) = contentctl(&home, &["schedule", "show", "mornings"]);
     assert_eq!(code, Some(1));
     assert!(err.contains("there is no schedule \"mornings\""), "{err}");
-    assert_eq!(daemon.list().len(), 1, "its task stays");
+    assert_eq!(daemon.list().len(), 2, "its tasks stay");
 }
 
 #[test]
 fn what_is_configured_and_not_there_is_told_before_a_start() {
     let home = Home::bare();
     home.configure(
-        "[schedules]\ntopic_directories = [\"/none/topics\"]\n[topic_sources.news]\nrun = [\"/none/news\"]\n",
+        "[schedules]\ntopic_directories = [\"/none/topics\"]\n[topic_sources.news]\nrun = [\"/none/news\"]\n\
+         [hooks.mail]\nrun = [\"/none/mail\"]\n",
         "",
     );
     let mut check = home.command();
     let output = check.arg("--check-config").output().unwrap();
     let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!output.status.success(), "{told}");
-    for part in ["/none/topics is no directory", "topic_sources.news: program /none/news does not exist"] {
+    for part in [
+        "/none/topics is no directory",
+        "topic_sources.news: program /none/news does not exist",
+        "hooks.mail: program /none/mail does not exist",
+    ] {
         assert!(told.contains(part), "{told}");
     }
 }

@@ -92,12 +92,13 @@ impl DaemonBackend {
         let generator = what.generator.map(GeneratorName);
         let account = self.account_of(what.account.as_ref().map(|account| account.as_str())).await?;
         let scope = PauseScope { generator, account: account.map(|account| account.id) };
-        if on && let Some(name) = &scope.generator {
-            self.known_generator(name)?;
-        }
         let before = self.actors().await?.queue;
         let is_paused = before.as_ref().is_some_and(|queue| queue.pauses.iter().any(|pause| pause.scope == scope));
         let of_scope = |name: &GeneratorName| before.as_ref()?.breakers.iter().find(|one| one.generator == *name);
+        // One that the configuration has lost may still be paused, and is resumed by its name.
+        if let Some(name) = scope.generator.as_ref().filter(|name| on || !is_paused && of_scope(name).is_none()) {
+            self.known_generator(name)?;
+        }
         let mended = scope.generator.as_ref().filter(|_| !on && scope.account.is_none()).and_then(of_scope);
         let (has_probe, is_probed) = mended.map_or((false, false), |one| (one.is_probed, !one.is_probed));
         let message = if on {

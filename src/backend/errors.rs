@@ -101,7 +101,9 @@ fn pool_cure(state: PoolState, refusal: &PoolRefusal) -> String {
             "content {content} goes out, which is another version of the same piece: `contentctl review reject {content}` takes \
              that one out first, and with --again it is written again itself"
         ),
-        (_, PoolState::Pending) => "it waits to be handed out: `contentctl pool next`".to_owned(),
+        (_, PoolState::Pending) => {
+            "it waits to be handed out: `contentctl pool next` takes it, `contentctl pool remove` takes it out of the pool".to_owned()
+        }
         (_, PoolState::Publishing) => "somebody has it: `contentctl pool show` says who, and until when".to_owned(),
         (_, PoolState::Published) => "what is out stays out".to_owned(),
         (_, PoolState::Failed) => "`contentctl pool schedule` gives it another chance".to_owned(),
@@ -174,7 +176,10 @@ fn cure(state: TaskState, action: &str) -> &'static str {
         (TaskState::Failed | TaskState::Timeout | TaskState::Cancelled, "cancel") => "it has ended already",
         (TaskState::Failed | TaskState::Timeout | TaskState::Cancelled, _) => "`contentctl retry` starts it again",
         (TaskState::Held, _) => "`contentctl settle` decides it, `contentctl cancel` ends it",
-        (TaskState::Pending, _) => "it has not begun; `contentctl cancel` takes it out of the queue",
+        (TaskState::Pending, "retry") => {
+            "it waits in the queue: `contentctl set TASK --delay 0` lets it start at once, where it waits for a time"
+        }
+        (TaskState::Pending, _) => "it waits in the queue and has no job; `contentctl cancel` takes it out",
         (TaskState::Cancelling, _) => "it is being cancelled; `contentctl wait` tells when that is done",
         (TaskState::Submitting | TaskState::Submitted | TaskState::Processing, _) => {
             "it is under way; `contentctl wait` tells when it ends, `contentctl cancel` ends it"

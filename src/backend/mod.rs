@@ -21,6 +21,7 @@ mod streams;
 mod submit;
 mod task_log;
 mod tasks;
+pub mod unmet;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use crate::events::Kind;
 use crate::generator::leftovers::Leftovers;
 use crate::store::query::{Page, Queries, SearchBounds, Searched, TaskFilter};
 use crate::store::write::{Changed, Write, Written};
-use crate::task::{Attempt, AttemptKey, CorrectedState, Event, NotBefore, Settlement, Task, TaskState};
+use crate::task::{AccountId, Attempt, AttemptKey, CorrectedState, Event, NotBefore, Settlement, Task, TaskState};
 use crate::tell;
 use log::Level;
 use std::collections::BTreeMap;
@@ -33,7 +33,19 @@ impl DaemonBackend {
     /// Why a pending task waits at this moment; `None` if nobody says so in time.
     async fn why_it_waits(&self, task: &Task) -> Option<Option<String>> {
         let queue = self.world.peers.borrow().queue.clone()?;
-        queue.send(ExplainWait { task: task.clone() }).timeout(EXPLAIN_LIMIT).await.ok()
+        let why = queue.send(ExplainWait { task: task.clone() }).timeout(EXPLAIN_LIMIT).await.ok()?;
+        let Some(why) = why else { return Some(None) };
+        Some(Some(self.with_name_of_account(why, task.account_id).await))
+    }
+
+    /// The queue knows accounts by their numbers, and people by their names.
+    async fn with_name_of_account(&self, why: String, account: AccountId) -> String {
+        let numbered = format!("account {account} ");
+        if !why.contains(&numbered) {
+            return why;
+        }
+        let found = self.read(move |queries| queries.find_account(&account.to_string())).await.ok().flatten();
+        found.map_or(why.clone(), |found| why.replacen(&numbered, &format!("account {:?} ", found.name), 1))
     }
 
     /// Views of several. When nobody answers about one, the stored reason must do for the rest: each would cost the limit.

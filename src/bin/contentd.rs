@@ -54,6 +54,7 @@ fn done(outcome: anyhow::Result<bool>) -> ExitCode {
 fn check(options: &Options) -> ExitCode {
     match daemon::check_config(options) {
         Ok(checked) if checked.faults.is_empty() => {
+            checked.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             for secret in &checked.unread {
                 eprintln!("{secret}: not looked at, only the service has it; `contentctl doctor` asks it");
             }

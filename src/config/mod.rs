@@ -192,6 +192,20 @@ impl Config {
     pub fn default_generator(&self) -> Option<&GeneratorName> {
         self.tasks.generator.as_ref()
     }
+
+    /// What is allowed and surprises: the only generator is everybody's, and a second one takes that away.
+    pub fn warnings(&self) -> Vec<String> {
+        if self.generators.len() < 2 || self.tasks.generator.is_some() {
+            return Vec::new();
+        }
+        let names: Vec<&str> = self.generators.keys().map(GeneratorName::as_str).collect();
+        vec![format!(
+            "tasks.generator is not set and there are {} generators: submits and schedules that name none, for an account that has \
+             none, are refused; set it to one of {}",
+            names.len(),
+            names.join(", ")
+        )]
+    }
 }
 
 fn read_file(path: &Path, must_exist: bool) -> Result<Option<String>, ConfigErrors> {

@@ -1,5 +1,5 @@
-//! Batch files: JSON objects, one a line, or CSV with a heading. Every fault of the whole file is told at once, as
-//! `file:line: field: fault`, before anything is sent.
+//! Batch files: JSON objects, one a line, CSV with a heading, or a text with one topic a line. Every fault of
+//! the whole file is told at once, as `file:line: field: fault`, before anything is sent.
 //!
 //! Fields are the options of `submit` with underscores. The surprise: an empty cell of a CSV is a field left out, because
 //! a spreadsheet cannot say it otherwise.
@@ -79,12 +79,22 @@ pub fn in_order(name: &str, mut faults: Vec<Fault>) -> Vec<String> {
 pub(crate) fn entries(name: &str, contents: &[u8], known: &'static [&'static str]) -> (Vec<Entry>, Vec<Fault>) {
     let contents = contents.strip_prefix(b"\xef\xbb\xbf").unwrap_or(contents);
     let mut reader = Reader { known, entries: Vec::new(), faults: Vec::new() };
-    if is_csv(name, contents) {
+    if known.contains(&TOPIC) && is_lines(name) {
+        reader.read_lines(contents);
+    } else if is_csv(name, contents) {
         reader.read_csv(contents);
     } else {
         reader.read_json_lines(contents);
     }
     (reader.entries, reader.faults)
+}
+
+/// What a line of a text is; only files of tasks have it.
+const TOPIC: &str = "topic";
+
+/// A text has one topic a line, as the lists of schedules have.
+fn is_lines(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
 }
 
 /// By the name's ending; without one, by the first character.
@@ -107,6 +117,17 @@ struct Reader {
 impl Reader {
     fn fault(&mut self, line: u64, text: impl std::fmt::Display) {
         self.faults.push((line, text.to_string()));
+    }
+
+    fn read_lines(&mut self, contents: &[u8]) {
+        for (index, bytes) in contents.split(|byte| *byte == b'\n').enumerate() {
+            let line = index as u64 + 1;
+            match std::str::from_utf8(bytes.trim_ascii()) {
+                Ok("") => {}
+                Ok(topic) => self.entry(line, Map::from_iter([(TOPIC.to_owned(), Value::from(topic))])),
+                Err(_) => self.fault(line, "the text is not UTF-8"),
+            }
+        }
     }
 
     fn read_json_lines(&mut self, contents: &[u8]) {
@@ -368,7 +389,7 @@ mod tests {
 
     #[test]
     fn faults_of_a_csv_have_the_line_of_the_file() {
-        let told = faults("f.csv", "account,topic,priority\n1,\"two\nlines\",5\n1,t,high\n1,t\n");
+        let told = faults("f.csv", "account,topic,requirements,priority\n1,s,\"two\nlines\",5\n1,t,r,high\n1,t\n");
         assert_eq!(told.len(), 2, "{told:#?}");
         assert!(told[0].starts_with("f.csv:4: priority: \"high\" is not a whole number"), "{told:#?}");
         assert!(told[1].starts_with("f.csv:5: 2 cells"), "{told:#?}");

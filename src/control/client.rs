@@ -4,7 +4,7 @@
 //! because whatever is repeated carries a key; nothing else is repeated.
 
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -99,6 +99,9 @@ fn unreachable_message(tried: &[(PathBuf, io::Error)]) -> String {
 pub fn cause(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no socket".to_owned(),
+        io::ErrorKind::ConnectionRefused if path.metadata().is_ok_and(|meta| !meta.file_type().is_socket()) => {
+            "it is no socket".to_owned()
+        }
         io::ErrorKind::ConnectionRefused => "nobody listens (the daemon has ended without removing it)".to_owned(),
         io::ErrorKind::PermissionDenied => match group_of(path) {
             Some(group) => {

@@ -3,6 +3,7 @@
 //! Everything here is somebody else's text. What an entry may say is what a submit may say, without what is the schedule's:
 //! for whom, under which key, and when.
 
+use super::api::checked::is_no_line;
 use super::api::schedules::{no_account, topic_of};
 use super::batch;
 use crate::render::sha256_hex;
@@ -54,8 +55,11 @@ fn lines(text: &[u8]) -> Result<Vec<Topic>, String> {
         if topic.is_empty() {
             continue;
         }
-        if topic.chars().count() > TOPIC_CHARS || topic.contains('\0') {
-            return Err(format!("line {}: a topic has at most {TOPIC_CHARS} characters, and no NUL", index + 1));
+        if topic.chars().count() > TOPIC_CHARS || topic.chars().any(is_no_line) {
+            let line = index + 1;
+            return Err(format!(
+                "line {line}: a topic has at most {TOPIC_CHARS} characters, and no control characters"
+            ));
         }
         topics.push(Topic { topic: topic.to_owned(), ..Topic::default() });
     }
@@ -98,6 +102,8 @@ mod tests {
             ("/t/x.csv", b"topic,prio\none,k\n", "prio: no such field"),
             ("/t/x.jsonl", b"[1]\n", "a JSON object"),
             ("/t/x.txt", b"\xff\xfe\n", "not UTF-8"),
+            ("/t/x.txt", b"tab\there\n\x1b[31mred\n", "line 2: a topic has at most 1000 characters, and no control"),
+            ("/t/x.jsonl", b"{\"topic\": \"two\\nlines\"}\n", "one line without control characters"),
         ] {
             let why = entries(name, text).expect_err(name);
             assert!(why.contains(fault), "{why}");

@@ -98,7 +98,8 @@ impl<'a> Line<'a> {
 /// `contentctl account`.
 pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
     match verb {
-        AccountVerb::Add { name, external_id } => {
+        AccountVerb::Add { named, name, external_id } => {
+            let name = named.or(name).unwrap_or_default();
             let params = AccountAddParams { name, external_id };
             let reply: AccountReply = session.call("io.contentd.Accounts.Add", &params)?;
             print(session, &reply.account)?;

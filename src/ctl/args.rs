@@ -33,7 +33,8 @@ const EVERY_VERB: &str = "Options of every verb";
 
 /// Controls contentd over its socket.
 #[derive(Debug, Parser)]
-#[command(name = "contentctl", version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "contentctl", version, max_term_width = 100)]
+#[command(about = "Asks contentd to write content, and shows what became of it")]
 #[command(
     after_help = "Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 4 timed out, 5 a waited-for task ended \
                         otherwise than completed."
@@ -149,8 +150,15 @@ pub enum Verb {
     Reload,
 }
 
+/// A whole number; what is allowed of them the daemon says.
+fn number(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| "a whole number is wanted, such as 5".to_owned())
+}
+
 /// What to write.
 #[derive(Debug, ClapArgs)]
+#[command(override_usage = "contentctl submit --account <ACCOUNT> --topic <TOPIC> [OPTIONS]\n       \
+                            contentctl submit --file <FILE> [OPTIONS]")]
 pub struct SubmitArgs {
     /// For whom: number or name
     #[arg(long, short, required_unless_present = "file", allow_hyphen_values = true)]
@@ -171,7 +179,7 @@ pub struct SubmitArgs {
     #[arg(long, allow_hyphen_values = true)]
     pub tone: Option<String>,
     /// 1 to 10; 10 runs first
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = number)]
     pub priority: Option<i64>,
     /// Of each attempt: 30m, or seconds
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
@@ -194,7 +202,8 @@ pub struct SubmitArgs {
     /// Not before so long from now: 10m, or seconds
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub delay: Option<String>,
-    /// Tasks to submit together: F.jsonl, F.csv, or - for standard input; other options fill in what an entry leaves out
+    /// Tasks to submit together: F.jsonl, F.csv, F.txt (one topic a line), or - for standard input; other options fill in what an
+    /// entry leaves out
     #[arg(long, short, value_name = "FILE", conflicts_with = "topic")]
     pub file: Option<PathBuf>,
     /// Check everything and submit nothing
@@ -383,14 +392,15 @@ pub struct SettleArgs {
 
 /// A change of a waiting task.
 #[derive(Debug, ClapArgs)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true).args(["priority", "delay"]))]
 pub struct SetArgs {
     /// The task's id, or the beginning of it
     #[arg(value_name = "ID")]
     pub task: String,
     /// 1 to 10; 10 runs first
-    #[arg(long, allow_hyphen_values = true, required_unless_present = "delay")]
+    #[arg(long, allow_hyphen_values = true, value_parser = number)]
     pub priority: Option<i64>,
-    /// Not before so long from now: 10m, or seconds; 0 lets it run
+    /// Not before so long from now: 10m, or seconds. 0 lets it run now and ends a back-off, which no other delay shortens
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub delay: Option<String>,
 }
@@ -428,9 +438,10 @@ pub struct StatsArgs {
 
 /// What to wait for.
 #[derive(Debug, ClapArgs)]
+#[command(group = clap::ArgGroup::new("awaited").required(true).args(["tasks", "all"]))]
 pub struct WaitArgs {
     /// Ids or the beginnings of ids
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "ID")]
     pub tasks: Vec<String>,
     /// Until no task is unfinished (held ones are not waited for)
     #[arg(long)]
@@ -595,6 +606,29 @@ mod tests {
     #[test]
     fn the_declarations_fit_together() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_said_with_all_that_would_be_right() {
+        let refused = |words: &[&str]| {
+            let words = ["contentctl"].iter().chain(words);
+            Args::try_parse_from(words).expect_err("it is refused").to_string()
+        };
+        let set = refused(&["set", "task-a"]);
+        assert!(set.contains("--priority") && set.contains("--delay"), "{set}");
+        let wait = refused(&["wait"]);
+        assert!(wait.contains("ID") && wait.contains("--all"), "{wait}");
+        assert!(refused(&["wait", "task-a", "--all"]).contains("cannot be used with"));
+        let submit = refused(&["submit"]);
+        assert!(submit.contains("--account <ACCOUNT> --topic <TOPIC>") && submit.contains("--file <FILE>"), "{submit}");
+        let priority = refused(&["submit", "-a", "1", "-t", "T", "--priority", "high"]);
+        assert!(priority.contains("a whole number"), "{priority}");
+        assert!(refused(&["help", "review"]).contains("approve"));
+        for words in [["account", "add", "blog"].as_slice(), &["account", "add", "--name", "-x"]] {
+            Args::try_parse_from(["contentctl"].iter().chain(words)).expect("both are taken");
+        }
+        assert!(refused(&["account", "add"]).contains("NAME"));
+        assert!(refused(&["account", "add", "a", "--name", "b"]).contains("cannot be used with"));
     }
 
     #[test]

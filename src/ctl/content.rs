@@ -134,6 +134,9 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
         }
         ContentVerb::Images { content_id } => {
             let reply: ImagesReply = session.call("io.contentd.Content.Images", &ContentParams { content_id })?;
+            if reply.images.is_empty() {
+                session.tell("none of its images was asked for: `images.keep` is not set, or it has none");
+            }
             session.printer.rows(&reply.images, IMAGE_COLUMNS, IMAGE_FIELDS)
         }
     }

@@ -18,13 +18,18 @@ use super::tasks::{TASK_COLUMNS, TASK_FIELDS};
 use super::text::{fitted, padded, safe, width};
 use super::when::local;
 use crate::control::api::checked::MAX_NAMED;
-use crate::control::api::{ApiError, TaskView, WaitParams, WaitReply, WatchParams, WatchReply};
+use crate::control::api::{ApiError, TaskParams, TaskReply, TaskView, WaitParams, WaitReply, WatchParams, WatchReply};
 use crate::control::client::ClientError;
 use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s};
 use crate::text::counted;
 
 /// How much later than the daemon we give up ourselves: it may be gone without our seeing it.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How many tasks are asked about before a wait begins.
+const MOST_EXPLAINED: usize = 20;
+/// Where to look for what a wait for everything did not see ending.
+const WHICH: &str = "; `contentctl list --state unfinished` says which, and why they wait";
 
 /// Says on standard error how a task goes on, once for each change that people see.
 #[derive(Default)]
@@ -166,6 +171,22 @@ fn settled(
     }
 }
 
+/// Says of tasks that have not begun why not: one that may not start before tomorrow changes nothing until then, and a wait
+/// would say nothing. Who cannot be asked is waited for all the same.
+fn tell_why_waiting(session: &Session, tasks: &[String], progress: &mut Progress) {
+    // A daemon that does not answer must not hold up a wait that has a limit.
+    let until = Instant::now() + GRACE;
+    let Ok(mut client) = session.connect() else { return };
+    for task in tasks.iter().take(MOST_EXPLAINED) {
+        let params = TaskParams { task: task.clone() };
+        match client.call_until::<_, TaskReply>("io.contentd.Tasks.Status", &params, until) {
+            Ok(TaskReply { task }) if task.state == "pending" => progress.show(&task),
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 /// The same for so many that the answer may be too long for a message.
 fn settled_in_parts(
     session: &Session,
@@ -190,6 +211,9 @@ fn settled_in_parts(
 pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
     let patience = Patience::of(args.timeout.clone())?;
     let mut progress = Progress::default();
+    if !args.all {
+        tell_why_waiting(session, &args.tasks, &mut progress);
+    }
     let named = (!args.all).then_some(args.tasks.as_slice());
     let last = settled(session, named, &patience, &mut |task| progress.show(task))?;
     print_waited(session, args, &last, &patience)
@@ -221,8 +245,8 @@ fn print_waited(session: &Session, args: &WaitArgs, last: &WaitReply, patience: 
     match (args.all, args.tasks.as_slice(), last.tasks.as_slice()) {
         (true, _, _) if session.printer.is_for_people() => session.tell(&match last.unfinished {
             0 => "every task has ended, or waits for a person".to_owned(),
-            1 => "1 task has not ended".to_owned(),
-            count => format!("{count} tasks have not ended"),
+            1 => format!("1 task has not ended{}", WHICH),
+            count => format!("{count} tasks have not ended{}", WHICH),
         }),
         (true, _, _) => session.printer.record(last, &["unfinished", "is_timed_out"])?,
         (false, [_], [task]) if !session.printer.is_for_people() => session.printer.record(task, TASK_FIELDS)?,

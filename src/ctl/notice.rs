@@ -246,6 +246,9 @@ fn list(session: &Session, limit: u32) -> Result<(), Failure> {
         return session.printer.record(&reply, &["notices", "hooks", "silenced_until", "silenced_by"]);
     }
     let rows: Vec<_> = reply.notices.iter().map(row).collect();
+    if rows.is_empty() {
+        session.tell("nobody was told of anything yet");
+    }
     session.printer.rows(&rows, NOTICE_COLUMNS, &[])?;
     print_hooks(session, &reply.hooks)?;
     if let (Some(until), Some(who)) = (&reply.silenced_until, &reply.silenced_by) {

@@ -2,8 +2,9 @@
 //!
 //! JSON is what the daemon said, field for field. A table shows a choice of columns and escapes what a terminal would obey. On a
 //! terminal no line of it wraps: long cells are cut, then columns in which nothing stands are left out, and what is too long even so
-//! is cut at its end. In a pipe nothing is. CSV has every field; text that a spreadsheet would run as a formula gets an apostrophe in front,
-//! as OWASP advises, so JSON is the form for programs that need every byte.
+//! is cut at its end. In a pipe nothing is. CSV has every field; text that a spreadsheet would run as a formula gets an apostrophe in
+//! front, as OWASP advises, and control characters are escaped but for lines and tabs. So JSON is the form for programs that need
+//! every byte.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use super::args::Format;
 use super::failure::Failure;
-use super::text::{fitted, padded, safe, width};
+use super::text::{fitted, padded, safe, safe_lines, width};
 use super::when::local;
 
 /// A column of a table.
@@ -183,8 +184,9 @@ fn write_csv<T: Serialize, W: Write>(
 fn csv_cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
-        Value::String(text) => text.clone(),
+        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{}", safe_lines(text)),
+        // Whoever looks at a CSV in a terminal has one too.
+        Value::String(text) => safe_lines(text),
         Value::Array(items) if items.iter().all(Value::is_string) => {
             let joined = items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
             csv_cell(&Value::String(joined))
@@ -316,5 +318,7 @@ mod tests {
         write_csv(&mut writer, Some(&fields), &fields, &rows).expect("it writes");
         let text = String::from_utf8(writer.into_inner().expect("it flushes")).expect("UTF-8");
         assert_eq!(text, "id,topic,words\n-5,'=1+1,\"a,b\"\n1,\"a,\"\"b\"\"\nc\",\n");
+        assert_eq!(csv_cell(&json!("a\x07\x1b[2J\tb")), "a\\u{7}\\u{1b}[2J\tb", "no terminal obeys it");
+        assert_eq!(csv_cell(&json!("-\x1b")), "'-\\u{1b}");
     }
 }

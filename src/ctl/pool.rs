@@ -108,6 +108,9 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
                 before,
             };
             let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
+            if reply.entries.is_empty() {
+                session.tell("no piece fits");
+            }
             session.printer.rows(&reply.entries, COLUMNS, FIELDS)?;
             if session.printer.is_for_people() {
                 tell_unserved(session, &reply);

@@ -209,10 +209,18 @@ fn add(session: &Session, args: ScheduleAddArgs) -> Result<(), Failure> {
     let params = ScheduleAddParams { schedule: new_schedule(args)?, dry_run: dry_run.then_some(true) };
     let reply: ScheduleReply = session.call("io.contentd.Schedules.Add", &params)?;
     print(session, &reply.schedule)?;
+    tell_pace(session, &reply.schedule);
     if dry_run {
         session.tell("everything is right; nothing was kept");
     }
     Ok(())
+}
+
+/// What is typed in a moment may be paid for every second.
+fn tell_pace(session: &Session, schedule: &ScheduleView) {
+    let Some(seconds) = schedule.every.filter(|seconds| (1..60).contains(seconds)) else { return };
+    let tasks = u64::from(3600 / seconds) * u64::from(schedule.topics) * schedule.accounts.len() as u64;
+    session.tell(format!("it fires every {seconds} s: that is up to {tasks} tasks an hour, each of them paid for"));
 }
 
 fn new_schedule(args: ScheduleAddArgs) -> Result<NewScheduleParams, Failure> {

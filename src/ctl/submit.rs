@@ -260,7 +260,10 @@ fn print_file(session: &Session, submitted: &[Submitted], dry_run: Option<bool>)
     session.printer.rows(&lines, COLUMNS, FIELDS)?;
     if dry_run.is_none() {
         let tasks = said_of_file(submitted);
-        session.tell(format!("{tasks}; `contentctl list --state unfinished` shows what is not finished"));
+        session.tell(format!(
+            "{tasks}; `contentctl wait --all` waits for everything, `contentctl list --state unfinished` shows what is not \
+             finished"
+        ));
     }
     Ok(())
 }

@@ -102,10 +102,19 @@ fn one(session: &Session, method: &str, task: &str) -> Result<TaskView, Failure>
 
 fn print_task(session: &Session, task: &TaskView) -> Result<(), Failure> {
     names::record(session, task, TASK_FIELDS)?;
-    if task.state == "held" && session.printer.is_for_people() {
-        return session.printer.text(&ways_out(task));
+    match task.state.as_str() {
+        _ if !session.printer.is_for_people() => Ok(()),
+        "held" => session.printer.text(&ways_out(task)),
+        "pending" if waits_for_a_time(task, jiff::Timestamp::now()) => {
+            session.printer.text(&format!("\n`contentctl set {} --delay 0` lets it start at once", safe(&task.task_id)))
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether a pending task waits for a time that has not come, and not only for its turn.
+fn waits_for_a_time(task: &TaskView, now: jiff::Timestamp) -> bool {
+    task.next_attempt_at.is_some_and(|at| at.0.0 > now.as_millisecond())
 }
 
 /// What a person can make of a held task.

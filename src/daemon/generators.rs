@@ -40,7 +40,8 @@ pub fn without_secrets(config: &mut Config) -> Vec<String> {
     let mut unread = Vec::new();
     let generators = config.generators.iter_mut().map(|(name, spec)| (format!("generators.{name}"), &mut spec.secrets));
     let publishers = config.publishers.iter_mut().map(|(name, spec)| (format!("publishers.{name}"), &mut spec.secrets));
-    for (section, secrets) in generators.chain(publishers) {
+    let hooks = config.hooks.iter_mut().map(|(name, spec)| (format!("hooks.{name}"), &mut spec.secrets));
+    for (section, secrets) in generators.chain(publishers).chain(hooks) {
         secrets.retain(|variable, credential| {
             let is_name = is_credential_name(credential);
             if is_name {

@@ -36,7 +36,7 @@ use crate::actors::recovery::recover;
 use crate::actors::supervisor::{Drain, GetStatus, OpenSchedules, Reload, SupervisorActor, WorldChannels};
 use crate::actors::{Peers, World};
 use crate::backend::doctor::{Installation, ReloadStanding};
-use crate::backend::{DaemonBackend, DaemonCommand, ScheduleSettings, Settings, SubmitDefaults};
+use crate::backend::{DaemonBackend, DaemonCommand, ScheduleSettings, Settings, SubmitDefaults, unmet};
 use crate::config::{Config, Loaded};
 use crate::control::api::{ApiError, ReloadReply};
 use crate::control::socket::{self, BoundSocket, Place};
@@ -110,10 +110,11 @@ pub fn check_config(options: &Options) -> anyhow::Result<Checked> {
     let mut faults = System::new().block_on(async {
         let mut faults = generators::faults(&generators).await;
         faults.extend(publishers::faults(&publishers).await);
+        faults.extend(notices::faults(&loaded.config).await);
         faults
     });
     faults.extend(schedule_faults(&loaded.config, &logs));
-    Ok(Checked { file: loaded.file, faults, unread })
+    Ok(Checked { file: loaded.file, faults, warnings: loaded.config.warnings(), unread })
 }
 
 /// What schedules could not do now.
@@ -128,6 +129,8 @@ pub struct Checked {
     pub file: Option<PathBuf>,
     /// What keeps it, or a generator in it, from running.
     pub faults: Vec<String>,
+    /// What runs, and may not be what was meant.
+    pub warnings: Vec<String>,
     /// Credentials that only the service can read, and were not looked at.
     pub unread: Vec<String>,
 }
@@ -161,7 +164,8 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let notifier = Arc::new(Notifier::from_env());
     let threads = config.daemon.workers as usize + SPARE_THREADS;
     let actors_runtime = runtime::with_ready_threads(threads).context("cannot start the threads of the daemon")?;
-    let daemon = Daemon { options, loaded, store, socket, notifier, logs: logs.clone() };
+    let daemon =
+        Daemon { options, loaded, store, is_database_new: opened.is_new, socket, notifier, logs: logs.clone() };
     let code = System::with_tokio_rt(|| actors_runtime).block_on(daemon.live(asked, failed));
     commits.close();
     logs.close();
@@ -195,6 +199,7 @@ struct Daemon {
     options: Options,
     loaded: Loaded,
     store: Store,
+    is_database_new: bool,
     socket: BoundSocket,
     notifier: Arc<Notifier>,
     logs: GeneratorLogs,
@@ -271,10 +276,12 @@ impl Daemon {
         tell!(
             Level::Info,
             Kind::DaemonStarting,
-            "contentd {} starts: configuration {}, database {}",
+            "contentd {} starts: configuration {}, database {}{}",
             env!("CARGO_PKG_VERSION"),
             self.loaded.file.as_ref().map_or_else(|| "none (defaults)".to_owned(), |file| file.display().to_string()),
             config.daemon.database.display(),
+            // A slip in a path must not look like a queue that was emptied.
+            if self.is_database_new { " (new: there was none under this name)" } else { "" },
         );
         let generators = Arc::new(generators::build(config, &self.logs, None));
         for fault in generators::faults(&generators).await {
@@ -459,6 +466,8 @@ impl Daemon {
         warnings.extend(schedule_faults);
         let publishers = publishers::build(&fresh.config, &self.logs);
         warnings.extend(publishers::faults(&publishers).await);
+        let unmet = unmet::look(&self.store, fresh.config.default_generator(), &publishers).await;
+        warnings.extend(unmet.into_iter().map(|one| one.as_line()));
         running.world.publishers.replace(publishers);
         warnings.extend(notices::faults(&fresh.config).await);
         generators::learn(&generators, &self.store).await;

@@ -18,30 +18,58 @@ const IDENTIFIER: &str = "contentd";
 
 /// Sets the log up for this process. To be called once, first of all.
 pub fn init() {
+    let asked = std::env::var(VARIABLE).ok();
+    let (wanted, fault) = readable(asked.as_deref());
+    init_at(wanted);
+    if let Some(fault) = fault {
+        log::warn!("{fault}");
+    }
+}
+
+fn init_at(wanted: &str) {
     if connected_to_journal() {
         match JournalLog::empty() {
-            Ok(journal) => return init_journal(journal.with_syslog_identifier(IDENTIFIER.to_owned())),
+            Ok(journal) => return init_journal(journal.with_syslog_identifier(IDENTIFIER.to_owned()), wanted),
             Err(error) => {
-                init_stderr();
+                init_stderr(wanted);
                 log::warn!("the journal's socket cannot be reached ({error}): the log goes to standard error");
                 return;
             }
         }
     }
-    init_stderr();
+    init_stderr(wanted);
 }
 
-fn init_stderr() {
-    let env = env_logger::Env::default().filter_or(VARIABLE, DEFAULT);
-    let logger = env_logger::Builder::from_env(env).format_timestamp_millis().build();
+fn init_stderr(wanted: &str) {
+    let logger = env_logger::Builder::new()
+        .parse_filters(wanted)
+        .parse_write_style(&std::env::var("RUST_LOG_STYLE").unwrap_or_default())
+        .format_timestamp_millis()
+        .build();
     let most = logger.filter();
     install(logger, most);
 }
 
-fn init_journal(journal: JournalLog) {
-    let filter = filter_of(std::env::var(VARIABLE).ok().as_deref());
+fn init_journal(journal: JournalLog, wanted: &str) {
+    let filter = filter_of(Some(wanted));
     let most = filter.filter();
     install(Journal { filter, journal }, most);
+}
+
+/// What the variable says, or what is logged without it, and what is wrong with it. The filter's own reading leaves out what it
+/// cannot read: of a variable that is a slip of the pen nothing would be left, and nothing logged.
+fn readable(variable: Option<&str>) -> (&str, Option<String>) {
+    let Some(asked) = variable else { return (DEFAULT, None) };
+    match env_filter::Builder::new().try_parse(asked) {
+        Ok(_) => (asked, None),
+        Err(_) => {
+            let fault = format!(
+                "{VARIABLE} is {asked:?} and cannot be read, so {DEFAULT} is logged: write a level (error, warn, info, debug, trace, \
+                 off), or MODULE=LEVEL with commas between"
+            );
+            (DEFAULT, Some(fault))
+        }
+    }
 }
 
 fn install(logger: impl Log + 'static, most: LevelFilter) {
@@ -141,6 +169,17 @@ mod tests {
     fn who_takes_pieces_apart_is_not_heard() {
         assert!(talks_of_pieces("html5ever::tree_builder") && talks_of_pieces("html5ever"));
         assert!(!talks_of_pieces("contentd::render") && !talks_of_pieces("html5everything"));
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_read_silences_nothing() {
+        let (wanted, fault) = readable(Some("nonsense=foo"));
+        assert_eq!(wanted, DEFAULT);
+        assert!(fault.is_some_and(|fault| fault.contains("\"nonsense=foo\"") && fault.contains("MODULE=LEVEL")));
+        for variable in ["warn", "contentd::actors=debug,warn", "off", "", "contentd"] {
+            assert_eq!(readable(Some(variable)), (variable, None));
+        }
+        assert_eq!(readable(None), (DEFAULT, None));
     }
 
     #[test]

@@ -247,7 +247,8 @@ pub fn readings(look: &Look, settings: &Settings) -> Vec<Reading> {
             }
             Rule::Held => {
                 let held = count(look, TaskState::Held);
-                let text = format!("{held} tasks wait for a person: `contentctl list --state held`");
+                let wait = if held == 1 { "1 task waits".to_owned() } else { format!("{held} tasks wait") };
+                let text = format!("{wait} for a person: `contentctl list --state held`");
                 found.push(judged(*rule, set, as_number(held), text));
             }
             Rule::Pool => {

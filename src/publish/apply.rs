@@ -285,9 +285,22 @@ impl Change<'_> {
                 if let Some(handout) = &mut self.handout {
                     handout.is_lost = false;
                 }
-                self.doubted(why, false)
+                let wake_at = self.context.now.plus(self.pause_after_doubt());
+                let mut change = self.doubted(why, false)?;
+                change.entry.wake_at = Some(wake_at);
+                Ok(change)
             }
         }
+    }
+
+    /// How long after an answer in doubt the same key goes out again: as after a retry, because the place may be away for a
+    /// moment. None where it does not go out again, and a search or a person comes next.
+    fn pause_after_doubt(&self) -> Duration {
+        let (policy, sends) = (self.context.policy, self.handout.as_ref().map_or(1, |handout| handout.sends));
+        if !policy.is_idempotent || sends > policy.max_retries {
+            return Duration::ZERO;
+        }
+        policy.retry.delay(sends.saturating_sub(1), self.context.draw)
     }
 
     /// The answer to a key that was sent before: only "it is out" says anything about the first time. A publisher that is away
@@ -300,7 +313,7 @@ impl Change<'_> {
             PublishAnswer::Rejected(why) => {
                 return self.held(format!("refused when it was sent again, after a call without an answer: {why}"));
             }
-            PublishAnswer::Ambiguous(why) => (why, true, Duration::ZERO),
+            PublishAnswer::Ambiguous(why) => (why, true, self.pause_after_doubt()),
             PublishAnswer::Retry(why) => (why, true, delay(sends.saturating_sub(2))),
             PublishAnswer::Unavailable(why) => {
                 if let Some(handout) = &mut self.handout {

@@ -33,7 +33,10 @@ pub fn next_step(handout: &Handout, policy: &PublishPolicy, now: Timestamp) -> S
     if policy.is_idempotent {
         let away = handout.unavailable_sends;
         return match handout.sends > policy.max_retries {
-            true => Step::Hold(format!("sent {} times under one key without an answer: {why}", handout.sends)),
+            true => Step::Hold(format!(
+                "sent {} times under one key, and no call said whether it is out (the first: {why})",
+                handout.sends
+            )),
             false if away > policy.max_retries.saturating_add(UNAVAILABLE_SENDS) => {
                 Step::Hold(format!("nobody was there {away} times to take its key once more: {why}"))
             }

@@ -289,6 +289,29 @@ fn every_row_of_the_table_does_what_it_says() {
 }
 
 #[test]
+fn an_answer_in_doubt_goes_out_again_at_the_pace_of_retries() {
+    let mut rig = Rig::new(policy(true, false)).with(publisher());
+    let mut pauses = Vec::new();
+    let why = loop {
+        rig = rig.after(said(PublishAnswer::Ambiguous("exit status 1: boom".into())));
+        let wake_at = rig.entry.wake_at.expect("it is looked after");
+        pauses.push(wake_at.since(rig.now).as_secs());
+        rig.now = wake_at;
+        rig = rig.after(PoolEvent::Looked { is_quiet: true });
+        match rig.step() {
+            Step::SendAgain => rig = rig.after(PoolEvent::SentAgain),
+            Step::Hold(why) => break why,
+            other => panic!("neither sent again nor held: {other:?}"),
+        }
+    };
+    assert_eq!(pauses, [60, 120, 240, 0], "what is not sent again waits for nothing");
+    assert_eq!(why, "sent 4 times under one key, and no call said whether it is out (the first: exit status 1: boom)");
+    let search = Rig::new(policy(false, true)).with(publisher());
+    let search = search.after(said(PublishAnswer::Ambiguous("no answer".into())));
+    assert_eq!(search.entry.wake_at, Some(search.now), "a search has a settling time of its own");
+}
+
+#[test]
 fn what_is_said_twice_changes_nothing_and_what_contradicts_is_refused() {
     let done = Rig::new(policy(false, false)).with(consumer()).after(PoolEvent::Done(Published::default()));
     let again = done.clone().after(PoolEvent::Done(Published::default()));

@@ -749,7 +749,7 @@ async fn a_list_that_is_worked_through_pauses_its_schedule_and_says_so() {
     assert_eq!(schedule.paused_why.as_deref(), Some("its list of 3 topics is worked through"));
     let fires = disk.fires(id);
     assert_eq!(fires.len(), 2);
-    assert_eq!(fires[1].why.as_deref(), Some("1 topics of 2 that were wanted"));
+    assert_eq!(fires[1].why.as_deref(), Some("1 of 2 topics that were wanted"));
     // By hand there is nothing either.
     let now = clock.now().utc;
     let by_hand = ScheduleWrite::FireNow { schedule: id, key: "schedule/h".into(), who: "1:x".into(), now };

@@ -23,6 +23,7 @@ use crate::store::DbError;
 use crate::store::write::{Account, NewTask, ScheduleWrite, ScheduleWritten, SubmittedTask, Taken, WriteError};
 use crate::task::AccountId;
 use crate::tell;
+use crate::text::counted;
 use crate::zones;
 
 /// How long a fire waits for room in the queue.
@@ -187,7 +188,9 @@ impl Carry {
         match &schedule.source {
             TopicSource::List { topics, at_end } => {
                 let took = from_list(topics, schedule.cursor, *at_end, wanted);
-                let pauses = took.is_at_end.then(|| format!("its list of {} topics is worked through", topics.len()));
+                let pauses = took.is_at_end.then(|| {
+                    format!("its list of {} is worked through", counted(topics.len() as u64, "topic", "topics"))
+                });
                 if took.topics.is_empty() {
                     let why = "its list is worked through".to_owned();
                     return Ok(Err(Instead::Empty { why, pauses }));
@@ -331,7 +334,7 @@ impl Carry {
         let Gathered { topics, taken, notes: more } = gathered;
         notes.extend(more);
         if topics.len() < wanted {
-            notes.push(format!("{} topics of {wanted} that were wanted", topics.len()));
+            notes.push(format!("{} of {wanted} topics that were wanted", topics.len()));
         }
         let ids: Vec<AccountId> = enabled.iter().map(|account| account.id).collect();
         let by_id: BTreeMap<AccountId, Account> = enabled.into_iter().map(|account| (account.id, account)).collect();

@@ -6,6 +6,7 @@ use crate::backend::DaemonBackend;
 use crate::finding::Finding;
 use crate::store::query::{Page, PoolFilter};
 use crate::task::content::PoolState;
+use crate::text::counted;
 
 /// How many held entries are counted.
 const COUNTED: u32 = 1000;
@@ -51,7 +52,8 @@ impl DaemonBackend {
         let filter = PoolFilter { status: Some(PoolState::Held), ..PoolFilter::default() };
         let held = self.read(move |queries| queries.pool(&filter, Page::first(COUNTED))).await.ok()?;
         (!held.is_empty()).then(|| {
-            let found = format!("{} pieces may be published or not, and wait for a person", held.len());
+            let wait = counted(held.len() as u64, "piece waits", "pieces wait");
+            let found = format!("{wait} for a person, because nobody knows whether it was published");
             let cure =
                 "`contentctl pool list --status held` says why; `contentctl pool done`, `fail` or `release` decides";
             Finding::warning("publish pool", found, cure)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::off_thread;
-use crate::backend::DaemonBackend;
+use crate::backend::{DaemonBackend, unmet};
 use crate::finding::Finding;
 use crate::store::query::ScheduleStanding;
 
@@ -11,6 +11,8 @@ impl DaemonBackend {
     pub(super) async fn look_at_unattended(&self) -> Vec<Finding> {
         let mut findings = self.look_at_schedules().await;
         findings.extend(self.look_at_hooks().await);
+        let default = self.settings.borrow().defaults.generator.clone();
+        findings.extend(unmet::look(&self.world.store, default.as_ref(), &self.world.publishers.current()).await);
         findings
     }
 

@@ -22,12 +22,13 @@ use crate::control::topics::{digest, entries};
 use crate::generator::command::Places;
 use crate::generator::command::topics::{Printed, TopicCommand, Wanted};
 use crate::generator::log::GeneratorLogs;
-use crate::schedule::{Beat, NewSchedule, Schedule, ScheduleId, Timing, Topic, TopicSource};
+use crate::schedule::{AtEnd, Beat, NewSchedule, Schedule, ScheduleId, Timing, Topic, TopicSource};
 use crate::store::query::Page;
 use crate::store::write::{
     Account, NewTask, ScheduleError, ScheduleWrite, ScheduleWritten, Write, WriteError, Written,
 };
 use crate::task::{GeneratorName, Timestamp};
+use crate::text::counted;
 use crate::zones;
 
 /// How many times `show` shows.
@@ -302,10 +303,26 @@ impl DaemonBackend {
 
     async fn resume_schedule(&self, name: &str) -> Result<ScheduleReply, ApiError> {
         let schedule = self.schedule(name).await?;
+        refuse_at_end(&schedule)?;
         let next_due = self.next_due(&schedule.timing)?;
         let now = self.world.clock.now().utc;
         self.changed(ScheduleWrite::Resume { schedule: schedule.id, next_due, now }).await
     }
+}
+
+/// A list at its end brings nothing more: its schedule would submit nothing, raise an alarm and pause once more.
+fn refuse_at_end(schedule: &Schedule) -> Result<(), ApiError> {
+    let TopicSource::List { topics, at_end: AtEnd::Stop } = &schedule.source else { return Ok(()) };
+    if (schedule.cursor as usize) < topics.len() {
+        return Ok(());
+    }
+    let name = &schedule.name;
+    let list = counted(topics.len() as u64, "topic", "topics");
+    let cure = format!(
+        "its list of {list} is worked through, so it has nothing to submit: `contentctl schedule remove {name}`, then add it with \
+         another list, or with --at-end again"
+    );
+    Err(ApiError::invalid("schedule", name, cure))
 }
 
 fn as_it_would_stand(new: NewSchedule) -> Schedule {

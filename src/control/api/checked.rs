@@ -188,6 +188,11 @@ pub struct PoolQuery {
     pub before: Option<PoolId>,
 }
 
+/// Whether a character has no place in a topic. A tab is a space to everybody who reads one.
+pub fn is_no_line(character: char) -> bool {
+    character.is_control() && character != '\t'
+}
+
 /// Gathers the faults of one submission.
 pub(super) struct Faults {
     index: Option<u32>,
@@ -296,8 +301,8 @@ impl Submission {
             faults.add("topic", &self.topic, "a topic that is not empty");
         } else if chars > limits::TOPIC_CHARS {
             faults.add("topic", topic, format!("at most {} characters; these are {chars}", limits::TOPIC_CHARS));
-        } else if topic.contains('\0') {
-            faults.add("topic", topic, "a text without NUL characters");
+        } else if topic.chars().any(is_no_line) {
+            faults.add("topic", topic, "one line without control characters; what is longer belongs into requirements");
         }
         topic.to_owned()
     }

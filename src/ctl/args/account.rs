@@ -10,8 +10,11 @@ pub enum AccountVerb {
     /// Add an account
     Add {
         /// Its name, unique
+        #[arg(value_name = "NAME", required_unless_present = "name", conflicts_with = "name")]
+        named: Option<String>,
+        /// Its name, as an option
         #[arg(long, allow_hyphen_values = true)]
-        name: String,
+        name: Option<String>,
         /// What another system calls it
         #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         external_id: Option<String>,

@@ -8,6 +8,7 @@ use crate::config::{Config, config_candidates};
 use crate::control::api::{ConfigReply, VersionReply};
 use crate::finding::Finding;
 use crate::generator::call::CallEnd;
+use crate::text::counted;
 
 const OURS: &str = env!("CARGO_PKG_VERSION");
 
@@ -83,7 +84,10 @@ fn judge(path: &Path) -> Finding {
         };
     }
     match Config::load(Some(path), &environment) {
-        Ok(loaded) => Finding::ok(SUBJECT, format!("{shown} is good; {} generators", loaded.config.generators.len())),
+        Ok(loaded) => {
+            let generators = counted(loaded.config.generators.len() as u64, "generator", "generators");
+            Finding::ok(SUBJECT, format!("{shown} is good; {generators}"))
+        }
         Err(errors) => {
             let first = errors.0.first().map(ToString::to_string).unwrap_or_default();
             let more = errors.0.len().saturating_sub(1);

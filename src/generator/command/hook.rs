@@ -89,7 +89,11 @@ impl Courier for HookCommand {
     }
 
     fn faults(&self) -> Vec<String> {
-        let (env, cwd) = (self.environment(), self.cwd());
+        let (env, mut cwd) = (self.environment(), self.cwd());
+        // Before a first start there is no state directory, which the daemon makes: that is no fault of a hook.
+        if self.spec.cwd.is_none() && !cwd.is_dir() {
+            cwd = PathBuf::from("/");
+        }
         let launch = Launch { argv: &self.spec.run, env: &env, cwd: &cwd };
         launch.resolve().err().into_iter().chain(self.secrets.faults()).collect()
     }

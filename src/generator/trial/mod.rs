@@ -134,7 +134,7 @@ impl Tried<'_> {
     pub fn suggested_rule(&self, outcome: RuleOutcome) -> String {
         let line = |bytes: &[u8]| {
             let text = Output::new(bytes).text().to_owned();
-            text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+            text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(beginning)
         };
         let status = match self.result.end {
             CallEnd::Exited(status) if status != 0 => Some(format!("exit = {status}")),
@@ -142,18 +142,31 @@ impl Tried<'_> {
         };
         let words = line(&self.result.stderr).map(|line| ("stderr", line));
         let words = words.or_else(|| line(&self.result.stdout).map(|line| ("stdout", line)));
-        let words = words.map(|(stream, line)| format!("{stream} = {:?}", regex::escape(&beginning(&line))));
+        // A rule whose text is no word would match everything, or nothing ever again.
+        let words = words.filter(|(_, line)| line.chars().any(char::is_alphanumeric));
+        let words = words.map(|(stream, line)| format!("{stream} = {:?}", regex::escape(&line)));
         let conditions: Vec<String> = status.into_iter().chain(words).collect();
-        let conditions = if conditions.is_empty() { "exit = 1".to_owned() } else { conditions.join(", ") };
-        format!("add to {}: {{ {conditions}, then = {:?} }}", self.key("rules"), outcome.as_str())
+        let (rules, then) = (self.key("rules"), outcome.as_str());
+        if conditions.is_empty() {
+            return format!(
+                "let the program exit with a status of its own then, such as 4, and add to {rules}: {{ exit = 4, then = {then:?} }}"
+            );
+        }
+        format!("add to {rules}: {{ {}, then = {then:?} }}", conditions.join(", "))
     }
 }
 
-/// The part of a line that is likely to be the same for another reference.
+/// The part of a line that is likely to be the same for another reference: what stands before a value. Ours has the form of a
+/// UUID and our keys are as long without hyphens; both were made for this trial, and no program says them again.
 fn beginning(line: &str) -> String {
     const CHARS: usize = 40;
     let before_value = line.split_once(": ").map_or(line, |(before, _)| before);
-    before_value.chars().take(CHARS).collect()
+    let is_ours = |word: &str| word.chars().filter(char::is_ascii_hexdigit).count() >= 32;
+    let before_ours = before_value
+        .split_inclusive(|c: char| !(c.is_ascii_hexdigit() || c == '-'))
+        .take_while(|part| !is_ours(part))
+        .collect::<String>();
+    before_ours.trim_end().chars().take(CHARS).collect()
 }
 
 /// Seconds as people read them.

@@ -130,6 +130,20 @@ fn a_poll_of_ours_must_be_readable() {
 }
 
 #[test]
+fn a_suggested_rule_holds_nothing_of_the_reference_that_was_made_up() {
+    let cure_of =
+        |status, out: &str| cure(&quick(Verb::PollOne, &exited(status, out, ""), judge::poll_of_a_stranger)).to_owned();
+    let uuid = "571e546c-670d-4b1e-9d6f-0123456789ab";
+    let named = cure_of(3, &format!("no job {uuid} here"));
+    assert_eq!(named, r#"add to generators.g.poll_one.rules: { exit = 3, stdout = "no job", then = "missing" }"#);
+    assert_eq!(cure_of(3, uuid), r#"add to generators.g.poll_one.rules: { exit = 3, then = "missing" }"#);
+    let silent = cure_of(0, &format!("# {uuid}"));
+    assert!(silent.contains("exit with a status of its own") && !silent.contains("571e"), "{silent}");
+    assert!(!silent.contains("stdout ="), "a heading alone would match every answer: {silent}");
+    assert!(!cure_of(3, &format!("key {}", "0a".repeat(16))).contains("0a0a"));
+}
+
+#[test]
 fn a_fetch_gives_a_stranger_nothing() {
     let of = |result: CallResult| quick(Verb::Fetch, &result, |tried| judge::fetch_of_a_stranger(tried, &job("r")));
     assert_eq!(of(exited(4, "", "")).severity, Severity::Ok);

@@ -59,6 +59,8 @@ pub struct Opened {
     pub backend: SqliteBackend,
     /// Its readers.
     pub queries: SqliteQueries,
+    /// There was none under this name, and it was made now.
+    pub is_new: bool,
 }
 
 /// Why a database was not opened. Its bytes are as they were, except where a migration failed between two others.
@@ -212,6 +214,7 @@ pub fn open_in_steps(named: &Path, readers: u32, steps: Steps<'_>) -> Result<Ope
         FinishError::NoCopy { file, problem } => OpenError::NoRestore { file, problem },
     })?;
     refuse_what_is_gone(&path, &lock)?;
+    let is_new = path.symlink_metadata().is_err();
     create_file(&path)?;
     // A restore has put another file there, or it was made just now.
     lock.take_database(&path).map_err(not_locked)?;
@@ -222,7 +225,8 @@ pub fn open_in_steps(named: &Path, readers: u32, steps: Steps<'_>) -> Result<Ope
     let pool = reading_pool(&path, readers)?;
     lock.note_database().map_err(|source| unusable(&path, "noting that it is there", source))?;
     let whereabouts = Whereabouts::of(named, &path).map_err(|source| unusable(&path, "looking at it", source))?;
-    Ok(Opened { backend: SqliteBackend::new(connection, whereabouts, lock), queries: SqliteQueries::new(pool) })
+    let backend = SqliteBackend::new(connection, whereabouts, lock);
+    Ok(Opened { backend, queries: SqliteQueries::new(pool), is_new })
 }
 
 /// Where a database was and is none, its name is not given to an empty one: that would forget every job that is paid for, and

@@ -66,7 +66,7 @@ impl Draft<'_> {
         }
         let count = self.free_ends();
         let wait = OUTAGE_WAIT.delay(count, self.context.draw);
-        let reason = "the jobs of others end so too: nothing is spent, and it is tried again later";
+        let reason = "its job ended as those of others did: nothing was spent, and it waits before it is tried again";
         self.wait_for_nothing(again, wait, why, reason)
     }
 

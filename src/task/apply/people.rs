@@ -206,22 +206,30 @@ impl Draft<'_> {
         self.move_task(TaskMove::Changed)?;
         self.task.wake_at = wake_at;
         if let Some(not_before) = not_before {
+            let (now, is_pending) = (self.now(), self.task.state == TaskState::Pending);
+            let is_backed_off = is_pending && backed_off_until.is_some_and(|at| at > now);
             let at = match not_before {
                 NotBefore::Now => None,
                 NotBefore::At(at) => Some(at),
             };
-            whys.push(at.map_or_else(
-                || "not delayed any more".to_owned(),
-                |at| format!("delayed for {}", in_words(at.since(self.now()).as_secs())),
-            ));
+            whys.push(match at {
+                Some(at) => format!("delayed for {}", in_words(at.since(now).as_secs())),
+                None if is_backed_off => "its back-off is ended".to_owned(),
+                None => "not delayed any more".to_owned(),
+            });
             self.task.not_before = at;
-            if self.task.state == TaskState::Pending {
-                self.task.wake_at = backed_off_until.max(at.filter(|at| *at > self.now()));
-                if self.task.wake_at == at {
-                    reason = at.map(|_| DELAYED.to_owned());
-                } else if is_hidden {
-                    reason = Some("waits before it is tried again".to_owned());
+            match at {
+                // A person says now, and knows more than the back-off does.
+                None if is_pending => (self.task.wake_at, reason) = (None, None),
+                Some(at) if is_pending => {
+                    self.task.wake_at = backed_off_until.max(Some(at).filter(|at| *at > now));
+                    if self.task.wake_at == Some(at) {
+                        reason = Some(DELAYED.to_owned());
+                    } else if is_hidden {
+                        reason = Some("waits before it is tried again".to_owned());
+                    }
                 }
+                Some(_) | None => {}
             }
         }
         self.task.reason = reason;

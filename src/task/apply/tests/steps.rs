@@ -56,6 +56,30 @@ fn each_state_has_its_step() {
 }
 
 #[test]
+fn a_person_ends_a_back_off_by_now_and_by_no_other_delay() {
+    let delayed = |delay| Event::Changed { priority: None, not_before: Some(delay) };
+    let failed = || Event::SubmitAnswered(SubmitAnswer::Retry("busy".into()));
+    let in_ms = |ms: i64| Timestamp(START + ms);
+    let outage = Story::at(policy(), T::Submitted, A::Accepted).in_outage();
+    let given_back = outage.so(Event::PollAnswered(poll_state(JobState::Failed)));
+    for waiting in [Story::at(policy(), T::Submitting, A::Intended).so(failed()), given_back] {
+        let (until, why) = (waiting.task.wake_at, waiting.task.reason.clone());
+        assert!(waiting.task.state == T::Pending && until > Some(in_ms(29_000)), "{:?}", waiting.task);
+        let shortened = waiting.clone().so(delayed(NotBefore::At(in_ms(5_000))));
+        assert_eq!((shortened.task.wake_at, &shortened.task.reason), (until, &why), "5 s do not shorten it");
+        let priority = waiting.clone().so(Event::Changed { priority: Some(9), not_before: None });
+        assert_eq!((priority.task.wake_at, &priority.task.reason), (until, &why));
+        let longer = in_ms(24 * 3_600_000);
+        assert_eq!(waiting.clone().so(delayed(NotBefore::At(longer))).task.wake_at, Some(longer));
+        let now = waiting.so(delayed(NotBefore::Now));
+        assert_eq!((now.task.wake_at, &now.task.reason), (None, &None), "it runs, and no reason outlives its cause");
+        let told = now.audit.last().and_then(|row| row.why.clone());
+        assert_eq!(told.as_deref(), Some("its back-off is ended"));
+        assert_eq!(now.task.retry_count, now.task.retry_count.min(1), "nothing is spent by it");
+    }
+}
+
+#[test]
 fn a_piece_that_is_there_is_fetched_before_the_deadline_is_looked_at() {
     for state in [T::Submitted, T::Processing, T::Cancelling] {
         let ready = bent(policy(), state, A::Accepted, |attempt| attempt.is_ready = true);
