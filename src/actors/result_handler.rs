@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ use crate::tell;
 
 /// How many fetches go on at once at one generator: reserved, so that submits never keep a paid piece waiting.
 const FETCH_SLOTS: usize = 2;
-/// How much of pieces may be on its way to the disk at once, in KiB; one that is larger goes alone.
+/// How much of pieces, and of what is none, may be on its way to the disk at once, in KiB; one that is larger goes alone.
 const STORING_KIB: u32 = 64 << 10;
 /// A piece larger than this is rendered on a thread that may block.
 const SMALL_PIECE_BYTES: usize = 32 * 1024;
@@ -203,20 +203,27 @@ fn piece_in(event: &Event) -> Option<&Piece> {
     }
 }
 
-/// How much room a piece takes until it is stored.
+/// How much room an answer takes until it is stored.
 fn kib_of(answer: &Event) -> u32 {
-    let bytes = piece_in(answer).map_or(0, |piece| piece.content.len() + piece.html.as_ref().map_or(0, String::len));
+    let bytes = match answer {
+        Event::FetchAnswered(FetchAnswer::Unreadable { raw, .. } | FetchAnswer::Missing { raw })
+        | Event::RunReported(
+            RunReport::NoPiece { raw, .. } | RunReport::Ambiguous { raw, .. } | RunReport::Lost { raw, .. },
+        ) => raw.len(),
+        other => piece_in(other).map_or(0, |piece| piece.content.len() + piece.html.as_ref().map_or(0, String::len)),
+    };
     u32::try_from(bytes >> 10).unwrap_or(u32::MAX).saturating_add(1).min(STORING_KIB)
 }
 
 async fn render_off_thread(piece: Piece) -> RenderedPiece {
-    if piece.content.len() + piece.html.as_ref().map_or(0, String::len) <= SMALL_PIECE_BYTES {
-        return render(&piece);
-    }
     let content = piece.content.clone();
-    let rendered = tokio::task::spawn_blocking(move || render(&piece)).await;
+    let is_small = content.len() + piece.html.as_ref().map_or(0, String::len) <= SMALL_PIECE_BYTES;
+    let rendered = match is_small {
+        true => catch_unwind(AssertUnwindSafe(|| render(&piece))).ok(),
+        false => tokio::task::spawn_blocking(move || render(&piece)).await.ok(),
+    };
     // A panic of a renderer must not cost the piece: it is kept as it is, its text unrendered.
-    rendered.unwrap_or_else(|_| RenderedPiece {
+    rendered.unwrap_or_else(|| RenderedPiece {
         content_hash: crate::render::sha256_hex(content.as_bytes()),
         plain_text: content.clone(),
         html: String::new(),

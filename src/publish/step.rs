@@ -5,7 +5,7 @@ use super::record::Handout;
 use crate::task::Timestamp;
 
 /// How often, and for each retry once more, a key is sent again to a publisher that is away: some three days at the longest pause
-/// between retries, so that a night or a weekend without it costs nothing.
+/// of the default `retry`, so that a night or a weekend without it costs nothing.
 pub const UNAVAILABLE_SENDS: u32 = 72;
 
 /// What is to be done when the entry's wake time has come.
@@ -37,7 +37,7 @@ pub fn next_step(handout: &Handout, policy: &PublishPolicy, now: Timestamp) -> S
                 "sent {} times under one key, and no call said whether it is out (the first: {why})",
                 handout.sends
             )),
-            false if away > policy.max_retries.saturating_add(UNAVAILABLE_SENDS) => {
+            false if away >= policy.max_retries.saturating_add(UNAVAILABLE_SENDS) => {
                 Step::Hold(format!("nobody was there {away} times to take its key once more: {why}"))
             }
             false => Step::SendAgain,

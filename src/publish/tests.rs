@@ -169,7 +169,7 @@ fn row(verb: Option<PublishVerb>, outcome: &str) -> (PoolState, u32) {
         }
         (Some(PublishVerb::Publish), "sent again: unavailable") => {
             let mut rig = doubted(policy(true, false));
-            for away in 1..=3 + UNAVAILABLE_SENDS + 1 {
+            for away in 1..=3 + UNAVAILABLE_SENDS {
                 assert_eq!(rig.step(), Step::SendAgain, "{away}");
                 rig = rig.after(PoolEvent::SentAgain).after(said(Unavailable("down".into())));
                 assert_eq!(rig.handout.as_ref().map(|one| (one.sends, one.unavailable_sends)), Some((1, away)));

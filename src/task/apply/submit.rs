@@ -42,8 +42,9 @@ impl Draft<'_> {
         if let Some(attempt) = self.attempt.as_ref().filter(|attempt| attempt.state.may_be_alive()) {
             return Err(Refusal::JobMayBeAlive { attempt: attempt.number });
         }
-        // Whoever claims may have seen the task before it was delayed.
-        let is_delayed = self.task.not_before.is_some_and(|at| at > self.now());
+        // Whoever claims may have seen the task before it was delayed. By its wake time, as for whoever looks for tasks that are
+        // ready: a delay that has passed may lie ahead again on a clock that was set back.
+        let is_delayed = self.task.wake_at.is_some_and(|at| at > self.now());
         if self.is_restored() || is_delayed {
             return Err(self.illegal("claimed"));
         }

@@ -35,7 +35,7 @@ fn a_retry_waits_for_the_delay_too() {
 }
 
 #[test]
-fn a_delay_that_is_taken_back_leaves_the_back_off_behind_it() {
+fn a_second_delay_leaves_the_back_off_behind_the_first() {
     let after = |event| {
         let failed = Story::at(policy(), T::Processing, A::Accepted).so(event);
         let back_off = failed.task.wake_at.expect("with back-off");
@@ -43,14 +43,27 @@ fn a_delay_that_is_taken_back_leaves_the_back_off_behind_it() {
         let not_before = Some(NotBefore::At(in_an_hour(&failed).plus(HOUR)));
         let delayed = failed.so(Event::Changed { priority: None, not_before });
         assert_eq!(delayed.task.wake_at, delayed.task.not_before);
-        let story = delayed.so(Event::Changed { priority: None, not_before: Some(NotBefore::Now) });
-        assert_eq!((story.task.wake_at, story.task.not_before), (Some(back_off), None));
+        let soon = delayed.now().utc.plus(Duration::from_millis(1));
+        let story = delayed.so(Event::Changed { priority: None, not_before: Some(NotBefore::At(soon)) });
+        assert_eq!((story.task.wake_at, story.task.not_before), (Some(back_off), Some(soon)));
         story
     };
     let story = after(Event::PollAnswered(poll_state(JobState::Failed)));
     // Once its time has passed nothing is left of it.
     let not_before = Some(NotBefore::At(in_an_hour(&story).plus(HOUR)));
     let story = story.so(Event::Changed { priority: None, not_before }).later(HOUR);
-    let story = story.so(Event::Changed { priority: None, not_before: Some(NotBefore::Now) });
-    assert_eq!(story.task.wake_at, None);
+    let soon = story.now().utc.plus(Duration::from_millis(1));
+    let story = story.so(Event::Changed { priority: None, not_before: Some(NotBefore::At(soon)) });
+    assert_eq!(story.task.wake_at, Some(soon));
+}
+
+/// Of a task that was given back or tried again the delay has passed. A clock that is set back behind it delays nobody: the
+/// task is ready by its wake time, and refusing it would have it asked for again at once, and again.
+#[test]
+fn a_delay_that_has_passed_holds_up_no_claim_on_a_clock_that_was_set_back() {
+    let mut story = Story::at(policy(), T::Pending, A::Withdrawn);
+    story.task.wake_at = None;
+    story.task.not_before = Some(in_an_hour(&story));
+    let story = story.so(Event::Claimed { key: key(1) });
+    assert_eq!(story.task.state, T::Submitting);
 }
