@@ -461,7 +461,9 @@ fn every_other_verb_works_in_every_format() {
         let csv = run(&server, &[&["--output", "csv"], *verb].concat());
         assert_eq!(csv.code, 0, "{verb:?}: {}", csv.err);
     }
-    assert!(server.calls().contains(&"cleanup Retention".to_owned()));
+    assert!(server.calls().contains(&"cleanup Seconds(604800)".to_owned()));
+    run(&server, &["cleanup", "--older-than", "retention", "--dry-run"]);
+    assert_eq!(server.calls().last().map(String::as_str), Some("cleanup Retention"));
     let sooner = run(&server, &["cleanup", "--older-than", "12h", "--dry-run"]);
     assert_eq!(
         sooner.out, "3 tasks that finished more than 90d ago: would be deleted\n",

@@ -115,11 +115,34 @@ struct Reader {
 }
 
 impl Reader {
+    /// What a first line is, if not a topic: the beginning of JSON lines, or a heading.
+    fn other_form(&self, line: &[u8]) -> Option<&'static str> {
+        let is_known = |cell: &str| self.known.contains(&cell.trim_matches([' ', '"']));
+        let is_heading = |text: &str| text.split([',', ';', '\t']).all(is_known);
+        match line {
+            [b'{', ..] => Some("JSON lines"),
+            _ if std::str::from_utf8(line).is_ok_and(is_heading) => Some("a table with a heading"),
+            _ => None,
+        }
+    }
+
     fn fault(&mut self, line: u64, text: impl std::fmt::Display) {
         self.faults.push((line, text.to_string()));
     }
 
+    /// One whose first line says that it is of another form is refused: each of its lines would be paid for as a topic.
     fn read_lines(&mut self, contents: &[u8]) {
+        let first = contents
+            .split(|byte| *byte == b'\n')
+            .map(<[u8]>::trim_ascii)
+            .enumerate()
+            .find(|(_, line)| !line.is_empty());
+        if let Some((index, line)) = first
+            && let Some(form) = self.other_form(line)
+        {
+            let cure = "a text has one topic a line: let the file's name end in";
+            return self.fault(index as u64 + 1, format!("begins like {form}, and {cure} .jsonl or .csv"));
+        }
         for (index, bytes) in contents.split(|byte| *byte == b'\n').enumerate() {
             let line = index as u64 + 1;
             match std::str::from_utf8(bytes.trim_ascii()) {
@@ -362,6 +385,22 @@ mod tests {
         assert_eq!(from_lines, from_table);
         assert_eq!(parse("-", lines.as_bytes(), &Submission::default()), Ok(from_lines.clone()));
         assert_eq!(parse("-", table.as_bytes(), &Submission::default()), Ok(from_lines));
+    }
+
+    #[test]
+    fn a_text_that_is_a_table_or_json_is_no_list_of_topics() {
+        let account = Submission { account: TextOrNumber("1".to_owned()), ..Submission::default() };
+        for (first, form) in [
+            ("\n {\"topic\": \"t\"}\n", "f.txt:2: begins like JSON lines"),
+            ("account,topic\n1,t\n", "f.txt:1: begins like a table"),
+            ("\"topic\"\ttone\nt\tdry\n", "f.txt:1: begins like a table"),
+            ("topic\nSalt\n", "f.txt:1: begins like a table"),
+        ] {
+            let told = parse("f.txt", first.as_bytes(), &account).expect_err("it is refused");
+            assert!(told.len() == 1 && told[0].starts_with(form) && told[0].contains(".csv"), "{told:?}");
+        }
+        let topics = parse("f.txt", b"Salt, topic, pepper\n{not at the beginning}\n", &account).expect("right");
+        assert_eq!(topics.len(), 2);
     }
 
     #[test]

@@ -408,7 +408,7 @@ pub struct SetArgs {
 /// A cleanup.
 #[derive(Debug, ClapArgs)]
 pub struct CleanupArgs {
-    /// Finished longer ago than this: 30d, 12h, or seconds [default: retention.finished_tasks]
+    /// Finished longer ago than this: 30d, 12h, or seconds; `retention` is what is configured [default: 7d]
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub older_than: Option<String>,
     /// The same in days

@@ -3,8 +3,8 @@
 //! JSON is what the daemon said, field for field. A table shows a choice of columns and escapes what a terminal would obey. On a
 //! terminal no line of it wraps: long cells are cut, then columns in which nothing stands are left out, and what is too long even so
 //! is cut at its end. In a pipe nothing is. CSV has every field; text that a spreadsheet would run as a formula gets an apostrophe in
-//! front, as OWASP advises, and control characters are escaped but for lines and tabs. So JSON is the form for programs that need
-//! every byte.
+//! front, as OWASP advises, and on a terminal control characters are escaped but for lines and tabs. So JSON is the form for
+//! programs that need every byte.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -42,6 +42,8 @@ pub const fn flexible(title: &'static str, field: &'static str) -> Column {
 pub struct Printer {
     format: Format,
     columns: Option<usize>,
+    /// Somebody looks at it, by something that obeys control characters.
+    is_terminal: bool,
 }
 
 /// The narrowest that a flexible column becomes.
@@ -51,8 +53,9 @@ const GAP: usize = 2;
 impl Printer {
     /// For standard output: tables fit the terminal, and keep their width where there is none.
     pub fn new(format: Format) -> Self {
-        let columns = io::stdout().is_terminal().then(|| columns_of(io::stdout())).flatten();
-        Self { format, columns }
+        let is_terminal = io::stdout().is_terminal();
+        let columns = is_terminal.then(|| columns_of(io::stdout())).flatten();
+        Self { format, columns, is_terminal }
     }
 
     /// Whether people read it.
@@ -76,7 +79,7 @@ impl Printer {
             Format::Json => self.json(&rows),
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(io::stdout().lock());
-                write_csv(&mut writer, Some(fields), fields, rows)
+                write_csv(&mut writer, Some(fields), fields, rows, self.is_terminal)
             }
             Format::Table => write_out(table(&values(rows)?, columns, self.columns).as_bytes()),
         }
@@ -88,7 +91,7 @@ impl Printer {
             Format::Json => self.json(record),
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(io::stdout().lock());
-                write_csv(&mut writer, Some(fields), fields, std::slice::from_ref(record))
+                write_csv(&mut writer, Some(fields), fields, std::slice::from_ref(record), self.is_terminal)
             }
             Format::Table => {
                 let value = value_of(record)?;
@@ -122,7 +125,7 @@ impl Printer {
             }
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(io::stdout().lock());
-                write_csv(&mut writer, is_first.then_some(fields), fields, std::slice::from_ref(item))
+                write_csv(&mut writer, is_first.then_some(fields), fields, std::slice::from_ref(item), self.is_terminal)
             }
             Format::Table => write_out(format!("{line}\n").as_bytes()),
         }
@@ -163,6 +166,7 @@ fn write_csv<T: Serialize, W: Write>(
     heading: Option<&[&str]>,
     fields: &[&str],
     rows: &[T],
+    is_terminal: bool,
 ) -> Result<(), Failure> {
     // An error of the reader's pipe must stay what it is, so that it is quiet.
     let failed = |error: csv::Error| match error.into_kind() {
@@ -174,24 +178,24 @@ fn write_csv<T: Serialize, W: Write>(
     }
     for row in rows {
         let value = value_of(row)?;
-        let cells = fields.iter().map(|field| csv_cell(value.get(*field).unwrap_or(&Value::Null)));
+        let cells = fields.iter().map(|field| csv_cell(value.get(*field).unwrap_or(&Value::Null), is_terminal));
         writer.write_record(cells).map_err(failed)?;
     }
     writer.flush()?;
     Ok(())
 }
 
-fn csv_cell(value: &Value) -> String {
+fn csv_cell(value: &Value, is_terminal: bool) -> String {
+    let shown = |text: &str| if is_terminal { safe_lines(text) } else { text.to_owned() };
     match value {
         Value::Null => String::new(),
-        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{}", safe_lines(text)),
-        // Whoever looks at a CSV in a terminal has one too.
-        Value::String(text) => safe_lines(text),
+        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{}", shown(text)),
+        Value::String(text) => shown(text),
         Value::Array(items) if items.iter().all(Value::is_string) => {
             let joined = items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
-            csv_cell(&Value::String(joined))
+            csv_cell(&Value::String(joined), is_terminal)
         }
-        other => other.to_string(),
+        other => shown(&other.to_string()),
     }
 }
 
@@ -315,10 +319,13 @@ mod tests {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let rows = [json!({"id": -5, "topic": "=1+1", "words": ["a", "b"]}), json!({"id": 1, "topic": "a,\"b\"\nc"})];
         let fields = ["id", "topic", "words"];
-        write_csv(&mut writer, Some(&fields), &fields, &rows).expect("it writes");
+        write_csv(&mut writer, Some(&fields), &fields, &rows, false).expect("it writes");
         let text = String::from_utf8(writer.into_inner().expect("it flushes")).expect("UTF-8");
         assert_eq!(text, "id,topic,words\n-5,'=1+1,\"a,b\"\n1,\"a,\"\"b\"\"\nc\",\n");
-        assert_eq!(csv_cell(&json!("a\x07\x1b[2J\tb")), "a\\u{7}\\u{1b}[2J\tb", "no terminal obeys it");
-        assert_eq!(csv_cell(&json!("-\x1b")), "'-\\u{1b}");
+        let exact = "a\x07\x1b[2J\tb\r\n\u{200f}";
+        assert_eq!(csv_cell(&json!(exact), false), exact, "a program gets what was written");
+        assert_eq!(csv_cell(&json!("a\x07\x1b[2J\tb"), true), "a\\u{7}\\u{1b}[2J\tb", "no terminal obeys it");
+        assert_eq!(csv_cell(&json!("-\x1b"), true), "'-\\u{1b}");
+        assert_eq!(csv_cell(&json!({ "text": "\u{9b}2J" }), true), "{\"text\":\"\\u{9b}2J\"}", "nor in what is nested");
     }
 }

@@ -16,7 +16,7 @@ use super::output::{Column, fixed, flexible};
 use super::text::{counted, safe};
 use super::when;
 use crate::config::format_duration;
-use crate::control::api::checked::{MAX_LIMIT, RETENTION};
+use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
     NoParams, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply,
@@ -376,10 +376,9 @@ pub fn set(session: &Session, args: SetArgs) -> Result<(), Failure> {
 
 /// `contentctl cleanup`.
 pub fn cleanup(session: &Session, args: &CleanupArgs) -> Result<(), Failure> {
-    let older_than = args.older_than.clone().or_else(|| args.days.is_none().then(|| RETENTION.to_owned()));
     let params = CleanupParams {
         days: args.days,
-        older_than: older_than.map(TextOrNumber),
+        older_than: args.older_than.clone().map(TextOrNumber),
         dry_run: args.dry_run.then_some(true),
     };
     let reply: CleanupReply = session.call("io.contentd.Tasks.Cleanup", &params)?;

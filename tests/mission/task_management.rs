@@ -226,9 +226,10 @@ fn cleanup_old_tasks() {
     }
     daemon.restart();
     let expected = |deleted: u32, is_dry_run: bool, days: u32| json!({ "deleted": deleted, "is_dry_run": is_dry_run, "older_than_s": days * 86_400 });
-    assert_eq!(daemon.ctl_json(&["cleanup"]), expected(0, false, 90), "what is configured, unless said");
-    assert_eq!(daemon.ctl_json(&["cleanup", "--older-than", "7d", "--dry-run"]), expected(2, true, 7));
-    assert_eq!(daemon.call("io.contentd.Tasks.Cleanup", json!({})), expected(2, false, 7), "seven days, unless said");
+    let configured = daemon.ctl_json(&["cleanup", "--older-than", "retention"]);
+    assert_eq!(configured, expected(0, false, 90), "what is configured");
+    assert_eq!(daemon.call("io.contentd.Tasks.Cleanup", json!({ "dry_run": true })), expected(2, true, 7));
+    assert_eq!(daemon.ctl_json(&["cleanup"]), expected(2, false, 7), "seven days, unless said");
     assert_eq!(daemon.ctl_json(&["cleanup", "--days", "7"]), expected(0, false, 7));
     let left = [&waiting, &running, &finished[3], &finished[2]].map(Clone::clone);
     assert_eq!(ids(&daemon.ctl_json(&["list"])), left);

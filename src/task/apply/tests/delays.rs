@@ -64,6 +64,6 @@ fn a_delay_that_has_passed_holds_up_no_claim_on_a_clock_that_was_set_back() {
     let mut story = Story::at(policy(), T::Pending, A::Withdrawn);
     story.task.wake_at = None;
     story.task.not_before = Some(in_an_hour(&story));
-    let story = story.so(Event::Claimed { key: key(1) });
+    let story = story.so(Event::Claimed { key: key(2) });
     assert_eq!(story.task.state, T::Submitting);
 }
