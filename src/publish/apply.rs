@@ -37,6 +37,8 @@ pub struct Context<'a> {
     pub who: &'a str,
     /// Whether that one may answer for a consumer that is somebody else.
     pub answers_for_all: bool,
+    /// A handing out of the entry that stands in doubt, the last one or one before it. Asked of what is taken out.
+    pub unanswered: Option<&'a Handout>,
 }
 
 /// Something that happened to an entry.
@@ -205,13 +207,15 @@ pub fn apply(
     }
 }
 
-/// Why nobody knows whether an entry that waits is out: a lease ended, and its holder never answered. It may go out again all the
-/// same, because publishing it twice is harmless. Another text in its place is not, so whoever takes it out keeps this.
-pub fn doubt_of_waiting(entry: &PoolEntry, handout: Option<&Handout>) -> Option<String> {
-    let is_open =
-        |handout: &&Handout| handout.fence == entry.fence && handout.ended_at.is_none() && handout.doubted_at.is_some();
-    let handout = handout.filter(is_open).filter(|_| entry.status == PoolState::Pending)?;
-    Some(never_answered(handout))
+/// Why nobody knows whether an entry that nobody has is out: a lease ended, and its holder never answered. It may go out again all
+/// the same, because publishing it twice is harmless. Another text in its place is not, so whoever takes it out keeps this. What a
+/// later holder says of its own try says nothing of that one; `unanswered` is any handing out of the entry that stands in doubt.
+pub fn doubt_of_waiting(entry: &PoolEntry, unanswered: Option<&Handout>) -> Option<String> {
+    match entry.status {
+        PoolState::Pending | PoolState::Failed | PoolState::Removed => unanswered.map(never_answered),
+        // What is held has a reason of its own, and who has a piece may still say what became of it.
+        PoolState::Held | PoolState::Publishing | PoolState::Published => None,
+    }
 }
 
 fn never_answered(handout: &Handout) -> String {
@@ -542,7 +546,7 @@ impl Change<'_> {
     }
 
     fn removed(mut self, reason: Option<String>) -> Judged {
-        if let Some(doubt) = doubt_of_waiting(&self.entry, self.handout.as_ref()) {
+        if let Some(doubt) = doubt_of_waiting(&self.entry, self.context.unanswered) {
             self.entry.held_reason = Some(doubt);
         }
         self.moved(PoolMove::Removed, reason)

@@ -63,10 +63,17 @@ pub struct Handout {
     pub absences: u32,
     /// When its holder's answer was committed, or the doubt cleared.
     pub ended_at: Option<Timestamp>,
-    /// The move that ended it.
+    /// The move that ended it. None where a person ended its doubt: what its holder says after all still counts.
     pub outcome: Option<String>,
     /// What was wrong with it.
     pub error: Option<String>,
     /// How often the publisher was away when the key was sent once more. None of these is one of the sends.
     pub unavailable_sends: u32,
+}
+
+impl Handout {
+    /// Whether nobody knows what became of it, and nobody has said so since.
+    pub const fn is_unanswered(&self) -> bool {
+        self.doubted_at.is_some() && self.ended_at.is_none()
+    }
 }

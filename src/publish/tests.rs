@@ -73,7 +73,9 @@ impl Rig {
     }
 
     fn happens(&mut self, event: PoolEvent) -> Result<(), PoolRefusal> {
-        let context = Context { now: self.now, draw: 0.5, policy: &self.policy, who: "1:ada", answers_for_all: false };
+        let unanswered = self.handout.as_ref().filter(|handout| handout.is_unanswered());
+        let (draw, who, answers_for_all) = (0.5, "1:ada", false);
+        let context = Context { now: self.now, draw, policy: &self.policy, who, answers_for_all, unanswered };
         let change = apply(&self.entry, self.handout.as_ref(), event, &context)?;
         self.take(change);
         Ok(())
@@ -350,7 +352,7 @@ fn a_consumer_answers_for_its_own_pieces_and_an_operator_for_all() {
     }
     let judged = |who: &str, answers_for_all: bool| {
         let rig = of_bob();
-        let context = Context { now: rig.now, draw: 0.5, policy: &rig.policy, who, answers_for_all };
+        let context = Context { now: rig.now, draw: 0.5, policy: &rig.policy, who, answers_for_all, unanswered: None };
         let done = apply(&rig.entry, rig.handout.as_ref(), PoolEvent::Done(Published::default()), &context);
         done.map(|change| change.entry.status)
     };
@@ -383,6 +385,33 @@ fn what_is_held_or_not_due_is_never_handed_out() {
     assert_eq!(removed.entry.status, PoolState::Removed);
     let back = removed.happens(PoolEvent::Rescheduled { at: Some(NOW), priority: None });
     assert!(back.is_err(), "nobody knows whether it is out");
+}
+
+#[test]
+fn what_is_taken_out_keeps_the_doubt_of_any_handing_out() {
+    let failed = || PoolEvent::Failed { error: "duplicate".into(), is_final: true };
+    let unanswered = Rig::new(policy(true, false)).with(consumer()).after(PoolEvent::LeaseEnded);
+    let first = unanswered.handout.clone().expect("it was handed out");
+    let pending =
+        unanswered.clone().with(consumer()).after(PoolEvent::Failed { error: "busy".into(), is_final: false });
+    let given_up = unanswered.clone().with(consumer()).after(failed());
+    for rig in [unanswered, pending, given_up] {
+        let removed = |unanswered| {
+            let (draw, who, answers_for_all) = (0.5, "1:ada", false);
+            let context = Context { now: rig.now, draw, policy: &rig.policy, who, answers_for_all, unanswered };
+            let change = apply(&rig.entry, rig.handout.as_ref(), PoolEvent::Removed { reason: None }, &context);
+            change.expect("a person may").entry.held_reason
+        };
+        let why = removed(Some(&first)).unwrap_or_default();
+        assert_eq!(why, "handed out to 1:ada at fence 1, which never answered", "{:?}", rig.entry);
+        assert_eq!(removed(None), None);
+    }
+    // What is held keeps what it is held for, and who has a piece still answers for it.
+    let held = Rig::new(policy(false, false)).with(consumer()).after(PoolEvent::LeaseEnded);
+    let published = Rig::new(policy(false, false)).with(consumer()).after(PoolEvent::Done(Published::default()));
+    for rig in [held, Rig::new(policy(false, false)).with(consumer()), published] {
+        assert_eq!(doubt_of_waiting(&rig.entry, Some(&first)), None, "{:?}", rig.entry);
+    }
 }
 
 #[test]

@@ -325,11 +325,6 @@ impl Rows for Tables {
         Ok(self.doubt_of(content_id))
     }
 
-    fn end_pool_doubt(&mut self, content_id: ContentId) -> Result<(), DbError> {
-        self.end_doubt(content_id);
-        Ok(())
-    }
-
     fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError> {
         Ok(self.pool.iter().find(|entry| entry.id == id).cloned())
     }
@@ -349,6 +344,11 @@ impl Rows for Tables {
 
     fn handout(&mut self, id: PoolId, fence: u64) -> Result<Option<Handout>, DbError> {
         Ok(self.handouts.iter().find(|one| one.pool_id == id && one.fence == fence).cloned())
+    }
+
+    fn unanswered_handout(&mut self, id: PoolId) -> Result<Option<Handout>, DbError> {
+        let unanswered = self.handouts.iter().filter(|one| one.pool_id == id && one.is_unanswered());
+        Ok(unanswered.max_by_key(|one| one.fence).cloned())
     }
 
     fn handouts_of_request(&mut self, holder: &str, request: &str) -> Result<Vec<Handout>, DbError> {

@@ -4,7 +4,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use contentd::publish::{Holder, PoolEvent, PublishPolicy};
+use contentd::store::query::{Page, PoolFilter};
+use contentd::store::sqlite::SqliteBackend;
+use contentd::store::write::{HandOut, PoolWrite, Write};
+use contentd::task::content::{PoolState, ReviewMove};
 use contentd::task::outcome::JobState;
+use contentd::task::{AttemptKey, Timestamp};
 use diesel::Connection as _;
 use diesel::connection::InstrumentationEvent;
 
@@ -53,6 +59,10 @@ fn every_statement_of_a_tasks_life_is_kept_prepared() {
             write(event_of(&id(2 * n), at + 1 + step as i64, event));
         }
     }
+    assert_all_kept();
+}
+
+fn assert_all_kept() {
     // The bounds of a transaction have no values and are short.
     let is_bound = |sql: &str| ["BEGIN", "COMMIT", "SAVEPOINT", "RELEASE"].iter().any(|word| sql.starts_with(word));
     SEEN.with_borrow(|seen| {
@@ -60,4 +70,61 @@ fn every_statement_of_a_tasks_life_is_kept_prepared() {
         let anew: Vec<_> = seen.asked.difference(&seen.kept).filter(|sql| !is_bound(sql)).collect();
         assert!(anew.is_empty(), "prepared at each call: {anew:#?}");
     });
+}
+
+#[test]
+fn every_statement_about_a_piece_in_doubt_is_kept_prepared() {
+    let (mut backend, queries, _directory) = real();
+    backend.connection().set_instrumentation(note);
+    let mut side = Side::of(backend, queries);
+    let account = side.account("demo");
+    let harmless = PublishPolicy { is_idempotent: true, ..PublishPolicy::default() };
+    for n in 1..=3 {
+        SEEN.with_borrow_mut(|seen| seen.asked.clear());
+        side.submit(vec![new(task(n, account.id))]);
+        let first = side.complete(&id(n), START + 10).pool_id.expect("it is approved");
+        let mut at = START + 1_000_000 * n as i64;
+        let mut hand_out = |side: &mut Side<SqliteBackend>| {
+            at += 1_000;
+            let asked = HandOut {
+                holder: Holder::Consumer("1:x".into()),
+                only: Some(first),
+                account: None,
+                keys: vec![AttemptKey(format!("key at {at}"))],
+                request: None,
+                lease_until: Timestamp(at + 500),
+                now: Timestamp(at),
+            };
+            side.write(Write::Pool(PoolWrite::HandOut(Box::new(asked)))).expect("it is due");
+        };
+        let say = |side: &mut Side<SqliteBackend>, id, event| {
+            let happened = PoolWrite::Happened {
+                id,
+                fence: None,
+                event: Box::new(event),
+                policy: Box::new(harmless.clone()),
+                draw: 0.5,
+                who: "1:x".into(),
+                answers_for_all: true,
+                now: Timestamp(START + 1_000),
+            };
+            side.write(Write::Pool(happened)).expect("it fits");
+        };
+        hand_out(&mut side);
+        say(&mut side, first, PoolEvent::LeaseEnded);
+        hand_out(&mut side);
+        say(&mut side, first, PoolEvent::Failed { error: "duplicate".into(), is_final: true });
+        let (entry, _) = side.queries.pool_entry(first).expect("a question").expect("an entry");
+        for decision in [ReviewMove::Rejected, ReviewMove::Approved] {
+            let (content_id, reason, expected_hash, who) = (entry.content_id, None, None, "1:x".to_owned());
+            let now = Timestamp(START + 2_000);
+            side.write(Write::Review { content_id, decision, reason, expected_hash, who, due: None, now })
+                .expect("it is reviewed");
+        }
+        let held = side.queries.pool(&PoolFilter::default(), Page::first(9)).expect("a question");
+        let held = held.iter().find(|entry| entry.status == PoolState::Held).expect("it is held").id;
+        say(&mut side, held, PoolEvent::Settled { published: None, reason: "looked".into() });
+        say(&mut side, held, PoolEvent::Removed { reason: None });
+    }
+    assert_all_kept();
 }

@@ -8,19 +8,12 @@ use crate::store::write::Account;
 use crate::task::content::{PoolEntry, PoolState, Publication, PublishState, ReviewState};
 use crate::task::{AccountId, AttemptKey, ContentId, PoolId, Timestamp};
 
-fn was_doubted(entry: &PoolEntry, content_id: ContentId) -> bool {
-    entry.content_id == content_id && entry.status == PoolState::Removed && entry.held_reason.is_some()
-}
-
 impl Tables {
     pub(super) fn doubt_of(&self, content_id: ContentId) -> Option<PoolEntry> {
-        self.pool.iter().rev().find(|entry| was_doubted(entry, content_id)).cloned()
-    }
-
-    pub(super) fn end_doubt(&mut self, content_id: ContentId) {
-        for entry in self.pool.iter_mut().filter(|entry| was_doubted(entry, content_id)) {
-            entry.held_reason = None;
-        }
+        let was_doubted = |entry: &&PoolEntry| {
+            entry.content_id == content_id && entry.status == PoolState::Removed && entry.held_reason.is_some()
+        };
+        self.pool.iter().rev().find(was_doubted).cloned()
     }
 
     pub(super) fn may_go_out(&self, entry: &PoolEntry) -> bool {

@@ -82,12 +82,6 @@ pub fn doubt_of(connection: &mut Connection, content_id: ContentId) -> Result<Op
     optional(found.first(connection))?.map(PoolRow::into_record).transpose()
 }
 
-pub fn end_doubt(connection: &mut Connection, content_id: ContentId) -> Result<(), DbError> {
-    let doubted = publish_pool::table.filter(publish_pool::content_id.eq(content_id.0)).filter(WAS_DOUBTED);
-    let end = diesel::update(doubted).set(publish_pool::held_reason.eq(None::<String>));
-    end.execute(connection).map(|_| ()).map_err(db_error)
-}
-
 pub fn one(connection: &mut Connection, id: PoolId) -> Result<Option<PoolEntry>, DbError> {
     let found = publish_pool::table.find(id.0).select(PoolRow::as_select());
     optional(found.first(connection))?.map(PoolRow::into_record).transpose()
@@ -137,6 +131,16 @@ pub fn due(
 
 pub fn handout(connection: &mut Connection, id: PoolId, fence: u64) -> Result<Option<Handout>, DbError> {
     let found = handouts::table.find((id.0, stored_fence(id, fence)?)).select(HandoutRow::as_select());
+    optional(found.first(connection))?.map(HandoutRow::into_record).transpose()
+}
+
+pub fn unanswered_handout(connection: &mut Connection, id: PoolId) -> Result<Option<Handout>, DbError> {
+    let found = handouts::table
+        .filter(handouts::pool_id.eq(id.0))
+        .filter(handouts::doubted_at.is_not_null())
+        .filter(handouts::ended_at.is_null())
+        .order(handouts::fence.desc())
+        .select(HandoutRow::as_select());
     optional(found.first(connection))?.map(HandoutRow::into_record).transpose()
 }
 

@@ -292,10 +292,6 @@ impl Rows for SqliteRows<'_> {
         pool_rows::doubt_of(self.connection, content_id)
     }
 
-    fn end_pool_doubt(&mut self, content_id: ContentId) -> Result<(), DbError> {
-        pool_rows::end_doubt(self.connection, content_id)
-    }
-
     fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError> {
         pool_rows::one(self.connection, id)
     }
@@ -315,6 +311,10 @@ impl Rows for SqliteRows<'_> {
 
     fn handout(&mut self, id: PoolId, fence: u64) -> Result<Option<Handout>, DbError> {
         pool_rows::handout(self.connection, id, fence)
+    }
+
+    fn unanswered_handout(&mut self, id: PoolId) -> Result<Option<Handout>, DbError> {
+        pool_rows::unanswered_handout(self.connection, id)
     }
 
     fn handouts_of_request(&mut self, holder: &str, request: &str) -> Result<Vec<Handout>, DbError> {

@@ -97,7 +97,8 @@ impl PoolWrite {
         match self {
             Self::HandOut(asked) => asked.carry_out(rows).map(PoolWritten::HandedOut),
             Self::Happened { id, fence, event, policy, draw, who, answers_for_all, now } => {
-                let context = Context { now: *now, draw: *draw, policy, who, answers_for_all: *answers_for_all };
+                let answers_for_all = *answers_for_all;
+                let context = Context { now: *now, draw: *draw, policy, who, answers_for_all, unanswered: None };
                 let change = happened(rows, *id, *fence, event, &context)?;
                 let task_id = rows.task_of_content(change.entry.content_id)?;
                 Ok(PoolWritten::Changed { change: Box::new(change), task_id })
@@ -162,11 +163,15 @@ fn happened(
         check_may_return(rows, &entry)?;
     }
     let handout = rows.handout(id, entry.fence)?;
-    let judged = apply(&entry, handout.as_ref(), event.clone(), context);
+    let is_taken_out = matches!(event, PoolEvent::Removed { .. });
+    let unanswered = if is_taken_out { rows.unanswered_handout(id)? } else { None };
+    let context = Context { unanswered: unanswered.as_ref(), ..*context };
+    let judged = apply(&entry, handout.as_ref(), event.clone(), &context);
     let change = judged.map_err(|refusal| refused(&entry, refusal))?;
     write_change(rows, &entry, handout.as_ref(), &change, context.who, context.now)?;
-    if entry.held_reason.is_some() && change.entry.held_reason.is_none() {
-        end_doubt(rows, entry.content_id)?;
+    // A holder knows of its own try alone; only a person has looked.
+    if let PoolEvent::Released | PoolEvent::Settled { .. } = event {
+        end_doubt(rows, &entry, context.now)?;
     }
     Ok(change)
 }
@@ -260,7 +265,7 @@ fn write_audit(
 /// Names none: all of them.
 fn release(rows: &mut dyn Rows, ids: Option<&[PoolId]>, who: &str, now: Timestamp) -> Result<PoolWritten, WriteError> {
     let policy = PublishPolicy::default();
-    let context = Context { now, draw: 0.5, policy: &policy, who, answers_for_all: true };
+    let context = Context { now, draw: 0.5, policy: &policy, who, answers_for_all: true, unanswered: None };
     let mut released = Vec::new();
     for entry in rows.held_pool_entries()? {
         if ids.is_none_or(|ids| ids.contains(&entry.id)) {
@@ -273,7 +278,7 @@ fn release(rows: &mut dyn Rows, ids: Option<&[PoolId]>, who: &str, now: Timestam
 
 fn hold_restored(rows: &mut dyn Rows, now: Timestamp) -> Result<PoolWritten, WriteError> {
     let policy = PublishPolicy::default();
-    let context = Context { now, draw: 0.5, policy: &policy, who: CONTENTD, answers_for_all: true };
+    let context = Context { now, draw: 0.5, policy: &policy, who: CONTENTD, answers_for_all: true, unanswered: None };
     let event = PoolEvent::Restored(restored::POOL_REASON.to_owned());
     let mut held = 0;
     for id in rows.unpublished_pool_entries()? {

@@ -3,7 +3,7 @@
 use super::content::{looked_at, supersede};
 use super::rows::Rows;
 use super::{WriteError, Written};
-use crate::publish::doubt_of_waiting;
+use crate::publish::{Handout, doubt_of_waiting};
 use crate::store::restored;
 use crate::task::content::{
     ContentRecord, DueBy, PoolEntry, PoolState, PublishState, ReviewMove, ReviewState, Version,
@@ -120,10 +120,10 @@ pub(super) fn take_out(rows: &mut dyn Rows, content: &mut ContentRecord) -> Resu
     Ok(())
 }
 
-/// Why nobody knows whether a waiting entry is out.
+/// Why nobody knows whether an entry that nobody has is out.
 pub(super) fn doubt_of_entry(rows: &mut dyn Rows, entry: &PoolEntry) -> Result<Option<String>, WriteError> {
-    let handout = rows.handout(entry.id, entry.fence)?;
-    Ok(doubt_of_waiting(entry, handout.as_ref()))
+    let unanswered = rows.unanswered_handout(entry.id)?;
+    Ok(doubt_of_waiting(entry, unanswered.as_ref()))
 }
 
 /// The review stands in the audit trail of the task while that is kept.
@@ -168,12 +168,23 @@ pub(super) fn doubt_of(rows: &mut dyn Rows, versions: &[Version]) -> Result<Opti
     Ok(None)
 }
 
-/// What is said of a held entry is said of what was taken out before it, too: it was held for that doubt. Otherwise no decision would
-/// ever end it.
-pub(super) fn end_doubt(rows: &mut dyn Rows, content_id: ContentId) -> Result<(), WriteError> {
-    let Some(task_id) = rows.task_of_content(content_id)? else { return Ok(()) };
+/// What a person says of a held entry is said of each of its handings out, and of what was taken out before it, too: it was held for
+/// that doubt. Otherwise no decision would ever end it.
+pub(super) fn end_doubt(rows: &mut dyn Rows, held: &PoolEntry, now: Timestamp) -> Result<(), WriteError> {
+    end_unanswered(rows, held.id, now)?;
+    let Some(task_id) = rows.task_of_content(held.content_id)? else { return Ok(()) };
     for version in rows.versions_of(&task_id)? {
-        rows.end_pool_doubt(version.id)?;
+        while let Some(taken_out) = rows.pool_doubt_of(version.id)? {
+            end_unanswered(rows, taken_out.id, now)?;
+            rows.update_pool_entry(&PoolEntry { held_reason: None, ..taken_out })?;
+        }
+    }
+    Ok(())
+}
+
+fn end_unanswered(rows: &mut dyn Rows, id: PoolId, now: Timestamp) -> Result<(), WriteError> {
+    while let Some(handout) = rows.unanswered_handout(id)? {
+        rows.update_handout(&Handout { ended_at: Some(now), ..handout })?;
     }
     Ok(())
 }

@@ -88,8 +88,6 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
     fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError>;
     /// The last entry of a content record that was taken out while it was held, and stands in doubt since.
     fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError>;
-    /// Ends the doubt of the entries of a content record that were taken out in it.
-    fn end_pool_doubt(&mut self, content_id: ContentId) -> Result<(), DbError>;
     /// A pool entry.
     fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError>;
     /// Writes a pool entry over its row.
@@ -103,6 +101,8 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
     ) -> Result<Vec<PoolEntry>, DbError>;
     /// One handing out of an entry.
     fn handout(&mut self, id: PoolId, fence: u64) -> Result<Option<Handout>, DbError>;
+    /// The last handing out of an entry that stands in doubt and has not ended, whatever was handed out after it.
+    fn unanswered_handout(&mut self, id: PoolId) -> Result<Option<Handout>, DbError>;
     /// What a consumer's request was given, by entry.
     fn handouts_of_request(&mut self, holder: &str, request: &str) -> Result<Vec<Handout>, DbError>;
     /// Inserts a handing out.
