@@ -35,7 +35,14 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let state = tempfile::tempdir().expect("a temporary directory");
-        let request = Request { argv: vec!["true".into()], cwd: "/".into(), grace_ms: 1, max_output: 1, task: None };
+        let request = Request {
+            argv: vec!["true".into()],
+            cwd: "/".into(),
+            grace_ms: 1,
+            max_output: 1,
+            task: None,
+            is_repeatable: false,
+        };
         let dirs = RunDirs::new(state.path());
         let key = AttemptKey("0a".repeat(16));
         let (path, lock) = dirs.create(&key, &request, b"in").expect("a run directory");
