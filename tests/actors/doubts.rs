@@ -2,9 +2,9 @@
 //! key is still on its way.
 
 use contentd::task::outcome::{CancelAnswer, PollAnswer, Verb};
-use contentd::task::{AttemptState, Event, TaskState};
+use contentd::task::{AttemptState, Event, Policy, TaskState};
 
-use super::rig::{Ask, Rig, Setup};
+use super::rig::{Ask, Rig, Setup, limits, policy};
 
 /// A generator that confirms the cancel of a key that it has never seen, and then takes the submit.
 #[actix::test]
@@ -55,4 +55,19 @@ async fn a_deadline_makes_no_second_job_while_the_key_of_the_first_is_on_its_way
     });
     rig.until_state(&id, TaskState::Completed).await;
     rig.assert_paid_once(&[id]);
+}
+
+/// The job stands on a page that the search does not see.
+#[actix::test]
+async fn a_search_that_was_cut_off_proves_no_absence() {
+    let policy = Policy { is_idempotent: false, is_ref_our_key: false, can_find: true, ..policy() };
+    let rig = Rig::start(Setup::one(policy, limits())).await;
+    rig.script().behave(|behaviour| (behaviour.silent_for, behaviour.is_search_cut) = (Some(""), true));
+    let id = rig.submit(Ask::about("in doubt")).await;
+    rig.until("it is searched for", async |rig| !rig.script().calls(Verb::Find).is_empty()).await;
+    rig.script().let_submits_arrive();
+    rig.script().behave(|behaviour| behaviour.silent_for = None);
+    rig.until_state(&id, TaskState::Held).await;
+    assert!(rig.script().calls(Verb::Find).len() > 2, "it is searched for again: {}", rig.whole_story());
+    assert_eq!(rig.script().jobs_of(&id).len(), 1, "{}", rig.whole_story());
 }

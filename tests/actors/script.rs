@@ -82,6 +82,8 @@ pub struct Behaviour {
     pub polls_are: Option<PollAnswer>,
     /// Answers to the next fetches.
     pub fetches: VecDeque<FetchAnswer>,
+    /// A search sees no job, and not all there are.
+    pub is_search_cut: bool,
     /// What a cancel answers, where it is not to work.
     pub no_cancel: Option<CancelAnswer>,
     /// How many calls of a verb still panic.
@@ -102,6 +104,7 @@ impl Default for Behaviour {
             polls: VecDeque::new(),
             polls_are: None,
             fetches: VecDeque::new(),
+            is_search_cut: false,
             no_cancel: None,
             panics: BTreeMap::new(),
         }
@@ -403,9 +406,10 @@ impl Driver for Script {
 
     fn find(&self, jobs: Vec<Job>) -> BoxFuture<'static, Sweep<FindAnswer>> {
         self.call(Verb::Find, &jobs.clone(), move |this| {
+            let is_complete = !this.state().behaviour.is_search_cut;
             let find = |job: &Job| match this.state().jobs.iter().find(|row| row.key == job.attempt.key) {
-                Some(row) => FindAnswer::One { reference: row.reference.clone() },
-                None => FindAnswer::None { is_complete: true },
+                Some(row) if is_complete => FindAnswer::One { reference: row.reference.clone() },
+                _ => FindAnswer::None { is_complete },
             };
             Sweep { answers: jobs.iter().map(|job| (job.task.id.clone(), find(job))).collect(), calls: 1 }
         })
