@@ -108,6 +108,20 @@ fn watch_reply(changed: &TaskChanged) -> WatchReply {
     }
 }
 
+/// What a wait ends with. A task of which nothing is known any more has not ended well: a cleanup came between.
+fn last_word(
+    ids: Option<&BTreeSet<TaskId>>,
+    tasks: Vec<TaskView>,
+    unfinished: u64,
+    is_timed_out: bool,
+) -> Result<WaitReply, ApiError> {
+    let known: BTreeSet<&str> = tasks.iter().map(|task| task.task_id.as_str()).collect();
+    match ids.into_iter().flatten().find(|id| !known.contains(id.as_str())) {
+        Some(gone) => Err(ApiError::TaskNotFound { task: gone.0.clone() }),
+        None => Ok(WaitReply { changed: None, tasks, unfinished, is_timed_out }),
+    }
+}
+
 struct Wait {
     backend: DaemonBackend,
     /// None: every task.
@@ -131,7 +145,7 @@ impl Wait {
         let mut stopping = self.backend.stopping.clone();
         loop {
             match self.is_over().await {
-                Ok(true) => return self.finish(&writer, false).await,
+                Ok(true) => return self.finish(writer, false).await,
                 Ok(false) => {}
                 Err(error) => return writer.fail(error),
             }
@@ -155,7 +169,7 @@ impl Wait {
                         Err(RecvError::Closed) => return writer.fail(ApiError::Draining),
                     },
                     () = stopped(&mut stopping) => return writer.fail(ApiError::Draining),
-                    () = &mut timer => return self.finish(&writer, true).await,
+                    () = &mut timer => return self.finish(writer, true).await,
                 }
             }
         }
@@ -204,13 +218,16 @@ impl Wait {
             .await
     }
 
-    async fn finish(&self, writer: &Feed<WaitReply>, is_timed_out: bool) {
-        let reply = match (self.unsettled().await, self.views().await) {
-            (Ok(unfinished), Ok(tasks)) => WaitReply { changed: None, tasks, unfinished, is_timed_out },
-            (Err(_), _) | (_, Err(_)) => WaitReply { changed: None, tasks: Vec::new(), unfinished: 0, is_timed_out },
+    async fn finish(&self, writer: Feed<WaitReply>, is_timed_out: bool) {
+        let last = async {
+            let unfinished = self.unsettled().await?;
+            last_word(self.ids.as_ref(), self.views().await?, unfinished, is_timed_out)
         };
-        // A reader that is gone needs no answer.
-        let _ = writer.send(reply);
+        match last.await {
+            // A reader that is gone needs no answer.
+            Ok(reply) => drop(writer.send(reply)),
+            Err(error) => writer.fail(error),
+        }
     }
 
     async fn views(&self) -> Result<Vec<TaskView>, ApiError> {
@@ -226,5 +243,25 @@ impl Wait {
             })
             .await?;
         Ok(found.iter().map(|(task, attempt)| TaskView::of(task, attempt.as_ref())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{Task, Timestamp};
+
+    #[test]
+    fn a_task_that_is_gone_is_no_good_end_of_a_wait() {
+        let ids = ["task-00000000000a", "task-00000000000b"].map(|id| TaskId(id.to_owned()));
+        let view = |id: &TaskId| {
+            TaskView::of(&Task::blank(id.clone(), AccountId(1), GeneratorName("g".into()), Timestamp(0)), None)
+        };
+        let both = BTreeSet::from(ids.clone());
+        let whole = last_word(Some(&both), ids.iter().map(view).collect(), 0, false).expect("both are there");
+        assert_eq!((whole.tasks.len(), whole.is_timed_out), (2, false));
+        let gone = last_word(Some(&both), vec![view(&ids[0])], 0, false);
+        assert_eq!(gone.err(), Some(ApiError::TaskNotFound { task: ids[1].0.clone() }));
+        assert!(last_word(None, Vec::new(), 0, true).is_ok_and(|reply| reply.is_timed_out), "all were waited for");
     }
 }
