@@ -24,8 +24,30 @@ use crate::Bench;
 const SLICE: usize = 50_000;
 /// Databases of at most so many tasks are checked after they are made.
 const CHECKED: usize = 20_000;
-/// Of a hundred tasks, this one waits in line; two others have failed.
-const HISTORY: &str = include_str!("history.sql");
+/// What the tasks of a database are.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// 97 % are completed, 2 % failed, and 1 % wait in line at the generator `mark`.
+    History,
+    /// All wait in line at the generator `mark`, before whatever is submitted.
+    Waiting,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::Waiting => "waiting",
+        }
+    }
+
+    fn sql(self) -> &'static str {
+        match self {
+            Self::History => include_str!("history.sql"),
+            Self::Waiting => include_str!("waiting.sql"),
+        }
+    }
+}
 
 #[derive(QueryableByName)]
 struct Name {
@@ -33,17 +55,16 @@ struct Name {
     name: String,
 }
 
-/// A database of `tasks` tasks, of which 97 % are completed, 2 % failed and 1 % pending at the generator `mark`. Made once, and kept
-/// for the run of this program.
-pub fn history(bench: &Bench, tasks: usize) -> anyhow::Result<PathBuf> {
-    let path = bench.work.join(format!("history-{tasks}-of-{}", std::process::id())).join("contentd.db");
+/// A database of `tasks` tasks of the account `bench`. Made once, and kept for the run of this program.
+pub fn made(bench: &Bench, kind: Kind, tasks: usize) -> anyhow::Result<PathBuf> {
+    let path = bench.work.join(format!("{}-{tasks}-of-{}", kind.name(), std::process::id())).join("contentd.db");
     if path.exists() {
         return Ok(path);
     }
     forget_old_ones(&bench.work)?;
     let began = Instant::now();
     eprintln!("  making a database of {tasks} tasks");
-    make(&path, tasks).with_context(|| format!("{} could not be made", path.display()))?;
+    make(&path, kind, tasks).with_context(|| format!("{} could not be made", path.display()))?;
     if tasks <= CHECKED {
         let judged = check::judge(&path)?;
         ensure!(judged.is_sound(), "{} is not sound: {:?}", path.display(), judged.findings);
@@ -57,7 +78,8 @@ fn forget_old_ones(work: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(work)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix("history-").and_then(|rest| rest.split("-of-").nth(1));
+        let is_made = [Kind::History, Kind::Waiting].iter().any(|kind| name.starts_with(kind.name()));
+        let owner = name.split("-of-").nth(1).filter(|_| is_made);
         let is_old = owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists());
         if is_old {
             fs::remove_dir_all(entry.path())?;
@@ -66,7 +88,7 @@ fn forget_old_ones(work: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn make(path: &Path, tasks: usize) -> anyhow::Result<()> {
+fn make(path: &Path, kind: Kind, tasks: usize) -> anyhow::Result<()> {
     let mut backend = sqlite::open(path, 1)?.backend;
     let account = Write::AddAccount { name: "bench".into(), external_id: None, now: Timestamp(0) };
     for answer in backend.commit(&[account])? {
@@ -78,7 +100,7 @@ fn make(path: &Path, tasks: usize) -> anyhow::Result<()> {
     let now = jiff::Timestamp::now().as_millisecond();
     for first in (0..tasks).step_by(SLICE) {
         let last = (first + SLICE).min(tasks);
-        let sql = HISTORY.replace("$FIRST", &(first + 1).to_string()).replace("$LAST", &last.to_string());
+        let sql = kind.sql().replace("$FIRST", &(first + 1).to_string()).replace("$LAST", &last.to_string());
         let sql = sql.replace("$NOW", &now.to_string()).replace("$ALL", &tasks.to_string());
         connection.batch_execute(&format!("BEGIN IMMEDIATE; {sql} COMMIT;"))?;
     }

@@ -17,6 +17,12 @@ pub enum Unit {
     /// Less is better.
     #[serde(rename = "bytes")]
     Bytes,
+    /// Less is better.
+    #[serde(rename = "calls")]
+    Calls,
+    /// Less is better.
+    #[serde(rename = "%")]
+    Percent,
 }
 
 impl Unit {
@@ -27,6 +33,8 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Megabytes => "MB",
             Self::Bytes => "B",
+            Self::Calls => "calls",
+            Self::Percent => "%",
         }
     }
 }

@@ -27,7 +27,7 @@ pub fn config(data: &[u8]) {
         Ok(config) => {
             let job = JOB.get_or_init(job);
             for spec in config.generators.values() {
-                let _ = spec.policy(None);
+                let _ = spec.policy();
                 let _ = spec.accepts(&job.task);
                 for call in spec.calls() {
                     let _ = spec.render(call, job, Path::new("/private"));

@@ -243,11 +243,11 @@ pub(super) fn tidy_up(world: &World, changed: &Changed) {
     actix::spawn(async move {
         generator.driver.forget(key).await;
         // Many end at once where many are done; the next one's end brings what this one's left out.
-        if is_completed && generator.begins_to_learn() {
-            if let Ok(durations) = store.read(move |queries| queries.durations(&name, DURATIONS_LOOKED_AT)).await {
-                generator.learn_durations(durations);
-            }
-            generator.ends_to_learn();
+        if is_completed
+            && let Some(_learning) = generator.begins_to_learn()
+            && let Ok(durations) = store.read(move |queries| queries.durations(&name, DURATIONS_LOOKED_AT)).await
+        {
+            generator.learn_durations(&durations);
         }
     });
 }

@@ -122,11 +122,11 @@ fn the_default_generator_is_the_only_one_or_the_named_one() {
 #[test]
 fn the_example_means_what_its_pages_say() {
     let config = good(include_str!("../../contentd.example.toml"));
-    let policy = |name: &str| config.generators[&GeneratorName::from(name)].policy(Some(Duration::from_secs(9)));
+    let policy = |name: &str| config.generators[&GeneratorName::from(name)].policy();
     let assumed = policy("assumed");
     assert!(assumed.is_idempotent && assumed.is_ref_our_key && assumed.can_cancel);
     assert!(!assumed.is_blocking && !assumed.can_find && !assumed.can_poll_one && !assumed.polls.is_batch);
-    assert_eq!(assumed.polls.first, Some(Duration::from_secs(9)));
+    assert_eq!(assumed.polls.learned, None);
     let real = policy("content-creator");
     assert!(real.can_find && real.can_poll_one && real.polls.is_batch);
     assert!(!real.is_idempotent && !real.is_ref_our_key && !real.can_cancel && !real.is_blocking);

@@ -159,7 +159,7 @@ fn masked(env: &BTreeMap<String, String>) -> serde_json::Map<String, Value> {
 /// A generator without its templates and expressions, which stand in the file.
 fn generator(spec: &GeneratorSpec) -> Value {
     let env = masked(&spec.env);
-    let policy = spec.policy(None);
+    let policy = spec.policy();
     json!({
         "kind": if policy.is_blocking { "blocking" } else { "submit, poll, fetch" },
         "idempotent": policy.is_idempotent, "free_to_repeat": policy.is_free_to_repeat, "detached": spec.is_detached,

@@ -31,7 +31,7 @@ pub fn build(config: &Config, logs: &GeneratorLogs, before: Option<(&Config, &Ge
     Generators::new(config.generators.iter().map(|(name, spec)| {
         let driver = kept(name)
             .unwrap_or_else(|| Arc::new(CommandDriver::new(Arc::new(spec.clone()), places.clone())) as Arc<dyn Driver>);
-        Generator::new(name.clone(), driver, spec.policy(None), spec.limits)
+        Generator::new(name.clone(), driver, spec.policy(), spec.limits)
     }))
 }
 
@@ -58,7 +58,7 @@ pub async fn learn(generators: &Generators, store: &Store) {
     for generator in generators.iter() {
         let name = generator.name.clone();
         match store.read(move |queries| queries.durations(&name, DURATIONS_LOOKED_AT)).await {
-            Ok(durations) => generator.learn_durations(durations),
+            Ok(durations) => generator.learn_durations(&durations),
             Err(error) => {
                 let about = About::generator(&generator.name).is(Kind::StorageTrouble);
                 tell!(Level::Warn, about, "generator {}: its past durations cannot be read: {error}", generator.name);

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::Driver;
 use super::fitness::Fitness;
 pub use super::spec::Limits;
+use crate::task::GeneratorName;
 use crate::task::policy::Policy;
-use crate::task::{GeneratorName, retry};
+use crate::task::retry::Learned;
 
 /// One generator.
 pub struct Generator {
@@ -25,12 +26,17 @@ pub struct Generator {
     fitness: Fitness,
 }
 
+/// The right to learn; its end is the next one's beginning.
+pub struct Learning<'a>(&'a AtomicBool);
+
+impl Drop for Learning<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 /// How many finished jobs are looked at to learn from.
-pub const DURATIONS_LOOKED_AT: u32 = 50;
-/// How many finished jobs it takes before their durations are believed.
-const ENOUGH_DURATIONS: usize = 5;
-/// Which part of the jobs is expected to be done by the first poll.
-const FIRST_POLL_QUANTILE: f64 = 0.1;
+pub const DURATIONS_LOOKED_AT: u32 = 100;
 
 impl Generator {
     /// Puts a generator together.
@@ -44,14 +50,12 @@ impl Generator {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether somebody is to read durations and call [`Self::learn_durations`]: not while somebody else does.
-    pub fn begins_to_learn(&self) -> bool {
-        !self.is_learning.swap(true, Ordering::AcqRel)
-    }
-
-    /// The end of what [`Self::begins_to_learn`] began.
-    pub fn ends_to_learn(&self) {
-        self.is_learning.store(false, Ordering::Release);
+    /// Whoever gets this is to read durations and to call [`Self::learn_durations`]. Nobody does while somebody else has it, nor
+    /// where nothing would come of it: a run tells its end by itself, and a call for all jobs costs the same whenever it comes.
+    pub fn begins_to_learn(&self) -> Option<Learning<'_>> {
+        let policy = self.policy();
+        let is_of_use = !policy.is_blocking && !policy.polls.is_batch;
+        (is_of_use && !self.is_learning.swap(true, Ordering::AcqRel)).then_some(Learning(&self.is_learning))
     }
 
     /// Why it cannot be called now; empty means that it can. Answers within seconds, whatever the disk does.
@@ -59,25 +63,12 @@ impl Generator {
         self.fitness.faults(&self.driver).await
     }
 
-    /// Learns when the first poll is worth its call: the 10 % quantile of past durations.
-    pub fn learn_durations(&self, mut durations: Vec<Duration>) {
-        if durations.len() < ENOUGH_DURATIONS {
-            return;
-        }
-        durations.sort_unstable();
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "an index into a short list"
-        )]
-        let index = (durations.len() as f64 * FIRST_POLL_QUANTILE) as usize;
-        let first = durations.get(index).copied().unwrap_or_default().max(retry::SHORTEST_POLL_WAIT);
-        // A generator counts in milliseconds, and so does the policy's schedule.
-        let first = Duration::from_millis(u64::try_from(first.as_millis()).unwrap_or(u64::MAX));
+    /// Learns when polls are worth their calls, from how long past jobs took.
+    pub fn learn_durations(&self, durations: &[Duration]) {
+        let Some(learned) = Learned::of(durations) else { return };
         let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
-        if policy.polls.first != Some(first) {
-            Arc::make_mut(&mut policy).polls.first = Some(first);
+        if policy.polls.learned != Some(learned) {
+            Arc::make_mut(&mut policy).polls.learned = Some(learned);
         }
     }
 }

@@ -265,8 +265,8 @@ impl GeneratorSpec {
         std::iter::once(&self.submit.call).chain(polls).chain(rest).chain(&self.cancel)
     }
 
-    /// What the core must know of this generator. `first_poll` is the 10 % quantile of its past durations.
-    pub fn policy(&self, first_poll: Option<Duration>) -> Policy {
+    /// What the core must know of this generator. What is learned of its durations comes in later.
+    pub fn policy(&self) -> Policy {
         let is_ref_our_key = match &self.submit.yields {
             Yields::Reference(RefSource::Template(template)) => template.is_just("key"),
             Yields::Reference(RefSource::Extract(_)) | Yields::Piece(_) => false,
@@ -282,7 +282,7 @@ impl GeneratorSpec {
             can_cancel: self.cancel.is_some() || self.is_blocking(),
             can_poll_one: is_batch && self.poll_one.is_some(),
             retry: self.retry,
-            polls: PollSchedule { interval: self.poll_interval, first: first_poll, is_batch },
+            polls: PollSchedule { interval: self.poll_interval, learned: None, is_batch },
             settle: self.settle,
             find_limit: self.find_limit,
             submit_limit: submit_limit + self.grace + CALL_MARGIN,

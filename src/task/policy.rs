@@ -83,7 +83,7 @@ impl Default for Policy {
             can_cancel: false,
             can_poll_one: false,
             retry: Backoff { initial: minute / 2, factor: 2.0, max: minute * 10, jitter: 0.2 },
-            polls: PollSchedule { interval: minute / 2, first: None, is_batch: false },
+            polls: PollSchedule { interval: minute / 2, learned: None, is_batch: false },
             settle: minute,
             find_limit: minute * 15,
             submit_limit: minute,

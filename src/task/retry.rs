@@ -34,13 +34,68 @@ pub fn jittered(span: Duration, jitter: f64, draw: f64) -> Duration {
     span.mul_f64(swing.max(0.0))
 }
 
+/// How long a generator's jobs take, as far as its past ones tell: taken to be log-normal, as the durations of most work are.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Learned {
+    /// Half of the jobs are done by then.
+    pub median: Duration,
+    /// The standard deviation of the durations' natural logarithm: 0.3 means that two thirds end within a factor of 1.35.
+    pub spread: f64,
+}
+
+/// Fewer durations tell nothing.
+const ENOUGH_DURATIONS: usize = 5;
+/// Jobs that take ever the same time are still asked about at more than one time.
+const LEAST_SPREAD: f64 = 0.05;
+const MOST_SPREAD: f64 = 1.5;
+
+impl Learned {
+    /// Of the durations of past jobs; nothing of too few.
+    pub fn of(durations: &[Duration]) -> Option<Self> {
+        if durations.len() < ENOUGH_DURATIONS {
+            return None;
+        }
+        let logarithms: Vec<f64> =
+            durations.iter().map(|span| span.max(&SHORTEST_POLL_WAIT).as_secs_f64().ln()).collect();
+        let count = logarithms.len() as f64;
+        let mean = logarithms.iter().sum::<f64>() / count;
+        let variance = logarithms.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        // In milliseconds and thousandths, so that a job that changes nothing changes no schedule.
+        let median = Duration::from_secs_f64((mean.exp() * 1e3).round() / 1e3);
+        let spread = (variance.sqrt().clamp(LEAST_SPREAD, MOST_SPREAD) * 1e3).round() / 1e3;
+        Some(Self { median, spread })
+    }
+
+    /// When the poll number `n`, from 0, comes after the acceptance.
+    fn time_of_poll(self, n: u32) -> Duration {
+        let last = POLL_TIMES.len() - 1;
+        let n = usize::try_from(n).unwrap_or(usize::MAX);
+        let at = |index: usize| self.median.mul_f64((self.spread * POLL_TIMES[index]).exp());
+        let Some(beyond) = n.checked_sub(last) else { return at(n) };
+        let step = at(last) - at(last - 1);
+        // The sum of steps that grow by a factor each.
+        let factor = LATE_STEP_FACTOR;
+        let beyond = i32::try_from(beyond.min(MOST_LATE_STEPS)).unwrap_or(i32::MAX);
+        at(last) + step.mul_f64((factor.powi(beyond) - 1.0) / (factor - 1.0) * factor)
+    }
+}
+
+/// When polls are worth their calls, in standard deviations of the logarithm from the median. Dense where most jobs end: of all
+/// schedules with six calls a job, about this one notices the end soonest (the distance of two polls is as the root of the inverse
+/// of the rate at which jobs end). It begins a little early and is a little wider than that, because a job's end is known only as
+/// the time of the poll that noticed it, so that what is learned comes out too late and too narrow.
+const POLL_TIMES: [f64; 14] = [-1.48, -0.94, -0.54, -0.23, 0.05, 0.28, 0.50, 0.69, 0.87, 1.03, 1.20, 1.35, 1.49, 1.63];
+/// Behind the last of these, each step is longer by this: a job that takes so long may take as long again.
+const LATE_STEP_FACTOR: f64 = 1.3;
+const MOST_LATE_STEPS: usize = 60;
+
 /// When the polls of one job come.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct PollSchedule {
-    /// The wished longest wait between two polls.
+    /// The wished longest wait between two polls, for as long as nothing was learned.
     pub interval: Duration,
-    /// The 10 % quantile of this generator's past durations, once there are enough: the first poll's time.
-    pub first: Option<Duration>,
+    /// What past jobs tell, once there are enough.
+    pub learned: Option<Learned>,
     /// One call answers for every job: each job is asked about at every interval, because that costs nothing more.
     pub is_batch: bool,
 }
@@ -57,10 +112,13 @@ impl PollSchedule {
         if self.is_batch {
             return jittered(self.interval, POLL_JITTER, draw);
         }
-        if polls == 0
-            && let Some(first) = self.first
-        {
-            return jittered(first.max(SHORTEST_POLL_WAIT), POLL_JITTER, draw);
+        if let Some(learned) = self.learned {
+            let before = polls.checked_sub(1).map_or(Duration::ZERO, |before| learned.time_of_poll(before));
+            let (at, after) = (learned.time_of_poll(polls), learned.time_of_poll(polls.saturating_add(1)));
+            // The first wait is long beside the steps that follow, and jitter must not outweigh them.
+            let (wait, step) = (at.saturating_sub(before), after.saturating_sub(at));
+            let jitter = POLL_JITTER.min(0.5 * step.as_secs_f64() / wait.as_secs_f64().max(f64::MIN_POSITIVE));
+            return jittered(wait.max(SHORTEST_POLL_WAIT), jitter, draw).max(SHORTEST_POLL_WAIT);
         }
         let step = FIRST_STEP * STEP_FACTOR.powi(i32::try_from(polls.min(100)).unwrap_or(100));
         jittered(self.interval.mul_f64(step.min(1.0)).max(SHORTEST_POLL_WAIT), POLL_JITTER, draw)
@@ -81,13 +139,76 @@ mod tests {
         assert_eq!(delays, [30, 60, 120, 240, 480, 600, 600]);
     }
 
+    const NOTHING_LEARNED: PollSchedule =
+        PollSchedule { interval: Duration::from_secs(30), learned: None, is_batch: false };
+
     #[test]
-    fn polls_start_at_the_quantile_and_widen_to_the_interval() {
-        let schedule =
-            PollSchedule { interval: Duration::from_secs(30), first: Some(Duration::from_secs(90)), is_batch: false };
-        assert_eq!(schedule.wait(0, 0.5), Duration::from_secs(90));
-        assert!(schedule.wait(1, 0.5) < schedule.wait(3, 0.5));
-        assert_eq!(schedule.wait(50, 0.5), Duration::from_secs(30));
+    fn polls_widen_to_the_interval_while_nothing_is_learned() {
+        assert_eq!(NOTHING_LEARNED.wait(0, 0.5), Duration::from_secs(3));
+        assert!(NOTHING_LEARNED.wait(1, 0.5) < NOTHING_LEARNED.wait(3, 0.5));
+        assert_eq!(NOTHING_LEARNED.wait(50, 0.5), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn polls_are_dense_where_jobs_end_and_grow_for_those_that_are_late() {
+        let learned = Learned { median: Duration::from_secs(100), spread: 0.3 };
+        let schedule = PollSchedule { learned: Some(learned), ..NOTHING_LEARNED };
+        let waits: Vec<f64> = (0..20).map(|polls| schedule.wait(polls, 0.5).as_secs_f64()).collect();
+        assert!((waits[0] - 64.1).abs() < 0.1, "the first comes when the first jobs end: {waits:?}");
+        assert!(waits[1..14].iter().all(|wait| (5.0..13.0).contains(wait)), "{waits:?}");
+        assert!(waits[14..].windows(2).all(|two| (two[1] / two[0] - 1.3).abs() < 0.01), "{waits:?}");
+        assert!(schedule.wait(u32::MAX, 0.5) >= SHORTEST_POLL_WAIT);
+        let short = Learned { median: Duration::from_millis(300), spread: LEAST_SPREAD };
+        let schedule = PollSchedule { learned: Some(short), ..NOTHING_LEARNED };
+        assert!((0..60).all(|polls| schedule.wait(polls, 0.0) >= SHORTEST_POLL_WAIT));
+    }
+
+    #[test]
+    fn five_durations_are_enough_to_learn_from() {
+        let seconds = |values: &[u64]| values.iter().map(|value| Duration::from_secs(*value)).collect::<Vec<_>>();
+        assert_eq!(Learned::of(&seconds(&[10, 10, 10, 10])), None);
+        let same = Learned { median: Duration::from_secs(10), spread: LEAST_SPREAD };
+        assert_eq!(Learned::of(&seconds(&[10; 5])), Some(same));
+        let learned = Learned::of(&seconds(&[5, 10, 10, 10, 20])).expect("enough");
+        assert_eq!(learned.median, Duration::from_secs(10), "the mean of logarithms: {learned:?}");
+        assert!((learned.spread - 0.438).abs() < 0.001, "{learned:?}");
+        assert!(Learned::of(&[Duration::ZERO; 5]).is_some(), "a job may be over at once");
+    }
+
+    /// Draws as a generator's jobs do: log-normal with a spread of 0.3, by the sum of twelve.
+    fn factor(draws: &mut impl FnMut() -> f64) -> f64 {
+        let normal: f64 = (0..12).map(|_| draws()).sum::<f64>() - 6.0;
+        (0.3 * normal).exp()
+    }
+
+    /// What is promised of a generator that answers for one job a call, when the calls are not limited.
+    #[test]
+    fn an_end_is_noticed_within_a_twentieth_of_its_duration_by_six_polls() {
+        let mut state = 7_u64;
+        let mut draws = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        for typical in [10.0, 1_200.0] {
+            let mut noticed: Vec<Duration> =
+                (0..50).map(|_| Duration::from_secs_f64(typical * factor(&mut draws))).collect();
+            let (mut polls, mut late, mut lasted) = (0, 0.0, 0.0);
+            for _ in 0..4_000 {
+                let newest = &noticed[noticed.len().saturating_sub(100)..];
+                let schedule = PollSchedule { learned: Learned::of(newest), ..NOTHING_LEARNED };
+                let duration = typical * factor(&mut draws);
+                let (mut at, mut asked) = (Duration::ZERO, 0);
+                while asked == 0 || at.as_secs_f64() < duration {
+                    at += schedule.wait(asked, draws());
+                    asked += 1;
+                }
+                (polls, late, lasted) = (polls + asked, late + at.as_secs_f64() - duration, lasted + duration);
+                noticed.push(at);
+            }
+            let calls = f64::from(polls) / 4_000.0;
+            assert!(calls <= 6.0, "{calls} calls a job");
+            assert!(late / lasted <= 0.05, "noticed after {} of the duration", late / lasted);
+        }
     }
 
     proptest! {

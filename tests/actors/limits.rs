@@ -55,7 +55,7 @@ async fn a_long_lane_alone_waits_for_no_tick() {
 #[actix::test]
 async fn lanes_that_made_way_are_asked_for_again_however_much_is_submitted() {
     let other = GeneratorName("other".into());
-    let polls = PollSchedule { interval: Duration::from_secs(3_600), first: None, is_batch: false };
+    let polls = PollSchedule { interval: Duration::from_secs(3_600), learned: None, is_batch: false };
     let (policy, limits) = (Policy { polls, ..policy() }, Limits { max_in_flight: 1_000, ..limits() });
     let generators = vec![(sample(), policy.clone(), limits), (other.clone(), policy, limits)];
     let rig = Rig::start(Setup { generators, workers: 8, ..Setup::default() }).await;

@@ -64,7 +64,7 @@ async fn jobs_that_nobody_wants_any_more_are_no_row_of_failures() {
 
 /// Polled once in two minutes, because the nights are long.
 fn calm() -> Policy {
-    Policy { polls: PollSchedule { interval: Duration::from_secs(120), first: None, is_batch: false }, ..policy() }
+    Policy { polls: PollSchedule { interval: Duration::from_secs(120), learned: None, is_batch: false }, ..policy() }
 }
 
 fn five_slots() -> Limits {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contentd::actors::poller::PollAll;
 use contentd::task::outcome::{FetchAnswer, PollAnswer, Verb};
-use contentd::task::retry::PollSchedule;
+use contentd::task::retry::{Learned, PollSchedule};
 use contentd::task::{Policy, TaskState};
 
 use super::rig::{Ask, Rig, Setup, limits, policy};
@@ -12,7 +12,7 @@ use super::script::Fate;
 
 #[actix::test]
 async fn a_batch_poll_asks_about_all_in_one_call() {
-    let polls = PollSchedule { interval: Duration::from_secs(10), first: None, is_batch: true };
+    let polls = PollSchedule { interval: Duration::from_secs(10), learned: None, is_batch: true };
     let rig = Rig::start(Setup::one(Policy { polls, ..policy() }, limits())).await;
     rig.script().behave(|behaviour| behaviour.job_ms = 120_000);
     let ids = rig.submit_all((0..40).map(|n| Ask::about(format!("{n}")))).await;
@@ -103,7 +103,7 @@ async fn polling_everything_completes_fails_and_times_out() {
     let policy = Policy {
         polls: PollSchedule {
             interval: Duration::from_secs(36_000),
-            first: Some(Duration::from_secs(36_000)),
+            learned: Some(Learned { median: Duration::from_secs(36_000), spread: 0.05 }),
             is_batch: false,
         },
         ..policy()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contentd::actors::poller::JobMayHaveEnded;
 use contentd::generator::registry::Limits;
 use contentd::task::outcome::Verb;
-use contentd::task::retry::PollSchedule;
+use contentd::task::retry::{Learned, PollSchedule};
 use contentd::task::{AttemptKey, Policy, TaskId, TaskState};
 
 use super::rig::{Ask, Rig, Setup, limits, policy};
@@ -15,7 +15,7 @@ use super::tally;
 fn rarely() -> Policy {
     let polls = PollSchedule {
         interval: Duration::from_secs(12 * 3_600),
-        first: Some(Duration::from_secs(12 * 3_600)),
+        learned: Some(Learned { median: Duration::from_secs(12 * 3_600), spread: 0.05 }),
         is_batch: false,
     };
     Policy { polls, ..policy() }

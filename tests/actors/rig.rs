@@ -94,7 +94,7 @@ pub fn policy() -> Policy {
         is_ref_our_key: true,
         can_cancel: true,
         retry: Backoff { initial: Duration::from_secs(5), factor: 2.0, max: Duration::from_secs(60), jitter: 0.2 },
-        polls: PollSchedule { interval: Duration::from_secs(10), first: None, is_batch: false },
+        polls: PollSchedule { interval: Duration::from_secs(10), learned: None, is_batch: false },
         ..Policy::default()
     }
 }

@@ -140,7 +140,7 @@ pub fn policy() -> Arc<Policy> {
         can_cancel: true,
         can_poll_one: false,
         retry: Backoff { initial: Duration::from_secs(30), factor: 2.0, max: Duration::from_secs(600), jitter: 0.2 },
-        polls: PollSchedule { interval: Duration::from_secs(30), first: None, is_batch: false },
+        polls: PollSchedule { interval: Duration::from_secs(30), learned: None, is_batch: false },
         settle: Duration::from_secs(60),
         find_limit: Duration::from_secs(900),
         submit_limit: Duration::from_secs(40),

@@ -235,7 +235,7 @@ pub fn policy(kind: Kind, seed: u64) -> Policy {
         can_cancel: is_blocking || seed % 4 != 3,
         can_poll_one: is_batch && !seed.is_multiple_of(3),
         retry: Backoff { initial: Duration::from_secs(5), factor: 2.0, max: Duration::from_secs(60), jitter: 0.2 },
-        polls: PollSchedule { interval: Duration::from_secs(10), first: None, is_batch },
+        polls: PollSchedule { interval: Duration::from_secs(10), learned: None, is_batch },
         settle: Duration::from_secs(60),
         find_limit: Duration::from_secs(900),
         submit_limit: Duration::from_secs(45),

@@ -120,7 +120,7 @@ impl House {
                 max: Duration::from_secs(600),
                 jitter: 0.2,
             },
-            polls: PollSchedule { interval: Duration::from_secs(30), first: None, is_batch: !self.is_idempotent },
+            polls: PollSchedule { interval: Duration::from_secs(30), learned: None, is_batch: !self.is_idempotent },
             ..Policy::default()
         }
     }

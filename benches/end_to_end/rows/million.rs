@@ -8,16 +8,16 @@ use super::submits::HELD;
 use crate::Bench;
 use crate::client::{Client, message, submit};
 use crate::daemon::Daemon;
-use crate::datasets;
+use crate::datasets::{self, Kind};
 use crate::floors::tables::GENERATOR;
 use crate::outcome::{Bound, Outcome, Unit, median, quantile};
 
 /// How many tasks a large database has.
 pub const MILLION: usize = 1_000_000;
 
-/// A daemon on a copy of the large database.
-pub fn daemon(bench: &Bench, name: &str, generators: &str) -> anyhow::Result<Daemon> {
-    let made = datasets::history(bench, bench.count(MILLION))?;
+/// A daemon on a copy of a large database.
+pub fn daemon(bench: &Bench, kind: Kind, name: &str, generators: &str) -> anyhow::Result<Daemon> {
+    let made = datasets::made(bench, kind, bench.count(MILLION))?;
     let mut daemon = Daemon::prepare(&bench.work.join(name), 8, generators)?;
     std::fs::copy(made, daemon.database())?;
     std::fs::File::open(daemon.database())?.sync_all()?;
@@ -38,7 +38,7 @@ fn times(client: &mut Client, call: &[u8], count: usize) -> anyhow::Result<Vec<f
 /// All rows on one daemon.
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
     // The tasks in line are of a generator that is not there, so that nothing runs.
-    let large = daemon(bench, "million", HELD)?;
+    let large = daemon(bench, Kind::History, "million", HELD)?;
     large.pause()?;
     let mut outcomes = vec![submits(bench, &large)?];
     outcomes.extend(questions(bench, &large)?);

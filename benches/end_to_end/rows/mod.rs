@@ -2,6 +2,7 @@
 
 mod commands;
 mod fairness;
+mod limited;
 mod memory;
 mod million;
 mod polls;
@@ -43,8 +44,10 @@ pub const ALL: &[Row] = &[
     Row { name: "million", what: "submits and questions with 1,000,000 tasks", measure: million::measure },
     Row { name: "recovery", what: "from kill -9 to the first command", measure: recovery::measure },
     Row { name: "fairness", what: "what others notice of 8 clients that flood", measure: fairness::measure },
+    Row { name: "limited", what: "a submit beside 1,000,000 of an account at its limit", measure: limited::measure },
     Row { name: "upkeep", what: "what submits notice of backup and cleanup", measure: upkeep::measure },
     Row { name: "polls", what: "poll processes with few and with many jobs", measure: polls::measure },
+    Row { name: "polls-single", what: "polls a job where each has its own", measure: polls::one_by_one },
 ];
 
 /// Those with these names; all without any.

@@ -10,6 +10,7 @@ use super::start::{Mark, blocking_section};
 use crate::Bench;
 use crate::client::fill;
 use crate::daemon::Daemon;
+use crate::datasets::Kind;
 use crate::outcome::{Bound, Outcome, Unit};
 
 /// How long a daemon works before it is killed, and how long what it leaves behind has to end.
@@ -25,7 +26,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
     let row = Outcome::of("kill -9 → ready and the first command runs", Unit::Milliseconds, Bound::AtMostItself(200.0));
     let small_one = killed(bench, &mut small, &mut mark, row)?;
     drop(small);
-    let mut large = million::daemon(bench, "recovery", &section)?;
+    let mut large = million::daemon(bench, Kind::History, "recovery", &section)?;
     let row = format!("the same with {} tasks", bench.count(MILLION));
     let row = Outcome::of(row, Unit::Milliseconds, Bound::AtMostItself(1_000.0));
     Ok(vec![small_one, killed(bench, &mut large, &mut mark, row)?])

@@ -145,7 +145,7 @@ fn generators(kind: Kind) -> Generators {
         is_ref_our_key: true,
         is_blocking: kind == Kind::Blocking,
         is_free_to_repeat: true,
-        polls: PollSchedule { interval: Duration::from_secs(1), first: None, is_batch: kind == Kind::Polled },
+        polls: PollSchedule { interval: Duration::from_secs(1), learned: None, is_batch: kind == Kind::Polled },
         ..Policy::default()
     };
     let limits = Limits {

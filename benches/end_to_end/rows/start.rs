@@ -107,16 +107,8 @@ fn one_kind(bench: &Bench, row: &str, section: fn(&str, &Mark) -> String, state:
     for _ in 0..bench.options.runs {
         let (mut ours, mut floors) = (Vec::new(), Vec::new());
         for _ in 0..bench.count(300) {
-            let began = Instant::now();
-            client.ask(&call)?;
-            mark.wait()?;
-            ours.push(began.elapsed().as_secs_f64() * 1e3);
             done += 1;
-            while by_state(&mut client, state)? < done {
-                ensure!(began.elapsed() < Duration::from_secs(60), "the task does not become {state}");
-                std::thread::sleep(REST / 5);
-            }
-            std::thread::sleep(REST);
+            ours.push(sample(&mut client, &call, &mut mark, (state, done))?);
             floors.push(floor.sample(&mut mark)?.as_secs_f64() * 1e3);
             std::thread::sleep(REST);
         }
@@ -124,6 +116,20 @@ fn one_kind(bench: &Bench, row: &str, section: fn(&str, &Mark) -> String, state:
         worst.push(quantile(&ours, 0.99), quantile(&floors, 0.99));
     }
     Ok(vec![middle, worst])
+}
+
+/// The milliseconds from a submit until its command runs. Returns once so many tasks are in a state, and the daemon had its rest.
+pub fn sample(client: &mut Client, call: &[u8], mark: &mut Mark, (state, done): (&str, u64)) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    client.ask(call)?;
+    mark.wait()?;
+    let took = began.elapsed().as_secs_f64() * 1e3;
+    while by_state(client, state)? < done {
+        ensure!(began.elapsed() < Duration::from_secs(60), "the task does not become {state}");
+        std::thread::sleep(REST / 5);
+    }
+    std::thread::sleep(REST);
+    Ok(took)
 }
 
 struct Floor {

@@ -12,6 +12,7 @@ use super::submits::HELD;
 use crate::Bench;
 use crate::client::submit;
 use crate::daemon::Daemon;
+use crate::datasets::Kind;
 use crate::floors::tables::GENERATOR;
 use crate::outcome::{Bound, Outcome, Unit, extremes, quantile};
 
@@ -20,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// Backup first: a cleanup leaves less to copy.
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
-    let daemon = million::daemon(bench, "upkeep", HELD)?;
+    let daemon = million::daemon(bench, Kind::History, "upkeep", HELD)?;
     daemon.pause()?;
     let copy = daemon.database().with_file_name("copy.db");
     let began = Instant::now();

@@ -51,7 +51,7 @@ pub(super) fn policy() -> Policy {
         can_cancel: true,
         can_poll_one: true,
         retry: Backoff { initial: Duration::from_secs(30), factor: 2.0, max: Duration::from_secs(600), jitter: 0.2 },
-        polls: PollSchedule { interval: Duration::from_secs(30), first: None, is_batch: true },
+        polls: PollSchedule { interval: Duration::from_secs(30), learned: None, is_batch: true },
         settle: Duration::from_secs(60),
         find_limit: Duration::from_secs(15 * 60),
         submit_limit: Duration::from_secs(35),

@@ -14,7 +14,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
         can_find: flags[4],
         can_cancel: flags[5],
         can_poll_one: flags[6],
-        polls: PollSchedule { interval: Duration::from_secs(interval), first: None, is_batch },
+        polls: PollSchedule { interval: Duration::from_secs(interval), learned: None, is_batch },
         ..policy()
     })
 }
