@@ -362,7 +362,7 @@ pub const OUTCOMES: &[OutcomeRow] = outcomes! {
     Some(Verb::Cancel), "ok", "attempt ended (cancelled), task cancelled", Nothing;
     Some(Verb::Cancel), "refused, or no cancel verb", "cancelling polls on until the end is proved or the deadline; then cancelled, a job may be alive", Nothing;
     Some(Verb::Cancel), "unavailable, ambiguous or missing", "tried again with back-off; the poll decides", Nothing;
-    Some(Verb::Cancel), "completed seen while cancelling", "fetched: the task is completed, the cancel came too late", Nothing;
+    Some(Verb::Cancel), "completed seen while cancelling", "fetched: the task is completed, the cancel came too late; whether the piece goes out, a person decides", Nothing;
     None, "deadline, and the end is proved", "attempt ended: retry or timeout", Retry;
     None, "deadline, and what is said of the job cannot be read", "no cancel and no new job; after k of them the task is held, its attempt stays accepted", Nothing;
     None, "deadline, and the generator does not answer", "no cancel and no new job: the same job gets a fresh limit, max_retries + 9 times at most; then as if it were alive", Nothing;

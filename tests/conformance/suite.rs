@@ -39,6 +39,7 @@ on_every_backend! {
     a_person_adopts_and_corrects,
     one_job_is_not_two_tasks,
     a_late_piece_is_kept_for_review,
+    a_piece_that_was_faster_than_its_cancel_waits_for_review,
     a_review_decides_about_the_pool,
     after_a_restore_what_may_be_out_waits_in_the_pool,
     after_a_restore_what_had_ended_is_marked,
@@ -437,6 +438,19 @@ fn a_late_piece_is_kept_for_review(mut side: Side) {
     assert_eq!(content.record.review_status, ReviewState::PendingReview);
     assert!(changed.pool_id.is_none());
     assert!(side.queries.in_flight().unwrap().is_empty());
+}
+
+fn a_piece_that_was_faster_than_its_cancel_waits_for_review(mut side: Side) {
+    let ada = side.account("ada").id;
+    side.submit(vec![claimed(task(1, ada), START)]);
+    side.change(&id(1), START + 1, accepted("job"));
+    side.change(&id(1), START + 2, Event::CancelRequested);
+    let changed = side.change(&id(1), START + 3, piece("faster"));
+    assert_eq!(side.state(&id(1)), TaskState::Completed);
+    let content = side.queries.content(changed.content_id.unwrap()).unwrap().unwrap();
+    assert_eq!(content.record.review_status, ReviewState::PendingReview, "nobody wants it to go out by itself");
+    assert!(content.record.review_reason.is_some_and(|why| why.contains("came too late")));
+    assert!(changed.pool_id.is_none());
 }
 
 fn review(content_id: ContentId, decision: ReviewMove, expected_hash: Option<&str>) -> Write {

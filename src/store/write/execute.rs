@@ -162,6 +162,7 @@ fn keep_piece(
     let is_approved = task.auto_approve && fate == PieceFate::Completes && content.findings.is_empty();
     content.review_reason = Some(match (fate, task.auto_approve) {
         (PieceFate::KeptLate, _) => "came after its task was cancelled".to_owned(),
+        (PieceFate::CompletesUnwanted, _) => "its task was to be cancelled, and the cancel came too late".to_owned(),
         (PieceFate::Completes, true) if is_approved => "approved automatically".to_owned(),
         (PieceFate::Completes, true) => format!("not approved automatically: {}", content.findings.join("; ")),
         (PieceFate::Completes, false) => "the task asks for a review".to_owned(),

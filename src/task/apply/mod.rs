@@ -253,6 +253,8 @@ pub enum Refusal {
 pub enum PieceFate {
     /// The task's content record, reviewed by the task's rule.
     Completes,
+    /// The task's content record, which a person reviews: the task was to be cancelled, and the cancel came too late.
+    CompletesUnwanted,
     /// Kept for review, never pooled by itself.
     KeptLate,
 }

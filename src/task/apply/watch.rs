@@ -286,12 +286,18 @@ impl Draft<'_> {
             self.task.reason = Some("its piece came after the cancel and is kept for review".into());
             return self.moved(TaskMove::LatePieceKept, None);
         }
-        let why = match self.task.state {
-            TaskState::Cancelling => Some("the cancel came too late: the piece was written".to_owned()),
-            TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => Some("its piece came late".to_owned()),
-            _ => None,
+        let (fate, why) = match self.task.state {
+            TaskState::Cancelling => {
+                // What somebody did not want any more is not sent out by a rule.
+                let why = "the cancel came too late: the piece was written, and waits for a review";
+                (PieceFate::CompletesUnwanted, Some(why.to_owned()))
+            }
+            TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => {
+                (PieceFate::Completes, Some("its piece came late".to_owned()))
+            }
+            _ => (PieceFate::Completes, None),
         };
-        self.piece = Some((piece, PieceFate::Completes));
+        self.piece = Some((piece, fate));
         self.task.error = None;
         self.task.reason = why.clone();
         self.moved(TaskMove::Completed, why)

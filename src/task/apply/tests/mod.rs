@@ -298,7 +298,7 @@ pub(super) fn check(
     };
     promise!(is_owned, "{} wakes at {:?}", after.state, after.wake_at);
 
-    let completes = matches!(change.piece, Some((_, PieceFate::Completes)));
+    let completes = matches!(change.piece, Some((_, PieceFate::Completes | PieceFate::CompletesUnwanted)));
     let becomes_completed = after.state == TaskState::Completed && task.state != TaskState::Completed;
     promise!(completes == becomes_completed, "completed without a piece, or a piece without it");
     promise!(task.state != TaskState::Completed || after.state == TaskState::Completed, "completed was left");
