@@ -160,6 +160,24 @@ fn a_submit_is_repeated_over_a_restart_under_one_key() {
 }
 
 #[test]
+fn what_a_daemon_that_ends_has_not_begun_is_asked_of_the_next_one() {
+    let server = TestServer::start();
+    server.backend.draining_first.store(2, Ordering::SeqCst);
+    assert_eq!(run(&server, &["list"]).code, 0);
+    assert_eq!(server.calls().len(), 3);
+    server.backend.draining_first.store(usize::MAX, Ordering::SeqCst);
+    let stopped = run(&server, &["list", "--retry-for", "0"]);
+    assert!(stopped.code == 3 && stopped.err.contains("stopping"), "{}", stopped.err);
+    // Without a next one, what was said is the answer: nothing listens there any more.
+    let list = command(&server, &["list"]).spawn().expect("it runs");
+    eventually("it was refused", || server.calls().len() > 4);
+    assert!(server.stop());
+    let last = list.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&last.stderr);
+    assert!(last.status.code() == Some(3) && said.contains("stopping"), "{said}");
+}
+
+#[test]
 fn a_file_is_all_or_nothing_and_tells_every_fault() {
     let server = TestServer::start();
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -388,12 +388,17 @@ fn a_drain_ends_calls_in_progress_and_streams() {
     slow.call(&json!({"method": STATUS, "parameters": {"task": "task-a"}}));
     let mut watch = Raw::connect(&server);
     watch.call(&json!({"method": "io.contentd.Tasks.Watch", "more": true}));
+    let mut new = Raw::connect(&server);
     let mut idle = Raw::connect(&server);
+    // Connections are let in one after the other.
     assert!(idle.ask("io.contentd.Daemon.Ping", json!({}))["parameters"]["pid"].is_u64());
     eventually("all are under way", || server.calls().len() == 2);
     server.ask_to_stop();
     assert_eq!(error_of(&watch.reply().expect("it is told")), "io.contentd.Daemon.Draining");
     assert_eq!(idle.reply(), None);
+    new.call(&json!({"method": "io.contentd.Daemon.Ping"}));
+    let told = new.reply().expect("who was let in before is answered");
+    assert_eq!(error_of(&told), "io.contentd.Daemon.Draining");
     server.backend.release.notify_one();
     assert_eq!(slow.reply().expect("the call in progress ends")["parameters"]["task"]["task_id"], "slow");
     assert_eq!(error_of(&slow.reply().expect("the next is refused")), "io.contentd.Daemon.Draining");

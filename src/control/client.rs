@@ -342,13 +342,30 @@ fn refusal(reply: Reply) -> ClientError {
 /// How long to wait between two tries.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Calls on a fresh connection, and again for `retry_for` after `Draining` or a cut connection. A socket that is not
-/// there at the first try is an error at once; at a later one the daemon is restarting.
+/// What a call may be repeated after.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repeat {
+    /// A refusal by a daemon that is ending: nothing was begun. A socket that is gone then is an end and no restart.
+    Refused,
+    /// A cut connection, too: the call may have been carried out, and once more does no harm.
+    Lost,
+}
+
+impl Repeat {
+    fn allows(self, error: &ClientError) -> bool {
+        error.is_passing() && (self == Self::Lost || matches!(error, ClientError::Refused(_)))
+    }
+}
+
+/// Calls on a fresh connection, and again for `retry_for` after `Draining` or, where that is allowed, a cut connection. A socket
+/// that is not there at the first try is an error at once; at a later one the daemon may be restarting.
 pub fn call_repeatedly<R>(
     places: &[PathBuf],
     retry_for: Duration,
+    repeat: Repeat,
     mut call: impl FnMut(&mut Client) -> Result<R, ClientError>,
 ) -> Result<R, ClientError> {
+    let mut refusal = None;
     let mut until: Option<Instant> = None;
     let mut is_first = true;
     loop {
@@ -359,7 +376,10 @@ pub fn call_repeatedly<R>(
             Err(error) => error,
         };
         let is_restarting = !is_first && matches!(error, ClientError::Unreachable { .. });
-        if !(error.is_passing() || is_restarting) {
+        if is_restarting && repeat == Repeat::Refused {
+            return Err(refusal.unwrap_or(error));
+        }
+        if !(repeat.allows(&error) || is_restarting) {
             return Err(error);
         }
         is_first = false;
@@ -370,6 +390,7 @@ pub fn call_repeatedly<R>(
             return Err(error);
         }
         until = Some(last_try);
+        refusal = Some(error);
         std::thread::sleep(RETRY_PAUSE);
     }
 }

@@ -213,6 +213,14 @@ async fn reached(phase: &mut watch::Receiver<Phase>, at_least: Phase) {
     let _ = phase.wait_for(|phase| *phase >= at_least).await;
 }
 
+/// Resolves when a drain ends a connection that is silent.
+async fn drained(phase: &mut watch::Receiver<Phase>, is_new: bool) {
+    reached(phase, Phase::Draining).await;
+    if is_new {
+        sleep(FIRST_CALL).await;
+    }
+}
+
 /// How long accepting pauses after an error, so that running out of descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -368,6 +376,8 @@ struct Connection {
 const READ_BYTES: usize = 64 << 10;
 /// How many calls of one connection are served before others have their turn.
 const CALLS_A_TURN: u32 = 16;
+/// Who was let in and has not called yet may have the call on its way when a drain begins: so long it is waited for, and answered.
+const FIRST_CALL: Duration = Duration::from_secs(1);
 /// How often a client that sends nothing more is looked at while a stream runs.
 const HANGUP_CHECK: Duration = Duration::from_secs(1);
 
@@ -379,19 +389,21 @@ impl Connection {
 
     async fn serve_calls(&mut self) -> Ended {
         let mut served: u32 = 0;
+        let mut is_new = true;
         loop {
             match self.frames.next_frame() {
                 Ok(Some(frame)) => {
                     if let Err(ended) = self.answer(&frame).await {
                         return ended;
                     }
+                    is_new = false;
                     served = served.wrapping_add(1);
                     if served.is_multiple_of(CALLS_A_TURN) {
                         tokio::task::yield_now().await;
                     }
                 }
                 Ok(None) => {
-                    if let Err(ended) = self.wait_for_bytes().await {
+                    if let Err(ended) = self.wait_for_bytes(is_new).await {
                         return ended;
                     }
                 }
@@ -401,7 +413,7 @@ impl Connection {
     }
 
     /// Waits for more of a message. The clock of a message that has begun is not set back by more bytes of it.
-    async fn wait_for_bytes(&mut self) -> Result<(), Ended> {
+    async fn wait_for_bytes(&mut self, is_new: bool) -> Result<(), Ended> {
         if self.is_read_closed {
             return Err(Ended::Gone);
         }
@@ -430,7 +442,7 @@ impl Connection {
         tokio::select! {
             biased;
             read = timeout(limit, read_message) => read.unwrap_or(Err(Ended::Idle)),
-            () = reached(&mut phase, Phase::Draining) => Err(Ended::Drained),
+            () = drained(&mut phase, is_new) => Err(Ended::Drained),
         }
     }
 

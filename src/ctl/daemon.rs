@@ -224,22 +224,24 @@ pub fn call(session: &Session, args: &CallArgs) -> Result<(), Failure> {
 
 /// `contentctl ping`.
 pub fn ping(session: &Session) -> Result<(), Failure> {
-    let mut client = session.connect()?;
-    let path = client.path().display().to_string();
-    let reply = client.call_until("io.contentd.Daemon.Ping", &NoParams {}, Instant::now() + PING_LIMIT);
-    let reply: PingReply = reply.map_err(|error| match error {
+    let mut path = String::new();
+    let reply = session.unless_draining(|client| {
+        path = client.path().display().to_string();
+        client.call_until("io.contentd.Daemon.Ping", &NoParams {}, Instant::now() + PING_LIMIT)
+    });
+    let reply: PingReply = reply.map_err(|failure| match failure {
         // While a daemon ends what it is at, calls wait on the socket for the next one.
-        ClientError::TimedOut => Failure::TimedOut(format!(
+        Failure::Client(ClientError::TimedOut) => Failure::TimedOut(format!(
             "nobody answered on {path} within {} s: contentd is ending what it is at, or starting; `systemctl status contentd` \
              says which",
             PING_LIMIT.as_secs()
         )),
-        error => error.into(),
+        failure => failure,
     })?;
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &["pid", "caller", "roles"]);
     }
-    session.printer.text(&format!("contentd answers on {} (process {})", client.path().display(), reply.pid))?;
+    session.printer.text(&format!("contentd answers on {path} (process {})", reply.pid))?;
     let roles = if reply.roles.is_empty() { "no role".to_owned() } else { reply.roles.join(", ") };
     session.printer.text(&format!("you are {}: {}", safe(&reply.caller), safe(&roles)))
 }

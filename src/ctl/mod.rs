@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::control::client::{Client, ClientError, call_repeatedly, places};
+use crate::control::client::{Client, ClientError, Repeat, call_repeatedly, places};
 use crate::control::values::parse_duration_s;
 use args::{Args, Verb};
 use failure::Failure;
@@ -57,22 +57,27 @@ pub struct Session {
 }
 
 impl Session {
-    /// Calls once, on a connection of its own.
+    /// Calls on a connection of its own; again only where a daemon that is ending has begun nothing.
     pub fn call<P, R>(&self, method: &str, parameters: &P) -> Result<R, Failure>
     where
         P: serde::Serialize,
         R: serde::de::DeserializeOwned,
     {
-        Ok(Client::connect(&self.places)?.call(method, parameters)?)
+        self.unless_draining(|client| client.call(method, parameters))
     }
 
     /// The same for an answer that may be longer than a message: its replies are joined.
-    pub fn call_joined<P, R>(&self, method: &str, parameters: &P, join: impl FnMut(&mut R, R)) -> Result<R, Failure>
+    pub fn call_joined<P, R>(&self, method: &str, parameters: &P, mut join: impl FnMut(&mut R, R)) -> Result<R, Failure>
     where
         P: serde::Serialize,
         R: serde::de::DeserializeOwned,
     {
-        Ok(Client::connect(&self.places)?.call_joined(method, parameters, join)?)
+        self.unless_draining(|client| client.call_joined(method, parameters, &mut join))
+    }
+
+    /// The same for whatever one call is.
+    pub fn unless_draining<R>(&self, call: impl FnMut(&mut Client) -> Result<R, ClientError>) -> Result<R, Failure> {
+        Ok(call_repeatedly(&self.places, self.retry_for, Repeat::Refused, call)?)
     }
 
     /// A connection for several calls.
@@ -82,7 +87,7 @@ impl Session {
 
     /// Calls, and again after a restart of the daemon. Only for what may be repeated.
     pub fn repeat<R>(&self, call: impl FnMut(&mut Client) -> Result<R, ClientError>) -> Result<R, Failure> {
-        Ok(call_repeatedly(&self.places, self.retry_for, call)?)
+        Ok(call_repeatedly(&self.places, self.retry_for, Repeat::Lost, call)?)
     }
 
     /// Says something to people, unless a program reads the output.

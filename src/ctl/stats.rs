@@ -77,10 +77,9 @@ fn in_all(session: &Session, args: StatsArgs) -> Result<(), Failure> {
     let since = args.since.map(|text| when::since(&text, jiff::Timestamp::now())).transpose()?;
     let (account, generator) = (args.account.map(TextOrNumber), args.generator);
     let params = StatisticsParams { since: since.clone(), account: account.clone(), generator: generator.clone() };
-    let mut client = session.connect()?;
-    let reply: StatisticsReply = client.call("io.contentd.Tasks.Statistics", &params)?;
+    let reply: StatisticsReply = session.call("io.contentd.Tasks.Statistics", &params)?;
     let params = SummaryParams { since, until: None, account, generator };
-    let summary: SummaryReply = client.call("io.contentd.Tasks.Summary", &params)?;
+    let summary: SummaryReply = session.call("io.contentd.Tasks.Summary", &params)?;
     let mut record = serde_json::to_value(&reply).map_err(std::io::Error::other)?;
     if let Value::Object(fields) = &mut record {
         for (name, value) in [
@@ -106,7 +105,6 @@ fn by_day(session: &Session, args: StatsArgs) -> Result<(), Failure> {
         let cure = format!("at most {MAX_DAYS} days by day; leave --by out for more");
         return Err(Failure::usage("--since", &text, &cure));
     }
-    let mut client = session.connect()?;
     let mut rows = Vec::new();
     for (day, begins, ends) in days {
         let params = SummaryParams {
@@ -115,7 +113,7 @@ fn by_day(session: &Session, args: StatsArgs) -> Result<(), Failure> {
             account: args.account.clone().map(TextOrNumber),
             generator: args.generator.clone(),
         };
-        let summary: SummaryReply = client.call("io.contentd.Tasks.Summary", &params)?;
+        let summary: SummaryReply = session.call("io.contentd.Tasks.Summary", &params)?;
         rows.push(row(day, &summary));
     }
     session.printer.rows(&rows, DAY_COLUMNS, DAY_FIELDS)

@@ -193,9 +193,12 @@ pub fn show(session: &Session, task: String) -> Result<(), Failure> {
 pub fn history(session: &Session, task: String) -> Result<(), Failure> {
     let mut events = Vec::new();
     let params = TaskParams { task };
-    session.connect()?.call_more("io.contentd.Tasks.History", &params, None, |reply: HistoryReply| {
-        events.extend(reply.events);
-        Ok::<_, ClientError>(ControlFlow::Continue(()))
+    session.unless_draining(|client| {
+        events.clear();
+        client.call_more("io.contentd.Tasks.History", &params, None, |reply: HistoryReply| {
+            events.extend(reply.events);
+            Ok::<_, ClientError>(ControlFlow::Continue(()))
+        })
     })?;
     session.printer.rows(&events, HISTORY_COLUMNS, HISTORY_FIELDS)
 }
@@ -214,7 +217,6 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let mut before = args.before;
     let mut offset = i64::from(args.page.offset);
     let mut tasks: Vec<TaskView> = Vec::new();
-    let mut client = session.connect()?;
     let wanted = args.page.limit as usize;
     let mut searched_to = None;
     while tasks.len() < wanted {
@@ -227,10 +229,13 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
             before: before.clone(),
             topic: args.topic.clone(),
         };
-        client.call_more("io.contentd.Tasks.List", &params, None, |reply: TasksReply| {
-            tasks.extend(reply.tasks);
-            searched_to = reply.searched_to;
-            Ok::<_, ClientError>(ControlFlow::Continue(()))
+        session.unless_draining(|client| {
+            tasks.truncate(had);
+            client.call_more("io.contentd.Tasks.List", &params, None, |reply: TasksReply| {
+                tasks.extend(reply.tasks);
+                searched_to = reply.searched_to;
+                Ok::<_, ClientError>(ControlFlow::Continue(()))
+            })
         })?;
         if tasks.len() - had < page {
             break;
@@ -257,10 +262,13 @@ pub fn queue(session: &Session, page: &PageArgs) -> Result<(), Failure> {
     let mut size = 0;
     let params =
         QueueParams { limit: Some(i64::from(page.limit.min(MAX_LIMIT))), offset: Some(i64::from(page.offset)) };
-    session.connect()?.call_more("io.contentd.Tasks.Queue", &params, None, |reply: QueueReply| {
-        size = reply.size;
-        tasks.extend(reply.tasks);
-        Ok::<_, ClientError>(ControlFlow::Continue(()))
+    session.unless_draining(|client| {
+        tasks.clear();
+        client.call_more("io.contentd.Tasks.Queue", &params, None, |reply: QueueReply| {
+            size = reply.size;
+            tasks.extend(reply.tasks);
+            Ok::<_, ClientError>(ControlFlow::Continue(()))
+        })
     })?;
     names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)?;
     session.tell(format!("{size} pending in all"));

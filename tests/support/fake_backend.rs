@@ -42,7 +42,7 @@ pub struct FakeBackend {
     pub watchers: Arc<Mutex<Vec<Feed<WatchReply>>>>,
     /// Readers of watches that went.
     pub readers_gone: Arc<AtomicUsize>,
-    /// Submits are answered with `Draining` so many times first.
+    /// Submits and lists are answered with `Draining` so many times first.
     pub draining_first: AtomicUsize,
     /// Waits never end.
     pub is_waiting_for_ever: AtomicBool,
@@ -288,6 +288,12 @@ impl FakeBackend {
     }
 }
 
+impl FakeBackend {
+    fn is_draining_yet(&self) -> bool {
+        self.draining_first.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
 impl Backend for FakeBackend {
     fn submit(
         &self,
@@ -297,8 +303,7 @@ impl Backend for FakeBackend {
         dry_run: bool,
     ) -> Answer<Vec<Submitted>> {
         self.called(format!("submit {} of {} single={is_single} dry_run={dry_run}", tasks.len(), peer.label()));
-        let left = self.draining_first.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if left.is_ok() {
+        if self.is_draining_yet() {
             return done(Err(ApiError::Draining));
         }
         if let Some(task) = tasks.iter().find(|task| task.account == "nobody") {
@@ -391,6 +396,9 @@ impl Backend for FakeBackend {
 
     fn list(&self, _: Peer, query: ListQuery) -> Answer<TasksReply> {
         self.called(format!("list limit={} before={:?} states={:?}", query.limit, query.before, query.filter.states));
+        if self.is_draining_yet() {
+            return done(Err(ApiError::Draining));
+        }
         // 2,500 tasks in all, newest first; those that are large are for the account `large`.
         let newest = query.before.and_then(|id| id.trim_start_matches("task-").parse().ok()).unwrap_or(2_501);
         let is_large = query.filter.account.as_deref() == Some("large");
