@@ -12,14 +12,15 @@ use futures_util::FutureExt;
 use log::Level;
 use serde::Serialize;
 
+use super::poller::RunStarted;
 use super::supervisor::{Child, ChildExited};
 use super::{Happened, World};
 use crate::events::{About, Kind};
 use crate::generator::Job;
 use crate::store::DbError;
-use crate::store::write::WriteError;
+use crate::store::write::{Changed, WriteError};
 use crate::task::outcome::{RunReport, SubmitAnswer};
-use crate::task::{Attempt, Event, Task, TaskId, Timestamp};
+use crate::task::{Attempt, AttemptState, Event, Task, TaskId, Timestamp};
 use crate::tell;
 
 /// From the queue: the intent is committed, make the call. If it is lost, the sweep finds the intent without an owner.
@@ -133,6 +134,7 @@ async fn carry(world: World, run: RunTask) {
                 super::result_handler::tidy_up(&world, &changed);
                 world.tell_queue(&changed);
                 world.tell_poller();
+                tell_of_run(&world, changed);
                 return;
             }
             // The answer is worth money: it is kept in hand until the database takes it. A database that cannot be
@@ -150,6 +152,17 @@ async fn carry(world: World, run: RunTask) {
                 return;
             }
         }
+    }
+}
+
+/// A run may be over by now, and may have said so before anybody could know what it is.
+fn tell_of_run(world: &World, changed: Changed) {
+    let is_accepted = |attempt: &Attempt| attempt.state == AttemptState::Accepted;
+    let (task, attempt) = (changed.change.task, changed.change.attempt.filter(is_accepted));
+    if let Some(attempt) = attempt.filter(|_| world.policy(&task.generator).is_blocking)
+        && let Some(poller) = world.peers.borrow().poller.clone()
+    {
+        poller.do_send(RunStarted { task, attempt });
     }
 }
 

@@ -23,8 +23,27 @@ async fn a_batch_poll_asks_about_all_in_one_call() {
     rig.assert_paid_once(&ids);
 }
 
+/// Each is polled every ten hours: whatever is faster was told.
 #[actix::test]
-async fn the_first_poll_waits_for_the_quantile_of_past_durations() {
+async fn a_run_that_tells_its_end_waits_for_no_poll_however_short_it_is() {
+    let polls = PollSchedule { interval: Duration::from_secs(36_000), learned: None, is_batch: false };
+    let policy = Policy { is_blocking: true, polls, ..policy() };
+    let rig = Rig::start(Setup::one(policy, limits())).await;
+    // Over long before the call that starts it is, at about the same time, and after it.
+    for (call_ms, job_ms) in [(500, 0), (500, 500), (50, 5_000)] {
+        rig.script().behave(|behaviour| {
+            (behaviour.call_ms, behaviour.job_ms, behaviour.tells_ends) = (call_ms, job_ms, true);
+        });
+        let id = rig.submit(Ask::about(format!("takes {job_ms} ms"))).await;
+        rig.until_state(&id, TaskState::Completed).await;
+        let task = rig.task(&id);
+        let took = task.completed_at.unwrap().since(task.submitted_at.unwrap());
+        assert!(took < Duration::from_secs(10), "a run of {job_ms} ms is noticed after {took:?}");
+    }
+}
+
+#[actix::test]
+async fn the_first_poll_waits_until_past_jobs_were_done() {
     let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
     rig.script().behave(|behaviour| behaviour.job_ms = 100_000);
     let past = rig.submit_all((0..6).map(|n| Ask::about(format!("{n}")))).await;

@@ -88,6 +88,8 @@ pub struct Behaviour {
     pub no_cancel: Option<CancelAnswer>,
     /// How many calls of a verb still panic.
     pub panics: BTreeMap<Verb, u32>,
+    /// A run says by itself when it has ended.
+    pub tells_ends: bool,
 }
 
 impl Default for Behaviour {
@@ -107,6 +109,7 @@ impl Default for Behaviour {
             is_search_cut: false,
             no_cancel: None,
             panics: BTreeMap::new(),
+            tells_ends: false,
         }
     }
 }
@@ -123,6 +126,8 @@ struct State {
     most_alive_of: BTreeMap<AccountId, usize>,
     interrupted: u32,
     armed: u32,
+    /// Who is told of the end of a run, once its job is over.
+    tell: Option<RunEnded>,
 }
 
 /// See the module.
@@ -224,6 +229,17 @@ impl Script {
             this.state().calls_ended += 1;
             answer
         })
+    }
+
+    fn tell_when_it_ends(&self, job: &Job) {
+        let state = self.state();
+        if let Some(tell) = state.tell.clone().filter(|_| state.behaviour.tells_ends) {
+            let (takes, task) = (state.behaviour.job_ms.unsigned_abs(), job.task.id.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(takes)).await;
+                tell(task);
+            });
+        }
     }
 
     fn take_job(&self, job: &Job) -> String {
@@ -371,8 +387,9 @@ impl Driver for Script {
     }
 
     fn start_run(&self, job: Job) -> BoxFuture<'static, RunReport> {
-        self.call(Verb::Run, std::slice::from_ref(&job.clone()), move |this| RunReport::Started {
-            reference: this.take_job(&job),
+        self.call(Verb::Run, std::slice::from_ref(&job.clone()), move |this| {
+            this.tell_when_it_ends(&job);
+            RunReport::Started { reference: this.take_job(&job) }
         })
     }
 
@@ -436,8 +453,10 @@ impl Driver for Script {
         Box::pin(async {})
     }
 
-    fn on_run_ended(&self, _: RunEnded) {
-        self.state().armed += 1;
+    fn on_run_ended(&self, tell: RunEnded) {
+        let mut state = self.state();
+        state.armed += 1;
+        state.tell = Some(tell);
     }
 
     fn faults(&self) -> Vec<String> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::round::{self, PollError};
 use crate::store::write::{Changed, WriteError};
-use crate::task::{AttemptKey, Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
+use crate::task::{Attempt, AttemptKey, Event, GeneratorName, Task, TaskId, TaskState, Timestamp};
 
 /// From whoever committed a change: a wake time may have become earlier. If it is lost, the next tick is late by 30 s at most.
 #[derive(Message)]
@@ -20,6 +20,16 @@ pub struct WakeTimesChanged;
 pub struct RunEnded {
     /// Of which task.
     pub task: TaskId,
+}
+
+/// From a worker: that this run has started is committed. If it is lost, the next look finds what came of the run.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RunStarted {
+    /// The task as it is now.
+    pub task: Task,
+    /// The accepted attempt.
+    pub attempt: Attempt,
 }
 
 /// From outside: the job of this attempt may have ended. It may be forged, late or doubled. If it is lost, the next poll comes

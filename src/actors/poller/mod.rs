@@ -11,6 +11,7 @@ mod budget;
 mod messages;
 mod reports;
 mod round;
+mod runs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -34,7 +35,7 @@ use crate::text::counted;
 use budget::Budget;
 pub use messages::{
     DrainPoller, GetPollerStatus, JobMayHaveEnded, PollAll, PollNow, PollStatistics, PollerStatus, RunEnded,
-    SpendCalls, WakeTimesChanged,
+    RunStarted, SpendCalls, WakeTimesChanged,
 };
 pub use round::PollError;
 
@@ -111,6 +112,7 @@ pub struct PollerActor {
     lost: BTreeMap<GeneratorName, BTreeSet<TaskId>>,
     budgets: BTreeMap<GeneratorName, Budget>,
     reports: reports::Reports,
+    ended_runs: runs::EndedRuns,
     timer: Option<SpawnHandle>,
     next_wake_at: Option<Timestamp>,
     is_looking: bool,
@@ -134,6 +136,7 @@ impl PollerActor {
             lost: BTreeMap::new(),
             budgets: BTreeMap::new(),
             reports: reports::Reports::default(),
+            ended_runs: runs::EndedRuns::default(),
             timer: None,
             next_wake_at: None,
             is_looking: false,
@@ -337,6 +340,7 @@ impl PollerActor {
     ) {
         let ids: Vec<TaskId> = jobs.iter().map(|(task, _)| task.id.clone()).collect();
         self.in_hand.extend(jobs.iter().map(|(task, _)| (task.id.clone(), task.seq)));
+        self.ended_runs.are_looked_at(&ids);
         self.rounds += 1;
         let round = round::Round::new(self.world.clone(), generator.clone());
         let slots = self.slots.entry(generator.clone()).or_default();
@@ -392,6 +396,7 @@ impl PollerActor {
             self.in_hand.remove(id);
         }
         self.repeat_reports(ids, ctx);
+        self.look_at_runs_again(ids, ctx);
         self.finish_drain();
         self.look(ctx);
     }
@@ -460,29 +465,6 @@ impl Handler<WakeTimesChanged> for PollerActor {
 
     fn handle(&mut self, _: WakeTimesChanged, ctx: &mut Self::Context) {
         self.look(ctx);
-    }
-}
-
-impl Handler<RunEnded> for PollerActor {
-    type Result = ();
-
-    fn handle(&mut self, ended: RunEnded, ctx: &mut Self::Context) {
-        let world = self.world.clone();
-        let id = ended.task;
-        let look = async move {
-            let read = world.store.read(move |queries| queries.task(&id)).await;
-            let Ok(Some((task, Some(attempt)))) = read else { return None };
-            // A run that ended before its start was committed is looked at by whoever commits that.
-            (attempt.external_ref.is_some() && !task.state.is_final() || attempt.watch_until.is_some())
-                .then_some((task, attempt))
-        };
-        ctx.spawn(look.into_actor(self).map(|found, poller, ctx| {
-            let Some((task, attempt)) = found else { return };
-            if poller.is_draining || poller.in_hand.contains_key(&task.id) {
-                return;
-            }
-            poller.run_round(task.generator.clone(), vec![(task, attempt)], RoundKind::Shared { paid: 0 }, ctx);
-        }));
     }
 }
 
