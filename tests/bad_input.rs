@@ -304,6 +304,16 @@ fn check_config(home: &Home) -> (Option<i32>, String) {
 }
 
 #[test]
+fn a_check_of_the_configuration_leaves_nothing_behind() {
+    let home = Home::new("", "");
+    let mistyped = home.path("no/such/place/contentd.db");
+    let mut command = home.command();
+    let output = command.arg("--check-config").env("DATABASE_URL", &mistyped).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!home.path("no").exists(), "it starts nothing, and makes no directory");
+}
+
+#[test]
 fn a_malformed_configuration_ends_with_78_and_file_and_line_of_every_fault() {
     let home = Home::bare();
     let path = home.path("contentd.toml");

@@ -125,6 +125,47 @@ fn usage_exits_2() {
 }
 
 #[test]
+fn usage_says_what_is_missing_and_nothing_else() {
+    let server = TestServer::start();
+    // The place of the socket in the environment is no option that a verb needs.
+    let mut wait = Command::new(env!("CARGO_BIN_EXE_contentctl"));
+    wait.env("CONTENTD_SOCKET", &server.path).arg("wait");
+    let wait = ran(wait);
+    assert!(wait.code == 2 && wait.err.contains("--all") && !wait.err.contains("--socket"), "{}", wait.err);
+    for (args, cure) in [
+        (&["account", "set", "news", "--tone", ""][..], "--clear tone"),
+        (&["content", "show", "task-0123456789ab"], "contentctl result TASK"),
+        (&["pool", "done", "abc", "--reason", "r"], "contentctl pool list"),
+    ] {
+        let refused = run(&server, args);
+        assert!(refused.code == 2 && refused.err.contains(cure), "{args:?}: {}", refused.err);
+    }
+    assert_eq!(server.calls().len(), 0);
+}
+
+#[test]
+fn what_comes_next_is_said() {
+    let server = TestServer::start();
+    let added = run(&server, &["account", "add", "blog"]);
+    assert!(added.err.contains("--account blog "), "{}", added.err);
+    let added = run(&server, &["account", "add", "--name", "two words"]);
+    assert!(added.err.contains("--account 1 "), "a shell would take it for two: {}", added.err);
+    let none = run(&server, &["pool", "next", "--key", fake_backend::NOTHING_DUE]);
+    assert_eq!((none.code, none.out.as_str()), (0, ""), "{}", none.err);
+    assert!(none.err.contains("no piece is due") && none.err.contains("pool list"), "{}", none.err);
+}
+
+#[test]
+fn a_message_is_found_by_the_beginning_of_its_id() {
+    let server = TestServer::start();
+    let shown = run(&server, &["--output", "json", "notice", "show", "4de"]);
+    assert_eq!((shown.code, &shown.json()["notice_id"]), (0, &"4de6fdcb9b0".into()), "{}", shown.err);
+    assert!(run(&server, &["notice", "show", "4"]).err.contains("several messages"));
+    let missing = run(&server, &["notice", "show", "4f1"]);
+    assert!(missing.code == 1 && missing.err.contains("there is no message \"4f1\""), "{}", missing.err);
+}
+
+#[test]
 fn no_daemon_exits_3_at_once_and_says_where_it_looked() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let contentctl = |path: &std::path::Path| {
@@ -205,6 +246,20 @@ fn a_file_is_all_or_nothing_and_tells_every_fault() {
         "{}",
         lines.err
     );
+}
+
+#[test]
+fn a_text_of_topics_needs_an_account() {
+    let server = TestServer::start();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("topics.txt");
+    std::fs::write(&path, "Salt\n".repeat(200)).expect("writes");
+    let refused = run(&server, &["submit", "--file", path.to_str().expect("UTF-8")]);
+    assert_eq!((refused.code, refused.err.lines().count()), (2, 1), "once, and not for each line: {}", refused.err);
+    assert!(refused.err.contains("--account"), "{}", refused.err);
+    let piped = run_with_input(&server, &["submit", "--file", "-", "-a", "blog"], b"Salt: a history\n");
+    assert!(piped.code == 1 && piped.err.contains("read as CSV"), "{}", piped.err);
+    assert_eq!(server.calls().len(), 0);
 }
 
 #[test]
@@ -359,6 +414,18 @@ fn what_is_handed_out_is_printed_though_a_piece_cannot_be_read() {
 }
 
 #[test]
+fn entries_that_were_named_and_not_released_are_told() {
+    let server = TestServer::start();
+    assert_eq!(run(&server, &["pool", "release", "1", "2"]).code, 0);
+    let some = run(&server, &["--output", "json", "pool", "release", "1", "90", "99"]);
+    assert_eq!((some.code, &some.json()["released"]), (1, &serde_json::json!([1])), "{}", some.err);
+    assert!(some.err.contains("pool entry 90 is not held, but pending"), "{}", some.err);
+    assert!(some.err.contains("there is no pool entry 99"), "{}", some.err);
+    let all = run(&server, &["pool", "release", "--all"]);
+    assert_eq!(all.code, 0, "nobody was named: {}", all.err);
+}
+
+#[test]
 fn a_publisher_that_is_away_is_told_with_the_way_out() {
     let server = TestServer::start();
     for verb in [&["status"][..], &["pool", "list"]] {
@@ -412,6 +479,22 @@ fn watch_streams_lines_and_a_closed_pipe_is_quiet() {
 }
 
 #[test]
+fn a_watch_names_its_columns_and_what_a_task_is_about() {
+    let server = TestServer::start();
+    let mut child = command(&server, &["watch"]).spawn().expect("it runs");
+    let watchers = || server.backend.watchers.lock().expect("no test panics with it");
+    eventually("it watches", || watchers().len() == 1);
+    watchers()[0].send(change("task-a")).expect("it reads");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().expect("a line").expect("UTF-8");
+    assert!(line().starts_with("AT "));
+    let told = line();
+    assert!(told.contains("accepted: submitting → submitted") && told.contains("[人工智能"), "{told}");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+#[test]
 fn pieces_are_printed_as_text_html_or_bytes() {
     let server = TestServer::start();
     let text = run(&server, &["content", "show", "7"]);
@@ -462,6 +545,7 @@ fn every_other_verb_works_in_every_format() {
         &["pool", "renew", "1", "--fence", "1"],
         &["pool", "schedule", "1", "--at", "2h", "--priority", "9"],
         &["pool", "remove", "1"],
+        &["metrics"],
         &["config"],
         &["ping"],
         &["version"],

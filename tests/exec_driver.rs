@@ -58,6 +58,7 @@ impl Rig {
             credentials: Some(self.dir.path().join("credentials")),
             environment: Environment::minimal(&|_| None),
             logs: self.logs.clone(),
+            is_look_only: false,
         }
     }
 

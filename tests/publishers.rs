@@ -264,7 +264,7 @@ fn a_consumer_takes_renews_and_answers_and_a_late_one_is_told() {
     assert_eq!(daemon.ctl_json(&["pool", "next"]), json!([]), "it is the other's");
     daemon.ctl(&["pool", "renew", &id, "--fence", "1", "--lease", "2h"]).exits(0);
     let wrong = daemon.ctl(&["pool", "done", &id, "--fence", "2"]).exits(1);
-    assert!(wrong.err.contains("at fence 1, and 2 was named"), "{wrong:?}");
+    assert!(wrong.err.contains("at fence 1, and 2 was named, with which it was never handed out"), "{wrong:?}");
     let bad = daemon.ctl(&["pool", "fail", &id, "--fence", "1", "--error", "no \u{1b}[31mluck"]).exits(1);
     assert!(bad.err.contains("error: ") && bad.err.contains("no control characters"), "{bad:?}");
     let fail = ["pool", "fail", &id, "--fence", "1", "--error", "no luck", "--give-up"];

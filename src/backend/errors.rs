@@ -8,7 +8,7 @@ use crate::publish::PoolRefusal;
 use crate::store::write::WriteError;
 use crate::store::{DbError, LookupError};
 use crate::task::content::{PoolState, ReviewState};
-use crate::task::{Refusal, TaskId, TaskState};
+use crate::task::{PoolId, Refusal, TaskId, TaskState};
 
 pub fn of_db(error: DbError) -> ApiError {
     match error {
@@ -75,7 +75,7 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
             pool_id: id.0,
             status: state.to_string(),
             action: action.to_owned(),
-            cure: pool_cure(state, &refusal),
+            cure: pool_cure(id, state, &refusal),
         },
         WriteError::KeyReused { key, task_id } => ApiError::KeyReused { key, task: task_id.0 },
         WriteError::KeySpent { key, task_id } => ApiError::KeySpent { key, task: task_id.0 },
@@ -86,7 +86,7 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
 }
 
 /// What can be done instead.
-fn pool_cure(state: PoolState, refusal: &PoolRefusal) -> String {
+fn pool_cure(id: PoolId, state: PoolState, refusal: &PoolRefusal) -> String {
     match (refusal, state) {
         (PoolRefusal::HeldByPublisher(holder), _) => format!("{holder} has it, and its command answers for it"),
         (PoolRefusal::HeldByOther(holder), _) => format!("{holder} has it: that one answers for it, or an operator"),
@@ -104,7 +104,7 @@ fn pool_cure(state: PoolState, refusal: &PoolRefusal) -> String {
         (_, PoolState::Pending) => {
             "it waits to be handed out: `contentctl pool next` takes it, `contentctl pool remove` takes it out of the pool".to_owned()
         }
-        (_, PoolState::Publishing) => "somebody has it: `contentctl pool show` says who, and until when".to_owned(),
+        (_, PoolState::Publishing) => format!("somebody has it: `contentctl pool show {id}` says who, and until when"),
         (_, PoolState::Published) => "what is out stays out".to_owned(),
         (_, PoolState::Failed) => "`contentctl pool schedule` gives it another chance".to_owned(),
         (_, PoolState::Held) => {

@@ -287,10 +287,7 @@ impl DaemonBackend {
             counts
         };
         let finished = every_state(statistics.finished, |state| state.is_final());
-        let ended: u64 = finished.values().sum();
-        let completed = finished.get(TaskState::Completed.as_str()).copied().unwrap_or(0);
-        #[expect(clippy::cast_precision_loss, reason = "a share of fewer than 2^52 tasks")]
-        let success_rate = (ended > 0).then(|| completed as f64 / ended as f64);
+        let success_rate = success_rate(&finished);
         let by_state = every_state(statistics.by_state, |_| true);
         Ok(StatisticsReply {
             total: by_state.values().sum(),
@@ -304,6 +301,16 @@ impl DaemonBackend {
             words: statistics.words,
         })
     }
+}
+
+/// The share of completed tasks among those that came to an end. What somebody called off says nothing of a generator.
+fn success_rate(finished: &BTreeMap<String, u64>) -> Option<f64> {
+    let count = |state: TaskState| finished.get(state.as_str()).copied().unwrap_or(0);
+    let completed = count(TaskState::Completed);
+    let ended = completed + count(TaskState::Failed) + count(TaskState::Timeout);
+    #[expect(clippy::cast_precision_loss, reason = "a share of fewer than 2^52 tasks")]
+    let rate = (ended > 0).then(|| completed as f64 / ended as f64);
+    rate
 }
 
 /// Seconds, to the millisecond: more digits would only look exact.
@@ -326,4 +333,20 @@ pub(super) fn with_attempts(
             Ok((task, attempt))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_called_off_is_no_failure() {
+        let finished = |counts: &[(TaskState, u64)]| {
+            success_rate(&counts.iter().map(|(state, count)| (state.to_string(), *count)).collect())
+        };
+        use TaskState::{Cancelled, Completed, Failed, Timeout};
+        assert_eq!(finished(&[(Completed, 3), (Failed, 1), (Cancelled, 4)]), Some(0.75));
+        assert_eq!(finished(&[(Completed, 1), (Timeout, 1)]), Some(0.5));
+        assert_eq!(finished(&[(Cancelled, 4)]), None);
+    }
 }

@@ -195,16 +195,17 @@ impl Config {
 
     /// What is allowed and surprises: the only generator is everybody's, and a second one takes that away.
     pub fn warnings(&self) -> Vec<String> {
-        if self.generators.len() < 2 || self.tasks.generator.is_some() {
-            return Vec::new();
+        let mut warnings = publishers::warnings(&self.publishers);
+        if self.generators.len() > 1 && self.tasks.generator.is_none() {
+            let names: Vec<&str> = self.generators.keys().map(GeneratorName::as_str).collect();
+            warnings.push(format!(
+                "tasks.generator is not set and there are {} generators: submits and schedules that name none, for an account that \
+                 has none, are refused; set it to one of {}",
+                names.len(),
+                names.join(", ")
+            ));
         }
-        let names: Vec<&str> = self.generators.keys().map(GeneratorName::as_str).collect();
-        vec![format!(
-            "tasks.generator is not set and there are {} generators: submits and schedules that name none, for an account that has \
-             none, are refused; set it to one of {}",
-            names.len(),
-            names.join(", ")
-        )]
+        warnings
     }
 }
 

@@ -4,7 +4,7 @@
 //! repeats safe and is never sent. The surprise: `idempotent` of `[publishing]` is about consumers on the socket, that of a
 //! publisher about its command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -35,6 +35,28 @@ pub struct PublishingConfig {
 
 /// The longest lease that may be configured or asked for.
 pub const MAX_LEASE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What a piece brings, and so whatever a generator writes.
+const OF_THE_PIECE: [&str; 6] = ["title", "content", "html", "summary", "cover_image", "category"];
+
+/// What runs, and would refuse a piece that others take.
+pub(super) fn warnings(publishers: &BTreeMap<String, PublisherSpec>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for publisher in publishers.values() {
+        let verbs = [(PublishVerb::Publish, Some(&publisher.publish)), (PublishVerb::Find, publisher.find.as_ref())];
+        for (verb, call) in verbs.into_iter().filter_map(|(verb, call)| Some((verb, call?))) {
+            let open: BTreeSet<&str> = call.command.open_names().filter(|name| OF_THE_PIECE.contains(name)).collect();
+            warnings.extend(open.into_iter().map(|name| {
+                format!(
+                    "publishers.{}.{verb}: a piece whose {name} begins with `-` cannot be passed, for {{{name}}} would be read as an \
+                     option: write it in one argument with its option, \"--OPTION={{{name}}}\", or put \"--\" before it",
+                    publisher.name
+                )
+            }));
+        }
+    }
+    warnings
+}
 
 pub(super) fn read_publishing(section: Option<Section<'_, '_>>, faults: &mut Faults<'_>) -> PublishingConfig {
     let empty = DeTable::new();

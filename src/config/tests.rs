@@ -140,6 +140,25 @@ fn the_example_means_what_its_pages_say() {
     assert!(!find.is_per_job && find.batch.has_pages && find.call.command == spec.poll.as_ref().unwrap().call.command);
     assert!(matches!(spec.submit.yields, Yields::Reference(_)));
     assert_eq!(config.generators[&GeneratorName::from("assumed")].limits.submits_per_day, Some(500));
+    assert!(!config.warnings().iter().any(|warning| warning.contains("publishers.")), "{:?}", config.warnings());
+}
+
+#[test]
+fn a_publisher_that_cannot_take_every_title_is_told() {
+    let warnings = |run: &str| {
+        good(&format!(
+            "[publishers.site]\nidempotent = true\n[publishers.site.publish]\nrun = [\"post\", \"{{key}}\", {run}]\n"
+        ))
+        .warnings()
+    };
+    let told = warnings("\"--title\", \"{title}\", [\"--category\", \"{category}\"]");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[1].starts_with("publishers.site.publish: a piece whose title") && told[1].contains("--OPTION={title}")
+    );
+    for run in ["\"--title={title}\"", "\"--\", \"{title}\"", "\"{file:title}\"", "\"--account\", \"{external_id}\""] {
+        assert_eq!(warnings(run), Vec::<String>::new(), "{run}");
+    }
 }
 
 /// Each line breaks one thing of a good generator, and the fault must say what would be right.

@@ -78,7 +78,8 @@ pub fn in_order(name: &str, mut faults: Vec<Fault>) -> Vec<String> {
 /// The entries of a file of either form, and its faults so far: what cannot be read, and fields that are not `known`.
 pub(crate) fn entries(name: &str, contents: &[u8], known: &'static [&'static str]) -> (Vec<Entry>, Vec<Fault>) {
     let contents = contents.strip_prefix(b"\xef\xbb\xbf").unwrap_or(contents);
-    let mut reader = Reader { known, entries: Vec::new(), faults: Vec::new() };
+    let is_named_so = Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let mut reader = Reader { known, is_named_so, entries: Vec::new(), faults: Vec::new() };
     if known.contains(&TOPIC) && is_lines(name) {
         reader.read_lines(contents);
     } else if is_csv(name, contents) {
@@ -93,7 +94,7 @@ pub(crate) fn entries(name: &str, contents: &[u8], known: &'static [&'static str
 const TOPIC: &str = "topic";
 
 /// A text has one topic a line, as the lists of schedules have.
-fn is_lines(name: &str) -> bool {
+pub fn is_lines(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
 }
 
@@ -108,8 +109,14 @@ fn is_csv(name: &str, contents: &[u8]) -> bool {
     }
 }
 
+/// What is said of a table that nobody has called one.
+const NOT_NAMED: &str = " (it was read as CSV with a heading, for it does not begin like JSON lines; a text with one topic a line is a \
+                         file whose name ends in .txt)";
+
 struct Reader {
     known: &'static [&'static str],
+    /// The file's name says that it is a table.
+    is_named_so: bool,
     entries: Vec<Entry>,
     faults: Vec<Fault>,
 }
@@ -117,7 +124,8 @@ struct Reader {
 impl Reader {
     /// What a first line is, if not a topic: the beginning of JSON lines, or a heading.
     fn other_form(&self, line: &[u8]) -> Option<&'static str> {
-        let is_known = |cell: &str| self.known.contains(&cell.trim_matches([' ', '"']));
+        let is_known =
+            |cell: &str| self.known.iter().any(|known| known.eq_ignore_ascii_case(cell.trim_matches([' ', '"'])));
         let is_heading = |text: &str| text.split([',', ';', '\t']).all(is_known);
         match line {
             [b'{', ..] => Some("JSON lines"),
@@ -162,7 +170,12 @@ impl Reader {
             match serde_json::from_slice::<Value>(bytes) {
                 Ok(Value::Object(fields)) => self.entry(line, fields),
                 Ok(_) => self.fault(line, "a JSON object is expected, one a line"),
-                Err(error) => self.fault(line, format!("column {}: no JSON object: {error}", error.column())),
+                Err(error) => {
+                    let (column, why) = (error.column(), error.to_string());
+                    // Its own position is one of the line alone.
+                    let why = why.split(" at line ").next().unwrap_or_default();
+                    self.fault(line, format!("column {column}: no JSON object: {why}"));
+                }
             }
         }
     }
@@ -170,13 +183,15 @@ impl Reader {
     fn read_csv(&mut self, contents: &[u8]) {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(contents);
         let heading = match reader.headers() {
-            Ok(heading) => heading.clone(),
+            // Spreadsheets like to write capitals.
+            Ok(heading) => heading.iter().map(str::to_ascii_lowercase).collect::<csv::StringRecord>(),
             Err(error) => return self.fault(1, format!("no CSV heading: {error}")),
         };
         let unknown: Vec<&str> = heading.iter().filter(|field| !self.known.contains(field)).collect();
         if !unknown.is_empty() {
-            return self
-                .fault(1, format!("{}: no such field; these are: {}", unknown.join(", "), self.known.join(", ")));
+            let (unknown, known) = (unknown.join(", "), self.known.join(", "));
+            let hint = if self.is_named_so { "" } else { NOT_NAMED };
+            return self.fault(1, format!("{unknown}: no such field; these are: {known}{hint}"));
         }
         for record in reader.records() {
             match record {
@@ -384,7 +399,20 @@ mod tests {
         let from_table = parse("f.csv", table.as_bytes(), &Submission::default()).expect("right");
         assert_eq!(from_lines, from_table);
         assert_eq!(parse("-", lines.as_bytes(), &Submission::default()), Ok(from_lines.clone()));
-        assert_eq!(parse("-", table.as_bytes(), &Submission::default()), Ok(from_lines));
+        assert_eq!(parse("-", table.as_bytes(), &Submission::default()), Ok(from_lines.clone()));
+        let capitals = table.replacen("account,topic", "Account, Topic", 1);
+        assert_eq!(parse("f.csv", capitals.as_bytes(), &Submission::default()), Ok(from_lines));
+    }
+
+    #[test]
+    fn what_was_read_as_a_table_without_being_called_one_is_said() {
+        for name in ["-", "t.md"] {
+            let told = faults(name, "Salt: a history\nSilk\n");
+            assert!(told[0].contains("read as CSV") && told[0].contains(".txt"), "{told:?}");
+        }
+        assert!(!faults("t.csv", "Salt: a history\n")[0].contains("read as CSV"));
+        let told = faults("f.jsonl", "{\"account\": 1, }\n");
+        assert!(told[0].starts_with("f.jsonl:1: column ") && !told[0].contains("at line"), "one place each: {told:?}");
     }
 
     #[test]
@@ -395,6 +423,7 @@ mod tests {
             ("account,topic\n1,t\n", "f.txt:1: begins like a table"),
             ("\"topic\"\ttone\nt\tdry\n", "f.txt:1: begins like a table"),
             ("topic\nSalt\n", "f.txt:1: begins like a table"),
+            ("Topic,Account\nSalt,1\n", "f.txt:1: begins like a table"),
         ] {
             let told = parse("f.txt", first.as_bytes(), &account).expect_err("it is refused");
             assert!(told.len() == 1 && told[0].starts_with(form) && told[0].contains(".csv"), "{told:?}");

@@ -104,13 +104,26 @@ pub fn cause(path: &Path, error: &io::Error) -> String {
         }
         io::ErrorKind::ConnectionRefused => "nobody listens (the daemon has ended without removing it)".to_owned(),
         io::ErrorKind::PermissionDenied => match group_of(path) {
-            Some(group) => {
-                format!("you may not use it; join group {group} (`sudo usermod -aG {group} $USER`, then log in again)")
-            }
+            Some(group) => format!("you may not use it; {}", way_in(&group, "$USER")),
             None => "you may not use it".to_owned(),
         },
         _ => error.to_string(),
     }
+}
+
+/// The group that is made for the callers of contentd.
+const GROUP: &str = "contentd";
+
+/// How somebody comes to use a socket of this group. Nobody is told to join a group that gives more than a socket: root's, or a
+/// person's, where somebody started the daemon by hand.
+pub fn way_in(group: &str, user: &str) -> String {
+    if group == GROUP {
+        return format!("join group {group} (`sudo usermod -aG {group} {user}`, then log in again)");
+    }
+    format!(
+        "it is open to group {group} alone, which was not made for contentd: ask whoever runs this daemon, or name another one's \
+         socket with --socket"
+    )
 }
 
 /// The name of the group that owns the socket, or the directory where that is what refuses.

@@ -150,8 +150,11 @@ pub fn check(caller: &Caller, method: &str) -> Result<(), ApiError> {
         Needs::Nothing => Ok(()),
         Needs::AnyOf(roles) if caller.roles.suffices_for(*roles) => Ok(()),
         Needs::AllOf(roles) if caller.roles.has_all(*roles) => Ok(()),
-        Needs::AnyOf(roles) => Err(denied(caller, method, *roles)),
-        Needs::AllOf(roles) => Err(denied(caller, method, roles.without(caller.roles))),
+        Needs::AnyOf(roles) => Err(denied(caller, method, *roles, least(*roles))),
+        Needs::AllOf(roles) => {
+            let missing = roles.without(caller.roles);
+            Err(denied(caller, method, missing, missing.iter().next()))
+        }
     }
 }
 
@@ -187,7 +190,7 @@ fn check_decides(caller: &Caller, method: &str, why: &str) -> Result<(), ApiErro
     if decides(caller) {
         return Ok(());
     }
-    let mut error = denied(caller, method, RoleSet::NONE);
+    let mut error = denied(caller, method, RoleSet::NONE, None);
     if let ApiError::PermissionDenied { cure, .. } = &mut error {
         cure.insert_str(0, why);
     }
@@ -202,13 +205,15 @@ fn not_found(method: &str) -> ApiError {
     }
 }
 
-fn denied(caller: &Caller, method: &str, needed: RoleSet) -> ApiError {
+/// `advised`: the role to ask for; none: an operator's.
+fn denied(caller: &Caller, method: &str, needed: RoleSet, advised: Option<Role>) -> ApiError {
     let needed = needed.and(RoleSet::of(&[Role::Operator])).names();
     let cure = match caller.is_nobody {
         Some(why) => why.to_owned(),
         None => format!(
             "an operator adds {:?}, or a group of yours as \"@GROUP\", to roles.{} in contentd.toml, and reloads contentd",
-            caller.peer.name, needed[0]
+            caller.peer.name,
+            advised.unwrap_or(Role::Operator)
         ),
     };
     ApiError::PermissionDenied {
@@ -220,12 +225,32 @@ fn denied(caller: &Caller, method: &str, needed: RoleSet) -> ApiError {
     }
 }
 
+/// The least of the roles, and never one that spends money where another would do.
+fn least(roles: RoleSet) -> Option<Role> {
+    roles.without(RoleSet::of(&[Submitter])).iter().next().or_else(|| roles.iter().next())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
     use crate::control::idl::INTERFACES;
+
+    #[test]
+    fn who_wants_to_read_is_not_sent_for_the_role_that_spends() {
+        let peer = Peer { uid: 1000, gid: 1000, pid: None, name: "ada".into() };
+        let caller = Caller { peer, roles: RoleSet::of(&[Observer]), is_nobody: None };
+        let cure = |method: &str| match check(&caller, method) {
+            Err(ApiError::PermissionDenied { cure, .. }) => cure,
+            other => panic!("a refusal was expected: {other:?}"),
+        };
+        for method in ["io.contentd.Tasks.Result", "io.contentd.Content.List"] {
+            assert!(cure(method).contains("roles.reviewer"), "{}", cure(method));
+        }
+        assert!(cure("io.contentd.Tasks.Submit").contains("roles.submitter"));
+        assert!(cure("io.contentd.Daemon.Pause").contains("roles.operator"));
+    }
 
     #[test]
     fn the_table_has_every_method_of_the_idl_once() {

@@ -103,7 +103,8 @@ pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
             let params = AccountAddParams { name, external_id };
             let reply: AccountReply = session.call("io.contentd.Accounts.Add", &params)?;
             print(session, &reply.account)?;
-            session.tell(format!("`contentctl submit --account {} --topic T` writes for it", reply.account.account_id));
+            session
+                .tell(format!("`contentctl submit --account {} --topic T` writes for it", shell_word(&reply.account)));
             Ok(())
         }
         AccountVerb::List => {
@@ -112,6 +113,9 @@ pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
                 return session.printer.json(&reply.accounts);
             }
             let lines: Vec<Line<'_>> = reply.accounts.iter().map(|account| Line::of(account, None)).collect();
+            if lines.is_empty() {
+                session.tell("there is no account; `contentctl account add NAME` makes one");
+            }
             session.printer.rows(&lines, COLUMNS, FIELDS)
         }
         AccountVerb::Show { account } => {
@@ -120,6 +124,7 @@ pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
             print(session, &reply.account)
         }
         AccountVerb::Set(args) => {
+            refuse_empty(&args)?;
             let params = params_of(*args);
             let has_setting =
                 params.settings.as_ref().is_some_and(|settings| *settings != AccountSettingsValue::default());
@@ -141,6 +146,28 @@ pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
         }
         AccountVerb::Enable { account } => enable(session, account, true),
         AccountVerb::Import { file } => import(session, &file),
+    }
+}
+
+/// What names the account in a command: its name where a shell takes it as it is.
+fn shell_word(account: &AccountView) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.');
+    let is_word = account.name.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if is_word && account.name.chars().all(is_plain) { account.name.clone() } else { account.account_id.to_string() }
+}
+
+/// An empty value sets nothing; what it is meant for has an option of its own.
+fn refuse_empty(args: &AccountSetArgs) -> Result<(), Failure> {
+    let texts = [
+        ("generator", &args.generator),
+        ("tone", &args.tone),
+        ("requirements", &args.requirements),
+        ("category", &args.category),
+        ("keywords", &args.keywords),
+    ];
+    match texts.iter().find(|(_, text)| text.as_deref() == Some("")) {
+        Some((name, _)) => Err(Failure::usage(&format!("--{name}"), "", &format!("a text; --clear {name} unsets it"))),
+        None => Ok(()),
     }
 }
 

@@ -40,8 +40,9 @@ const EVERY_VERB: &str = "Options of every verb";
                         otherwise than completed."
 )]
 pub struct Args {
-    /// The daemon's socket [default: /run/contentd/contentd.sock, then your own]
-    #[arg(long, global = true, env = "CONTENTD_SOCKET", value_name = "PATH", hide_env_values = true)]
+    /// The daemon's socket [env: CONTENTD_SOCKET] [default: /run/contentd/contentd.sock, then your own]
+    // The variable is read by hand: the parser would show it as an option that every verb needs.
+    #[arg(long, global = true, value_name = "PATH")]
     #[arg(help_heading = EVERY_VERB, hide_short_help = true)]
     pub socket: Option<PathBuf>,
     /// How answers are printed
@@ -86,8 +87,8 @@ pub enum Verb {
     Settle(SettleArgs),
     /// Change a waiting task: its priority, and from when on it may begin
     Set(SetArgs),
-    /// Delete tasks that finished long ago: as long as is configured (retention.finished_tasks, 90d if not), as contentd does
-    /// by itself each night, or as --older-than says
+    /// Delete tasks that finished more than 7 days ago, or as long ago as --older-than says. By itself, contentd deletes each
+    /// night what finished longer ago than is configured (retention.finished_tasks, 90d if not)
     Cleanup(CleanupArgs),
     /// How many, how long, how often again
     Stats(StatsArgs),
@@ -155,6 +156,18 @@ fn number(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| "a whole number is wanted, such as 5".to_owned())
 }
 
+/// The number of a content record.
+fn content_number(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| {
+        "the number of a record is wanted, as `contentctl content list` shows it; a task's piece is `contentctl result TASK`".to_owned()
+    })
+}
+
+/// The number of a pool entry.
+fn pool_number(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| "the number of a pool entry is wanted, as `contentctl pool list` shows it".to_owned())
+}
+
 /// What to write.
 #[derive(Debug, ClapArgs)]
 #[command(override_usage = "contentctl submit --account <ACCOUNT> --topic <TOPIC> [OPTIONS]\n       \
@@ -202,8 +215,8 @@ pub struct SubmitArgs {
     /// Not before so long from now: 10m, or seconds
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub delay: Option<String>,
-    /// Tasks to submit together: F.jsonl, F.csv, F.txt (one topic a line), or - for standard input; other options fill in what an
-    /// entry leaves out
+    /// Tasks to submit together: F.jsonl, F.csv, F.txt (one topic a line), or - for standard input, with JSON lines or a CSV with
+    /// its heading; other options fill in what an entry leaves out
     #[arg(long, short, value_name = "FILE", conflicts_with = "topic")]
     pub file: Option<PathBuf>,
     /// Check everything and submit nothing
@@ -547,7 +560,7 @@ pub enum ContentVerb {
     /// A record; as a table its piece as text
     Show {
         /// Its number
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = content_number)]
         content_id: i64,
         /// How.
         #[command(flatten)]
@@ -560,13 +573,13 @@ pub enum ContentVerb {
     /// Every version of a piece, the newest first
     History {
         /// The number of any of them
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = content_number)]
         content_id: i64,
     },
     /// The images of a piece that are kept, and what became of the others
     Images {
         /// The record's number
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = content_number)]
         content_id: i64,
     },
 }
@@ -575,7 +588,7 @@ pub enum ContentVerb {
 #[derive(Debug, ClapArgs)]
 pub struct ReviewArgs {
     /// The record's number
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = content_number)]
     pub content_id: i64,
     /// The hash of what you looked at; another one is refused
     #[arg(long)]
@@ -627,6 +640,8 @@ mod tests {
         for words in [["account", "add", "blog"].as_slice(), &["account", "add", "--name", "-x"]] {
             Args::try_parse_from(["contentctl"].iter().chain(words)).expect("both are taken");
         }
+        let schedule = ["schedule", "add", "evening", "--every", "6h", "-a", "blog", "-t", "Tea"];
+        Args::try_parse_from(["contentctl"].iter().chain(&schedule)).expect("it is taken");
         assert!(refused(&["account", "add"]).contains("NAME"));
         assert!(refused(&["account", "add", "a", "--name", "b"]).contains("cannot be used with"));
     }

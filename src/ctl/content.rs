@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Session;
 use super::args::{ContentVerb, PieceArgs, ResultArgs, ReviewArgs};
 use super::failure::Failure;
-use super::output::{Column, fixed, flexible, write_out};
+use super::output::{Column, fixed, flexible, spare, wanted, write_out};
 use super::text::safe_lines;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
@@ -41,10 +41,10 @@ const CONTENT_COLUMNS: &[Column] = &[
     fixed("TASK", "task_id"),
     fixed("REVIEW", "review_status"),
     fixed("PUBLISH", "publish_status"),
-    fixed("WORDS", "word_count"),
-    fixed("SCORE", "quality_score"),
-    fixed("CREATED", "created_at"),
-    flexible("TITLE", "title"),
+    spare("WORDS", "word_count"),
+    spare("SCORE", "quality_score"),
+    spare("CREATED", "created_at"),
+    wanted("TITLE", "title"),
 ];
 /// What a reply says of a record beside its fields.
 const REPLY_FIELDS: &[&str] = &["version", "reviewed_by", "review_reason", "findings", "edited_by", "rewritten_by"];
@@ -119,6 +119,9 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
             };
             let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
             let reply = session.call_joined("io.contentd.Content.List", &params, join)?;
+            if reply.contents.is_empty() {
+                session.tell("no piece fits");
+            }
             session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)
         }
         ContentVerb::Show { content_id, piece } => {

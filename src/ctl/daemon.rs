@@ -150,7 +150,7 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
         session.tell(match reply.is_changed {
             true => "resumed".to_owned(),
             false if is_mended => format!("{scope} is not paused"),
-            false if reply.pauses.is_empty() => format!("{scope} is not paused, and nothing else is"),
+            false if reply.pauses.is_empty() => "nothing is paused".to_owned(),
             false => format!("{scope} is not paused; name what is, as in the rows below"),
         });
     } else if !is_mended {

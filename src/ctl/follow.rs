@@ -267,6 +267,9 @@ fn judged(tasks: &[TaskView], is_timed_out: bool, patience: &Patience) -> Result
 }
 
 const WATCH_FIELDS: &[&str] = &["at", "event", "from_state", "why", "who", "task"];
+/// Columns of the topic in a line, which is there to know the task by.
+const TOPIC_COLUMNS: usize = 30;
+const WATCH_HEADING: &str = "AT                   TASK               WHAT HAPPENED: STATE  [TOPIC]  WHY";
 
 /// `contentctl watch`.
 pub fn watch(session: &Session, args: WatchArgs) -> Result<(), Failure> {
@@ -285,7 +288,14 @@ pub fn watch(session: &Session, args: WatchArgs) -> Result<(), Failure> {
             if session.printer.is_for_people() && !is_news(&mut noted, &reply) {
                 return Ok(ControlFlow::Continue(()));
             }
-            match session.printer.item(&reply, WATCH_FIELDS, is_first.replace(false), &line_of(&reply)) {
+            let is_first = is_first.replace(false);
+            if is_first && session.printer.is_for_people() {
+                broken = session.printer.text(WATCH_HEADING).err();
+            }
+            if broken.is_some() {
+                return Ok(ControlFlow::Break(()));
+            }
+            match session.printer.item(&reply, WATCH_FIELDS, is_first, &line_of(&reply)) {
                 Ok(()) => Ok::<_, ClientError>(ControlFlow::Continue(())),
                 Err(failure) => {
                     broken = Some(failure);
@@ -324,10 +334,11 @@ fn line_of(reply: &WatchReply) -> String {
         .filter(|from| *from != task.state)
         .map(|from| format!("{from} → "))
         .unwrap_or_default();
-    let event = reply.event.as_deref().unwrap_or("noted");
+    let is_progress = reply.why.is_none() && task.progress.is_some();
+    let event = reply.event.as_deref().unwrap_or(if is_progress { "progress" } else { "noted" });
     let note = note_of(reply).map(|text| format!("  {}", safe(text))).unwrap_or_default();
-    let at = local(&reply.at.to_string());
-    format!("{at}  {}  {from}{}  {}{note}", safe(&task.task_id), safe(&task.state), safe(event))
+    let (at, topic) = (local(&reply.at.to_string()), fitted(&safe(&task.topic), TOPIC_COLUMNS));
+    format!("{at}  {}  {}: {from}{}  [{topic}]{note}", safe(&task.task_id), safe(event), safe(&task.state))
 }
 
 #[cfg(test)]

@@ -108,7 +108,9 @@ pub fn main() -> u8 {
     let retry_for = parse_duration_s(&args.retry_for);
     let session = retry_for.map(Duration::from_secs).map(|retry_for| Session {
         places: places(
-            args.socket.filter(|path| !path.as_os_str().is_empty()),
+            args.socket
+                .or_else(|| std::env::var_os("CONTENTD_SOCKET").map(PathBuf::from))
+                .filter(|path| !path.as_os_str().is_empty()),
             std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
             rustix::process::geteuid().as_raw(),
         ),

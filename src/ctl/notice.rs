@@ -15,7 +15,7 @@ use serde_json::json;
 use super::Session;
 use super::args::{MetricsArgs, NoticeVerb, ReportArgs};
 use super::failure::Failure;
-use super::output::{Column, fixed, flexible};
+use super::output::{Column, fixed, flexible, spare, wanted};
 use super::text::safe;
 use crate::control::api::{
     AcknowledgeParams, ApiError, CheckView, EmptyReply, HealthReply, HookView, MetricsReply, NoParams, NoticeParams,
@@ -28,6 +28,8 @@ use crate::control::values::TextOrNumber;
 const HEALTH_LIMIT: Duration = Duration::from_secs(8);
 /// How long a test of a hook is waited for.
 const TEST_LIMIT: Duration = Duration::from_secs(60);
+/// Among how many messages the beginning of an id is looked for; no call takes more.
+const MOST_SEARCHED: u32 = 1_000;
 const TEST_LOOK: Duration = Duration::from_millis(200);
 /// What a textfile says where the daemon does not answer.
 const DOWN: &str = "# HELP contentd_up 1 where the daemon answers.\n# TYPE contentd_up gauge\ncontentd_up 0\n";
@@ -42,13 +44,13 @@ const CHECK_COLUMNS: &[Column] = &[
 const NOTICE_FIELDS: &[&str] =
     &["notice_id", "kind", "alarm", "severity", "text", "value", "limit", "since", "at", "deliveries"];
 const NOTICE_COLUMNS: &[Column] = &[
-    fixed("AT", "at"),
-    fixed("KIND", "kind"),
-    fixed("SEVERITY", "severity"),
-    flexible("ALARM", "alarm"),
-    flexible("WHAT", "text"),
-    flexible("TO", "told"),
     fixed("ID", "notice_id"),
+    fixed("AT", "at"),
+    spare("KIND", "kind"),
+    spare("SEVERITY", "severity"),
+    spare("ALARM", "alarm"),
+    wanted("WHAT", "text"),
+    flexible("TO", "told"),
 ];
 const HOOK_COLUMNS: &[Column] = &[
     flexible("HOOK", "name"),
@@ -167,7 +169,14 @@ fn one_line(text: &str) -> String {
 /// `contentctl metrics`.
 pub fn metrics(session: &Session, args: &MetricsArgs) -> Result<(), Failure> {
     let asked = session.call::<_, MetricsReply>("io.contentd.Daemon.Metrics", &NoParams {});
-    let Some(path) = &args.textfile else { return session.printer.text(&asked?.text) };
+    let Some(path) = &args.textfile else {
+        let reply = asked?;
+        return if session.printer.is_for_people() {
+            session.printer.text(&reply.text)
+        } else {
+            session.printer.record(&reply, &["text"])
+        };
+    };
     match asked {
         Ok(reply) => replace(path, &reply.text),
         Err(failure) => {
@@ -218,7 +227,13 @@ pub fn notice(session: &Session, verb: NoticeVerb) -> Result<(), Failure> {
     match verb {
         NoticeVerb::List { limit } => list(session, limit),
         NoticeVerb::Show { notice } => {
-            let reply: NoticeReply = session.call("io.contentd.Daemon.Notice", &NoticeParams { notice })?;
+            let asked = session.call("io.contentd.Daemon.Notice", &NoticeParams { notice: notice.clone() });
+            let reply: NoticeReply = match asked {
+                Err(failure @ Failure::Client(ClientError::Refused(ApiError::NoticeNotFound { .. }))) => {
+                    return show(session, &beginning_with(session, &notice, failure)?);
+                }
+                asked => asked?,
+            };
             show(session, &reply.notice)
         }
         NoticeVerb::Test { hook } => test(session, hook),
@@ -237,6 +252,20 @@ pub fn notice(session: &Session, verb: NoticeVerb) -> Result<(), Failure> {
             });
             Ok(())
         }
+    }
+}
+
+/// The one message of the newest whose id begins so, as an id is typed; else `not_found`.
+fn beginning_with(session: &Session, id: &str, not_found: Failure) -> Result<NoticeView, Failure> {
+    let params = NoticesParams { limit: Some(MOST_SEARCHED) };
+    let reply: NoticesReply = session.call("io.contentd.Daemon.Notices", &params)?;
+    let mut fitting = reply.notices.into_iter().filter(|notice| !id.is_empty() && notice.notice_id.starts_with(id));
+    match (fitting.next(), fitting.next()) {
+        (Some(notice), None) => Ok(notice),
+        (Some(_), Some(_)) => {
+            Err(Failure::Refused(format!("{id:?} is the beginning of several messages: type more of it")))
+        }
+        (None, _) => Err(not_found),
     }
 }
 

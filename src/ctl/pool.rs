@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Session;
 use super::args::pool::{PoolDoneArgs, PoolFailArgs, PoolNextArgs, PoolVerb};
 use super::failure::Failure;
-use super::output::{Column, fixed, flexible};
+use super::output::{Column, fixed, flexible, spare, wanted};
 use super::submit::random_key;
 use super::text::safe;
 use super::when;
@@ -18,7 +18,7 @@ use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     ContentParams, ContentReply, ContentView, NoParams, PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams,
     PoolNextParams, PoolNextReply, PoolParams, PoolReleaseParams, PoolReleaseReply, PoolRemoveParams, PoolRenewParams,
-    PoolReply, PoolScheduleParams, PoolShowReply, StatusReply,
+    PoolReply, PoolScheduleParams, PoolShowReply, PoolView, StatusReply,
 };
 use crate::control::client::Client;
 use crate::control::values::TextOrNumber;
@@ -42,16 +42,16 @@ const FIELDS: &[&str] = &[
 ];
 const COLUMNS: &[Column] = &[
     fixed("ID", "pool_id"),
-    fixed("CONTENT", "content_id"),
-    fixed("PRI", "priority"),
+    spare("CONTENT", "content_id"),
+    spare("PRI", "priority"),
     fixed("STATUS", "status"),
-    fixed("DUE", "scheduled_at"),
+    spare("DUE", "scheduled_at"),
     flexible("ACCOUNT", "account"),
     flexible("TITLE", "title"),
-    fixed("PUBLISHED", "published_at"),
-    fixed("RETRIES", "retry_count"),
-    flexible("ERROR", "last_error"),
-    flexible("HELD", "held_reason"),
+    spare("PUBLISHED", "published_at"),
+    spare("RETRIES", "retry_count"),
+    wanted("ERROR", "last_error").unless("held_reason"),
+    wanted("HELD", "held_reason"),
 ];
 const HANDED_OUT_FIELDS: &[&str] =
     &["pool_id", "fence", "key", "lease_until", "priority", "account", "external_id", "content"];
@@ -170,9 +170,10 @@ fn show(session: &Session, pool_id: i64) -> Result<(), Failure> {
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &["entry", "handouts", "publication"]);
     }
-    session.printer.record(&reply.entry, FIELDS)?;
+    print_entry(session, &reply.entry)?;
     if let Some(publication) = &reply.publication {
-        session.printer.record(publication, &["published_at", "published_by", "url", "reference"])?;
+        // When, the entry has said.
+        session.printer.record(publication, &["published_by", "url", "reference"])?;
     }
     let columns = [
         fixed("FENCE", "fence"),
@@ -212,12 +213,14 @@ fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
             })
         })
         .collect();
-    session.printer.rows(&rows, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS)?;
-    if !rows.is_empty() {
-        session.tell(
-            "publish each, then `contentctl pool done ID --fence N --url URL`; `content show CONTENT` prints the piece",
-        );
+    if rows.is_empty() {
+        session.tell("no piece is due; `contentctl pool list --status pending` shows those that will be, and when");
+        return Ok(());
     }
+    session.printer.rows(&rows, HANDED_OUT_COLUMNS, HANDED_OUT_FIELDS)?;
+    session.tell(
+        "publish each, then `contentctl pool done ID --fence N --url URL`; `content show CONTENT` prints the piece",
+    );
     Ok(())
 }
 
@@ -290,14 +293,37 @@ fn nameless(session: &Session, pool_id: i64, verb: &str) -> Failure {
 /// Says something of an entry and prints it as it then is. The same word again changes nothing, so it may be repeated.
 fn said<P: serde::Serialize>(session: &Session, method: &str, params: &P) -> Result<(), Failure> {
     let reply: PoolEntryReply = session.call(method, params)?;
-    session.printer.record(&reply.entry, FIELDS)
+    print_entry(session, &reply.entry)
+}
+
+/// An entry; for people without an error that its being held says, or its being out has made a matter of the past.
+fn print_entry(session: &Session, entry: &PoolView) -> Result<(), Failure> {
+    let is_said = entry.last_error == entry.held_reason || entry.status == "published";
+    let is_left_out = |field: &str| session.printer.is_for_people() && is_said && field == "last_error";
+    let fields: Vec<&str> = FIELDS.iter().copied().filter(|field| !is_left_out(field)).collect();
+    session.printer.record(entry, &fields)
 }
 
 fn release(session: &Session, pool_ids: Vec<i64>, all: bool) -> Result<(), Failure> {
+    let named = if all { Vec::new() } else { pool_ids.clone() };
     let params = PoolReleaseParams { pool_ids: (!all).then_some(pool_ids), all: all.then_some(true) };
     let reply: PoolReleaseReply = session.call("io.contentd.Pool.Release", &params)?;
-    if reply.released.is_empty() {
-        session.tell("nothing was released: none of them is held");
+    if all && reply.released.is_empty() {
+        session.tell("nothing was released: none is held");
     }
-    session.printer.record(&reply, &["released"])
+    session.printer.record(&reply, &["released"])?;
+    let passed: Vec<i64> = named.into_iter().filter(|id| !reply.released.contains(id)).collect();
+    if passed.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = passed.iter().map(|id| why_passed(session, *id)).collect();
+    Err(Failure::Refused(format!("{} skipped:\n{}", passed.len(), lines.join("\n"))))
+}
+
+/// Why an entry that was named was not released. What it is now need not be what it was then, and nearly always is.
+fn why_passed(session: &Session, pool_id: i64) -> String {
+    match session.call::<_, PoolShowReply>("io.contentd.Pool.Show", &PoolParams { pool_id }) {
+        Ok(reply) => format!("pool entry {pool_id} is not held, but {}", safe(&reply.entry.status)),
+        Err(failure) => failure.to_string(),
+    }
 }

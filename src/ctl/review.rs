@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::names;
 use super::output::{Column, fixed, flexible, write_out};
 use super::submit::read_file;
-use super::text::{safe, safe_lines};
+use super::text::{counted, safe, safe_lines};
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     ContentListParams, ContentParams, ContentReply, ContentsReply, EditParams, ReviewParams, WriteAgainParams,
@@ -78,12 +78,12 @@ fn heading(reply: &ContentReply) -> String {
     let mut lines = vec![
         safe(&content.title),
         format!(
-            "content {}, version {}, of {}: {} words, {} images{score}",
+            "content {}, version {}, of {}: {} words, {}{score}",
             content.content_id,
             reply.version,
             safe(&content.task_id),
             content.word_count,
-            content.images.len()
+            counted(content.images.len() as u64, "image")
         ),
         format!("review: {}, publishing: {}", safe(&content.review_status), safe(&content.publish_status)),
     ];

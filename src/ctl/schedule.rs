@@ -9,7 +9,7 @@ use super::args::{Format, ScheduleAddArgs, ScheduleVerb};
 use super::batch::split_keywords;
 use super::failure::Failure;
 use super::names;
-use super::output::{Column, fixed, flexible, write_out};
+use super::output::{Column, fixed, flexible, spare, wanted, write_out};
 use super::text::{safe, safe_lines};
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::schedules::TopicParams;
@@ -58,14 +58,14 @@ const COLUMNS: &[Column] = &[
     fixed("ID", "schedule_id"),
     fixed("NAME", "name"),
     fixed("WHEN", "when"),
-    fixed("ZONE", "zone"),
-    fixed("ACCOUNTS", "accounts"),
-    fixed("TOPICS", "topics"),
-    fixed("SOURCE", "source"),
+    spare("ZONE", "zone"),
+    spare("ACCOUNTS", "accounts"),
+    spare("TOPICS", "topics"),
+    spare("SOURCE", "source"),
     fixed("NEXT IN ZONE", "next_local"),
-    fixed("NEXT IN UTC", "next_utc"),
-    flexible("PAUSED", "paused_why"),
-    flexible("TROUBLE", "trouble"),
+    spare("NEXT IN UTC", "next_utc"),
+    wanted("PAUSED", "paused_why"),
+    wanted("TROUBLE", "trouble"),
 ];
 const FIRE_FIELDS: &[&str] = &[
     "fire_id",
@@ -179,6 +179,9 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
 fn list(session: &Session) -> Result<(), Failure> {
     let reply: SchedulesReply = session.call("io.contentd.Schedules.List", &NoParams {})?;
     if session.printer.is_for_people() {
+        if reply.schedules.is_empty() {
+            session.tell("there is no schedule; `contentctl schedule add` makes one");
+        }
         let lines: Vec<Line<'_>> = reply.schedules.iter().map(Line::from).collect();
         return names::rows(session, &lines, COLUMNS, FIELDS);
     }
@@ -245,7 +248,7 @@ fn new_schedule(args: ScheduleAddArgs) -> Result<NewScheduleParams, Failure> {
         (false, false) => None,
     };
     Ok(NewScheduleParams {
-        name: args.name,
+        name: args.named.or(args.name).unwrap_or_default(),
         cron: args.cron,
         every: args.every.map(TextOrNumber),
         zone: Some(args.zone.unwrap_or_else(own_zone)),

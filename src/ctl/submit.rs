@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Session;
 use super::args::{SubmitArgs, WaitArgs};
-use super::batch::{Fault, Judged, in_order, judge, split_keywords};
+use super::batch::{Fault, Judged, in_order, is_lines, judge, split_keywords};
 use super::failure::Failure;
 use super::follow;
 use super::output::{Column, fixed};
@@ -190,6 +190,11 @@ fn submit_file(
     wait: Option<Wait>,
 ) -> Result<(), Failure> {
     let (name, contents) = read_file(path)?;
+    if is_lines(&name) && defaults.account.0.is_empty() {
+        return Err(Failure::Usage(format!(
+            "--account is missing: {name} has topics alone, and each of them is for somebody"
+        )));
+    }
     let Judged { right, mut faults } = judge(&name, &contents, defaults);
     if right.is_empty() && faults.is_empty() {
         return Err(Failure::Refused(format!("nothing was submitted; {name}: there is no task in it")));

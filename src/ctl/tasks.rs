@@ -12,7 +12,7 @@ use super::args::{
 use super::daemon;
 use super::failure::Failure;
 use super::names;
-use super::output::{Column, fixed, flexible};
+use super::output::{Column, fixed, flexible, spare, wanted};
 use super::text::{counted, safe};
 use super::when;
 use crate::config::format_duration;
@@ -64,12 +64,12 @@ pub const TASK_FIELDS: &[&str] = &[
 pub const TASK_COLUMNS: &[Column] = &[
     fixed("TASK", "task_id"),
     fixed("STATE", "state"),
-    fixed("PRI", "priority"),
+    spare("PRI", "priority"),
     flexible("ACCOUNT", "account"),
-    fixed("CREATED", "created_at"),
-    flexible("TOPIC", "topic"),
+    spare("CREATED", "created_at"),
+    wanted("TOPIC", "topic"),
     flexible("REASON", "reason"),
-    flexible("ERROR", "error"),
+    flexible("ERROR", "error").unless("reason"),
 ];
 
 const ATTEMPT_COLUMNS: &[Column] = &[
@@ -88,11 +88,11 @@ const HISTORY_FIELDS: &[&str] =
 const HISTORY_COLUMNS: &[Column] = &[
     fixed("AT", "at"),
     fixed("EVENT", "event"),
-    fixed("FROM", "from_state"),
+    spare("FROM", "from_state"),
     fixed("TO", "to_state"),
-    fixed("ATTEMPT", "attempt"),
+    spare("ATTEMPT", "attempt"),
     flexible("WHO", "who"),
-    flexible("WHY", "why"),
+    wanted("WHY", "why"),
 ];
 
 fn one(session: &Session, method: &str, task: &str) -> Result<TaskView, Failure> {
@@ -101,7 +101,10 @@ fn one(session: &Session, method: &str, task: &str) -> Result<TaskView, Failure>
 }
 
 fn print_task(session: &Session, task: &TaskView) -> Result<(), Failure> {
-    names::record(session, task, TASK_FIELDS)?;
+    // For people what is said once is said.
+    let is_left_out = |field: &str| session.printer.is_for_people() && task.error == task.reason && field == "error";
+    let fields: Vec<&str> = TASK_FIELDS.iter().copied().filter(|field| !is_left_out(field)).collect();
+    names::record(session, task, &fields)?;
     match task.state.as_str() {
         _ if !session.printer.is_for_people() => Ok(()),
         "held" => session.printer.text(&ways_out(task)),

@@ -2,6 +2,7 @@
 //! never values; a variable whose name sounds like a secret is masked, because people put them there all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -19,9 +20,14 @@ use crate::task::review::Phrase;
 /// For `config`.
 pub fn reply(loaded: &Loaded) -> ConfigReply {
     ConfigReply {
-        files: loaded.file.iter().map(|file| file.display().to_string()).collect(),
+        files: loaded.file.iter().map(|file| seen_from_anywhere(file)).collect(),
         config: sections(&loaded.config),
     }
+}
+
+/// Whoever reads it stands in another directory than the daemon.
+fn seen_from_anywhere(file: &Path) -> String {
+    std::path::absolute(file).as_deref().unwrap_or(file).display().to_string()
 }
 
 fn sections(config: &Config) -> Value {
@@ -228,4 +234,15 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
     changed.extend(hooks.iter().filter(is_changed).map(|name| format!("hooks.{name}")));
     let needs_restart = changed.iter().filter(|name| NEED_RESTART.contains(&name.as_str())).cloned().collect();
     (changed, needs_restart)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_told_so_that_it_is_found_from_another_directory() {
+        let told = seen_from_anywhere(Path::new("contentd.toml"));
+        assert!(told.starts_with('/') && told.ends_with("/contentd.toml"), "{told}");
+    }
 }

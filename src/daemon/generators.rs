@@ -16,13 +16,16 @@ use crate::generator::registry::{DURATIONS_LOOKED_AT, Generator, Generators};
 use crate::store::Store;
 use crate::tell;
 
-/// Builds every generator of the configuration; what they write to standard error goes to `logs`. `before` is the
-/// configuration and the generators that run now.
-pub fn build(config: &Config, logs: &GeneratorLogs, before: Option<(&Config, &Generators)>) -> Generators {
-    let places = Places {
+/// Where commands of this configuration find and leave things; what they write to standard error goes to `logs`.
+pub fn places(config: &Config, logs: &GeneratorLogs) -> Places {
+    Places {
         run_socket: config.daemon.run_socket.clone(),
         ..Places::of_this_process(config.daemon.state_dir.clone(), logs.clone())
-    };
+    }
+}
+
+/// Builds every generator of the configuration. `before` is the configuration and the generators that run now.
+pub fn build(config: &Config, places: &Places, before: Option<(&Config, &Generators)>) -> Generators {
     let kept = |name| {
         let (old, running) = before?;
         let is_same = super::effective::is_same_generator(old, config, name);

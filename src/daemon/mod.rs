@@ -105,8 +105,10 @@ pub fn check_config(options: &Options) -> anyhow::Result<Checked> {
         None => generators::without_secrets(&mut loaded.config),
     };
     let logs = GeneratorLogs::new(&loaded.config.daemon.state_dir);
-    let generators = generators::build(&loaded.config, &logs, None);
-    let publishers = publishers::build(&loaded.config, &logs);
+    // It starts nothing, and a slip in a path must not leave directories behind.
+    let places = Places { is_look_only: true, ..generators::places(&loaded.config, &logs) };
+    let generators = generators::build(&loaded.config, &places, None);
+    let publishers = publishers::build(&loaded.config, &places);
     let mut faults = System::new().block_on(async {
         let mut faults = generators::faults(&generators).await;
         faults.extend(publishers::faults(&publishers).await);
@@ -283,7 +285,7 @@ impl Daemon {
             // A slip in a path must not look like a queue that was emptied.
             if self.is_database_new { " (new: there was none under this name)" } else { "" },
         );
-        let generators = Arc::new(generators::build(config, &self.logs, None));
+        let generators = Arc::new(generators::build(config, &generators::places(config, &self.logs), None));
         for fault in generators::faults(&generators).await {
             tell!(Level::Warn, Kind::GeneratorFaulty, "{fault}; its tasks wait until this is mended");
         }
@@ -291,7 +293,7 @@ impl Daemon {
             tell!(Level::Warn, Kind::HookFailed, "{fault}; its messages wait until this is mended");
         }
         generators::learn(&generators, &self.store).await;
-        let publishers = publishers::build(config, &self.logs);
+        let publishers = publishers::build(config, &generators::places(config, &self.logs));
         for fault in publishers::faults(&publishers).await {
             tell!(Level::Warn, Kind::PublisherFaulty, "{fault}; its pieces wait until this is mended");
         }
@@ -464,7 +466,7 @@ impl Daemon {
             })?;
         let mut warnings = generators::faults(&generators).await;
         warnings.extend(schedule_faults);
-        let publishers = publishers::build(&fresh.config, &self.logs);
+        let publishers = publishers::build(&fresh.config, &generators::places(&fresh.config, &self.logs));
         warnings.extend(publishers::faults(&publishers).await);
         let unmet = unmet::look(&self.store, fresh.config.default_generator(), &publishers).await;
         warnings.extend(unmet.into_iter().map(|one| one.as_line()));
@@ -514,7 +516,11 @@ fn prepare(
     let (_, needs_restart) = effective::differences(started_with, &fresh.config);
     // It lies beside the database by default. A driver that looked for its runs elsewhere would find that none started.
     fresh.config.daemon.state_dir.clone_from(&before.config.daemon.state_dir);
-    let generators = Arc::new(generators::build(&fresh.config, logs, Some((&before.config, current))));
+    let generators = Arc::new(generators::build(
+        &fresh.config,
+        &generators::places(&fresh.config, logs),
+        Some((&before.config, current)),
+    ));
     let schedule_faults = schedule_faults(&fresh.config, logs);
     Ok(Prepared { fresh, generators, changed, needs_restart, schedule_faults })
 }

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::generator::command::Places;
-use crate::generator::log::GeneratorLogs;
 use crate::publisher::command::CommandPublisher;
 use crate::publisher::{Publisher, PublisherDriver, Publishers};
 
 /// Builds every publisher of the configuration. They hold nothing that a reload must keep: the call in hand keeps its own.
-pub fn build(config: &Config, logs: &GeneratorLogs) -> Publishers {
-    let places = Places::of_this_process(config.daemon.state_dir.clone(), logs.clone());
+pub fn build(config: &Config, places: &Places) -> Publishers {
     let publisher = |(name, spec): (&String, &crate::publisher::spec::PublisherSpec)| Publisher {
         name: name.clone(),
         driver: Arc::new(CommandPublisher::new(spec.clone(), places.clone())),

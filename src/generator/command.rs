@@ -55,6 +55,8 @@ pub struct Places {
     pub environment: Environment,
     /// Where what calls write to standard error is kept.
     pub logs: GeneratorLogs,
+    /// Nothing is called, and so no directory is made.
+    pub is_look_only: bool,
 }
 
 impl Places {
@@ -68,7 +70,23 @@ impl Places {
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             environment: Environment::minimal(&|name| std::env::var_os(name)),
             logs,
+            is_look_only: false,
         }
+    }
+
+    /// A working directory of the daemon's own: made, or where there is only a look and it is not there, one that is as empty of
+    /// programs.
+    pub(crate) fn own_directory(
+        &self,
+        path: PathBuf,
+        make: impl FnOnce(&Path) -> std::io::Result<()>,
+    ) -> Result<PathBuf, String> {
+        if self.is_look_only {
+            return Ok(if path.is_dir() { path } else { PathBuf::from("/") });
+        }
+        make(&path)
+            .map_err(|error| format!("cwd {} cannot be made ({error}): set `cwd`, or make it", path.display()))?;
+        Ok(path)
     }
 }
 

@@ -59,7 +59,7 @@ pub enum RenderError {
     /// An argument would be longer than the system takes.
     #[error(
         "{field} makes an argument of {bytes} bytes, and one argument holds at most {MAX_ARG_BYTES}: shorten it, or let \
-         the generator's configuration pass it as `{{file:{field}}}` or by `stdin`"
+         the configuration pass it as `{{file:{field}}}` or by `stdin`"
     )]
     TooLong {
         /// The field with the longest value in the argument.
@@ -75,8 +75,8 @@ pub enum RenderError {
     },
     /// A value that the program would take for an option.
     #[error(
-        "{field} begins with `-` ({start:?}) and would be read as an option: rephrase it, or put `--` before \
-         `{{{field}}}` in the generator's configuration"
+        "{field} begins with `-` ({start:?}) and would be read as an option: rephrase it, or have the configuration pass it \
+         in one argument with its option, `--OPTION={{{field}}}`, or behind a `--`"
     )]
     LooksLikeOption {
         /// The field.
@@ -353,6 +353,18 @@ impl CommandTemplate {
             ArgTemplate::Group(templates) => templates,
         });
         args.chain(&self.stdin).flat_map(Template::names)
+    }
+
+    /// Variables that begin an argument before any `--`: a value of theirs that begins with `-` cannot be passed so.
+    pub fn open_names(&self) -> impl Iterator<Item = &str> {
+        let args = self.args.iter().flat_map(|arg| match arg {
+            ArgTemplate::One(template) => std::slice::from_ref(template),
+            ArgTemplate::Group(templates) => templates,
+        });
+        args.take_while(|template| !template.is_literal("--")).filter_map(|template| match template.parts.first() {
+            Some(Part::Variable { name, is_file: false, .. }) => Some(name.as_str()),
+            _ => None,
+        })
     }
 
     /// The program, with `creator` filled in.

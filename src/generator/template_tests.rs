@@ -47,6 +47,11 @@ fn a_group_drops_out_when_a_variable_in_it_is_empty() {
 fn a_value_is_never_taken_for_an_option() {
     let fault = argv(&[one("gen"), one("{topic}")], &[("topic", "--evil")]).unwrap_err();
     assert_eq!(fault, RenderError::LooksLikeOption { field: "topic".into(), start: "--evil".into() });
+    let cure = fault.to_string();
+    assert!(
+        cure.contains("`--OPTION={topic}`") && !cure.contains("generator"),
+        "publishers have templates too: {cure}"
+    );
     // The first variable may be empty and the second one evil.
     assert!(argv(&[one("gen"), one("{tone}{topic}")], &[("topic", "-x")]).is_err());
     assert_eq!(argv(&[one("gen"), one("--"), one("{topic}")], &[("topic", "-x")]).unwrap(), ["gen", "--", "-x"]);

@@ -579,7 +579,12 @@ impl Change<'_> {
             None => self.entry.due_at_once(self.context.now),
         }
         self.entry.priority = priority.unwrap_or(self.entry.priority);
-        let why = Some(format!("priority {}", self.entry.priority));
+        let due = match at {
+            Some(at) => format!("due {}", at.in_utc()),
+            None if self.entry.scheduled_at == self.context.now => "due now".to_owned(),
+            None => "due as before".to_owned(),
+        };
+        let why = Some(format!("{due}, priority {}", self.entry.priority));
         self.moved(PoolMove::Rescheduled, why)
     }
 }

@@ -419,6 +419,15 @@ fn a_priority_alone_keeps_the_time_of_what_is_pending() {
     let (later, soon) = (NOW.plus(Duration::from_secs(3_600)), NOW.plus(Duration::from_secs(60)));
     let told = |rig: &Rig| (rig.entry.status, rig.entry.scheduled_at, rig.entry.priority);
     let waiting = Rig::new(policy(false, false)).after(PoolEvent::Rescheduled { at: Some(later), priority: None });
+    let why = |rig: &Rig, at, priority| {
+        let (draw, who, answers_for_all, unanswered) = (0.5, "1:ada", false, None);
+        let context = Context { now: rig.now, draw, policy: &rig.policy, who, answers_for_all, unanswered };
+        apply(&rig.entry, None, PoolEvent::Rescheduled { at, priority }, &context).expect("it fits").why
+    };
+    let in_utc = later.in_utc();
+    assert_eq!(why(&waiting, Some(later), Some(2)), Some(format!("due {in_utc}, priority 2")), "the trail keeps both");
+    assert_eq!(why(&waiting, None, Some(2)).as_deref(), Some("due as before, priority 2"));
+    assert!(why(&waiting, None, None).is_some_and(|why| why.starts_with("due now, priority ")));
     let urgent = waiting.clone().after(PoolEvent::Rescheduled { at: None, priority: Some(9) });
     assert_eq!(told(&urgent), (PoolState::Pending, later, 9));
     let at_once = urgent.clone().after(PoolEvent::Rescheduled { at: None, priority: None });

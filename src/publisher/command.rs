@@ -236,9 +236,7 @@ impl Inner {
             return Err(format!("the name {:?} cannot name a directory: set `cwd`", self.spec.name));
         };
         let own = self.places.state_dir.join("publishers").join(name);
-        let made = make_private_dir(&own);
-        made.map_err(|error| format!("cwd {} cannot be made ({error}): set `cwd`, or make it", own.display()))?;
-        Ok(own)
+        self.places.own_directory(own, make_private_dir)
     }
 
     fn faults(&self) -> Vec<String> {

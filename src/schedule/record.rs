@@ -280,6 +280,14 @@ impl Schedule {
         self.next_due.is_none()
     }
 
+    /// Whether every topic of its list was taken, and it does not begin again: it has nothing more to submit.
+    pub fn is_worked_through(&self) -> bool {
+        match &self.source {
+            TopicSource::List { topics, at_end: AtEnd::Stop } => self.cursor as usize >= topics.len(),
+            TopicSource::List { .. } | TopicSource::File { .. } | TopicSource::Command { .. } => false,
+        }
+    }
+
     /// How many tasks a fire is to have.
     pub fn wanted(&self) -> usize {
         self.accounts.len().saturating_mul(self.topics_each as usize)

@@ -29,6 +29,11 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The date and time in UTC, as in `2026-01-31T08:15:30Z`.
+    pub fn in_utc(self) -> String {
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or_default().to_string()
+    }
+
     /// From when and until when something counts that is limited by the day. What lies ahead was written before the clock was set
     /// back: a day of that may have happened in the last 24 hours. What lies further ahead would use up every day until its time
     /// has come.

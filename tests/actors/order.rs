@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use contentd::actors::queue::QueueActor;
+use contentd::actors::queue::{Pause, PauseScope, QueueActor, SetPause};
 use contentd::actors::supervisor::Crash;
 use contentd::task::outcome::Verb;
-use contentd::task::{Event, GeneratorName, NotBefore, TaskState};
+use contentd::task::{AccountId, Event, GeneratorName, NotBefore, TaskState};
 
 use super::rig::{Ask, Rig, Setup, limits, policy, sample};
 
@@ -156,6 +156,21 @@ async fn a_pause_survives_a_rebuilt_queue_and_a_restart() {
 }
 
 #[actix::test]
+async fn a_pause_without_a_reason_keeps_the_one_that_was_said() {
+    let rig = Rig::start(Setup::default()).await;
+    let pause = async |account, reason: Option<&str>| {
+        let scope = PauseScope { generator: None, account };
+        let pause = Pause { scope, who: "0:tester".into(), at: rig.now(), reason: reason.map(str::to_owned) };
+        let stand = rig.queue().send(SetPause::On(pause)).await.unwrap().unwrap();
+        stand.into_iter().map(|pause| pause.reason.unwrap_or_default()).collect::<Vec<_>>()
+    };
+    assert_eq!(pause(None, Some("lunch")).await, ["lunch"]);
+    assert_eq!(pause(None, None).await, ["lunch"]);
+    assert_eq!(pause(None, Some("tea")).await, ["tea"], "another one takes its place");
+    assert_eq!(pause(Some(AccountId(1)), None).await, ["tea", ""], "and is nobody else's");
+}
+
+#[actix::test]
 async fn resume_of_everything_ends_every_pause() {
     let rig = Rig::start(Setup::default()).await;
     rig.pause(Some(sample()), None).await;
@@ -163,7 +178,7 @@ async fn resume_of_everything_ends_every_pause() {
     rig.pause(Some(sample()), Some(1)).await;
     let id = rig.submit(Ask::about("waits")).await;
     let queue: actix::Addr<QueueActor> = rig.queue();
-    let left = queue.send(contentd::actors::queue::SetPause::AllOff).await.unwrap().unwrap();
+    let left = queue.send(SetPause::AllOff).await.unwrap().unwrap();
     assert!(left.is_empty());
     rig.until_state(&id, TaskState::Completed).await;
     let rig = rig.restart().await;

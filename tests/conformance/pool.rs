@@ -29,6 +29,7 @@ on_every_backend! {
     doubt_outlives_a_rejection_and_an_approval,
     a_removed_entry_comes_back_while_its_piece_is_approved,
     a_restore_holds_what_may_be_out_and_its_fences_go_on,
+    a_restore_tells_what_had_failed_before,
     what_was_removed_before_a_backup_may_be_out_after_its_restore,
     an_older_entry_does_not_come_back_for_one_in_doubt,
     the_agenda_of_publishing,
@@ -341,6 +342,20 @@ fn a_restore_holds_what_may_be_out_and_its_fences_go_on(mut side: Side) {
     let again = take(&mut side, hand_out(consumer("b"), 9, LATER + 1));
     assert_eq!(again.len(), 1);
     assert!(again[0].1.fence > 1_000, "a number that the lost daemon gave out is not given out again");
+}
+
+fn a_restore_tells_what_had_failed_before(mut side: Side) {
+    let ada = side.account("ada").id;
+    let ids = pieces(&mut side, ada, 1, 2);
+    take(&mut side, hand_out(consumer("a"), 2, LATER));
+    let failed = PoolEvent::Failed { error: "the site refused it".into(), is_final: true };
+    say(&mut side, ids[0], Some(1), failed, LATER).unwrap();
+    let hold = || Write::Pool(PoolWrite::HoldRestored { now: Timestamp(LATER) });
+    assert_eq!(side.write(hold()).unwrap(), Written::Pool(PoolWritten::Held(2)));
+    let reason = |side: &Side, id| entry(side, id).held_reason.unwrap_or_default();
+    assert!(reason(&side, ids[0]).ends_with("it had failed, and a release tries it again: the site refused it"));
+    assert_eq!(reason(&side, ids[1]), contentd::store::restored::POOL_REASON);
+    assert_eq!(side.write(hold()).unwrap(), Written::Pool(PoolWritten::Held(0)), "a take-over that began anew");
 }
 
 fn what_was_removed_before_a_backup_may_be_out_after_its_restore(mut side: Side) {

@@ -118,7 +118,8 @@ fn refusal(answer: Result<ScheduleWritten, WriteError>) -> ScheduleError {
 
 fn how_each_schedule_stands_by_its_last_fire(mut side: Side) {
     let ada = side.account("ada").id;
-    let quiet = side.schedule(new_schedule("quiet", ada)).id;
+    let source = TopicSource::List { topics: vec![topic("one"), topic("two")], at_end: AtEnd::Stop };
+    let quiet = side.schedule(NewSchedule { source, ..new_schedule("quiet", ada) }).id;
     let daily = side.schedule(new_schedule("daily", ada)).id;
     let standing = |side: &Side, name: &str| {
         let all = side.queries.schedule_standings().unwrap();
@@ -145,7 +146,15 @@ fn how_each_schedule_stands_by_its_last_fire(mut side: Side) {
     let pause = ScheduleWrite::Pause { schedule: quiet, why: "a holiday".into(), now };
     side.schedule_write(pause).unwrap();
     let paused = standing(&side, "quiet");
-    assert_eq!((paused.is_paused, paused.last), (true, None));
+    assert_eq!((paused.is_paused, paused.is_at_end, paused.last), (true, false, None));
+    let resume = ScheduleWrite::Resume { schedule: quiet, next_due: Timestamp(START + 10_000), now };
+    side.schedule_write(resume).unwrap();
+    let fire = side.begin(quiet, 10_000, 11_000).unwrap().remove(0).id;
+    let pauses = Some("its list is worked through".to_owned());
+    let taken = Taken { cursor: Some(2), digests: vec![], begins_again: false, pauses };
+    side.schedule_write(submit_of(fire, vec![new(task(2, ada))], taken, START + 10_100)).unwrap();
+    let ended = standing(&side, "quiet");
+    assert_eq!((ended.is_paused, ended.is_at_end, ended.trouble()), (true, true, None));
 }
 
 fn a_schedule_comes_back_as_it_was_asked(mut side: Side) {

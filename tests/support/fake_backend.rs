@@ -143,6 +143,12 @@ pub fn pooled(id: i64) -> PoolView {
     }
 }
 
+/// The key of a request that finds nothing due.
+pub const NOTHING_DUE: &str = "nothing-due";
+
+/// An entry that waits for its turn; below it each is held, and above it there are none.
+pub const NOT_HELD: i64 = 90;
+
 /// Who had it.
 pub fn handout() -> HandoutView {
     HandoutView {
@@ -581,10 +587,15 @@ impl Backend for FakeBackend {
 
     fn pool_release(&self, _: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply> {
         self.called(format!("release of the pool {ids:?}"));
-        done(Ok(PoolReleaseReply { released: ids.unwrap_or_default().into_iter().map(|id| id.0).collect() }))
+        let is_held = |id: &i64| *id < NOT_HELD;
+        let released = ids.unwrap_or_default().into_iter().map(|id| id.0).filter(is_held).collect();
+        done(Ok(PoolReleaseReply { released }))
     }
 
     fn pool_show(&self, _: Peer, id: PoolId) -> Answer<PoolShowReply> {
+        if id.0 > NOT_HELD {
+            return done(Err(ApiError::PoolEntryNotFound { pool_id: id.0 }));
+        }
         done(Ok(PoolShowReply { entry: pooled(id.0), handouts: vec![handout()], publication: None }))
     }
 
@@ -597,7 +608,8 @@ impl Backend for FakeBackend {
             };
             return done(Ok(PoolNextReply { handed_out: vec![one(1, 3, 9), one(2, 4, 7)] }));
         }
-        let mut reply = PoolNextReply { handed_out: vec![handed_out(); query.limit as usize] };
+        let due = if query.key.as_deref() == Some(NOTHING_DUE) { 0 } else { query.limit as usize };
+        let mut reply = PoolNextReply { handed_out: vec![handed_out(); due] };
         if query.limit == MANY_HANDED_OUT {
             for one in &mut reply.handed_out {
                 one.content.content = Some("x".repeat(8 << 20));
@@ -753,11 +765,14 @@ impl NoticeBackend for FakeBackend {
 
     fn notices(&self, _: Peer, limit: u32) -> Answer<NoticesReply> {
         self.called(format!("notices {limit}"));
-        let notices = vec![notice("n")];
+        let notices = vec![notice("n"), notice("4de6fdcb9b0"), notice("4ff00000000")];
         done(Ok(NoticesReply { notices, hooks: vec![], silenced_until: None, silenced_by: None }))
     }
 
     fn notice(&self, _: Peer, id: String) -> Answer<NoticeReply> {
+        if id.starts_with('4') && id.len() < 11 {
+            return done(Err(ApiError::NoticeNotFound { notice: id }));
+        }
         done(Ok(NoticeReply { notice: notice(&id) }))
     }
 

@@ -277,6 +277,13 @@ impl QueueActor {
         self.world.readiness.set(!self.idle.is_empty() && self.is_line_empty());
     }
 
+    /// Somebody who pauses once more and names no reason takes nothing back of what was said.
+    fn with_reason(&self, pause: Pause) -> Pause {
+        let before = self.pauses.iter().find(|other| other.scope == pause.scope);
+        let reason = pause.reason.or_else(|| before?.reason.clone());
+        Pause { reason, ..pause }
+    }
+
     /// A worker for a submit that may run at once: then its claim rides in the commit of the insert.
     fn worker_for(&mut self, tasks: &[NewTask]) -> Option<(LaneKey, (usize, Addr<WorkerActor>))> {
         let [new] = tasks else { return None };
@@ -511,7 +518,7 @@ impl Handler<SetPause> for QueueActor {
             SetPause::Off(PauseScope { generator: Some(name), account: None }) => Some(name.clone()),
             SetPause::Off(_) | SetPause::On(_) | SetPause::AllOff => None,
         };
-        let added = if let SetPause::On(pause) = set { Some(pause) } else { None };
+        let added = if let SetPause::On(pause) = set { Some(self.with_reason(pause)) } else { None };
         let mut writes: Vec<Write> =
             gone.iter().map(|scope| Write::PutSetting { name: scope.setting(), value: None }).collect();
         if let Some(pause) = &added {

@@ -12,17 +12,16 @@ const ACTORS_LIMIT: Duration = Duration::from_secs(6);
 /// Each call and each connection takes some.
 const FEW_FILES: u64 = 1024;
 const JOURNAL: &str = "`sudo journalctl -u contentd -p warning -n 50` says what went before";
+const LOG: &str = "the daemon's standard error says what went before";
+const HARMLESS: &str = "nothing acknowledged is lost, and jobs go on at their generators";
 
 impl DaemonBackend {
     pub(super) async fn look_at_process(&self) -> Vec<Finding> {
         let status = tokio::time::timeout(ACTORS_LIMIT, self.supervisor.send(GetStatus)).await;
+        let by = machine::supervision(&|name| std::env::var(name).ok());
         let mut findings = match status {
-            Ok(Ok(status)) => actors(&status),
-            Ok(Err(_)) | Err(_) => vec![Finding::error(
-                "actors",
-                "nobody says how they are",
-                "`sudo systemctl restart contentd`: nothing acknowledged is lost, and jobs go on at their generators",
-            )],
+            Ok(Ok(status)) => actors(&status, by),
+            Ok(Err(_)) | Err(_) => vec![Finding::error("actors", "nobody says how they are", restart(by, HARMLESS))],
         };
         findings.extend(machine::open_files().map(|(open, limit)| files(open, limit)));
         let reload = (self.installation.reload)();
@@ -32,16 +31,23 @@ impl DaemonBackend {
                 "changed since the start, and not in force before the next one: {}",
                 reload.needs_restart.join(", ")
             );
-            let cure = "`sudo systemctl restart contentd`: jobs go on at their generators";
-            findings.push(Finding::warning("configuration", found, cure));
+            findings.push(Finding::warning("configuration", found, restart(by, "jobs go on at their generators")));
         }
-        findings.push(clock((self.installation.clock_jump)()));
-        findings.push(supervised(machine::supervision(&|name| std::env::var(name).ok())));
+        findings.push(clock((self.installation.clock_jump)(), by));
+        findings.push(supervised(by));
         findings
     }
 }
 
-fn actors(status: &DaemonStatus) -> Vec<Finding> {
+/// How this daemon is restarted. One that was started by hand is no unit, and a command for one would start another.
+fn restart(by: Supervision, note: &str) -> String {
+    match by.is_unit {
+        true => format!("`sudo systemctl restart contentd`: {note}"),
+        false => format!("end it with SIGTERM and start it again as it was started: {note}"),
+    }
+}
+
+fn actors(status: &DaemonStatus, by: Supervision) -> Vec<Finding> {
     let mut silent: Vec<String> = [
         ("queue", status.queue.is_none()),
         ("poller", status.poller.is_none()),
@@ -60,13 +66,11 @@ fn actors(status: &DaemonStatus) -> Vec<Finding> {
         findings.push(Finding::ok("actors", format!("all answer, {} workers among them", status.workers.len())));
     } else {
         let found = format!("do not answer: {}", silent.join(", "));
-        let cure =
-            "`sudo systemctl restart contentd`: nothing acknowledged is lost, and jobs go on at their generators";
-        findings.push(Finding::error("actors", found, cure));
+        findings.push(Finding::error("actors", found, restart(by, HARMLESS)));
     }
     if status.restarts > 0 {
         let found = format!("rebuilt {} times after a fault since the start", status.restarts);
-        findings.push(Finding::warning("actors", found, JOURNAL));
+        findings.push(Finding::warning("actors", found, if by.is_unit { JOURNAL } else { LOG }));
     }
     findings
 }
@@ -85,15 +89,11 @@ fn refused(why: &str) -> Finding {
     Finding::error("configuration", why, "mend it, then `contentctl reload`, which names all that is wrong")
 }
 
-fn clock(jump_ms: Option<i64>) -> Finding {
+fn clock(jump_ms: Option<i64>, by: Supervision) -> Finding {
     let Some(jump_ms) = jump_ms else { return Finding::ok("clock", "runs as it did at the start") };
     let found =
         format!("the wall clock was set by {} s since the start; times are told by the old one", jump_ms / 1000);
-    Finding::warning(
-        "clock",
-        found,
-        "`sudo systemctl restart contentd` takes the new time; `timedatectl` shows who keeps it",
-    )
+    Finding::warning("clock", found, restart(by, "then it has the new time; `timedatectl` shows who keeps it"))
 }
 
 fn supervised(by: Supervision) -> Finding {
@@ -134,9 +134,15 @@ mod tests {
             worker_restarts: vec![2],
             is_draining: false,
         };
-        let findings = actors(&status);
+        let by = |is_unit| Supervision { is_unit, watchdog: None };
+        let findings = actors(&status, by(true));
         assert_eq!(findings.iter().map(|f| f.severity).collect::<Vec<_>>(), [Severity::Error, Severity::Warning]);
         assert!(findings[0].found.ends_with("queue, poller, result handler, publisher, notices, worker 1"));
+        assert!(findings[0].cure.as_deref().is_some_and(|cure| cure.contains("systemctl restart contentd")));
+        for finding in actors(&status, by(false)) {
+            let cure = finding.cure.unwrap_or_default();
+            assert!(!cure.is_empty() && !cure.contains("systemctl") && !cure.contains("journalctl"), "no unit: {cure}");
+        }
     }
 
     #[test]
@@ -144,8 +150,9 @@ mod tests {
         assert_eq!(files(10, 4096).severity, Severity::Ok);
         assert_eq!(files(10, 256).severity, Severity::Warning);
         assert_eq!(files(3500, 4096).severity, Severity::Warning);
-        assert_eq!(clock(None).severity, Severity::Ok);
-        assert!(clock(Some(-7_200_000)).found.contains("-7200 s"));
+        let hand = Supervision { is_unit: false, watchdog: None };
+        assert_eq!(clock(None, hand).severity, Severity::Ok);
+        assert!(clock(Some(-7_200_000), hand).found.contains("-7200 s"));
         let by = |is_unit, watchdog| supervised(Supervision { is_unit, watchdog }).severity;
         assert_eq!(by(true, None), Severity::Warning);
         assert_eq!(by(true, Some(Duration::from_secs(30))), Severity::Ok);

@@ -54,6 +54,12 @@ fn of_schedule(schedule: &ScheduleStanding) -> Finding {
             let cure = format!("`contentctl schedule history {name}`; mend it, then `contentctl schedule run {name}`");
             Finding::warning(subject, format!("its last fire submitted nothing: {why}"), cure)
         }
+        None if schedule.is_at_end => {
+            let found = format!(
+                "is at its end: its list is worked through; `contentctl schedule remove {name}` when it is not needed"
+            );
+            Finding::ok(subject, found)
+        }
         None if schedule.is_paused => {
             let cure = format!("`contentctl schedule show {name}` says why; `contentctl schedule resume {name}`");
             Finding::warning(subject, "is paused: it begins no fires by itself", cure)
@@ -70,12 +76,19 @@ mod tests {
 
     #[test]
     fn a_schedule_that_brings_nothing_is_told() {
-        let standing = |is_paused, last| ScheduleStanding { name: "mornings".into(), is_paused, last };
+        let standing =
+            |is_paused, last| ScheduleStanding { name: "mornings".into(), is_paused, is_at_end: false, last };
         let failed = of_schedule(&standing(false, Some((FireState::Failed, Some("no such file".into())))));
         assert!(failed.severity == Severity::Warning && failed.found.contains("no such file"), "{failed:?}");
         assert!(failed.cure.is_some_and(|cure| cure.contains("schedule run mornings")));
         let paused = of_schedule(&standing(true, Some((FireState::Fired, None))));
         assert!(paused.severity == Severity::Warning && paused.found.contains("paused"), "{paused:?}");
         assert_eq!(of_schedule(&standing(false, None)).severity, Severity::Ok);
+        let ended = ScheduleStanding { is_at_end: true, ..standing(true, Some((FireState::Fired, None))) };
+        let ended = of_schedule(&ended);
+        assert!(
+            ended.severity == Severity::Ok && ended.cure.is_none(),
+            "what cannot be resumed is not to be: {ended:?}"
+        );
     }
 }

@@ -22,7 +22,7 @@ use crate::control::topics::{digest, entries};
 use crate::generator::command::Places;
 use crate::generator::command::topics::{Printed, TopicCommand, Wanted};
 use crate::generator::log::GeneratorLogs;
-use crate::schedule::{AtEnd, Beat, NewSchedule, Schedule, ScheduleId, Timing, Topic, TopicSource};
+use crate::schedule::{Beat, NewSchedule, Schedule, ScheduleId, Timing, Topic, TopicSource};
 use crate::store::query::Page;
 use crate::store::write::{
     Account, NewTask, ScheduleError, ScheduleWrite, ScheduleWritten, Write, WriteError, Written,
@@ -312,8 +312,8 @@ impl DaemonBackend {
 
 /// A list at its end brings nothing more: its schedule would submit nothing, raise an alarm and pause once more.
 fn refuse_at_end(schedule: &Schedule) -> Result<(), ApiError> {
-    let TopicSource::List { topics, at_end: AtEnd::Stop } = &schedule.source else { return Ok(()) };
-    if (schedule.cursor as usize) < topics.len() {
+    let TopicSource::List { topics, .. } = &schedule.source else { return Ok(()) };
+    if !schedule.is_worked_through() {
         return Ok(());
     }
     let name = &schedule.name;

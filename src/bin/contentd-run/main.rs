@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         [directory] if Path::new(directory).is_absolute() => run(&PathBuf::from(directory)),
         _ => {
             eprintln!(
-                "usage: contentd-run DIRECTORY (an absolute path) | --accepted | --version\nIt is started by contentd; see README.md."
+                "usage: contentd-run DIRECTORY (an absolute path) | --accepted | --version\nIt is started by contentd; see contentd-run(8)."
             );
             ExitCode::from(2)
         }

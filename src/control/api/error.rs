@@ -579,6 +579,10 @@ impl ApiError {
             Self::PoolEntryNotFound { pool_id } => {
                 format!("there is no pool entry {pool_id}; `contentctl pool list` shows what there is")
             }
+            Self::StaleFence { pool_id, fence, current } if fence > current => format!(
+                "pool entry {pool_id} is at fence {current}, and {fence} was named, with which it was never handed out; nothing was \
+                 changed; `contentctl pool show {pool_id}` says who had it"
+            ),
             Self::StaleFence { pool_id, fence, current } => format!(
                 "pool entry {pool_id} is at fence {current}, and {fence} was named: it was handed out anew since, and nothing \
                  was changed; `contentctl pool show {pool_id}` says to whom"
@@ -660,4 +664,18 @@ impl ApiError {
 
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fence_that_never_was_is_told_apart_from_an_old_one() {
+        let stale = |fence, current| ApiError::StaleFence { pool_id: 19, fence, current }.message();
+        for never in [stale(1, 0), stale(9, 1)] {
+            assert!(never.contains("never handed out") && !never.contains("anew"), "{never}");
+        }
+        assert!(stale(1, 2).contains("handed out anew since"));
+    }
 }

@@ -598,7 +598,7 @@ pub struct StatisticsReply {
     pub created: u64,
     /// Retries spent by the tasks created in that time.
     pub retries: u64,
-    /// Completed among finished but cancelled ones, 0 to 1; null where nothing finished.
+    /// Completed among finished but cancelled ones, 0 to 1; null where none of these finished.
     pub success_rate: Option<f64>,
     /// Mean seconds from acceptance to completion.
     pub mean_duration_s: Option<f64>,

@@ -23,7 +23,7 @@ pub enum NoticeVerb {
     },
     /// One message and its way to each hook
     Show {
-        /// Its id
+        /// Its id, or the beginning of it
         #[arg(value_name = "ID")]
         notice: String,
     },

@@ -25,7 +25,7 @@ pub enum PoolVerb {
     /// One entry: who had it, under which key, and where its piece is
     Show {
         /// The entry's number
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = super::pool_number)]
         pool_id: i64,
     },
     /// Take the next due entries, to publish them yourself; each is yours alone until its lease ends
@@ -37,7 +37,7 @@ pub enum PoolVerb {
     /// Have an entry for longer
     Renew {
         /// The entry's number
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = super::pool_number)]
         pool_id: i64,
         /// The fence that it was handed out with
         #[arg(long, value_name = "N")]
@@ -49,7 +49,7 @@ pub enum PoolVerb {
     /// Give an entry a due time or a priority, or a failed one another chance
     Schedule {
         /// The entry's number
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = super::pool_number)]
         pool_id: i64,
         /// now, a span from now (2h), a local time (2026-01-31T08:00) or RFC 3339 [default: now; with --priority the time that a
         /// pending entry has]
@@ -62,7 +62,7 @@ pub enum PoolVerb {
     /// Take an entry out of the pool; its piece stays approved
     Remove {
         /// The entry's number
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = super::pool_number)]
         pool_id: i64,
         /// Why
         #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -71,7 +71,7 @@ pub enum PoolVerb {
     /// Let held entries go out, because they were not published
     Release {
         /// Numbers of entries
-        #[arg(value_name = "ID", required_unless_present = "all")]
+        #[arg(value_name = "ID", required_unless_present = "all", value_parser = super::pool_number)]
         pool_ids: Vec<i64>,
         /// Every entry that is held
         #[arg(long, conflicts_with = "pool_ids")]
@@ -100,7 +100,7 @@ pub struct PoolNextArgs {
 #[derive(Debug, ClapArgs)]
 pub struct PoolDoneArgs {
     /// The entry's number
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = super::pool_number)]
     pub pool_id: i64,
     /// The fence that it was handed out with
     #[arg(long, value_name = "N", conflicts_with = "reason")]
@@ -120,7 +120,7 @@ pub struct PoolDoneArgs {
 #[derive(Debug, ClapArgs)]
 pub struct PoolFailArgs {
     /// The entry's number
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = super::pool_number)]
     pub pool_id: i64,
     /// The fence that it was handed out with
     #[arg(long, value_name = "N", conflicts_with = "reason")]

@@ -21,7 +21,7 @@ pub enum ReviewVerb {
     /// A piece as text with what the rules say of it, in $PAGER on a terminal
     Show {
         /// The record's number
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", value_parser = super::content_number)]
         content_id: i64,
         /// How.
         #[command(flatten)]
@@ -39,7 +39,7 @@ pub enum ReviewVerb {
 #[derive(Debug, ClapArgs)]
 pub struct RejectArgs {
     /// The record's number
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = super::content_number)]
     pub content_id: i64,
     /// The hash of what you looked at; another one is refused
     #[arg(long)]
@@ -57,7 +57,7 @@ pub struct RejectArgs {
 #[command(group = clap::ArgGroup::new("change").multiple(true).args(["title", "file"]))]
 pub struct EditArgs {
     /// The record's number
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = super::content_number)]
     pub content_id: i64,
     /// Take the new text from this file, or - for standard input
     #[arg(long, short, value_name = "FILE")]

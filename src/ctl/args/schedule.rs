@@ -60,8 +60,11 @@ pub enum ScheduleVerb {
 #[command(group = clap::ArgGroup::new("source").required(true).args(["topic", "list", "file", "command"]))]
 pub struct ScheduleAddArgs {
     /// Its name, unique
+    #[arg(value_name = "NAME", required_unless_present = "name", conflicts_with = "name")]
+    pub named: Option<String>,
+    /// Its name, as an option
     #[arg(long, allow_hyphen_values = true)]
-    pub name: String,
+    pub name: Option<String>,
     /// When: minute hour day month weekday, as in "0 8 * * mon-fri"; or @daily and its like
     #[arg(long, value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub cron: Option<String>,

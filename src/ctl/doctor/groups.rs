@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::process::{getegid, geteuid, getgroups};
 
+use crate::control::client::way_in;
 use crate::finding::Finding;
 
 /// The files of names.
@@ -66,7 +67,7 @@ fn told(path: &Path, gid: u32, uid: u32, has_group: bool, names: &Names) -> Find
         return Finding::error("socket", found, format!("log in again, or `newgrp {group}` in this shell"));
     }
     let found = format!("{shown}: you ({user}) are not in group {group}, which may use it");
-    Finding::error("socket", found, format!("`sudo usermod -aG {group} {user}`, then log in again"))
+    Finding::error("socket", found, way_in(&group, &user))
 }
 
 #[cfg(test)]
@@ -87,5 +88,9 @@ mod tests {
         assert!(of(1001, false).found.contains("this session is older"), "a primary group counts");
         assert!(of(4711, false).cure.is_some_and(|cure| cure.contains("usermod -aG contentd 4711")));
         assert!(of(1000, true).cure.is_some_and(|cure| cure.contains("namei")));
+        for gid in [0, 1000] {
+            let cure = told(Path::new("/run/s"), gid, 4711, false, &names).cure.unwrap_or_default();
+            assert!(!cure.contains("usermod"), "a group that gives more than a socket: {cure}");
+        }
     }
 }

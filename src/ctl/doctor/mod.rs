@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use programs::Known;
+
 use super::Session;
 use super::args::DoctorArgs;
 use super::failure::Failure;
@@ -54,13 +56,13 @@ fn examine(session: &Session) -> Vec<Finding> {
     let is_reachable = found.is_some();
     findings.extend(units.findings(is_reachable));
     let Some(path) = found else {
-        findings.extend(programs::of_this_side(None));
+        findings.extend(programs::of_this_side(&Known::NoDaemon));
         return findings;
     };
     let places = [path];
     let version = ask(&places, "io.contentd.Daemon.GetVersion", ASK_LIMIT);
-    let config = ask(&places, "io.contentd.Daemon.GetConfig", ASK_LIMIT).ok();
-    findings.extend(programs::of_this_side(config.as_ref()));
+    let known = ask(&places, "io.contentd.Daemon.GetConfig", ASK_LIMIT).map_or(Known::Untold, Known::Told);
+    findings.extend(programs::of_this_side(&known));
     match version {
         Ok(reply) => findings.push(programs::versions(&reply)),
         Err(error) => {

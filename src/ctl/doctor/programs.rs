@@ -12,14 +12,20 @@ use crate::text::counted;
 
 const OURS: &str = env!("CARGO_PKG_VERSION");
 
+/// What is known of the file that the daemon has its configuration from.
+pub enum Known {
+    /// No daemon answers: it is the file that one would take which is started here.
+    NoDaemon,
+    /// A daemon answers and does not say.
+    Untold,
+    /// The daemon says.
+    Told(ConfigReply),
+}
+
 /// What can be seen without the daemon, with what it says of its files where it answers.
-pub fn of_this_side(config: Option<&ConfigReply>) -> Vec<Finding> {
+pub fn of_this_side(known: &Known) -> Vec<Finding> {
     let mut findings: Vec<Finding> = ["contentd", "contentd-run"].iter().map(|name| installed(name)).collect();
-    let files = match config {
-        Some(config) => config.files.iter().map(PathBuf::from).collect(),
-        None => config_candidates(&environment),
-    };
-    findings.push(configuration(&files, config.is_some()));
+    findings.push(configuration(known));
     findings
 }
 
@@ -53,28 +59,40 @@ fn installed(name: &str) -> Finding {
     }
 }
 
-/// The first of the files that is there, judged as the daemon would.
-fn configuration(files: &[PathBuf], is_in_use: bool) -> Finding {
-    const SUBJECT: &str = "configuration";
+const SUBJECT: &str = "configuration";
+
+/// The file that is in use, or would be, judged as the daemon would.
+fn configuration(known: &Known) -> Finding {
     let is_there =
         |path: &&PathBuf| !matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
-    let Some(path) = files.iter().find(is_there) else {
-        let list = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        if is_in_use && files.is_empty() {
-            return Finding::ok(SUBJECT, "the daemon has no file and runs with defaults");
+    match known {
+        Known::NoDaemon => {
+            let files = config_candidates(&environment);
+            let Some(path) = files.iter().find(is_there) else {
+                let list = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+                let cure = "a daemon that is started without --config runs with defaults and no generator; contentd.toml(5) says \
+                            what to write";
+                return Finding::warning(SUBJECT, format!("there is none: {list}"), cure);
+            };
+            judge(path)
         }
-        let found = format!("there is none: {list}");
-        return Finding::warning(
-            SUBJECT,
-            found,
-            "the daemon runs with defaults and no generator; contentd.toml(5) says what to write",
-        );
-    };
-    judge(path)
+        Known::Untold => {
+            Finding::ok(SUBJECT, "the daemon does not tell you which file it has it from, so none was judged")
+        }
+        Known::Told(reply) => match reply.files.first().map(PathBuf::from) {
+            None => Finding::ok(SUBJECT, "the daemon has no file and runs with defaults"),
+            Some(path) if is_there(&&path) => judge(&path),
+            Some(path) => {
+                let found = format!("the daemon has read {}, and no such file is there now", path.display());
+                let cure =
+                    "put it back before the daemon is started or reloaded; `contentctl config` shows what is in force";
+                Finding::warning(SUBJECT, found, cure)
+            }
+        },
+    }
 }
 
 fn judge(path: &Path) -> Finding {
-    const SUBJECT: &str = "configuration";
     let shown = path.display();
     if let Err(error) = std::fs::File::open(path) {
         let found = format!("{shown} cannot be read by you ({error}), so it was not judged");
@@ -108,7 +126,12 @@ mod tests {
     fn the_file_is_judged_as_the_daemon_does() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("contentd.toml");
-        assert_eq!(configuration(std::slice::from_ref(&path), false).severity, Severity::Warning);
+        let told = |files| configuration(&Known::Told(ConfigReply { files, config: serde_json::Value::Null }));
+        let gone = told(vec![path.display().to_string()]);
+        assert!(gone.severity == Severity::Warning && gone.found.contains("has read"), "{gone:?}");
+        assert_eq!(told(Vec::new()).severity, Severity::Ok, "it runs with defaults");
+        let untold = configuration(&Known::Untold);
+        assert!(untold.severity == Severity::Ok && untold.found.contains("none was judged"), "{untold:?}");
         std::fs::write(&path, "[daemon]\nworkers = 2\n").expect("written");
         assert_eq!(judge(&path).severity, Severity::Ok);
         std::fs::write(&path, "[daemon]\nworkers = 0\nwrokers = 1\n").expect("written");

@@ -51,6 +51,9 @@ fn unreachable(path: &Path, error: &io::Error, unit: SocketUnit) -> Finding {
             "`sudo systemctl enable --now contentd.socket contentd.service`; another place is named with --socket"
                 .to_owned()
         }
+        io::ErrorKind::ConnectionRefused if unit == SocketUnit::NotThere => {
+            "start contentd again as it was started: it takes the socket's place".to_owned()
+        }
         io::ErrorKind::ConnectionRefused => "`sudo systemctl restart contentd.socket contentd.service`".to_owned(),
         io::ErrorKind::PermissionDenied => match owner(path) {
             Some(gid) => return groups::refused(path, gid, &Names::of_this_machine()),
@@ -137,5 +140,9 @@ mod tests {
         assert_eq!(cure(SocketUnit::Active), "`sudo systemctl restart contentd.socket`");
         assert!(cure(SocketUnit::Failed).contains("reset-failed contentd.service contentd.socket"));
         assert!(cure(SocketUnit::Inactive).contains("enable --now"));
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let cure = |unit| unreachable(Path::new(SYSTEM_SOCKET), &refused, unit).cure.unwrap_or_default();
+        assert!(cure(SocketUnit::Active).contains("systemctl restart"));
+        assert!(!cure(SocketUnit::NotThere).contains("systemctl"), "it was started by hand");
     }
 }

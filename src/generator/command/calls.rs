@@ -260,9 +260,7 @@ impl Inner {
             return Err(format!("the name {name:?} cannot name a directory: set `cwd`"));
         };
         let own = self.places.state_dir.join("generators").join(name);
-        let made = run_access(&self.spec, &self.places).make_dir(&own, Purpose::Work);
-        made.map_err(|error| format!("cwd {} cannot be made ({error}): set `cwd`, or make it", own.display()))?;
-        Ok(own)
+        self.places.own_directory(own, |own| run_access(&self.spec, &self.places).make_dir(own, Purpose::Work))
     }
 }
 

@@ -117,9 +117,7 @@ impl TopicCommand {
             return Ok(cwd.clone());
         }
         let own = places.state_dir.join("topic_sources").join(&self.name);
-        std::fs::create_dir_all(&own)
-            .map_err(|error| format!("cwd {} cannot be made ({error}): set `cwd`, or make it", own.display()))?;
-        Ok(own)
+        places.own_directory(own, |own| std::fs::create_dir_all(own))
     }
 
     fn judged(&self, result: CallResult) -> Printed {

@@ -27,6 +27,8 @@ pub struct ScheduleStanding {
     pub name: String,
     /// Whether it is paused.
     pub is_paused: bool,
+    /// Whether that is its end: every topic of its list was taken, and it does not begin again.
+    pub is_at_end: bool,
     /// How its last fire ended, and why so; none while it has had none. What was not made up for is no fire: somebody wanted that.
     pub last: Option<(FireState, Option<String>)>,
 }
@@ -70,7 +72,12 @@ mod tests {
 
     #[test]
     fn a_list_that_is_worked_through_is_an_end_and_no_trouble() {
-        let standing = |is_paused, state| ScheduleStanding { name: "s".into(), is_paused, last: Some((state, None)) };
+        let standing = |is_paused, state| ScheduleStanding {
+            name: "s".into(),
+            is_paused,
+            is_at_end: false,
+            last: Some((state, None)),
+        };
         assert_eq!(standing(true, FireState::Empty).trouble(), None);
         assert_eq!(standing(false, FireState::Empty).trouble().as_deref(), Some("empty"));
         assert_eq!(standing(true, FireState::Failed).trouble().as_deref(), Some("failed"));

@@ -279,15 +279,26 @@ fn release(rows: &mut dyn Rows, ids: Option<&[PoolId]>, who: &str, now: Timestam
 fn hold_restored(rows: &mut dyn Rows, now: Timestamp) -> Result<PoolWritten, WriteError> {
     let policy = PublishPolicy::default();
     let context = Context { now, draw: 0.5, policy: &policy, who: CONTENTD, answers_for_all: true, unanswered: None };
-    let event = PoolEvent::Restored(restored::POOL_REASON.to_owned());
     let mut held = 0;
     for id in rows.unpublished_pool_entries()? {
-        let is_told = |entry: PoolEntry| entry.held_reason.as_deref() == Some(restored::POOL_REASON);
+        let Some(entry) = rows.pool_entry(id)? else { continue };
         // A death in the middle of the take-over begins it again.
-        if !rows.pool_entry(id)?.is_some_and(is_told) {
-            happened(rows, id, None, &event, &context)?;
+        let is_told = entry.held_reason.as_deref().is_some_and(|reason| reason.starts_with(restored::POOL_REASON));
+        if !is_told {
+            happened(rows, id, None, &PoolEvent::Restored(why_restored(&entry)), &context)?;
             held += 1;
         }
     }
     Ok(PoolWritten::Held(held))
+}
+
+/// A release puts it in line whatever it was, so whoever releases it must be told that it had failed.
+fn why_restored(entry: &PoolEntry) -> String {
+    let reason = restored::POOL_REASON;
+    match (entry.status, &entry.last_error) {
+        (PoolState::Failed, Some(error)) => {
+            format!("{reason}. When the backup was made it had failed, and a release tries it again: {error}")
+        }
+        _ => reason.to_owned(),
+    }
 }

@@ -31,8 +31,9 @@ const SHORT_SOURCE: &str = "CASE json_extract(source, '$.kind') WHEN 'list' \
      THEN json_set(source, '$.topics', json('[]')) ELSE source END";
 
 /// Of each schedule the newest fire that ended and was not passed over, which is mostly its first or second row from behind.
-const STANDINGS: &str = "SELECT s.name AS name, s.paused_why IS NOT NULL AS is_paused, f.state AS state, f.why AS why \
-     FROM schedules s LEFT JOIN schedule_fires f ON f.id = (SELECT e.id FROM schedule_fires e WHERE e.schedule_id = s.id \
+const STANDINGS: &str = "SELECT s.name AS name, s.paused_why IS NOT NULL AS is_paused, CASE WHEN s.paused_why IS NULL THEN 0 \
+     ELSE json_extract(s.source, '$.kind') = 'list' AND json_extract(s.source, '$.at_end') = 'stop' \
+     AND s.cursor >= json_array_length(s.source, '$.topics') END AS is_at_end, f.state AS state, f.why AS why FROM schedules s LEFT JOIN schedule_fires f ON f.id = (SELECT e.id FROM schedule_fires e WHERE e.schedule_id = s.id \
      AND e.state IN ('fired', 'empty', 'failed') ORDER BY e.id DESC LIMIT 1) ORDER BY s.name";
 
 #[derive(QueryableByName)]
@@ -41,6 +42,8 @@ struct Standing {
     name: String,
     #[diesel(sql_type = Bool)]
     is_paused: bool,
+    #[diesel(sql_type = Bool)]
+    is_at_end: bool,
     #[diesel(sql_type = Nullable<Text>)]
     state: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -52,7 +55,7 @@ impl Standing {
         let row = format_args!("the last fire of schedule {}", self.name).to_string();
         let state = self.state.map(|state| parsed(row, "state", &state)).transpose()?;
         let last = state.map(|state| (state, self.why));
-        Ok(ScheduleStanding { name: self.name, is_paused: self.is_paused, last })
+        Ok(ScheduleStanding { name: self.name, is_paused: self.is_paused, is_at_end: self.is_at_end, last })
     }
 }
 
