@@ -19,8 +19,16 @@ use serde::Deserialize;
 
 const LIST: &str = "tests/mutations/list.toml";
 /// What the copy is made of. No programs: theirs would take the place of the real ones in the target directory.
-const COPIED: [&str; 7] =
-    ["src", "crates", "migrations", "tests/exploration", "tests/conformance", "tests/actors", "tests/support"];
+const COPIED: [&str; 8] = [
+    ".cargo",
+    "src",
+    "crates",
+    "migrations",
+    "tests/exploration",
+    "tests/conformance",
+    "tests/actors",
+    "tests/support",
+];
 const SWITCH: &str = "CONTENTD_MUTANT";
 /// Schedules that a mutation has to survive; most are caught by one of the first.
 const AT_MOST: &str = "2500";

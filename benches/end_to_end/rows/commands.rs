@@ -17,7 +17,7 @@ use crate::outcome::{Bound, Outcome, Unit};
 
 const WORKERS: usize = 8;
 /// How often it is looked whether all is done.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// As plain children.
 pub fn plain(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {

@@ -76,6 +76,22 @@ mod tests {
 
     use super::*;
 
+    #[derive(diesel::QueryableByName)]
+    struct Setting {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        compile_options: String,
+    }
+
+    /// `.cargo/config.toml` asks for it, and says what it costs not to have it.
+    #[test]
+    fn a_kept_statement_stays_prepared_whatever_is_bound_to_it() {
+        let mut connection = SqliteConnection::establish(":memory:").expect("a database in memory");
+        let options: Vec<Setting> =
+            diesel::sql_query("PRAGMA compile_options").load(&mut connection).expect("it tells");
+        let has = |name: &str| options.iter().any(|option| option.compile_options == name);
+        assert!(has("ENABLE_QPSG") && has("DEFAULT_MEMSTATUS=0"), "this build does not read .cargo/config.toml");
+    }
+
     fn failure(text: &str) -> Error {
         Error::DatabaseError(DatabaseErrorKind::Unknown, Box::new(text.to_owned()))
     }
