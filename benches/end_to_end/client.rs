@@ -1,6 +1,7 @@
 //! The client program of every row: blocking, on messages that were made before the clock starts.
 //!
-//! What is measured is the daemon, so a call here is one write, reads up to the NUL, and a look at the first bytes.
+//! What is measured is the daemon, so a call here is one write, reads up to the last byte, and a look at the first ones. Another
+//! program whose protocol is as simple is called by the same lines.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -15,21 +16,39 @@ use serde_json::{Value, json};
 /// The longest wait for an answer: a drain of many tasks is one.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What must be known of a protocol to send ready messages and to take their replies.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialect {
+    /// The last byte of every reply, and of nothing within one.
+    pub end: u8,
+    /// How a reply begins that is no refusal.
+    pub accepted: &'static [u8],
+}
+
+/// contentd's.
+pub const VARLINK: Dialect = Dialect { end: 0, accepted: b"{\"parameters\":" };
+
 /// A connection.
 pub struct Client {
     stream: UnixStream,
     buffer: Vec<u8>,
+    dialect: Dialect,
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to contentd.
     pub fn connect(socket: &Path) -> std::io::Result<Self> {
-        let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, buffer: vec![0; 1 << 20] })
+        Self::connect_in(VARLINK, socket)
     }
 
-    /// Sends a message that was made before and gives the reply without its NUL.
+    /// Connects to whoever speaks this.
+    pub fn connect_in(dialect: Dialect, socket: &Path) -> std::io::Result<Self> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, buffer: vec![0; 1 << 20], dialect })
+    }
+
+    /// Sends a message that was made before and gives the reply without its last byte.
     pub fn exchange(&mut self, message: &[u8]) -> std::io::Result<&[u8]> {
         self.stream.write_all(message)?;
         let mut length = 0;
@@ -42,7 +61,7 @@ impl Client {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
             length += count;
-            if self.buffer[length - 1] == 0 {
+            if self.buffer[length - 1] == self.dialect.end {
                 return Ok(&self.buffer[..length - 1]);
             }
         }
@@ -50,8 +69,9 @@ impl Client {
 
     /// The same; a refusal is an error.
     pub fn ask(&mut self, message: &[u8]) -> anyhow::Result<&[u8]> {
+        let accepted = self.dialect.accepted;
         let reply = self.exchange(message)?;
-        if !reply.starts_with(b"{\"parameters\":") {
+        if !reply.starts_with(accepted) {
             bail!("refused: {}", String::from_utf8_lossy(reply));
         }
         Ok(reply)

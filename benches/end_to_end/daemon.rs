@@ -120,13 +120,18 @@ impl Daemon {
 
     /// What it has in memory, in bytes: resident, and of that its own (not of files).
     pub fn memory(&self) -> anyhow::Result<(u64, u64)> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
-        };
-        field("VmRSS:").zip(field("RssAnon:")).context("no VmRSS in /proc/PID/status")
+        memory_of(self.pid())
     }
+}
+
+/// What a process has in memory, in bytes: resident, and of that its own (not of files).
+pub fn memory_of(pid: u32) -> anyhow::Result<(u64, u64)> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+    };
+    field("VmRSS:").zip(field("RssAnon:")).context("no VmRSS in /proc/PID/status")
 }
 
 impl Drop for Daemon {

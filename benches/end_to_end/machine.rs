@@ -27,6 +27,8 @@ pub struct Machine {
     load_before: String,
     /// Of the last minute, after.
     load_after: String,
+    /// Other programs that were measured, with version and settings, one each.
+    peers: Vec<String>,
 }
 
 impl Machine {
@@ -49,7 +51,13 @@ impl Machine {
             commit: said("git", &["rev-parse", "--short", "HEAD"]),
             load_before: load(),
             load_after: String::new(),
+            peers: Vec::new(),
         }
+    }
+
+    /// Another program was measured.
+    pub fn add_peer(&mut self, version_and_settings: String) {
+        self.peers.push(version_and_settings);
     }
 
     /// The same, once all is measured.
@@ -68,11 +76,13 @@ impl Machine {
             true => self.load_before.clone(),
             false => format!("{} before, {} after", self.load_before, self.load_after),
         };
-        vec![
+        let mut lines = vec![
             format!("{}, commit {}, {}", self.date, self.commit, self.compiler),
             format!("{}, Linux {}, {}; load average {load}", self.processors, self.kernel, self.file_system),
             format!("`{}`", self.command),
-        ]
+        ];
+        lines.extend(self.peers.iter().cloned());
+        lines
     }
 }
 

@@ -9,7 +9,7 @@
 //! - [`floors`]: what the machine can do at best with the same rows, processes and messages
 //! - [`daemon`], [`client`], [`datasets`]: the daemon, who calls it, and large databases for it
 //! - [`outcome`], [`report`], [`plot`], [`machine`]: what came of it, and how that is shown
-//! - [`peers`]: where other programs would stand beside it
+//! - [`peers`]: other programs beside it
 //!
 //! It must not judge: its exit status says only whether everything could be measured. The surprise: a floor is no constant. Machines
 //! are shared and disks have moods, so contentd and its floor take turns, and each ratio is one of two neighbours in time.
@@ -64,14 +64,16 @@ fn main() -> ExitCode {
 /// Whether every row could be measured.
 fn run(options: Options) -> anyhow::Result<bool> {
     if options.list {
-        rows::ALL.iter().for_each(|row| println!("{:<12} {}", row.name, row.what));
+        rows::ALL.iter().for_each(|row| println!("{:<16} {}", row.name, row.what));
+        peers::ALL.iter().for_each(|peer| println!("{:<16} {}", peer.name, peer.what));
         return Ok(true);
     }
     let chosen = rows::chosen(&options.rows)?;
+    let peers = peers::chosen(&options.rows, options.peers);
     let work = options.work();
     std::fs::create_dir_all(&work)?;
     let work = work.canonicalize()?;
-    let machine = Machine::look(&work);
+    let mut machine = Machine::look(&work);
     println!("{}\n", machine.lines().join("\n"));
     if machine.is_in_memory() {
         println!("warning: {} is in memory, where an fsync costs nothing: name a disk with --work\n", work.display());
@@ -79,21 +81,28 @@ fn run(options: Options) -> anyhow::Result<bool> {
     let bench = Bench { options, work };
     let mut outcomes = Vec::new();
     let mut is_whole = true;
+    let mut take = |name: &str, measured: anyhow::Result<Vec<Outcome>>| match measured {
+        Ok(measured) => {
+            measured.iter().for_each(|outcome| println!("{}", outcome.line()));
+            outcomes.extend(measured);
+        }
+        Err(error) => {
+            is_whole = false;
+            eprintln!("{name}: could not be measured: {error:#}");
+        }
+    };
     for row in chosen {
         eprintln!("{}: {}", row.name, row.what);
-        match (row.measure)(&bench) {
-            Ok(measured) => {
-                measured.iter().for_each(|outcome| println!("{}", outcome.line()));
-                outcomes.extend(measured);
-            }
-            Err(error) => {
-                is_whole = false;
-                eprintln!("{}: could not be measured: {error:#}", row.name);
-            }
-        }
+        take(row.name, (row.measure)(&bench));
     }
-    if bench.options.peers {
-        peers::measure(&mut outcomes);
+    for peer in peers {
+        eprintln!("{}: {}", peer.name, peer.what);
+        let measured = (peer.look)().and_then(|version_and_settings| {
+            println!("{version_and_settings}");
+            machine.add_peer(version_and_settings);
+            (peer.measure)(&bench)
+        });
+        take(peer.name, measured);
     }
     show(&bench.options, &machine.after(), &outcomes)?;
     Ok(is_whole)

@@ -29,7 +29,7 @@ pub struct Options {
     /// Write the table here
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
-    /// Measure other programs, too
+    /// Measure other programs, too; `--row peers` measures nothing else, `--row peers-NAME` one of them
     #[arg(long)]
     pub peers: bool,
     /// Where databases are made [default: target/tmp/end_to_end]

@@ -62,8 +62,11 @@ pub struct Outcome {
     pub unit: Unit,
     /// What contentd did, run by run.
     pub ours: Vec<f64>,
-    /// What the floor did in the same runs; empty where there is none.
+    /// What the floor did in the same runs, or another program; empty where there is none.
     pub floor: Vec<f64>,
+    /// The other program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
     /// What is promised.
     pub bound: Bound,
     /// What else must be known of it.
@@ -74,13 +77,19 @@ pub struct Outcome {
 impl Outcome {
     /// A row without any run yet.
     pub fn of(row: impl Into<String>, unit: Unit, bound: Bound) -> Self {
-        Self { row: row.into(), unit, ours: Vec::new(), floor: Vec::new(), bound, note: None }
+        Self { row: row.into(), unit, ours: Vec::new(), floor: Vec::new(), peer: None, bound, note: None }
     }
 
     /// The same with a remark.
     #[must_use]
     pub fn noting(self, note: impl Into<String>) -> Self {
         Self { note: Some(note.into()), ..self }
+    }
+
+    /// The same beside another program instead of a floor.
+    #[must_use]
+    pub fn beside(self, peer: impl Into<String>) -> Self {
+        Self { peer: Some(peer.into()), ..self }
     }
 
     /// A run of contentd and the floor beside it.
@@ -131,7 +140,10 @@ impl Outcome {
     pub fn line(&self) -> String {
         let floor = match self.floor.is_empty() {
             true => String::new(),
-            false => format!(", floor {} {}", shown(median(&self.floor)), self.unit.sign()),
+            false => {
+                let floor = self.peer.as_deref().unwrap_or("floor");
+                format!(", {floor} {} {}", shown(median(&self.floor)), self.unit.sign())
+            }
         };
         let reached = self.is_reached().map_or("", |is_reached| if is_reached { ", reached" } else { ", MISSED" });
         let (ours, sign) = (shown(median(&self.ours)), self.unit.sign());

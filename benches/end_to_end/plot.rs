@@ -69,7 +69,8 @@ fn bar(svg: &mut String, y: f64, outcome: &Outcome) {
     let gains = [median(&judged), least, most].map(|value| gain(outcome.bound, value).unwrap_or(1.0));
     let (from, to) = (x(gains[0]).min(x(1.0)), x(gains[0]).max(x(1.0)));
     let color = if gains[0] >= 1.0 { "#4a9c5d" } else { "#c8553d" };
-    let label = escaped(&format!("{} ({})", outcome.row, outcome.bound_text()));
+    let peer = outcome.peer.as_ref().map(|peer| format!(", beside {peer}")).unwrap_or_default();
+    let label = escaped(&format!("{}{peer} ({})", outcome.row, outcome.bound_text()));
     let middle = y + 7.0;
     let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{label}</text>", LABELS - 10.0, y + 11.0);
     let width = (to - from).max(1.0);

@@ -4,24 +4,28 @@
 //! The tasks wait in line when the clock starts, and it stops when the last one is completed. Floor: as many processes, or twice as
 //! many, started by as many threads as there are workers.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use serde_json::json;
 
 use crate::Bench;
-use crate::client::{by_state, fill};
+use crate::client::{Client, by_state, fill};
 use crate::daemon::Daemon;
 use crate::floors::spawn;
 use crate::outcome::{Bound, Outcome, Unit};
 
-const WORKERS: usize = 8;
+/// How many run at once.
+pub const WORKERS: usize = 8;
+/// A run that is a plain child of the daemon.
+pub const PLAIN: &str = "detached = false\nfree_to_repeat = true";
 /// How often it is looked whether all is done.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// As plain children.
 pub fn plain(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
-    measure(bench, "/bin/echo, plain child", "detached = false\nfree_to_repeat = true", 1)
+    measure(bench, "/bin/echo, plain child", PLAIN, 1)
 }
 
 /// With a runner between.
@@ -30,33 +34,52 @@ pub fn detached(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
 }
 
 fn measure(bench: &Bench, row: &str, kind: &str, processes: usize) -> anyhow::Result<Vec<Outcome>> {
-    let generator = format!(
-        "[generators.echo]\n{kind}\nmax_in_flight = {WORKERS}\n[generators.echo.submit]\n\
-         run = [{:?}, \"{{topic}}\"]\ncontent = \"text\"\n",
-        spawn::ECHO
-    );
-    let daemon = Daemon::start(&bench.work.join("echo"), WORKERS, &generator)?;
-    let mut client = daemon.client()?;
+    let mut ours = Ours::start(&bench.work.join("echo"), kind)?;
     let mut outcome = Outcome::of(row, Unit::PerSecond, Bound::AtLeast(0.8));
     let tasks = bench.count(1_000);
-    let mut done = 0;
     for _ in 0..bench.options.runs {
-        daemon.pause()?;
-        fill(&mut client, "echo", tasks)?;
-        done += tasks as u64;
-        let began = Instant::now();
-        daemon.resume()?;
-        while by_state(&mut client, "completed")? < done {
-            ensure!(
-                began.elapsed() < Duration::from_secs(300),
-                "not done: {}",
-                client.call("io.contentd.Daemon.GetStatus", &json!({}))?
-            );
-            std::thread::sleep(LOOK);
-        }
-        let ours = began.elapsed();
+        let ours = ours.run(tasks)?;
         let floor = spawn::many(tasks, processes, WORKERS, crate::client::TOPIC)?;
         outcome.push(tasks as f64 / ours.as_secs_f64(), tasks as f64 / floor.as_secs_f64());
     }
     Ok(vec![outcome])
+}
+
+/// A daemon whose tasks run `/bin/echo`.
+pub struct Ours {
+    daemon: Daemon,
+    client: Client,
+    done: u64,
+}
+
+impl Ours {
+    /// Starts it; `kind` says how a run is started, in lines of the generator's section.
+    pub fn start(dir: &Path, kind: &str) -> anyhow::Result<Self> {
+        let generator = format!(
+            "[generators.echo]\n{kind}\nmax_in_flight = {WORKERS}\n[generators.echo.submit]\n\
+             run = [{:?}, \"{{topic}}\"]\ncontent = \"text\"\n",
+            spawn::ECHO
+        );
+        let daemon = Daemon::start(dir, WORKERS, &generator)?;
+        let client = daemon.client()?;
+        Ok(Self { daemon, client, done: 0 })
+    }
+
+    /// How long so many tasks take that wait in line, from the first claim to the last piece.
+    pub fn run(&mut self, tasks: usize) -> anyhow::Result<Duration> {
+        self.daemon.pause()?;
+        fill(&mut self.client, "echo", tasks)?;
+        self.done += tasks as u64;
+        let began = Instant::now();
+        self.daemon.resume()?;
+        while by_state(&mut self.client, "completed")? < self.done {
+            ensure!(
+                began.elapsed() < Duration::from_secs(300),
+                "not done: {}",
+                self.client.call("io.contentd.Daemon.GetStatus", &json!({}))?
+            );
+            std::thread::sleep(LOOK);
+        }
+        Ok(began.elapsed())
+    }
 }

@@ -37,7 +37,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
         for _ in 0..bench.count(200) {
             for ((client, done), times) in clients.iter_mut().zip(&mut times) {
                 *done += 1;
-                times.push(sample(client, &call, &mut mark, ("completed", *done))?);
+                times.push(sample(client, &call, &mut mark, ("completed", *done))?.as_secs_f64() * 1e3);
             }
         }
         middle.push(median(&times[0]), median(&times[1]));

@@ -13,7 +13,7 @@ use crate::floors::tables::GENERATOR;
 use crate::outcome::{Bound, Outcome, Unit};
 
 /// After its start, a daemon has done by then what it does at a start.
-const SETTLED: Duration = Duration::from_secs(2);
+pub const SETTLED: Duration = Duration::from_secs(2);
 
 /// All three, and the last one after a restart.
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
@@ -42,7 +42,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
 }
 
 /// What anybody asks of a daemon, so that nothing is left out because nobody asked.
-fn ask_around(daemon: &Daemon) -> anyhow::Result<()> {
+pub fn ask_around(daemon: &Daemon) -> anyhow::Result<()> {
     let mut client = daemon.client()?;
     client.call("io.contentd.Tasks.List", &json!({}))?;
     client.call("io.contentd.Tasks.Queue", &json!({}))?;

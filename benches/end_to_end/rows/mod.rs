@@ -1,21 +1,21 @@
 //! What is measured: one file a subject, one function a group of rows that share a daemon.
 
-mod commands;
+pub mod commands;
 mod fairness;
 mod limited;
-mod memory;
+pub mod memory;
 mod million;
 mod polls;
 mod recovery;
-mod scripted;
-mod start;
-mod submits;
+pub mod scripted;
+pub mod start;
+pub mod submits;
 mod upkeep;
 
 use anyhow::bail;
 
-use crate::Bench;
 use crate::outcome::Outcome;
+use crate::{Bench, peers};
 
 /// A group of rows.
 pub struct Row {
@@ -50,10 +50,11 @@ pub const ALL: &[Row] = &[
     Row { name: "polls-single", what: "polls a job where each has its own", measure: polls::one_by_one },
 ];
 
-/// Those with these names; all without any.
+/// Those with these names; all without any. The name of a peer is known, too.
 pub fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Row>> {
-    if let Some(unknown) = names.iter().find(|name| ALL.iter().all(|row| row.name != **name)) {
-        let known: Vec<&str> = ALL.iter().map(|row| row.name).collect();
+    let peers = peers::ALL.iter().map(|peer| peer.name).chain([peers::EVERY]);
+    let known: Vec<&str> = ALL.iter().map(|row| row.name).chain(peers).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("--row {unknown}: there is no such row; these are: {}", known.join(", "));
     }
     Ok(ALL.iter().filter(|row| names.is_empty() || names.iter().any(|name| name == row.name)).collect())

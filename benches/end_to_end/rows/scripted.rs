@@ -42,12 +42,12 @@ use crate::floors::tables::{Fresh, GENERATOR};
 use crate::outcome::{Bound, Outcome, Unit};
 
 /// Calls at once. They take no time, so this only has to be enough for commits to be shared.
-const WORKERS: usize = 64;
+pub const WORKERS: usize = 64;
 const READERS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How jobs come to their end.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     /// A run says by itself that it has ended.
     Blocking,
     /// The generator is asked about all its jobs in one call every second, and for each piece.
@@ -175,7 +175,8 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
     Ok(outcomes.into())
 }
 
-fn ours(dir: &Path, kind: Kind, tasks: usize) -> anyhow::Result<Duration> {
+/// How long so many tasks take that wait in line.
+pub fn ours(dir: &Path, kind: Kind, tasks: usize) -> anyhow::Result<Duration> {
     drop(committer::open(dir)?);
     let opened = sqlite::open(&dir.join("floor.db"), READERS)?;
     let commits = Arc::new(GroupCommit::start(opened.backend, |error| eprintln!("the database failed: {error}"))?);

@@ -24,9 +24,9 @@ use crate::outcome::{Bound, Outcome, Unit, median, quantile};
 /// How long a command may take to start before it is called lost.
 const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 /// A key as contentd makes them.
-const KEY: &str = "0123456789abcdef0123456789abcdef";
+pub const KEY: &str = "0123456789abcdef0123456789abcdef";
 /// What a daemon has to be idle again, once its rows say that it is.
-const REST: Duration = Duration::from_millis(5);
+pub const REST: Duration = Duration::from_millis(5);
 
 /// A pipe with a name, into which a command writes that it runs.
 pub struct Mark {
@@ -41,6 +41,16 @@ impl Mark {
         // Open for writing too, so that it is never at its end.
         let pipe = File::options().read(true).write(true).open(&path)?;
         Ok(Self { path, pipe })
+    }
+
+    /// Its name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The pipe itself, to let go whoever reads it.
+    pub fn pipe(&self) -> &File {
+        &self.pipe
     }
 
     /// What the shell is to run: says that it runs, then writes a piece.
@@ -93,23 +103,21 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-fn one_kind(bench: &Bench, row: &str, section: fn(&str, &Mark) -> String, state: &str) -> anyhow::Result<Vec<Outcome>> {
-    let dir = bench.work.join("start");
-    let pipes = tempfile::tempdir()?;
-    let mut mark = Mark::make(pipes.path().join("mark"))?;
-    let daemon = Daemon::start(&dir, 4, &section("mark", &mark))?;
-    let mut client = daemon.client()?;
-    let call = submit("mark");
-    let mut floor = Floor::start(&bench.work.join("start-floor"), &call)?;
+fn one_kind(
+    bench: &Bench,
+    row: &str,
+    section: fn(&str, &Mark) -> String,
+    state: &'static str,
+) -> anyhow::Result<Vec<Outcome>> {
+    let mut contentd = Ours::start(&bench.work.join("start"), section, state)?;
+    let mut floor = Floor::start(&bench.work.join("start-floor"), &contentd.call)?;
     let mut middle = Outcome::of(format!("{row}, p50"), Unit::Milliseconds, Bound::AtMost(1.3));
     let mut worst = Outcome::of(format!("{row}, p99"), Unit::Milliseconds, Bound::AtMost(3.0));
-    let mut done = 0;
     for _ in 0..bench.options.runs {
         let (mut ours, mut floors) = (Vec::new(), Vec::new());
         for _ in 0..bench.count(300) {
-            done += 1;
-            ours.push(sample(&mut client, &call, &mut mark, (state, done))?);
-            floors.push(floor.sample(&mut mark)?.as_secs_f64() * 1e3);
+            ours.push(contentd.sample()?.as_secs_f64() * 1e3);
+            floors.push(floor.sample(&mut contentd.mark)?.as_secs_f64() * 1e3);
             std::thread::sleep(REST);
         }
         middle.push(median(&ours), median(&floors));
@@ -118,18 +126,53 @@ fn one_kind(bench: &Bench, row: &str, section: fn(&str, &Mark) -> String, state:
     Ok(vec![middle, worst])
 }
 
-/// The milliseconds from a submit until its command runs. Returns once so many tasks are in a state, and the daemon had its rest.
-pub fn sample(client: &mut Client, call: &[u8], mark: &mut Mark, (state, done): (&str, u64)) -> anyhow::Result<f64> {
+/// From a submit until its command runs. Returns once so many tasks are in a state, and the daemon had its rest.
+pub fn sample(
+    client: &mut Client,
+    call: &[u8],
+    mark: &mut Mark,
+    (state, done): (&str, u64),
+) -> anyhow::Result<Duration> {
     let began = Instant::now();
     client.ask(call)?;
     mark.wait()?;
-    let took = began.elapsed().as_secs_f64() * 1e3;
+    let took = began.elapsed();
     while by_state(client, state)? < done {
         ensure!(began.elapsed() < Duration::from_secs(60), "the task does not become {state}");
         std::thread::sleep(REST / 5);
     }
     std::thread::sleep(REST);
     Ok(took)
+}
+
+/// contentd, sample by sample.
+pub struct Ours {
+    // Runs as long as its client.
+    _daemon: Daemon,
+    client: Client,
+    call: Vec<u8>,
+    state: &'static str,
+    done: u64,
+    /// Where its commands tell that they run, and others may.
+    pub mark: Mark,
+    _pipes: tempfile::TempDir,
+}
+
+impl Ours {
+    /// Starts a daemon. `section` makes its generator, whose tasks are over when they are in `state`.
+    pub fn start(dir: &Path, section: fn(&str, &Mark) -> String, state: &'static str) -> anyhow::Result<Self> {
+        let pipes = tempfile::tempdir()?;
+        let mark = Mark::make(pipes.path().join("mark"))?;
+        let daemon = Daemon::start(dir, 4, &section("mark", &mark))?;
+        let client = daemon.client()?;
+        Ok(Self { _daemon: daemon, client, call: submit("mark"), state, done: 0, mark, _pipes: pipes })
+    }
+
+    /// From a submit to its command. Afterwards the daemon is idle again.
+    pub fn sample(&mut self) -> anyhow::Result<Duration> {
+        self.done += 1;
+        sample(&mut self.client, &self.call, &mut self.mark, (self.state, self.done))
+    }
 }
 
 struct Floor {

@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use crate::Bench;
-use crate::client::{Client, submit, submit_batch};
+use crate::client::{Client, Dialect, VARLINK, submit, submit_batch};
 use crate::daemon::Daemon;
 use crate::floors::committer::{Committer, Rows};
 use crate::floors::echo::Echo;
@@ -21,58 +21,87 @@ pub const HELD: &str = "[generators.held]\ndetached = false\nfree_to_repeat = tr
                         run = [\"/bin/echo\", \"{topic}\"]\ncontent = \"text\"\n";
 
 /// One way to submit.
-struct Way {
-    row: &'static str,
-    clients: usize,
+pub struct Way {
+    /// What its row is called.
+    pub row: &'static str,
+    /// How many at once.
+    pub clients: usize,
     /// Tasks in a call.
-    in_a_call: usize,
-    /// Calls of a run.
-    calls: usize,
-    bound: f64,
+    pub in_a_call: usize,
+    /// Calls of a run, shared by the clients.
+    pub calls: usize,
+    /// What is promised of it.
+    pub bound: Bound,
 }
 
 /// One client, one task a call.
 pub fn one_client(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
     let calls = bench.count(3_000);
-    measure(bench, &Way { row: "submit, 1 client", clients: 1, in_a_call: 1, calls, bound: 0.85 })
+    measure(bench, &Way { row: "submit, 1 client", clients: 1, in_a_call: 1, calls, bound: Bound::AtLeast(0.85) })
 }
 
 /// Eight clients, one task a call.
 pub fn eight_clients(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
     let calls = bench.count(8_000);
-    measure(bench, &Way { row: "submit, 8 clients", clients: 8, in_a_call: 1, calls, bound: 0.6 })
+    measure(bench, &Way { row: "submit, 8 clients", clients: 8, in_a_call: 1, calls, bound: Bound::AtLeast(0.6) })
 }
 
 /// One client, a hundred tasks a call.
 pub fn batches(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
     let calls = bench.count(200);
-    measure(bench, &Way { row: "submit, 100 in a call", clients: 1, in_a_call: 100, calls, bound: 0.7 })
+    measure(bench, &Way { row: "submit, 100 in a call", clients: 1, in_a_call: 100, calls, bound: Bound::AtLeast(0.7) })
 }
 
 fn measure(bench: &Bench, way: &Way) -> anyhow::Result<Vec<Outcome>> {
-    let daemon = Daemon::start(&bench.work.join("submit"), 8, HELD)?;
-    daemon.pause()?;
+    let contentd = Ours::start(&bench.work.join("submit"), way.in_a_call)?;
     let committer = Committer::start(&bench.work.join("submit-floor"))?;
-    let call = match way.in_a_call {
-        1 => submit(GENERATOR),
-        count => submit_batch(GENERATOR, count),
-    };
-    let mut reply = daemon.client()?.ask(&call)?.to_vec();
+    let call = &contentd.call;
+    let mut reply = contentd.daemon.client()?.ask(call)?.to_vec();
     reply.push(0);
-    let mut outcome = Outcome::of(way.row, Unit::PerSecond, Bound::AtLeast(way.bound));
+    let mut outcome = Outcome::of(way.row, Unit::PerSecond, way.bound);
     let tasks = (way.calls * way.in_a_call) as f64;
     for _ in 0..bench.options.runs {
-        let ours = exchanges(&daemon.socket(), &call, way.clients, way.calls)?;
+        let ours = contentd.run(way)?;
         let echo = Echo::start(way.clients, reply.clone())?;
-        let floor = exchanges(&echo.socket(), &call, way.clients, way.calls)? + commits(&committer, way)?;
+        let floor = exchanges(VARLINK, &echo.socket(), call, way.clients, way.calls)? + commits(&committer, way)?;
         outcome.push(tasks / ours.as_secs_f64(), tasks / floor.as_secs_f64());
     }
     Ok(vec![outcome])
 }
 
+/// A daemon that is paused, and what it is sent.
+pub struct Ours {
+    daemon: Daemon,
+    call: Vec<u8>,
+}
+
+impl Ours {
+    /// Starts it.
+    pub fn start(dir: &Path, in_a_call: usize) -> anyhow::Result<Self> {
+        let daemon = Daemon::start(dir, 8, HELD)?;
+        daemon.pause()?;
+        let call = match in_a_call {
+            1 => submit(GENERATOR),
+            count => submit_batch(GENERATOR, count),
+        };
+        Ok(Self { daemon, call })
+    }
+
+    /// How long the calls of a run take.
+    pub fn run(&self, way: &Way) -> anyhow::Result<Duration> {
+        exchanges(VARLINK, &self.daemon.socket(), &self.call, way.clients, way.calls)
+    }
+}
+
 /// How long `calls` of the same message take, shared by so many clients.
-fn exchanges(socket: &Path, call: &[u8], clients: usize, calls: usize) -> anyhow::Result<Duration> {
-    let mut connected = (0..clients).map(|_| Client::connect(socket)).collect::<Result<Vec<_>, _>>()?;
+pub fn exchanges(
+    dialect: Dialect,
+    socket: &Path,
+    call: &[u8],
+    clients: usize,
+    calls: usize,
+) -> anyhow::Result<Duration> {
+    let mut connected = (0..clients).map(|_| Client::connect_in(dialect, socket)).collect::<Result<Vec<_>, _>>()?;
     if let [client] = &mut connected[..] {
         let began = Instant::now();
         for _ in 0..calls {

@@ -1,0 +1,27 @@
+//! pg-boss, a library for node, on PostgreSQL. Its clients and its workers are one node process.
+
+use serde_json::json;
+
+use super::Peer;
+use super::postgres::{self, Postgres};
+use super::script::{Script, in_node, look_in_node};
+use crate::Bench;
+use crate::outcome::Outcome;
+
+/// As one of the peers.
+pub const PEER: Peer = Peer { name: "peers-pg-boss", what: "pg-boss on PostgreSQL", look, measure };
+
+const NAME: &str = "pg-boss";
+
+fn look() -> anyhow::Result<String> {
+    let (postgres, library) = (postgres::look()?, look_in_node(NAME)?);
+    let settings = postgres::SETTINGS;
+    Ok(format!("{NAME} {library}, {postgres}: {settings}; told of new jobs by NOTIFY, 4 workers that take 2 jobs each"))
+}
+
+fn measure(bench: &Bench) -> anyhow::Result<Vec<Outcome>> {
+    let postgres = Postgres::start(&bench.work.join("postgres"))?;
+    let settings = json!({ "host": postgres.host(), "user": postgres::USER });
+    let mut script = Script::start(in_node("pg_boss.cjs")?, NAME, bench.work.join("pg_boss.log"), settings)?;
+    script.usual(bench)
+}
