@@ -1,6 +1,8 @@
 //! The rows of the floors: what contentd's own rows hold, written with as few bound values as the tables allow.
 
+use contentd::store::sqlite::update::update;
 use contentd::task::{AttemptKey, Entropy, TaskId};
+use diesel::dsl::{And, Eq};
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
@@ -211,7 +213,7 @@ impl Fresh {
             attempts::deadline_boot_id.eq("b2f1c2f0-7a5e-4b0e-9c57-0d6f0c8f6b11"),
             attempts::deadline_boot_ms.eq(1_800_000),
         );
-        diesel::update(self.attempt()).set(attempt).execute(connection)?;
+        update(attempts::table, attempt, self.attempt()).execute(connection)?;
         let task = (tasks::state.eq("submitted"), tasks::submitted_at.eq(self.now), tasks::wake_at.eq(self.now + 10));
         self.change(connection, task)?;
         self.audit(connection, ["accepted", "submitting", "submitted"], [Some("intended"), Some("accepted")])
@@ -221,7 +223,7 @@ impl Fresh {
     pub fn begin(&self, connection: &mut SqliteConnection) -> QueryResult<()> {
         let attempt =
             (attempts::generator_state.eq("processing"), attempts::unchanged_since.eq(self.now), attempts::polls.eq(1));
-        diesel::update(self.attempt()).set(attempt).execute(connection)?;
+        update(attempts::table, attempt, self.attempt()).execute(connection)?;
         let task = (tasks::state.eq("processing"), tasks::started_at.eq(self.now), tasks::wake_at.eq(self.now + 20));
         self.change(connection, task)?;
         self.audit(connection, ["started", "submitted", "processing"], [None, None])
@@ -235,7 +237,7 @@ impl Fresh {
             attempts::polls.eq(2),
             attempts::is_ready.eq(true),
         );
-        diesel::update(self.attempt()).set(attempt).execute(connection)?;
+        update(attempts::table, attempt, self.attempt()).execute(connection)?;
         self.change(connection, (tasks::wake_at.eq(self.now), tasks::updated_at.eq(self.now)))
     }
 
@@ -270,7 +272,7 @@ impl Fresh {
         );
         diesel::insert_into(publish_pool::table).values(entry).execute(connection)?;
         let attempt = (attempts::state.eq("ended_completed"), attempts::ended_at.eq(self.now));
-        diesel::update(self.attempt()).set(attempt).execute(connection)?;
+        update(attempts::table, attempt, self.attempt()).execute(connection)?;
         let task = (
             tasks::state.eq("completed"),
             tasks::completed_at.eq(self.now),
@@ -281,19 +283,19 @@ impl Fresh {
         self.audit(connection, ["completed", from, "completed"], [Some("accepted"), Some("ended_completed")])
     }
 
-    fn attempt(&self) -> diesel::dsl::Find<attempts::table, (&str, i64)> {
-        attempts::table.find((self.id.as_str(), 1))
+    /// Where the attempt's row is found.
+    fn attempt(&self) -> And<Eq<attempts::task_id, &str>, Eq<attempts::number, i64>> {
+        attempts::task_id.eq(self.id.as_str()).and(attempts::number.eq(1))
     }
 
-    /// Changes the task's row, found by its id alone: where a state is bound beside it, SQLite prepares the statement anew at each
-    /// binding, because the state decides whether a partial index could be used.
+    /// Changes the task's row, found by its id alone. Prepared once, as contentd's own updates are: Diesel's would be prepared anew
+    /// at each call, which no floor needs to do.
     fn change<C>(&self, connection: &mut SqliteConnection, changes: C) -> QueryResult<()>
     where
         C: AsChangeset<Target = tasks::table>,
         C::Changeset: diesel::query_builder::QueryFragment<diesel::sqlite::Sqlite>,
     {
-        let row = tasks::table.filter(tasks::id.eq(self.id.as_str()));
-        diesel::update(row).set(changes).execute(connection).map(drop)
+        update(tasks::table, changes, tasks::id.eq(self.id.as_str())).execute(connection).map(drop)
     }
 
     /// An audit row: the event with the task's states before and after, and the attempt's.

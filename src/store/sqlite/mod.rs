@@ -29,7 +29,7 @@ pub mod queries;
 pub mod restore;
 mod rows;
 mod schema;
-mod update;
+pub mod update;
 pub mod upkeep;
 mod whereabouts;
 
