@@ -12,8 +12,8 @@ use super::names;
 use super::output::{Column, fixed, flexible};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
-    BackupParams, BackupReply, ConfigReply, DrainReply, NoParams, PauseParams, PauseView, PausesReply, PingReply,
-    ReloadReply, ResumeParams, StatusReply, VersionReply, WorkersReply,
+    ApiError, BackupParams, BackupReply, ConfigReply, DrainReply, NoParams, PauseParams, PauseView, PausesReply,
+    PingReply, ReloadReply, ResumeParams, StatusReply, VersionReply, WorkersReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -272,7 +272,12 @@ pub fn backup(session: &Session, args: BackupArgs) -> Result<(), Failure> {
 
 /// `contentctl drain`.
 pub fn drain(session: &Session) -> Result<(), Failure> {
-    let reply: DrainReply = session.call("io.contentd.Daemon.Drain", &NoParams {})?;
+    let reply: DrainReply = match session.call("io.contentd.Daemon.Drain", &NoParams {}) {
+        Err(Failure::Client(ClientError::Refused(ApiError::Draining))) if session.printer.is_for_people() => {
+            return session.printer.text("the daemon drains already");
+        }
+        reply => reply?,
+    };
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &["in_flight"]);
     }

@@ -74,20 +74,29 @@ impl Places {
         }
     }
 
-    /// A working directory of the daemon's own: made, or where there is only a look and it is not there, one that is as empty of
-    /// programs.
+    /// A working directory of the daemon's own: made, or where there is only a look, the nearest one above it that is there.
     pub(crate) fn own_directory(
         &self,
         path: PathBuf,
         make: impl FnOnce(&Path) -> std::io::Result<()>,
     ) -> Result<PathBuf, String> {
+        let cannot = |error| format!("cwd {} cannot be made ({error}): set `cwd`, or make it", path.display());
         if self.is_look_only {
-            return Ok(if path.is_dir() { path } else { PathBuf::from("/") });
+            return could_be_made(&path).map_err(cannot);
         }
-        make(&path)
-            .map_err(|error| format!("cwd {} cannot be made ({error}): set `cwd`, or make it", path.display()))?;
+        make(&path).map_err(cannot)?;
         Ok(path)
     }
+}
+
+/// The nearest directory that is there, in which the rest of the path could be made.
+fn could_be_made(path: &Path) -> std::io::Result<PathBuf> {
+    let there = path.ancestors().find(|part| part.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
+    if !there.is_dir() {
+        return Err(std::io::ErrorKind::NotADirectory.into());
+    }
+    rustix::fs::access(there, rustix::fs::Access::WRITE_OK)?;
+    Ok(there.to_owned())
 }
 
 /// One generator that is driven by commands.

@@ -50,12 +50,16 @@ impl Generator {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn is_asked_one_by_one(&self) -> bool {
+        let policy = self.policy();
+        !policy.is_blocking && !policy.polls.is_batch
+    }
+
     /// Whoever gets this is to read durations and to call [`Self::learn_durations`]. Nobody does while somebody else has it, nor
     /// where nothing would come of it: a run tells its end by itself, and a call for all jobs costs the same whenever it comes.
     pub fn begins_to_learn(&self) -> Option<Learning<'_>> {
-        let policy = self.policy();
-        let is_of_use = !policy.is_blocking && !policy.polls.is_batch;
-        (is_of_use && !self.is_learning.swap(true, Ordering::AcqRel)).then_some(Learning(&self.is_learning))
+        (self.is_asked_one_by_one() && !self.is_learning.swap(true, Ordering::AcqRel))
+            .then_some(Learning(&self.is_learning))
     }
 
     /// Why it cannot be called now; empty means that it can. Answers within seconds, whatever the disk does.
@@ -65,7 +69,7 @@ impl Generator {
 
     /// Learns when polls are worth their calls, from how long past jobs took.
     pub fn learn_durations(&self, durations: &[Duration]) {
-        let Some(learned) = Learned::of(durations) else { return };
+        let Some(learned) = Learned::of(durations).filter(|_| self.is_asked_one_by_one()) else { return };
         let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
         if policy.polls.learned != Some(learned) {
             Arc::make_mut(&mut policy).polls.learned = Some(learned);

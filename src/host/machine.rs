@@ -37,7 +37,12 @@ pub struct Supervision {
 /// Read off the environment, which comes in as a function.
 pub fn supervision(env: &dyn Fn(&str) -> Option<String>) -> Supervision {
     let watchdog = env("WATCHDOG_USEC").and_then(|text| text.parse().ok()).filter(|us| *us > 0);
-    Supervision { is_unit: env("INVOCATION_ID").is_some(), watchdog: watchdog.map(Duration::from_micros) }
+    // The shell of somebody's session has an INVOCATION_ID, too, and gives it to what is started by hand.
+    let is_unit = match env("SYSTEMD_EXEC_PID") {
+        Some(pid) => pid.parse() == Ok(std::process::id()),
+        None => env("INVOCATION_ID").is_some(),
+    };
+    Supervision { is_unit, watchdog: watchdog.map(Duration::from_micros) }
 }
 
 #[cfg(test)]
@@ -51,7 +56,15 @@ mod tests {
         assert!(open_files().is_none_or(|(open, _)| open > 0));
         let none = supervision(&|_| None);
         assert_eq!(none, Supervision { is_unit: false, watchdog: None });
-        let some = supervision(&|name| Some(if name == "WATCHDOG_USEC" { "30000000" } else { "id" }.to_owned()));
+        let unit = |pid: u32| {
+            move |name: &str| match name {
+                "WATCHDOG_USEC" => Some("30000000".to_owned()),
+                "SYSTEMD_EXEC_PID" => Some(pid.to_string()),
+                _ => Some("id".to_owned()),
+            }
+        };
+        let some = supervision(&unit(std::process::id()));
         assert_eq!(some, Supervision { is_unit: true, watchdog: Some(Duration::from_secs(30)) });
+        assert!(!supervision(&unit(1)).is_unit, "started by hand in a shell that is of a unit");
     }
 }

@@ -66,17 +66,31 @@ impl Learned {
         Some(Self { median, spread })
     }
 
-    /// When the poll number `n`, from 0, comes after the acceptance.
-    fn time_of_poll(self, n: u32) -> Duration {
-        let last = POLL_TIMES.len() - 1;
-        let n = usize::try_from(n).unwrap_or(usize::MAX);
+    /// The next time to poll a job of this age, as an age, and the wait until the one after it. `longest` bounds the steps of jobs
+    /// that take longer than nearly all.
+    fn next_poll(self, age: Duration, longest: Duration) -> (Duration, Duration) {
         let at = |index: usize| self.median.mul_f64((self.spread * POLL_TIMES[index]).exp());
-        let Some(beyond) = n.checked_sub(last) else { return at(n) };
-        let step = at(last) - at(last - 1);
-        // The sum of steps that grow by a factor each.
-        let factor = LATE_STEP_FACTOR;
-        let beyond = i32::try_from(beyond.min(MOST_LATE_STEPS)).unwrap_or(i32::MAX);
-        at(last) + step.mul_f64((factor.powi(beyond) - 1.0) / (factor - 1.0) * factor)
+        // A poll in the second half of a step counts as the one at its end: jitter moves polls, and people and callbacks add some.
+        for index in 0..POLL_TIMES.len() - 1 {
+            let step = at(index + 1) - at(index);
+            if at(index) > age + step / 2 {
+                return (at(index), step);
+            }
+        }
+        let last = POLL_TIMES.len() - 1;
+        let (mut next, mut step) = (at(last), (at(last) - at(last - 1)).max(SHORTEST_POLL_WAIT));
+        let longest = longest.max(self.median / 4).max(step);
+        while next <= age + step / 2 {
+            if step >= longest {
+                // As many steps of one length as it takes.
+                let steps = (age + step / 2 - next).div_duration_f64(step).floor() + 1.0;
+                next += step.mul_f64(steps);
+                break;
+            }
+            step = step.mul_f64(LATE_STEP_FACTOR).min(longest);
+            next += step;
+        }
+        (next, step)
     }
 }
 
@@ -85,9 +99,9 @@ impl Learned {
 /// of the rate at which jobs end). It begins a little early and is a little wider than that, because a job's end is known only as
 /// the time of the poll that noticed it, so that what is learned comes out too late and too narrow.
 const POLL_TIMES: [f64; 14] = [-1.48, -0.94, -0.54, -0.23, 0.05, 0.28, 0.50, 0.69, 0.87, 1.03, 1.20, 1.35, 1.49, 1.63];
-/// Behind the last of these, each step is longer by this: a job that takes so long may take as long again.
+/// Behind the last of these, each step is longer by this, up to a quarter of the median or the interval: a job that takes so long may
+/// take as long again.
 const LATE_STEP_FACTOR: f64 = 1.3;
-const MOST_LATE_STEPS: usize = 60;
 
 /// When the polls of one job come.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -107,18 +121,17 @@ const FIRST_STEP: f64 = 0.1;
 const STEP_FACTOR: f64 = 1.6;
 
 impl PollSchedule {
-    /// How long to wait before the next poll of a job that was polled `polls` times.
-    pub fn wait(&self, polls: u32, draw: f64) -> Duration {
+    /// How long to wait before the next poll of a job that was accepted `age` ago and polled `polls` times since.
+    pub fn wait(&self, polls: u32, age: Duration, draw: f64) -> Duration {
         if self.is_batch {
             return jittered(self.interval, POLL_JITTER, draw);
         }
         if let Some(learned) = self.learned {
-            let before = polls.checked_sub(1).map_or(Duration::ZERO, |before| learned.time_of_poll(before));
-            let (at, after) = (learned.time_of_poll(polls), learned.time_of_poll(polls.saturating_add(1)));
+            let (at, step) = learned.next_poll(age, self.interval);
+            let wait = at.saturating_sub(age);
             // The first wait is long beside the steps that follow, and jitter must not outweigh them.
-            let (wait, step) = (at.saturating_sub(before), after.saturating_sub(at));
             let jitter = POLL_JITTER.min(0.5 * step.as_secs_f64() / wait.as_secs_f64().max(f64::MIN_POSITIVE));
-            return jittered(wait.max(SHORTEST_POLL_WAIT), jitter, draw).max(SHORTEST_POLL_WAIT);
+            return jittered(wait, jitter, draw).max(SHORTEST_POLL_WAIT);
         }
         let step = FIRST_STEP * STEP_FACTOR.powi(i32::try_from(polls.min(100)).unwrap_or(100));
         jittered(self.interval.mul_f64(step.min(1.0)).max(SHORTEST_POLL_WAIT), POLL_JITTER, draw)
@@ -144,23 +157,47 @@ mod tests {
 
     #[test]
     fn polls_widen_to_the_interval_while_nothing_is_learned() {
-        assert_eq!(NOTHING_LEARNED.wait(0, 0.5), Duration::from_secs(3));
-        assert!(NOTHING_LEARNED.wait(1, 0.5) < NOTHING_LEARNED.wait(3, 0.5));
-        assert_eq!(NOTHING_LEARNED.wait(50, 0.5), Duration::from_secs(30));
+        let wait = |polls| NOTHING_LEARNED.wait(polls, Duration::from_secs(3_600), 0.5);
+        assert_eq!(wait(0), Duration::from_secs(3));
+        assert!(wait(1) < wait(3));
+        assert_eq!(wait(50), Duration::from_secs(30));
     }
 
     #[test]
     fn polls_are_dense_where_jobs_end_and_grow_for_those_that_are_late() {
         let learned = Learned { median: Duration::from_secs(100), spread: 0.3 };
         let schedule = PollSchedule { learned: Some(learned), ..NOTHING_LEARNED };
-        let waits: Vec<f64> = (0..20).map(|polls| schedule.wait(polls, 0.5).as_secs_f64()).collect();
-        assert!((waits[0] - 64.1).abs() < 0.1, "the first comes when the first jobs end: {waits:?}");
-        assert!(waits[1..14].iter().all(|wait| (5.0..13.0).contains(wait)), "{waits:?}");
-        assert!(waits[14..].windows(2).all(|two| (two[1] / two[0] - 1.3).abs() < 0.01), "{waits:?}");
-        assert!(schedule.wait(u32::MAX, 0.5) >= SHORTEST_POLL_WAIT);
+        let waits = |schedule: PollSchedule, polls: u32| {
+            let mut age = Duration::ZERO;
+            let one = |polls| {
+                let wait = schedule.wait(polls, age, 0.5);
+                age += wait;
+                wait.as_secs_f64()
+            };
+            (0..polls).map(one).collect::<Vec<f64>>()
+        };
+        let all = waits(schedule, 40);
+        assert!((all[0] - 64.1).abs() < 0.1, "the first comes when the first jobs end: {all:?}");
+        assert!(all[1..14].iter().all(|wait| (5.0..13.0).contains(wait)), "{all:?}");
+        assert!(all[14..18].windows(2).all(|two| (two[1] / two[0] - 1.3).abs() < 0.01), "{all:?}");
+        assert!(all[30..].iter().all(|wait| (wait - 30.0).abs() < 0.1), "the interval bounds them: {all:?}");
         let short = Learned { median: Duration::from_millis(300), spread: LEAST_SPREAD };
         let schedule = PollSchedule { learned: Some(short), ..NOTHING_LEARNED };
-        assert!((0..60).all(|polls| schedule.wait(polls, 0.0) >= SHORTEST_POLL_WAIT));
+        assert!(waits(schedule, 60).iter().all(|wait| *wait >= 0.2));
+    }
+
+    /// Somebody else's polls, callbacks above all, put nothing off and bring nothing forward but themselves.
+    #[test]
+    fn a_job_is_polled_by_its_age_however_often_it_was_asked_about() {
+        let learned = Learned { median: Duration::from_secs(1_200), spread: 0.3 };
+        let schedule = PollSchedule { learned: Some(learned), ..NOTHING_LEARNED };
+        for (age, most) in [(60, 720), (1_100, 140), (1_800, 140), (7_200, 310), (600_000, 310), (u64::MAX >> 12, 310)]
+        {
+            for polls in [0, 3, 100, u32::MAX] {
+                let wait = schedule.wait(polls, Duration::from_secs(age), 0.5).as_secs();
+                assert!((1..=most).contains(&wait), "{polls} polls, {age} s old: {wait} s");
+            }
+        }
     }
 
     #[test]
@@ -199,7 +236,7 @@ mod tests {
                 let duration = typical * factor(&mut draws);
                 let (mut at, mut asked) = (Duration::ZERO, 0);
                 while asked == 0 || at.as_secs_f64() < duration {
-                    at += schedule.wait(asked, draws());
+                    at += schedule.wait(asked, at, draws());
                     asked += 1;
                 }
                 (polls, late, lasted) = (polls + asked, late + at.as_secs_f64() - duration, lasted + duration);

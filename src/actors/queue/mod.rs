@@ -277,11 +277,10 @@ impl QueueActor {
         self.world.readiness.set(!self.idle.is_empty() && self.is_line_empty());
     }
 
-    /// Somebody who pauses once more and names no reason takes nothing back of what was said.
+    /// Somebody who pauses once more and names no reason takes nothing back of what was said, and by whom.
     fn with_reason(&self, pause: Pause) -> Pause {
-        let before = self.pauses.iter().find(|other| other.scope == pause.scope);
-        let reason = pause.reason.or_else(|| before?.reason.clone());
-        Pause { reason, ..pause }
+        let before = self.pauses.iter().find(|other| other.scope == pause.scope && other.reason.is_some());
+        before.filter(|_| pause.reason.is_none()).cloned().unwrap_or(pause)
     }
 
     /// A worker for a submit that may run at once: then its claim rides in the commit of the insert.

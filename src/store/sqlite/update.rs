@@ -2,8 +2,9 @@
 //!
 //! Diesel prepares its own updates anew at each call, triggers and all, which is most of what a transition costs. This writes
 //! the same text of the same changeset and lets it be kept. It must be given changesets that always name the same columns
-//! (`treat_none_as_null`), else texts pile up. The surprise: SQLite prepares a kept statement anew too, at each binding of a value
-//! that it compared with the condition of a partial index; [`Looked`] is compared with no index.
+//! (`treat_none_as_null`), else texts pile up. The surprise: where it is built without `SQLITE_ENABLE_QPSG`, SQLite prepares a kept
+//! statement anew too, at each binding of a value that it compared with the condition of a partial index; [`Looked`] is compared
+//! with no index.
 
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};

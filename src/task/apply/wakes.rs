@@ -43,9 +43,10 @@ impl Draft<'_> {
     /// Wakes for the next poll of a job that answers.
     pub(super) fn wake_for_next_poll(&mut self) {
         let draw = self.context.draw;
-        let schedule = self.context.policy.polls;
+        let (schedule, now) = (self.context.policy.polls, self.now());
         let wait = self.attempt.as_mut().map_or(schedule.interval, |attempt| {
-            let wait = schedule.wait(attempt.polls, draw);
+            let age = attempt.accepted_at.map_or(Duration::ZERO, |accepted| now.since(accepted));
+            let wait = schedule.wait(attempt.polls, age, draw);
             attempt.polls = attempt.polls.saturating_add(1);
             wait
         });

@@ -289,7 +289,7 @@ impl Draft<'_> {
         let (fate, why) = match self.task.state {
             TaskState::Cancelling => {
                 // What somebody did not want any more is not sent out by a rule.
-                let why = "the cancel came too late: the piece was written, and waits for a review";
+                let why = "the cancel came too late: the piece was written";
                 (PieceFate::CompletesUnwanted, Some(why.to_owned()))
             }
             TaskState::Failed | TaskState::Timeout | TaskState::Cancelled => {

@@ -7,6 +7,7 @@ use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
 use super::super::connection::{db_error, optional};
+use super::super::fixed::Fixed;
 use super::super::models::{ContentRow, PoolRow, PublicationRow};
 use super::super::schema::{contents, publications, publish_pool};
 use crate::store::DbError;
@@ -140,6 +141,9 @@ fn stretches(filter: &PoolFilter) -> Vec<Stretch> {
 
 /// One list a stretch, each but one in the order of its index, then merged: SQLite would sort all that was ever published. What is out is
 /// not read where the page is full of what is not.
+/// The condition of the partial indexes over what waits.
+const IS_PENDING: Fixed = Fixed("publish_pool.status = 'pending'");
+
 pub fn pool(connection: &mut SqliteConnection, filter: &PoolFilter, page: Page) -> Result<Vec<PoolEntry>, DbError> {
     let needed = page.offset as usize + page.limit as usize;
     let mut entries: Vec<PoolEntry> = Vec::new();
@@ -155,13 +159,9 @@ pub fn pool(connection: &mut SqliteConnection, filter: &PoolFilter, page: Page) 
         let all = publish_pool::table.select(PoolRow::as_select()).into_boxed();
         let mut found = match stretch {
             Stretch::Of(status) => all.filter(publish_pool::status.eq(status.as_str())),
-            Stretch::Due(now) => all
-                .filter(publish_pool::status.eq(PoolState::Pending.as_str()))
-                .filter(publish_pool::scheduled_at.le(now.0)),
+            Stretch::Due(now) => all.filter(IS_PENDING).filter(publish_pool::scheduled_at.le(now.0)),
             // These are sorted: they are what waits, and never what is out.
-            Stretch::Later(now) => all
-                .filter(publish_pool::status.eq(PoolState::Pending.as_str()))
-                .filter(publish_pool::scheduled_at.gt(now.0)),
+            Stretch::Later(now) => all.filter(IS_PENDING).filter(publish_pool::scheduled_at.gt(now.0)),
         };
         found = match stretch {
             Stretch::Later(_) => {
