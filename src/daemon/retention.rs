@@ -16,7 +16,7 @@ use crate::tell;
 /// The first sweep of a life: late enough not to meet the start's own work.
 const FIRST: Duration = Duration::from_secs(15 * 60);
 const EVERY: Duration = Duration::from_secs(24 * 3600);
-const SLICE: u32 = 200;
+const SLICE: u32 = 20;
 
 /// When the next sweep comes.
 pub struct Sweep {

@@ -41,7 +41,7 @@ fn section(dir: &Path) -> String {
          [generators.batch.poll]\nrun = [\"/bin/sh\", \"-c\", {poll:?}, \"sh\", {jobs:?}, {polls:?}]\nbatch = 5000\n\
          items = \"json:\"\nkey = \"json:/key\"\nstate = \"json:/state\"\n\
          [generators.batch.fetch]\nrun = [\"/bin/echo\", \"{{ref}}\"]\ncontent = \"text\"\n\
-         [generators.batch.states]\nprocessing = \"processing\"\n[polling]\ninterval = \"1s\"\n"
+         [generators.batch.states]\nprocessing = \"processing\"\ncompleted = \"completed\"\n[polling]\ninterval = \"1s\"\n"
     )
 }
 
@@ -107,7 +107,8 @@ impl Chance {
 
 fn single_section(dir: &Path) -> String {
     // /proc/uptime counts hundredths of a second, and reading it takes no further process.
-    let now = "read -r up _ </proc/uptime; now=${up%.*}${up#*.}";
+    // No braces: in a command they are a variable of contentd's.
+    let now = "IFS='. ' read -r whole parts _ </proc/uptime; now=$whole$parts";
     let submit = format!(r#"{now}; echo "$((now + $2)) $2" >"$1/$3"; echo ok"#);
     let poll = format!(
         r#"{now}; read -r end lasts <"$1/$2"; echo "$2 $((now - end)) $lasts" >>"$1/noted"
