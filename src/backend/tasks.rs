@@ -3,7 +3,7 @@
 use super::{DaemonBackend, errors};
 use crate::actors::Happened;
 use crate::actors::poller::{PollAll, PollNow};
-use crate::actors::queue::{ExplainWait, PersonDecided};
+use crate::actors::queue::{ExplainWaits, PersonDecided};
 use crate::control::api::checked::RETENTION;
 use crate::control::api::{
     ApiError, CleanupAge, CleanupReply, HistoryReply, ListQuery, Peer, PollAllReply, QueueReply, SettleDecision,
@@ -30,46 +30,65 @@ impl DaemonBackend {
         Ok(TaskReply { task: self.explained(task, attempt.as_ref()).await })
     }
 
-    /// Why a pending task waits at this moment; `None` if nobody says so in time.
-    async fn why_it_waits(&self, task: &Task) -> Option<Option<String>> {
+    /// Why pending tasks wait at this moment, in their order; `None` if nobody says so in time. One question for all of them: each
+    /// would go to the queue's thread and back.
+    async fn why_they_wait(&self, tasks: Vec<Task>) -> Option<Vec<Option<String>>> {
         let queue = self.world.peers.borrow().queue.clone()?;
-        let why = queue.send(ExplainWait { task: task.clone() }).timeout(EXPLAIN_LIMIT).await.ok()?;
-        let Some(why) = why else { return Some(None) };
-        Some(Some(self.with_name_of_account(why, task.account_id).await))
+        let accounts: Vec<AccountId> = tasks.iter().map(|task| task.account_id).collect();
+        let mut reasons = queue.send(ExplainWaits { tasks }).timeout(EXPLAIN_LIMIT).await.ok()?;
+        let mut names = BTreeMap::new();
+        for (reason, account) in reasons.iter_mut().zip(accounts) {
+            if let Some(why) = reason {
+                self.name_account(why, account, &mut names).await;
+            }
+        }
+        Some(reasons)
     }
 
     /// The queue knows accounts by their numbers, and people by their names.
-    async fn with_name_of_account(&self, why: String, account: AccountId) -> String {
+    async fn name_account(
+        &self,
+        why: &mut String,
+        account: AccountId,
+        names: &mut BTreeMap<AccountId, Option<String>>,
+    ) {
         let numbered = format!("account {account} ");
         if !why.contains(&numbered) {
-            return why;
+            return;
         }
-        let found = self.read(move |queries| queries.find_account(&account.to_string())).await.ok().flatten();
-        found.map_or(why.clone(), |found| why.replacen(&numbered, &format!("account {:?} ", found.name), 1))
+        if !names.contains_key(&account) {
+            let found = self.read(move |queries| queries.find_account(&account.to_string())).await.ok().flatten();
+            names.insert(account, found.map(|found| found.name));
+        }
+        if let Some(Some(name)) = names.get(&account) {
+            *why = why.replacen(&numbered, &format!("account {name:?} "), 1);
+        }
     }
 
-    /// Views of several. When nobody answers about one, the stored reason must do for the rest: each would cost the limit.
+    /// Views of several. Where nobody says why they wait, the stored reasons must do.
     async fn all_explained(&self, tasks: Vec<(Task, Option<Attempt>)>) -> Vec<TaskView> {
-        let mut views = Vec::with_capacity(tasks.len());
-        let mut is_answered = true;
-        for (task, attempt) in tasks {
+        let is_pending = |task: &Task| task.state == TaskState::Pending;
+        let pending: Vec<Task> =
+            tasks.iter().filter(|(task, _)| is_pending(task)).map(|(task, _)| task.clone()).collect();
+        let reasons = if pending.is_empty() { None } else { self.why_they_wait(pending).await };
+        let mut reasons = reasons.unwrap_or_default().into_iter();
+        let view = |(task, attempt): (Task, Option<Attempt>)| {
             let mut view = TaskView::of(&task, attempt.as_ref());
-            if is_answered && task.state == TaskState::Pending {
-                match self.why_it_waits(&task).await {
-                    Some(reason) => view.reason = reason,
-                    None => is_answered = false,
-                }
+            if is_pending(&task)
+                && let Some(reason) = reasons.next()
+            {
+                view.reason = reason;
             }
-            views.push(view);
-        }
-        views
+            view
+        };
+        tasks.into_iter().map(view).collect()
     }
 
     /// The view of a task, with the reason why it waits as it is at this moment.
     pub(super) async fn explained(&self, task: Task, attempt: Option<&Attempt>) -> TaskView {
         let mut view = TaskView::of(&task, attempt);
         if task.state == TaskState::Pending
-            && let Some(reason) = self.why_it_waits(&task).await
+            && let Some(reason) = self.why_they_wait(vec![task]).await.and_then(|mut reasons| reasons.pop())
         {
             view.reason = reason;
         }

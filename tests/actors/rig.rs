@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use contentd::actors::failing::FailingJobs;
 use contentd::actors::poller::PollNow;
-use contentd::actors::queue::{ExplainWait, Pause, PauseScope, PersonDecided, QueueActor, SetPause, SubmitTasks};
+use contentd::actors::queue::{ExplainWaits, Pause, PauseScope, PersonDecided, QueueActor, SetPause, SubmitTasks};
 use contentd::actors::recovery::recover;
 use contentd::actors::supervisor::{DaemonStatus, Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use contentd::actors::{Happened, Peers, World};
@@ -372,7 +372,13 @@ impl Rig {
     }
 
     pub async fn explain(&self, id: &TaskId) -> String {
-        self.queue().send(ExplainWait { task: self.task(id) }).await.unwrap().unwrap_or_default()
+        self.queue()
+            .send(ExplainWaits { tasks: vec![self.task(id)] })
+            .await
+            .unwrap()
+            .pop()
+            .flatten()
+            .unwrap_or_default()
     }
 
     pub async fn poll_now(&self, id: &TaskId) -> Result<Task, contentd::actors::poller::PollError> {

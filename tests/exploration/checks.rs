@@ -167,6 +167,13 @@ fn is_known_job(db: &MemoryDb, job: &ExternalJob) -> bool {
     attempts.iter().any(|attempt| attempt.key == job.key && attempt.accepted_at.is_some())
 }
 
+fn completed_while_cancelling(db: &MemoryDb, task: &Task) -> bool {
+    let history = db.history(&task.id).unwrap();
+    let end =
+        history.iter().rev().find(|row| row.to_state == TaskState::Completed && row.from_state != Some(row.to_state));
+    end.is_some_and(|row| row.from_state == Some(TaskState::Cancelling))
+}
+
 /// Exactly one current record of a completed task, and one pool entry of an approved one.
 fn content_faults(db: &MemoryDb, task: &Task) -> Vec<String> {
     let mut failures = Vec::new();
@@ -191,7 +198,11 @@ fn content_faults(db: &MemoryDb, task: &Task) -> Vec<String> {
         if pooled != usize::from(is_approved) {
             failures.push(format!("content {} of {} has {pooled} pool entries", content.id, task.id));
         }
-        let is_wanted = task.state == TaskState::Completed && task.content_id == Some(content.id) && task.auto_approve;
+        // Nobody wants a piece to go out by itself whose task was to be cancelled.
+        let is_wanted = task.state == TaskState::Completed
+            && task.content_id == Some(content.id)
+            && task.auto_approve
+            && !completed_while_cancelling(db, task);
         if is_approved != is_wanted {
             failures.push(format!(
                 "content {} of {} {} is {}",

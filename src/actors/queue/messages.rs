@@ -129,12 +129,12 @@ pub enum SetPause {
 #[rtype(result = "()")]
 pub struct DrainQueue;
 
-/// From a person: why does this task wait?
+/// From a person: why do these tasks wait? Answers in their order.
 #[derive(Message)]
-#[rtype(result = "Option<String>")]
-pub struct ExplainWait {
+#[rtype(result = "Vec<Option<String>>")]
+pub struct ExplainWaits {
     /// Which.
-    pub task: Task,
+    pub tasks: Vec<Task>,
 }
 
 /// What is it doing?

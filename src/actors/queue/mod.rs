@@ -30,7 +30,7 @@ use crate::task::{AccountId, Event, GeneratorName, Task, TaskId, TaskState, Time
 use crate::tell;
 use messages::PAUSE_SETTING;
 pub use messages::{
-    BreakerStatus, DrainQueue, ExplainWait, GeneratorSignalled, GetQueueStatus, Pause, PauseScope, PersonDecided,
+    BreakerStatus, DrainQueue, ExplainWaits, GeneratorSignalled, GetQueueStatus, Pause, PauseScope, PersonDecided,
     QueueChanged, QueueStatus, Readiness, SetPause, SubmitTasks, TasksSubmitted, WorkerIdle,
 };
 
@@ -300,6 +300,22 @@ impl QueueActor {
 }
 
 impl QueueActor {
+    fn explain(&self, task: Task, now: Timestamp) -> Option<String> {
+        if task.state != TaskState::Pending {
+            return task.reason;
+        }
+        if let Some(at) = task.wake_at.filter(|at| *at > now) {
+            let wait = at.since(now).as_secs();
+            let why = task.reason.unwrap_or_else(|| "it is delayed".to_owned());
+            return Some(format!("{why}; starts in {} at the earliest", in_words(wait)));
+        }
+        if self.is_draining {
+            return Some("the daemon is stopping; it starts after the next start".to_owned());
+        }
+        let key = LaneKey { generator: task.generator.clone(), account: task.account_id };
+        self.hindrance(&key, now).or_else(|| Some("waits for a free worker behind the tasks before it".to_owned()))
+    }
+
     /// Puts what was submitted in line. A lane that made way because it cannot run is read when it can.
     fn take_submitted(&mut self, submitted: &[SubmittedTask], ctx: &mut Context<Self>) {
         let mut may_run = false;
@@ -566,25 +582,12 @@ impl Handler<DrainQueue> for QueueActor {
     }
 }
 
-impl Handler<ExplainWait> for QueueActor {
-    type Result = Option<String>;
+impl Handler<ExplainWaits> for QueueActor {
+    type Result = Vec<Option<String>>;
 
-    fn handle(&mut self, explain: ExplainWait, _: &mut Self::Context) -> Self::Result {
-        let task = explain.task;
+    fn handle(&mut self, explain: ExplainWaits, _: &mut Self::Context) -> Self::Result {
         let now = self.world.clock.now().utc;
-        if task.state != TaskState::Pending {
-            return task.reason;
-        }
-        if let Some(at) = task.wake_at.filter(|at| *at > now) {
-            let wait = at.since(now).as_secs();
-            let why = task.reason.unwrap_or_else(|| "it is delayed".to_owned());
-            return Some(format!("{why}; starts in {} at the earliest", in_words(wait)));
-        }
-        if self.is_draining {
-            return Some("the daemon is stopping; it starts after the next start".to_owned());
-        }
-        let key = LaneKey { generator: task.generator.clone(), account: task.account_id };
-        self.hindrance(&key, now).or_else(|| Some("waits for a free worker behind the tasks before it".to_owned()))
+        explain.tasks.into_iter().map(|task| self.explain(task, now)).collect()
     }
 }
 
