@@ -17,6 +17,7 @@ use crate::task::{AccountId, Attempt, AttemptKey, CorrectedState, Event, NotBefo
 use crate::tell;
 use log::Level;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 /// How many tasks one slice of a cleanup deletes: short enough that no submit waits long behind it.
@@ -56,11 +57,14 @@ impl DaemonBackend {
         if !why.contains(&numbered) {
             return;
         }
-        if !names.contains_key(&account) {
-            let found = self.read(move |queries| queries.find_account(&account.to_string())).await.ok().flatten();
-            names.insert(account, found.map(|found| found.name));
-        }
-        if let Some(Some(name)) = names.get(&account) {
+        let name = match names.entry(account) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let found = self.read(move |queries| queries.find_account(&account.to_string())).await.ok().flatten();
+                unknown.insert(found.map(|found| found.name))
+            }
+        };
+        if let Some(name) = name {
             *why = why.replacen(&numbered, &format!("account {name:?} "), 1);
         }
     }

@@ -26,7 +26,7 @@ impl EndedRuns {
 
 /// What the database has of a run.
 enum Seen {
-    Accepted(Task, Attempt),
+    Accepted(Box<(Task, Attempt)>),
     /// Its worker is about to commit that it has started, and says so then.
     Starting,
     /// Nobody waits for it.
@@ -37,7 +37,7 @@ fn seen(found: Option<(Task, Option<Attempt>)>) -> Seen {
     let Some((task, Some(attempt))) = found else { return Seen::Unwanted };
     match attempt.state {
         AttemptState::Accepted if !task.state.is_final() || attempt.watch_until.is_some() => {
-            Seen::Accepted(task, attempt)
+            Seen::Accepted(Box::new((task, attempt)))
         }
         AttemptState::Intended | AttemptState::Unknown => Seen::Starting,
         _ => Seen::Unwanted,
@@ -78,8 +78,9 @@ impl Handler<RunEnded> for PollerActor {
                 Seen::Unwanted => {
                     poller.ended_runs.0.remove(&ended.task);
                 }
-                Seen::Accepted(task, attempt) => {
+                Seen::Accepted(accepted) => {
                     if poller.ended_runs.0.remove(&ended.task) {
+                        let (task, attempt) = *accepted;
                         poller.look_at_ended_run(task, attempt, ctx);
                     }
                 }
