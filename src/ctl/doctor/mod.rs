@@ -61,7 +61,12 @@ fn examine(session: &Session) -> Vec<Finding> {
     };
     let places = [path];
     let version = ask(&places, "io.contentd.Daemon.GetVersion", ASK_LIMIT);
-    let known = ask(&places, "io.contentd.Daemon.GetConfig", ASK_LIMIT).map_or(Known::Untold, Known::Told);
+    let known = match ask(&places, "io.contentd.Daemon.GetConfig", ASK_LIMIT) {
+        Ok(reply) => Known::Told(reply),
+        Err(ClientError::Refused(_)) => Known::Untold,
+        // Somebody listens for a daemon that does not start.
+        Err(_) => Known::NoDaemon,
+    };
     findings.extend(programs::of_this_side(&known));
     match version {
         Ok(reply) => findings.push(programs::versions(&reply)),
