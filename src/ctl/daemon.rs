@@ -138,6 +138,7 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
     let ResumeArgs { paused, publisher } = args;
     let scope = publisher.as_ref().map_or_else(|| scope_of(&paused), |name| format!("publisher {}", safe(name)));
     let has_pause = publisher.is_none();
+    let is_everything = paused.generator.is_none() && paused.account.is_none();
     let PauseArgs { generator, account, reason } = paused;
     let params = ResumeParams { generator, account: account.map(TextOrNumber), reason, publisher };
     let reply: PausesReply = session.call("io.contentd.Daemon.Resume", &params)?;
@@ -150,7 +151,8 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
         session.tell(match reply.is_changed {
             true => "resumed".to_owned(),
             false if is_mended => format!("{scope} is not paused"),
-            false if reply.pauses.is_empty() => "nothing is paused".to_owned(),
+            false if reply.pauses.is_empty() && is_everything => "nothing is paused".to_owned(),
+            false if reply.pauses.is_empty() => format!("{scope} is not paused, and nothing else is"),
             false => format!("{scope} is not paused; name what is, as in the rows below"),
         });
     } else if !is_mended {
