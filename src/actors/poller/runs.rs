@@ -27,7 +27,7 @@ impl EndedRuns {
 /// What the database has of a run.
 enum Seen {
     Accepted(Box<(Task, Attempt)>),
-    /// Its worker is about to commit that it has started, and says so then.
+    /// Its worker is about to commit that it has started, and says so then; or nobody knows, and a look at it is due anyway.
     Starting,
     /// Nobody waits for it.
     Unwanted,
