@@ -4,6 +4,9 @@
 //! a savepoint would cost each write for the sake of few. Where a write failed after it had changed rows
 //! (SQLite counts them), the whole batch is rolled back and done again *carefully*, each write in a savepoint. A
 //! submit of many tasks is refused in the middle often enough to get its savepoint at once.
+//!
+//! What a statement or a savepoint would have to undo is kept in memory ([`Undo`]): SQLite keeps a copy of each page that is touched,
+//! and beyond 64 KiB it would make a temporary file for it, write the pages and remove it again, several times in a batch.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +18,7 @@ use super::connection::db_error;
 use super::lock::OwnerLock;
 use super::rows::SqliteRows;
 use super::whereabouts::Whereabouts;
-use crate::store::write::{AccountWrite, ScheduleWrite, Write, WriteError, Written, execute};
+use crate::store::write::{AccountWrite, PoolWrite, ScheduleWrite, Write, WriteError, Written, execute};
 use crate::store::{Backend, DbError};
 
 type Answer = Result<Written, WriteError>;
@@ -30,8 +33,18 @@ pub struct SqliteBackend {
     connection: SqliteConnection,
     whereabouts: Whereabouts,
     last_sync: Option<Duration>,
+    undo: Option<Undo>,
     /// Given back after the connection is closed.
     _lock: OwnerLock,
+}
+
+/// Where SQLite keeps the pages as they were before a statement or a savepoint.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Undo {
+    /// For writes of bounded size.
+    InMemory,
+    /// For a write that may touch every task there is: a million of them would not fit.
+    InFile,
 }
 
 /// How a batch is carried out.
@@ -45,7 +58,7 @@ enum Care {
 
 impl SqliteBackend {
     pub(super) fn new(connection: SqliteConnection, whereabouts: Whereabouts, lock: OwnerLock) -> Self {
-        Self { connection, whereabouts, last_sync: None, _lock: lock }
+        Self { connection, whereabouts, last_sync: None, undo: None, _lock: lock }
     }
 
     /// The writing connection, for tests that look behind the seam.
@@ -55,6 +68,18 @@ impl SqliteBackend {
 
     fn run(&mut self, sql: &str) -> Result<(), DbError> {
         self.connection.batch_execute(sql).map_err(db_error)
+    }
+
+    /// Outside a transaction, because SQLite looks when one begins.
+    fn keep_undo(&mut self, undo: Undo) -> Result<(), DbError> {
+        if self.undo != Some(undo) {
+            self.run(match undo {
+                Undo::InMemory => "PRAGMA temp_store = MEMORY",
+                Undo::InFile => "PRAGMA temp_store = FILE",
+            })?;
+            self.undo = Some(undo);
+        }
+        Ok(())
     }
 
     fn changes(&mut self) -> Result<i64, DbError> {
@@ -95,6 +120,7 @@ impl SqliteBackend {
     }
 
     fn commit_with(&mut self, batch: &[Write], care: Care) -> Result<Option<Vec<Answer>>, DbError> {
+        self.keep_undo(if batch.iter().any(may_touch_all_tasks) { Undo::InFile } else { Undo::InMemory })?;
         self.run("BEGIN IMMEDIATE")?;
         let answers = match self.execute_all(batch, care) {
             Ok(Some(answers)) => {
@@ -131,6 +157,27 @@ fn is_of_many_rows(write: &Write) -> bool {
         | Write::Schedule(_)
         | Write::Cleanup { .. }
         | Write::ShiftWakeTimes { .. }
+        | Write::Notice(_) => false,
+    }
+}
+
+fn may_touch_all_tasks(write: &Write) -> bool {
+    match write {
+        Write::MarkEnded { .. }
+        | Write::ShiftWakeTimes { .. }
+        | Write::Schedule(ScheduleWrite::HoldAll { .. })
+        | Write::Pool(PoolWrite::Release { .. } | PoolWrite::HoldRestored { .. }) => true,
+        Write::AddAccount { .. }
+        | Write::Account(_)
+        | Write::Content(_)
+        | Write::Image(_)
+        | Write::SubmitTasks { .. }
+        | Write::Transition(_)
+        | Write::Review { .. }
+        | Write::PutSetting { .. }
+        | Write::Pool(_)
+        | Write::Cleanup { .. }
+        | Write::Schedule(_)
         | Write::Notice(_) => false,
     }
 }

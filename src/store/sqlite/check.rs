@@ -8,6 +8,7 @@
 
 mod notice;
 mod schedules;
+mod totals;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -226,6 +227,7 @@ pub fn promises(connection: &mut SqliteConnection) -> QueryResult<Vec<Finding>> 
         findings.extend(ask(connection, sql, cure)?);
     }
     findings.extend(versions::promises(connection)?);
+    findings.extend(totals::promises(connection)?);
     for (sql, cure) in check_pool::promises(connection)? {
         findings.extend(ask(connection, sql, cure)?);
     }
@@ -440,6 +442,8 @@ mod tests {
         ("DELETE FROM events WHERE event = 'submitted' AND task_id = 'task-wait'", "its audit rows end at nothing"),
         ("UPDATE state_counts SET count = 7 WHERE state = 'pending'", "says 7"),
         ("UPDATE lanes SET pending = 7", "so many of its tasks are pending"),
+        ("UPDATE lanes SET words = 7", "are not those of its tasks"),
+        ("UPDATE lanes SET cancelled = 7", "are not those of its tasks"),
         (
             "DROP INDEX attempts_alive; INSERT INTO attempts SELECT task_id, 2, generator, 'k9', 'unknown', NULL, NULL, intended_at, \
           NULL, NULL, NULL, NULL, NULL, 1, NULL, 0, 0, 0, 0, NULL, 0, 0, 0, 0, NULL, '{}', NULL, NULL, 0, 0, 0 FROM attempts \

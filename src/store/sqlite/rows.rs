@@ -48,11 +48,6 @@ pub struct SqliteRows<'a> {
     pub(super) connection: &'a mut SqliteConnection,
 }
 
-/// The names of the states from which something more happens by itself or by a person's decision.
-pub(super) fn unfinished_states() -> Vec<&'static str> {
-    TaskState::ALL.iter().filter(|state| !state.is_final()).map(|state| state.as_str()).collect()
-}
-
 impl SqliteRows<'_> {
     /// A statement that must concern exactly one row.
     fn expect_one(changed: usize, what: impl FnOnce() -> String) -> Result<(), DbError> {
@@ -99,7 +94,8 @@ impl Rows for SqliteRows<'_> {
         // A row a state, and a statement that is prepared once.
         let counts = state_counts::table.select((state_counts::state, state_counts::count));
         let counts: Vec<(String, i64)> = counts.load(self.connection).map_err(db_error)?;
-        let unfinished = counts.into_iter().filter(|(state, _)| unfinished_states().contains(&state.as_str()));
+        let is_unfinished = |state: &str| TaskState::ALL.iter().any(|one| !one.is_final() && one.as_str() == state);
+        let unfinished = counts.into_iter().filter(|(state, _)| is_unfinished(state));
         Ok(unfinished.map(|(_, count)| u64::try_from(count).unwrap_or(0)).sum())
     }
 

@@ -7,7 +7,8 @@
 //! - `pool`: one entry of it, and what is due there
 //! - `images`: images that are kept, and accounts with limits
 //! - `texts`: long texts, in parts
-//! - `numbers`: counters, durations, statistics
+//! - `numbers`: counters, durations
+//! - `statistics`: what came of all that is kept, or of a time
 //! - `schedules`: schedules, their agenda and their fires
 //! - `notice`: alarms, messages and their deliveries, and what the rules look at
 //!
@@ -21,6 +22,7 @@ mod notice;
 mod numbers;
 mod pool;
 mod schedules;
+mod statistics;
 mod tasks;
 mod texts;
 
@@ -289,6 +291,6 @@ impl Queries for SqliteQueries {
         account: Option<AccountId>,
         generator: Option<&GeneratorName>,
     ) -> Result<Statistics, DbError> {
-        self.snapshot(|connection| numbers::statistics(connection, since, account, generator))
+        self.snapshot(|connection| statistics::statistics(connection, since, account, generator))
     }
 }
