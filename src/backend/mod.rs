@@ -108,6 +108,7 @@ pub struct DaemonBackend {
     installation: doctor::Installation,
     started_at: Timestamp,
     logs: GeneratorLogs,
+    untold: submit::Untold,
 }
 
 impl DaemonBackend {
@@ -122,7 +123,8 @@ impl DaemonBackend {
         logs: GeneratorLogs,
     ) -> Self {
         let started_at = world.clock.now().utc;
-        Self { world, supervisor, settings, commands, stopping, installation, started_at, logs }
+        let untold = submit::Untold::default();
+        Self { world, supervisor, settings, commands, stopping, installation, started_at, logs, untold }
     }
 
     /// Runs `work` on a clone that the answer may own.

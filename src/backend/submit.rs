@@ -1,6 +1,7 @@
 //! Submits: defaults are filled in, accounts and generators are looked up, and everything goes in one message to the queue.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{DaemonBackend, Settings, SubmitDefaults, errors};
@@ -15,6 +16,24 @@ pub(super) struct Fault {
     pub(super) error: ApiError,
     field: &'static str,
     value: String,
+}
+
+/// Tasks that are written and that the queue has yet to hear of.
+#[derive(Clone, Default)]
+pub(super) struct Untold(Arc<Mutex<Vec<SubmittedTask>>>);
+
+impl Untold {
+    /// Whether they are the first, so that somebody has to tell them.
+    fn put(&self, tasks: Vec<SubmittedTask>) -> bool {
+        let mut untold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let are_first = untold.is_empty();
+        untold.extend(tasks);
+        are_first && !untold.is_empty()
+    }
+
+    fn take(&self) -> Vec<SubmittedTask> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl DaemonBackend {
@@ -63,11 +82,21 @@ impl DaemonBackend {
             _ => return Err(ApiError::internal("the store gave the answer of another write")),
         };
         let views = submitted.iter().map(view).collect();
-        // The queue of this moment: one that was made anew meanwhile may have looked before the commit.
-        if let Ok(queue) = self.queue() {
-            queue.do_send(TasksSubmitted { tasks: submitted });
+        if self.untold.put(submitted) {
+            let backend = self.clone();
+            // Runs when this task waits next: the answer is written by then, and what other connections submitted goes along. To
+            // wake the actors' thread costs as much as to answer.
+            tokio::spawn(async move { backend.tell_of_submits() });
         }
         Ok(views)
+    }
+
+    fn tell_of_submits(&self) {
+        let tasks = self.untold.take();
+        // The queue of this moment: one that was made anew meanwhile may have looked before the commit.
+        if let Ok(queue) = self.queue() {
+            queue.do_send(TasksSubmitted { tasks });
+        }
     }
 
     /// The accounts that a batch names, each looked up once.

@@ -146,15 +146,12 @@ impl Inner {
     /// told.
     pub(super) fn note_run(&self, job: &Job, result: &CallResult, end: &str, judged: Judged, doubt: Option<&str>) {
         let key = &job.attempt.key;
-        if !self.told().insert(key.clone()) || self.runs.is_told(key) {
+        if result.stderr.trim_ascii().is_empty() || !self.told().insert(key.clone()) || self.runs.is_told(key) {
             return;
         }
         match doubt {
             None => self.note_as(job, Verb::Run, end, &result.stderr, judged),
-            Some(doubt) if !result.stderr.trim_ascii().is_empty() => {
-                self.note_as(job, Verb::Run, end, kept_back(doubt).as_bytes(), judged);
-            }
-            Some(_) => {}
+            Some(doubt) => self.note_as(job, Verb::Run, end, kept_back(doubt).as_bytes(), judged),
         }
         if let Err(error) = self.runs.mark_told(key) {
             log::debug!("run {key} could not be marked as told: {error}");

@@ -121,7 +121,7 @@ impl RunDirs {
         let lock = lock.ok_or_else(|| RunDirError::Exists(key.clone()))?;
         self.access.open_file(&lock).map_err(failed)?;
         let text = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
-        write_whole(&path, "request.json", &text, self.access, !request.is_repeatable).map_err(failed)?;
+        write_file(&path, "request.json", &text, self.access, !request.is_repeatable).map_err(failed)?;
         self.access.open_dir(&path, Purpose::Run).map_err(failed)?;
         Ok((path, lock))
     }
@@ -330,17 +330,26 @@ pub(super) fn is_cancel_asked(path: &Path) -> bool {
     path.join("cancel").symlink_metadata().is_ok()
 }
 
-/// Writes a file so that it is there whole or not at all; if it is synced, even after a loss of power.
-pub(super) fn write_whole(dir: &Path, name: &str, bytes: &[u8], access: Access, is_synced: bool) -> io::Result<()> {
+/// Writes a file of a run. If it is synced it is there whole or not at all, even after a loss of power. Else it may be found in part
+/// while it is written: whoever writes it holds the runner's lock or has just made the directory, and what can be read in part only
+/// is of a run whose daemon died, which is free to repeat.
+pub(super) fn write_file(dir: &Path, name: &str, bytes: &[u8], access: Access, is_synced: bool) -> io::Result<()> {
+    if is_synced {
+        return write_whole(dir, name, bytes, access);
+    }
+    let mut file = open_own(&dir.join(name), OpenOptions::new().write(true).create(true).truncate(true))?;
+    access.open_file(&file)?;
+    file.write_all(bytes)
+}
+
+fn write_whole(dir: &Path, name: &str, bytes: &[u8], access: Access) -> io::Result<()> {
     let draft = dir.join(format!(".{name}.new"));
     let mut file = open_own(&draft, OpenOptions::new().write(true).create(true).truncate(true))?;
     access.open_file(&file)?;
     file.write_all(bytes)?;
-    if is_synced {
-        file.sync_all()?;
-    }
+    file.sync_all()?;
     fs::rename(draft, dir.join(name))?;
-    if is_synced { sync_dir(dir) } else { Ok(()) }
+    sync_dir(dir)
 }
 
 /// Reads a file up to a bound; `true` if there was more.

@@ -17,7 +17,7 @@
 //! | `started` | runner | [`Started`]. Synced and renamed into place **before** the command starts. |
 //! | `stdout`, `stderr` | runner | The command's output, each bounded; the rest is drained and thrown away. What a full disk does not take waits in the runner's memory. |
 //! | `cancel` | daemon | Empty. The runner sees it within [`CANCEL_LOOK`] and ends the command's group: SIGTERM, grace, SIGKILL. |
-//! | `told` | daemon | Empty. What the command wrote to standard error was handed to the log; a later daemon need not. |
+//! | `told` | daemon | Empty. What the command wrote to standard error, if it wrote some, was handed to the log; a later daemon need not. |
 //! | `exit.json` | runner | [`Exit`]. Synced and renamed into place as the last thing, when the output is whole on the disk and while the runner holds both locks. |
 //!
 //! | locks | `started` | `exit.json` | the run |
@@ -65,7 +65,7 @@
 //! A plain child (`detached = false`) is run by the same code on a thread of the daemon. It ends with the daemon, and
 //! that it was interrupted follows from the same files. It is free to repeat, so nothing of it is synced
 //! ([`Request::is_repeatable`]): its `exit.json` holds a digest of the output instead, and an end whose output is not what it
-//! was is no end.
+//! was is no end. Its files are written where they stand, and a stream that stays empty gets none.
 
 pub mod directory;
 pub mod handover;

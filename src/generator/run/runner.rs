@@ -19,7 +19,7 @@ use super::super::access::Access;
 use super::super::exec::supervise::{self, StopCause, Stops, Watched};
 use super::super::exec::{Environment, Launch};
 use super::super::runfile::open_own;
-use super::directory::{is_cancel_asked, lock_for_runner, read_request, write_whole};
+use super::directory::{is_cancel_asked, lock_for_runner, read_request, write_file};
 use super::stored::Stored;
 use super::{CANCEL_LOOK, Exit, ExitEnd, Request, Started, Stopped, digest_of};
 
@@ -74,7 +74,11 @@ pub fn run(
     let _alive = lock_request(dir).map_err(failed("request.json cannot be locked"))?;
     let request = read_request(dir).map_err(failed("request.json cannot be read"))?;
     let stdin = lock.try_clone().map_err(failed("the lock cannot be shared"))?;
-    let store = |name: &str| Stored::create(&dir.join(name), request.max_output, host.access);
+    let is_synced = !request.is_repeatable;
+    let store = |name: &str| {
+        let (path, max) = (dir.join(name), request.max_output);
+        if is_synced { Stored::create(&path, max, host.access) } else { Ok(Stored::wanted(path, max, host.access)) }
+    };
     let mut out = store("stdout").map_err(failed("stdout cannot be made"))?;
     let mut err = store("stderr").map_err(failed("stderr cannot be made"))?;
     if is_cancel_asked(dir) {
@@ -83,7 +87,6 @@ pub fn run(
     if host.ends.is_some_and(|(fd, _)| supervise::has_hung_up(fd)) {
         return Err(RunnerError::Stopped);
     }
-    let is_synced = !request.is_repeatable;
     write_started(dir, host.access, is_synced).map_err(failed("started cannot be written"))?;
     let launch = Launch { argv: &request.argv, env, cwd: &request.cwd };
     let exit = match launch.spawn(Some(stdin)) {
@@ -164,7 +167,7 @@ fn lock_request(dir: &Path) -> io::Result<File> {
 
 fn write_started(dir: &Path, access: Access, is_synced: bool) -> io::Result<()> {
     let started = Started { pid: std::process::id(), started_at_ms: now_ms() };
-    write_whole(dir, "started", &serde_json::to_vec(&started)?, access, is_synced)
+    write_file(dir, "started", &serde_json::to_vec(&started)?, access, is_synced)
 }
 
 /// Makes the output whole in its files, or on the disk, however long that takes; whether it is.
@@ -178,7 +181,7 @@ fn store_output(dir: &Path, host: Host<'_>, streams: [&mut Stored; 2], is_synced
 
 fn write_exit(dir: &Path, exit: &Exit, host: Host<'_>, is_synced: bool) {
     let Ok(text) = serde_json::to_vec(exit) else { return };
-    try_on(dir, host, || write_whole(dir, "exit.json", &text, host.access, is_synced));
+    try_on(dir, host, || write_file(dir, "exit.json", &text, host.access, is_synced));
 }
 
 /// Tries until it works or nobody waits for it; whether it worked.

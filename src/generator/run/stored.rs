@@ -3,12 +3,13 @@
 //! It must not lose a byte of them to a disk that is full or fails for a while, and it must not hold up the command: what
 //! cannot be written waits in memory and is tried again. The surprise: everything stays in memory until it is known to be on
 //! the disk, also what was written. After an fsync that failed the system may have thrown the pages away and call the next
-//! one good, so all of it is written once more. A run that is not synced has a digest in its end instead.
+//! one good, so all of it is written once more. A run that is not synced has a digest in its end instead, and a file only for
+//! a stream in which something stands: each file that is made and removed again costs a short command's time.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::super::access::Access;
@@ -20,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// One stream.
 pub(super) struct Stored {
-    file: File,
+    file: Place,
     /// What is kept of the stream.
     bytes: Vec<u8>,
     /// How many of these were written into the file.
@@ -30,12 +31,43 @@ pub(super) struct Stored {
     next_try: Option<Instant>,
 }
 
+/// Where it is kept.
+enum Place {
+    Made(File),
+    /// It is made with the first byte.
+    Wanted(PathBuf, Access),
+}
+
+impl Place {
+    fn file(&mut self) -> io::Result<&File> {
+        if let Self::Wanted(path, access) = self {
+            // The command may have made one of this name by now: it belongs to the same user, and its words are lost to itself.
+            let file = open_own(path, OpenOptions::new().write(true).create(true).truncate(true))?;
+            access.open_file(&file)?;
+            *self = Self::Made(file);
+        }
+        match self {
+            Self::Made(file) => Ok(file),
+            Self::Wanted(..) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
 impl Stored {
     /// Makes the file, which will hold no more than `max` bytes.
     pub fn create(path: &Path, max: usize, access: Access) -> io::Result<Self> {
         let file = open_own(path, OpenOptions::new().write(true).create_new(true))?;
         access.open_file(&file)?;
-        Ok(Self { file, bytes: Vec::new(), written: 0, max, is_cut: false, next_try: None })
+        Ok(Self::at(Place::Made(file), max))
+    }
+
+    /// The same for a run that is not synced: nothing is made before there is something to write.
+    pub fn wanted(path: PathBuf, max: usize, access: Access) -> Self {
+        Self::at(Place::Wanted(path, access), max)
+    }
+
+    fn at(file: Place, max: usize) -> Self {
+        Self { file, bytes: Vec::new(), written: 0, max, is_cut: false, next_try: None }
     }
 
     /// Whether the stream was longer than what is kept.
@@ -51,13 +83,13 @@ impl Stored {
     /// Makes the file whole and durable. After an error it may be tried again.
     pub fn finish(&mut self) -> io::Result<()> {
         self.write()?;
-        self.file.sync_all().inspect_err(|_| self.written = 0)
+        self.file.file()?.sync_all().inspect_err(|_| self.written = 0)
     }
 
     /// Makes the file whole. After an error it may be tried again.
     pub fn write(&mut self) -> io::Result<()> {
         while self.written < self.bytes.len() {
-            match self.file.write_at(&self.bytes[self.written..], self.written as u64) {
+            match self.file.file()?.write_at(&self.bytes[self.written..], self.written as u64) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
