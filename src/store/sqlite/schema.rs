@@ -227,6 +227,16 @@ diesel::table! {
         generator -> Text,
         account_id -> BigInt,
         pending -> BigInt,
+        kept -> BigInt,
+        retries -> BigInt,
+        completed -> BigInt,
+        failed -> BigInt,
+        timed_out -> BigInt,
+        cancelled -> BigInt,
+        timed -> BigInt,
+        duration_ms -> BigInt,
+        wait_ms -> BigInt,
+        words -> BigInt,
     }
 }
 
