@@ -19,6 +19,11 @@ fn main() -> ExitCode {
     if let Err(error) = contentd::host::core_files::forbid() {
         log::warn!("core files cannot be forbidden, and one would hold secrets: {error}; set LimitCORE=0");
     }
+    if !heap::give_large_blocks_back() {
+        log::warn!(
+            "the C library keeps large blocks of memory: after long outputs the daemon stays as large as it was"
+        );
+    }
     let options = Options { config: arguments.config, socket: arguments.socket };
     if arguments.check_config {
         return check(&options);

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use contentd::publish::{Holder, PoolEvent, PublishPolicy};
 use contentd::store::query::{Page, PoolFilter};
 use contentd::store::sqlite::SqliteBackend;
-use contentd::store::write::{HandOut, PoolWrite, Write};
+use contentd::store::write::{HandOut, PoolWrite, Write, Written};
 use contentd::task::content::{PoolState, ReviewMove};
 use contentd::task::outcome::JobState;
 use contentd::task::{AttemptKey, Timestamp};
-use diesel::Connection as _;
 use diesel::connection::InstrumentationEvent;
+use diesel::prelude::*;
 
 use super::common::*;
 
@@ -127,4 +127,29 @@ fn every_statement_about_a_piece_in_doubt_is_kept_prepared() {
         say(&mut side, held, PoolEvent::Removed { reason: None });
     }
     assert_all_kept();
+}
+
+#[derive(QueryableByName)]
+struct Kept {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    temp_store: i64,
+}
+
+#[test]
+fn what_may_touch_every_task_is_not_kept_in_memory_to_be_undone() {
+    let (mut backend, _queries, _directory) = real();
+    let account = Write::AddAccount { name: "demo".into(), external_id: None, now: Timestamp(START) };
+    let Written::Account(account) = one(&mut backend, account).expect("it is written") else { panic!("no account") };
+    // As `PRAGMA temp_store` says it.
+    const FILE: i64 = 1;
+    const MEMORY: i64 = 2;
+    for (write, expected) in [
+        (submit(vec![new(task(1, account.id)), new(task(2, account.id))]), MEMORY),
+        (shift(1_000), FILE),
+        (submit(vec![new(task(3, account.id))]), MEMORY),
+    ] {
+        one(&mut backend, write).expect("it is written");
+        let kept: Kept = diesel::sql_query("PRAGMA temp_store").get_result(backend.connection()).expect("it tells");
+        assert_eq!(kept.temp_store, expected);
+    }
 }
