@@ -321,6 +321,9 @@ fn several_are_cancelled_and_those_that_cannot_be_are_told() {
     assert_eq!(fitting.code, 0, "what a filter passes over is no refusal: {}", fitting.err);
     let call = server.calls().pop().expect("a call");
     assert!(call.contains("reset_count: true") && call.ends_with("true"), "{call}");
+    let none = run(&server, &["retry", "--state", "failed", "--generator", "none-can-be"]);
+    assert_eq!(none.code, 1, "it met one and did nothing: {}", none.err);
+    assert!(none.err.contains("1 skipped") && none.err.contains("task-done"), "{}", none.err);
 }
 
 #[test]

@@ -287,7 +287,8 @@ fn named(tasks: Vec<String>, filter: Option<&TaskFilterParams>) -> Result<Option
     }
 }
 
-/// Prints what became of several tasks; tasks that were named and passed over are a refusal.
+/// Prints what became of several tasks; tasks that were named and passed over are a refusal, and so is a filter that met tasks of which
+/// none could be done.
 fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str) -> Result<(), Failure> {
     match (session.printer.is_for_people(), reply.done.as_slice()) {
         (false, [only]) if is_by_name && reply.skipped_count == 0 => {
@@ -311,7 +312,7 @@ fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str
     }
     let lines: Vec<String> = reply.skipped.iter().map(|task| format!("{}: {}", task.task_id, task.message)).collect();
     let message = format!("{} skipped:\n{}", reply.skipped_count, lines.join("\n"));
-    if is_by_name {
+    if is_by_name || reply.done_count == 0 {
         return Err(Failure::Refused(message));
     }
     session.tell(super::text::safe_lines(&message));

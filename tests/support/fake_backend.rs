@@ -262,11 +262,14 @@ impl FakeBackend {
     }
 
     fn bulk(&self, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
+        let is_single = matches!(&which, Bulk::Named(names) if names.len() == 1);
         let names = match which {
             Bulk::Named(names) => names,
+            Bulk::Matching(query) if query.generator.as_ref().is_some_and(|one| one.as_str() == "none-can-be") => {
+                vec!["task-done".to_owned()]
+            }
             Bulk::Matching(_) => vec!["task-a".to_owned(), "task-done".to_owned()],
         };
-        let is_single = names.len() == 1;
         let mut reply =
             BulkReply { done: vec![], done_count: 0, skipped: vec![], skipped_count: 0, is_dry_run: dry_run };
         for name in names {
