@@ -287,7 +287,7 @@ fn lists_are_tables_arrays_and_csv() {
     assert!(!table.out.contains('\u{1b}'));
     let json = run(&server, &["--output", "json", "list", "--limit", "2"]).json();
     let fields: Vec<&String> = json[0].as_object().expect("an object").keys().collect();
-    assert_eq!(fields.len(), 31);
+    assert_eq!(fields.len(), 32);
     assert_eq!(json[0]["created_at"], "2026-01-31T08:15:30.250Z");
     let csv = run(&server, &["list", "--limit", "1", "--output", "csv"]).out;
     assert!(csv.starts_with("task_id,state,account_id,topic,keywords,"), "{csv}");

@@ -8,8 +8,9 @@ use super::api::{
     AccountSettingsValue, AccountView, AttemptView, ContentReply, ContentView, HistoryEntry, PoolView, TaskView,
 };
 use crate::store::write::Account;
-use crate::task::content::{ContentRecord, PoolEntry};
+use crate::task::apply::ways_out;
 use crate::task::outcome::Image;
+use crate::task::content::{ContentRecord, PoolEntry};
 use crate::task::{Attempt, AuditRow, Task, TaskState};
 
 impl TaskView {
@@ -51,8 +52,16 @@ impl TaskView {
             next_attempt_at: task.wake_at.filter(|_| is_pending).map(Into::into),
             next_poll_at: task.wake_at.filter(|_| !is_pending).map(Into::into),
             updated_at: task.updated_at.into(),
+            ways_out: ways_out_of(task, attempt),
         }
     }
+}
+
+/// None, too, where the attempt that they depend on was not asked for.
+fn ways_out_of(task: &Task, attempt: Option<&Attempt>) -> Option<Vec<String>> {
+    let is_known = task.attempt == 0 || attempt.is_some_and(|attempt| attempt.number == task.attempt);
+    let is_held = task.state == TaskState::Held;
+    (is_held && is_known).then(|| ways_out(task, attempt).into_iter().map(|way| way.as_str().to_owned()).collect())
 }
 
 impl From<&Attempt> for AttemptView {

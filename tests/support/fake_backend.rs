@@ -86,6 +86,7 @@ pub fn task(id: &str, state: &str) -> TaskView {
         next_attempt_at: None,
         next_poll_at: None,
         updated_at: WireTime(Timestamp(1_769_847_330_250)),
+        ways_out: None,
     }
 }
 
