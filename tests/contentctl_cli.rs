@@ -510,8 +510,14 @@ fn pieces_are_printed_as_text_html_or_bytes() {
     assert_eq!(run(&server, &["--output", "json", "show", "task-a"]).json()["result"], "raw");
     let listed = run(&server, &["--output", "json", "content", "list"]).json();
     assert_eq!(listed[0]["content"], Value::Null, "every field is present, and lists carry no pieces");
-    run(&server, &["content", "approve", "7", "--hash", "abc"]);
+    let approved = run(&server, &["content", "approve", "7", "--hash", "abc"]);
     assert_eq!(server.calls().last().map(String::as_str), Some("review true Some(\"abc\")"));
+    assert!(approved.out.contains("held_reason     restored from a backup"), "{}", approved.out);
+    assert!(approved.err.contains("`contentctl pool release 3`"), "it does not go out by itself: {}", approved.err);
+    let approved = run(&server, &["--output", "json", "review", "approve", "7"]).json();
+    assert_eq!((&approved["publish_status"], &approved["pool_status"]), (&"pooled".into(), &"held".into()));
+    let rejected = run(&server, &["--output", "json", "review", "reject", "7"]).json();
+    assert!(rejected.get("pool_status").is_none(), "{rejected}");
     assert_eq!(run(&server, &["content", "show", "8"]).code, 1);
 }
 

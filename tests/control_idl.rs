@@ -159,6 +159,8 @@ fn types_have_the_fields_of_the_structs() {
         error: None,
     };
     assert_fits("Image", fits("io.contentd.Content.Image"), &image);
+    let entry = PooledView { pool_id: 1, status: "held".into(), scheduled_at: AT, held_reason: None };
+    assert_fits("Pooled", fits("io.contentd.Content.Pooled"), &entry);
     let generator = GeneratorView {
         name: "g".into(),
         is_available: true,

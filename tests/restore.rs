@@ -461,7 +461,8 @@ fn what_had_ended_or_waited_for_a_review_in_the_backup_is_neither_paid_for_nor_p
     poll_until_completed(&daemon, &reviewed);
     let again = content_of(&daemon, &reviewed);
     assert!(again > last, "{again}: a number of the lost daemon's names nothing else");
-    daemon.ctl(&["content", "approve", &again.to_string()]).exits(0);
+    let approved = daemon.ctl_json(&["content", "approve", &again.to_string()]);
+    assert_eq!(approved["pool_status"], "held", "who approves it is told: {approved}");
     let pool = daemon.call("io.contentd.Pool.List", json!({}));
     assert!(pool["entries"][0]["held_reason"].is_string(), "it may have been approved and gone out: {pool}");
     assert_eq!(daemon.paid(), paid, "nothing was paid for again");

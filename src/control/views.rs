@@ -5,12 +5,13 @@
 use serde_json::Value;
 
 use super::api::{
-    AccountSettingsValue, AccountView, AttemptView, ContentReply, ContentView, HistoryEntry, PoolView, TaskView,
+    AccountSettingsValue, AccountView, AttemptView, ContentReply, ContentView, HistoryEntry, PoolView, PooledView,
+    TaskView,
 };
 use crate::store::write::Account;
 use crate::task::apply::ways_out;
-use crate::task::outcome::Image;
 use crate::task::content::{ContentRecord, PoolEntry};
+use crate::task::outcome::Image;
 use crate::task::{Attempt, AuditRow, Task, TaskState};
 
 impl TaskView {
@@ -159,6 +160,18 @@ impl From<&ContentRecord> for ContentReply {
             findings: content.record.findings.clone(),
             edited_by: content.record.edited_by.clone(),
             rewritten_by: content.record.rewritten_by.as_ref().map(|id| id.0.clone()),
+            pool_entry: None,
+        }
+    }
+}
+
+impl From<&PoolEntry> for PooledView {
+    fn from(entry: &PoolEntry) -> Self {
+        Self {
+            pool_id: entry.id.0,
+            status: entry.status.to_string(),
+            scheduled_at: entry.scheduled_at.into(),
+            held_reason: entry.held_reason.clone(),
         }
     }
 }

@@ -805,6 +805,10 @@ impl Queries for MemoryDb {
         Ok(self.tables().entry_with_history(id))
     }
 
+    fn pool_entry_of(&self, id: ContentId) -> Result<Option<PoolEntry>, DbError> {
+        Rows::pool_entry_of(&mut *self.tables(), id)
+    }
+
     fn pool_standing(&self, now: Timestamp) -> Result<PoolStanding, DbError> {
         Ok(self.tables().pool_standing(now))
     }

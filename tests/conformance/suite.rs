@@ -480,9 +480,11 @@ fn a_review_decides_about_the_pool(mut side: Side) {
     assert_eq!(side.queries.content(content).unwrap().unwrap(), *record);
     let pool = |side: &Side| side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap();
     assert_eq!(pool(&side)[0].priority, 9);
+    assert_eq!(side.queries.pool_entry_of(content).unwrap().as_ref(), pool(&side).first());
     assert!(matches!(side.write(approve(None)), Err(WriteError::ReviewRefused { .. })));
     side.write(review(content, ReviewMove::Rejected, None)).unwrap();
     assert!(pool(&side).is_empty());
+    assert_eq!(side.queries.pool_entry_of(content).unwrap(), None);
     let removed = PoolFilter { status: Some(PoolState::Removed), account: Some(ada), now: None };
     assert_eq!(side.queries.pool(&removed, Page::first(9)).unwrap().len(), 1);
     assert_eq!(side.queries.content(content).unwrap().unwrap().record.publish_status, PublishState::Unpublished);

@@ -120,6 +120,7 @@ pub fn content(id: i64) -> ContentReply {
         findings: vec![],
         edited_by: None,
         rewritten_by: None,
+        pool_entry: None,
     }
 }
 
@@ -555,6 +556,11 @@ impl Backend for FakeBackend {
     fn content_review(&self, _: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply> {
         self.called(format!("review {approve} {:?}", review.content_hash));
         let mut reply = content(review.content_id);
+        if approve {
+            let held_reason = Some("restored from a backup".to_owned());
+            let scheduled_at = WireTime(Timestamp(1_769_847_330_250));
+            reply.pool_entry = Some(PooledView { pool_id: 3, status: "held".to_owned(), scheduled_at, held_reason });
+        }
         if review.content_id == LONG_CONTENT {
             reply.content.content = Some("x".repeat(20 << 20));
         }

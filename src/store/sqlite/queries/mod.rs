@@ -242,6 +242,10 @@ impl Queries for SqliteQueries {
         self.snapshot(|connection| pool::one(connection, id))
     }
 
+    fn pool_entry_of(&self, id: ContentId) -> Result<Option<PoolEntry>, DbError> {
+        pool_rows::entry_of(&mut *self.connection()?, id)
+    }
+
     fn pool_standing(&self, now: Timestamp) -> Result<PoolStanding, DbError> {
         self.snapshot(|connection| pool::standing(connection, now))
     }
