@@ -590,7 +590,7 @@ pub struct ReviewArgs {
     /// The record's number
     #[arg(value_name = "ID", value_parser = content_number)]
     pub content_id: i64,
-    /// The hash of what you looked at; another one is refused
+    /// The hash of what you looked at, or 8 or more of its first digits; another one is refused
     #[arg(long)]
     pub hash: Option<String>,
     /// Why

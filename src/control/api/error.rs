@@ -546,6 +546,13 @@ impl ApiError {
             Self::ContentNotFound { content_id } => {
                 format!("there is no content {content_id}; `contentctl content list` shows what there is")
             }
+            Self::HashChanged { content_id, expected, actual }
+                if actual.starts_with(expected.trim_end_matches('…')) =>
+            {
+                format!(
+                    "content {content_id} is named by at least 8 digits of its hash, without an ellipsis: {expected:?} is not enough of {actual}"
+                )
+            }
             Self::HashChanged { content_id, expected, actual } => format!(
                 "content {content_id} is not what was looked at: its hash is {actual} and {expected:?} was named; look again"
             ),
