@@ -286,7 +286,7 @@ impl Queries for SqliteQueries {
     }
 
     fn count_finished_before(&self, time: Timestamp) -> Result<u64, DbError> {
-        numbers::finished_before(&mut *self.connection()?, time)
+        self.snapshot(|connection| numbers::finished_before(connection, time))
     }
 
     fn statistics(
