@@ -340,6 +340,10 @@ fn wait_says_how_it_ended() {
     assert!(late.err.contains("task-a: pending"), "what has not begun is told at once: {}", late.err);
     assert!(late.err.contains("gave up after 1"), "{}", late.err);
     assert_eq!(run(&server, &["wait", "gone"]).code, 1);
+    // So long a drain takes more tries than fit into the time to repeat.
+    server.backend.draining_first.store(8, Ordering::SeqCst);
+    let drained = run(&server, &["wait", "task-done", "--retry-for", "1"]);
+    assert_eq!(drained.code, 0, "a daemon that drains answers: {}", drained.err);
 }
 
 #[test]

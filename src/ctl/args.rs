@@ -49,7 +49,8 @@ pub struct Args {
     #[arg(long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
     #[arg(help_heading = EVERY_VERB, hide_short_help = true)]
     pub output: Format,
-    /// For how long a call is repeated that a restart of the daemon cut off; where nobody listens it fails at once
+    /// For how long a call is repeated that a restart of the daemon cut off; where nobody listens it fails at once. A wait counts
+    /// anew from when nobody answers, and with --timeout lasts as long as that
     #[arg(long, global = true, default_value = "10s", value_name = "TIME")]
     #[arg(help_heading = EVERY_VERB, hide_short_help = true)]
     pub retry_for: String,

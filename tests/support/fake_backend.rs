@@ -496,6 +496,9 @@ impl Backend for FakeBackend {
             Some(tasks) if tasks.len() > 9 => self.called(format!("wait for {}", tasks.len())),
             _ => self.called(format!("wait {query:?}")),
         }
+        if self.is_draining_yet() {
+            return done(Err(ApiError::Draining));
+        }
         let (writer, reader) = feed(16);
         let names = query.tasks.unwrap_or_default();
         let views: Result<Vec<TaskView>, ApiError> = names.iter().map(|name| self.find(name)).collect();
