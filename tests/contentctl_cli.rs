@@ -585,6 +585,8 @@ fn every_other_verb_works_in_every_format() {
         "the age is the daemon's word"
     );
     assert_eq!(server.calls().last().map(String::as_str), Some("cleanup Seconds(43200)"));
+    let unread = run(&server, &["metrics", "--textfile", "/nowhere/contentd.txt"]);
+    assert!(unread.code == 2 && unread.err.contains(".prom"), "{}", unread.err);
     assert_eq!(run(&server, &["cleanup", "--older-than", "soon"]).code, 1);
     assert_eq!(run(&server, &["cleanup", "--older-than", "1d", "--days", "1"]).code, 2);
     assert!(run(&server, &["config"]).out.contains("workers = 4"));

@@ -168,6 +168,10 @@ fn one_line(text: &str) -> String {
 
 /// `contentctl metrics`.
 pub fn metrics(session: &Session, args: &MetricsArgs) -> Result<(), Failure> {
+    if let Some(path) = args.textfile.as_deref().filter(|path| path.extension().is_none_or(|one| one != "prom")) {
+        let cure = "a name that ends in .prom: the node exporter reads no other";
+        return Err(Failure::usage("--textfile", &path.to_string_lossy(), cure));
+    }
     let asked = session.call::<_, MetricsReply>("io.contentd.Daemon.Metrics", &NoParams {});
     let Some(path) = &args.textfile else {
         let reply = asked?;
