@@ -338,7 +338,7 @@ fn wait_says_how_it_ended() {
     let late = run(&server, &["wait", "task-a", "--timeout", "1"]);
     assert_eq!(late.code, 4);
     assert!(late.err.contains("task-a: pending"), "what has not begun is told at once: {}", late.err);
-    assert!(late.err.contains("gave up after 1"), "{}", late.err);
+    assert!(late.err.contains("gave up after 1 s;"), "{}", late.err);
     assert_eq!(run(&server, &["wait", "gone"]).code, 1);
     // So long a drain takes more tries than fit into the time to repeat.
     server.backend.draining_first.store(8, Ordering::SeqCst);

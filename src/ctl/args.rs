@@ -200,7 +200,7 @@ pub struct SubmitArgs {
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub time_limit: Option<String>,
     /// Retries that may be spent
-    #[arg(long, allow_hyphen_values = true, value_name = "N")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = number)]
     pub max_retries: Option<i64>,
     /// The piece waits for a review
     #[arg(long, conflicts_with = "auto_approve")]
@@ -427,7 +427,7 @@ pub struct CleanupArgs {
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub older_than: Option<String>,
     /// The same in days
-    #[arg(long, allow_hyphen_values = true, value_name = "N", conflicts_with = "older_than")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = number, conflicts_with = "older_than")]
     pub days: Option<i64>,
     /// Count only
     #[arg(long)]
@@ -446,7 +446,7 @@ pub struct StatsArgs {
     /// At this generator
     #[arg(long, allow_hyphen_values = true)]
     pub generator: Option<String>,
-    /// A row for each day in local time, of the last 7 where --since says nothing
+    /// A row for each day in local time, of the last 7 with today where --since says nothing
     #[arg(long, value_enum, value_name = "SPAN")]
     pub by: Option<By>,
 }
@@ -534,7 +534,7 @@ pub struct BackupArgs {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Keep so many of those with the time in their name; delete the oldest
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = number)]
     pub keep: Option<i64>,
 }
 
@@ -638,6 +638,9 @@ mod tests {
         assert!(submit.contains("--account <ACCOUNT> --topic <TOPIC>") && submit.contains("--file <FILE>"), "{submit}");
         let priority = refused(&["submit", "-a", "1", "-t", "T", "--priority", "high"]);
         assert!(priority.contains("a whole number"), "{priority}");
+        for words in [["backup", "--keep", "x"], ["cleanup", "--days", "x"]] {
+            assert!(refused(&words).contains("a whole number"), "{words:?}");
+        }
         assert!(refused(&["help", "review"]).contains("approve"));
         for words in [["account", "add", "blog"].as_slice(), &["account", "add", "--name", "-x"]] {
             Args::try_parse_from(["contentctl"].iter().chain(words)).expect("both are taken");

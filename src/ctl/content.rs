@@ -118,6 +118,7 @@ pub fn result(session: &Session, args: ResultArgs) -> Result<(), Failure> {
 pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
     match verb {
         ContentVerb::List { account, review, task, page, before } => {
+            let is_everything = (&account, &review, &task, before, page.offset) == (&None, &None, &None, None, 0);
             let params = ContentListParams {
                 account: account.map(TextOrNumber),
                 review_status: review,
@@ -130,7 +131,7 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
             let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
             let reply = session.call_joined("io.contentd.Content.List", &params, join)?;
             if reply.contents.is_empty() {
-                session.tell("no piece fits");
+                session.tell(if is_everything { "there is no piece yet" } else { "no piece fits" });
             }
             session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)
         }

@@ -137,7 +137,9 @@ impl Patience {
     }
 
     fn is_over(&self) -> Failure {
-        Failure::TimedOut(format!("gave up after {}; the tasks go on", self.said.as_deref().unwrap_or_default()))
+        let said = self.said.as_deref().unwrap_or_default().trim();
+        let unit = if said.bytes().all(|byte| byte.is_ascii_digit()) { " s" } else { "" };
+        Failure::TimedOut(format!("gave up after {said}{unit}; the tasks go on"))
     }
 }
 

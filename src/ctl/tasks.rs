@@ -224,6 +224,7 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let mut tasks: Vec<TaskView> = Vec::new();
     let wanted = args.page.limit as usize;
     let mut searched_to = None;
+    let is_everything = filter.is_none() && args.topic.is_none() && before.is_none() && offset == 0;
     while tasks.len() < wanted {
         let page = (wanted - tasks.len()).min(MAX_LIMIT as usize);
         let had = tasks.len();
@@ -256,7 +257,7 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
             safe(id)
         );
     } else if tasks.is_empty() {
-        session.tell("no task fits");
+        session.tell(if is_everything { "there is no task yet" } else { "no task fits" });
     }
     names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)
 }
