@@ -55,12 +55,13 @@ fn every_bad_field_is_named_with_its_value_and_the_cure_and_nothing_is_taken() {
         ("category", json!("two\nlines"), "two", "one line"),
         ("keywords", json!(vec!["k"; 101]), "101 keywords", "at most 100"),
         ("time_limit", json!("soon"), "soon", "30m"),
-        ("time_limit", json!("31d"), "2678400", "from 1s to 30d"),
+        ("time_limit", json!("31d"), "31d", "from 1s to 30d"),
         ("time_limit", json!("0"), "0", "from 1s to 30d"),
         ("max_retries", json!(-1), "-1", "0 to 100"),
         ("max_retries", json!(101), "101", "0 to 100"),
         ("key", json!(" "), "", "not empty"),
         ("delay", json!("3y"), "3y", "30m"),
+        ("delay", json!("400d"), "400d", "at most 366d"),
         ("account", json!(""), "", "number or name"),
     ];
     for (field, value, shown, cure) in table {

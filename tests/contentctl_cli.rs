@@ -287,7 +287,7 @@ fn lists_are_tables_arrays_and_csv() {
     assert!(!table.out.contains('\u{1b}'));
     let json = run(&server, &["--output", "json", "list", "--limit", "2"]).json();
     let fields: Vec<&String> = json[0].as_object().expect("an object").keys().collect();
-    assert_eq!(fields.len(), 31);
+    assert_eq!(fields.len(), 32);
     assert_eq!(json[0]["created_at"], "2026-01-31T08:15:30.250Z");
     let csv = run(&server, &["list", "--limit", "1", "--output", "csv"]).out;
     assert!(csv.starts_with("task_id,state,account_id,topic,keywords,"), "{csv}");
@@ -321,6 +321,9 @@ fn several_are_cancelled_and_those_that_cannot_be_are_told() {
     assert_eq!(fitting.code, 0, "what a filter passes over is no refusal: {}", fitting.err);
     let call = server.calls().pop().expect("a call");
     assert!(call.contains("reset_count: true") && call.ends_with("true"), "{call}");
+    let none = run(&server, &["retry", "--state", "failed", "--generator", "none-can-be"]);
+    assert_eq!(none.code, 1, "it met one and did nothing: {}", none.err);
+    assert!(none.err.contains("1 skipped") && none.err.contains("task-done"), "{}", none.err);
 }
 
 #[test]
@@ -335,8 +338,12 @@ fn wait_says_how_it_ended() {
     let late = run(&server, &["wait", "task-a", "--timeout", "1"]);
     assert_eq!(late.code, 4);
     assert!(late.err.contains("task-a: pending"), "what has not begun is told at once: {}", late.err);
-    assert!(late.err.contains("gave up after 1"), "{}", late.err);
+    assert!(late.err.contains("gave up after 1 s;"), "{}", late.err);
     assert_eq!(run(&server, &["wait", "gone"]).code, 1);
+    // So long a drain takes more tries than fit into the time to repeat.
+    server.backend.draining_first.store(8, Ordering::SeqCst);
+    let drained = run(&server, &["wait", "task-done", "--retry-for", "1"]);
+    assert_eq!(drained.code, 0, "a daemon that drains answers: {}", drained.err);
 }
 
 #[test]
@@ -507,8 +514,14 @@ fn pieces_are_printed_as_text_html_or_bytes() {
     assert_eq!(run(&server, &["--output", "json", "show", "task-a"]).json()["result"], "raw");
     let listed = run(&server, &["--output", "json", "content", "list"]).json();
     assert_eq!(listed[0]["content"], Value::Null, "every field is present, and lists carry no pieces");
-    run(&server, &["content", "approve", "7", "--hash", "abc"]);
+    let approved = run(&server, &["content", "approve", "7", "--hash", "abc"]);
     assert_eq!(server.calls().last().map(String::as_str), Some("review true Some(\"abc\")"));
+    assert!(approved.out.contains("held_reason     restored from a backup"), "{}", approved.out);
+    assert!(approved.err.contains("`contentctl pool release 3`"), "it does not go out by itself: {}", approved.err);
+    let approved = run(&server, &["--output", "json", "review", "approve", "7"]).json();
+    assert_eq!((&approved["publish_status"], &approved["pool_status"]), (&"pooled".into(), &"held".into()));
+    let rejected = run(&server, &["--output", "json", "review", "reject", "7"]).json();
+    assert!(rejected.get("pool_status").is_none(), "{rejected}");
     assert_eq!(run(&server, &["content", "show", "8"]).code, 1);
 }
 
@@ -572,9 +585,13 @@ fn every_other_verb_works_in_every_format() {
         "the age is the daemon's word"
     );
     assert_eq!(server.calls().last().map(String::as_str), Some("cleanup Seconds(43200)"));
+    let unread = run(&server, &["metrics", "--textfile", "/nowhere/contentd.txt"]);
+    assert!(unread.code == 2 && unread.err.contains(".prom"), "{}", unread.err);
     assert_eq!(run(&server, &["cleanup", "--older-than", "soon"]).code, 1);
     assert_eq!(run(&server, &["cleanup", "--older-than", "1d", "--days", "1"]).code, 2);
     assert!(run(&server, &["config"]).out.contains("workers = 4"));
+    let settings = run(&server, &["--output", "csv", "config"]).out;
+    assert!(settings.starts_with("key,value\n") && settings.contains(".workers,4\n"), "{settings}");
 }
 
 #[test]

@@ -159,6 +159,8 @@ fn types_have_the_fields_of_the_structs() {
         error: None,
     };
     assert_fits("Image", fits("io.contentd.Content.Image"), &image);
+    let entry = PooledView { pool_id: 1, status: "held".into(), scheduled_at: AT, held_reason: None };
+    assert_fits("Pooled", fits("io.contentd.Content.Pooled"), &entry);
     let generator = GeneratorView {
         name: "g".into(),
         is_available: true,
@@ -385,7 +387,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::BatchIncomplete { batch: text(), missing_part: 0 },
         ApiError::KeyReused { key: text(), task: text() },
         ApiError::KeySpent { key: text(), task: text() },
-        ApiError::Busy { unfinished: 1, limit: 1 },
+        ApiError::Busy { unfinished: 1, limit: 1, asked: None },
         ApiError::NoResult { task: text(), state: text() },
         ApiError::WatcherTooSlow,
         ApiError::AccountNotFound { account: text() },
@@ -398,7 +400,7 @@ fn every_error() -> Vec<ApiError> {
         ApiError::OwnSubmission { content_id: 1, submitted_by: None },
         ApiError::OwnEdit { content_id: 1, edited_by: "e".into() },
         ApiError::OtherVersionOut { content_id: 1, other: 2 },
-        ApiError::AccountBusy { account: "a".into(), unfinished: 1, limit: 1 },
+        ApiError::AccountBusy { account: "a".into(), unfinished: 1, limit: 1, asked: None },
         ApiError::PoolEntryNotFound { pool_id: 1 },
         ApiError::StaleFence { pool_id: 1, fence: 1, current: 2 },
         ApiError::WrongPoolState { pool_id: 1, status: text(), action: text(), cure: text() },

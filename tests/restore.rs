@@ -452,7 +452,7 @@ fn what_had_ended_or_waited_for_a_review_in_the_backup_is_neither_paid_for_nor_p
         refused.err.contains("restored from a backup") && refused.err.contains("contentctl release"),
         "{refused:?}"
     );
-    let many = daemon.ctl_json(&["retry", "--state", "failed", "--reset-count", "--dry-run"]);
+    let many = daemon.ctl(&["retry", "--state", "failed", "--reset-count", "--dry-run"]).exits(1).json();
     assert_eq!((&many["done_count"], &many["skipped_count"]), (&json!(0), &json!(1)), "{many}");
     // A cancel and a retry are no way round a release.
     daemon.ctl(&["cancel", &waits]).exits(0);
@@ -461,7 +461,8 @@ fn what_had_ended_or_waited_for_a_review_in_the_backup_is_neither_paid_for_nor_p
     poll_until_completed(&daemon, &reviewed);
     let again = content_of(&daemon, &reviewed);
     assert!(again > last, "{again}: a number of the lost daemon's names nothing else");
-    daemon.ctl(&["content", "approve", &again.to_string()]).exits(0);
+    let approved = daemon.ctl_json(&["content", "approve", &again.to_string()]);
+    assert_eq!(approved["pool_status"], "held", "who approves it is told: {approved}");
     let pool = daemon.call("io.contentd.Pool.List", json!({}));
     assert!(pool["entries"][0]["held_reason"].is_string(), "it may have been approved and gone out: {pool}");
     assert_eq!(daemon.paid(), paid, "nothing was paid for again");

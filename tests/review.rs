@@ -115,6 +115,13 @@ fn an_account_says_what_its_submits_do_not() {
     assert_eq!((&said["tone"], &said["priority"], &said["auto_approve"]), (&json!("loud"), &json!(5), &json!(true)));
     let told = ctl.refused(&["submit", "--account", "blog", "--topic", "T"]);
     assert!(told.contains("2 tasks of account \"blog\" are unfinished and 2 are allowed"), "{told}");
+    let file = home.path("three.txt");
+    std::fs::write(&file, "one\ntwo\nthree\n").unwrap();
+    let told = ctl.refused(&["submit", "--account", "blog", "--file", file.to_str().unwrap()]);
+    assert!(
+        told.contains("2 tasks of account \"blog\" are unfinished, 3 were to be submitted together, and 2 are"),
+        "{told}"
+    );
     let out = ctl.run(&["account", "disable", "blog"]).out;
     assert!(out.contains("is_enabled       no"), "{out}");
     assert!(ctl.refused(&["submit", "--account", "blog", "--topic", "T"]).contains("disabled"));

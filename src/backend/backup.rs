@@ -165,7 +165,8 @@ fn is_automatic(name: &str) -> bool {
     })
 }
 
-/// Keeps the youngest and the one that was just made, whatever their names say: the clock may have been ahead.
+/// Keeps the youngest and the one that was just made, whatever their names say: the clock may have been ahead. One that was made
+/// under a name of the caller's own is none of those that are counted.
 fn delete_oldest(backups: &Path, keep: usize, made: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(backups).into_iter().flatten().flatten();
     let is_ours = |entry: &fs::DirEntry| {
@@ -174,7 +175,9 @@ fn delete_oldest(backups: &Path, keep: usize, made: &Path) -> Vec<PathBuf> {
     let aged = |entry: fs::DirEntry| (entry.metadata().and_then(|meta| meta.modified()).ok(), entry.path());
     let mut others: Vec<_> = entries.filter(is_ours).map(aged).filter(|(_, path)| path != made).collect();
     others.sort_unstable();
-    let surplus = (others.len() + 1).saturating_sub(keep.max(1));
+    let is_made_counted =
+        made.parent() == Some(backups) && made.file_name().and_then(|name| name.to_str()).is_some_and(is_automatic);
+    let surplus = (others.len() + usize::from(is_made_counted)).saturating_sub(keep.max(1));
     others.truncate(surplus);
     others.into_iter().map(|(_, path)| path).filter(|path| remove(path)).collect()
 }
@@ -218,6 +221,20 @@ mod tests {
         let made = dir.path().join(names[0]);
         assert_eq!(delete_oldest(dir.path(), 1, &made), [dir.path().join(names[1])]);
         assert!(made.exists());
+    }
+
+    #[test]
+    fn a_backup_under_another_name_takes_no_place_among_those_that_are_kept() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let names = ["contentd-20260101T000000Z.db", "contentd-20260102T000000Z.db"];
+        for name in names {
+            fs::write(dir.path().join(name), "").expect("written");
+        }
+        for own in [dir.path().join("own.db"), PathBuf::from("/x/b4.db")] {
+            assert_eq!(delete_oldest(dir.path(), 2, &own), Vec::<PathBuf>::new(), "{own:?}");
+        }
+        assert_eq!(delete_oldest(dir.path(), 1, Path::new("/x/b4.db")), [dir.path().join(names[0])]);
+        assert!(dir.path().join(names[1]).exists(), "one is kept, as was asked");
     }
 
     #[test]

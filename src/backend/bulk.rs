@@ -5,7 +5,7 @@ use super::{DaemonBackend, errors};
 use crate::control::api::{ApiError, Bulk, BulkReply, Peer, RetryMode, SkippedTask, TaskRef};
 use crate::store::DbError;
 use crate::store::query::{Page, Queries, SearchBounds, Searched, TaskFilter};
-use crate::task::{AttemptState, Event, Refusal, Settlement, Task, TaskState};
+use crate::task::{Attempt, AttemptState, Context, Event, Refusal, Settlement, Task, TaskState, apply};
 
 /// How many tasks are looked at in one slice of a filter.
 const SLICE: u32 = 500;
@@ -29,7 +29,15 @@ impl Deed {
         }
     }
 
-    /// Whether a task's state allows it at all; used for filters and dry runs.
+    fn event(&self) -> Event {
+        match self {
+            Self::Cancel => Event::CancelRequested,
+            Self::Release => Event::Settled(Settlement::Released),
+            Self::Retry(mode) => Event::RetryRequested { reset_count: mode.reset_count, abandon: mode.abandon.clone() },
+        }
+    }
+
+    /// Whether a filter is about a task in this state at all: what has nothing to do with it is not counted as skipped.
     const fn fits(&self, task: &Task) -> bool {
         let state = task.state;
         match self {
@@ -101,17 +109,31 @@ impl DaemonBackend {
 
     async fn one(&self, peer: &Peer, task: Task, deed: &Deed, dry_run: bool) -> Result<TaskRef, ApiError> {
         if dry_run {
-            let is_free = self.world.policy(&task.generator).is_free_to_repeat;
-            return would(&task, deed, is_free);
+            return self.would(peer, task, deed).await;
         }
         let task = match deed {
-            Deed::Cancel => self.decide(peer, &task, Event::CancelRequested, deed.action()).await?.change.task,
-            Deed::Release => {
-                self.decide(peer, &task, Event::Settled(Settlement::Released), deed.action()).await?.change.task
-            }
+            Deed::Cancel | Deed::Release => self.decide(peer, &task, deed.event(), deed.action()).await?.change.task,
             Deed::Retry(mode) => self.retry_one(peer, task, mode).await?,
         };
         Ok(TaskRef { task_id: task.id.0, state: task.state.to_string() })
+    }
+
+    /// What the same without a dry run would come to, judged by the same machine.
+    async fn would(&self, peer: &Peer, task: Task, deed: &Deed) -> Result<TaskRef, ApiError> {
+        let id = task.id.clone();
+        let found = self.read(move |queries| queries.task(&id)).await?;
+        let (task, attempt) = found.ok_or(ApiError::TaskNotFound { task: task.id.0 })?;
+        let (policy, now, who) = (self.world.policy(&task.generator), self.world.clock.now(), peer.label());
+        let context = Context {
+            now: &now,
+            policy: &policy,
+            draw: 0.5,
+            who: &who,
+            is_late_piece_wanted: false,
+            is_outage: false,
+            owner: None,
+        };
+        judged(&task, attempt.as_ref(), deed, &context)
     }
 
     /// A final task whose job may be alive is asked about first: what has been written is taken, not paid for again.
@@ -128,8 +150,7 @@ impl DaemonBackend {
                 return Ok(polled);
             }
         }
-        let event = Event::RetryRequested { reset_count: mode.reset_count, abandon: mode.abandon.clone() };
-        match self.decide(peer, &task, event, "retry").await {
+        match self.decide(peer, &task, Deed::Retry(mode.clone()).event(), "retry").await {
             Ok(changed) => Ok(changed.change.task),
             Err(ApiError::JobMayBeAlive { task, attempt: number, cure, .. }) => {
                 let known = attempt.filter(|attempt| attempt.state == AttemptState::Accepted);
@@ -162,16 +183,22 @@ fn slice_of(
     Ok((tasks, rest))
 }
 
-fn would(task: &Task, deed: &Deed, is_free: bool) -> Result<TaskRef, ApiError> {
-    let (task_id, state) = (task.id.0.clone(), task.state.to_string());
-    if matches!(deed, Deed::Retry(_)) && task.restored_at.is_some() && !is_free && deed.fits(task) {
-        return Err(errors::of_refusal(&task.id, task.state, Refusal::RestoredSince, deed.action()));
-    }
-    if deed.fits(task) {
-        return Ok(TaskRef { task_id, state });
-    }
-    let cure = "nothing would be done to it".to_owned();
-    Err(ApiError::WrongState { task: task_id, state, action: deed.action().to_owned(), cure })
+/// What a deed would come to, without its being done. The task is named with the state that it has.
+fn judged(task: &Task, attempt: Option<&Attempt>, deed: &Deed, context: &Context<'_>) -> Result<TaskRef, ApiError> {
+    let Err(refusal) = apply(task, attempt, deed.event(), context) else {
+        return Ok(TaskRef { task_id: task.id.0.clone(), state: task.state.to_string() });
+    };
+    // Whoever retries it asks the generator first, which nobody does to look.
+    let is_to_be_asked = matches!((deed, &refusal), (Deed::Retry(_), Refusal::JobMayBeAlive { .. }));
+    let error = errors::of_refusal(&task.id, task.state, refusal, deed.action());
+    Err(match error {
+        ApiError::JobMayBeAlive { task, attempt, external_ref, .. } if is_to_be_asked => {
+            let cure =
+                "a retry asks the generator first and goes on if the job has ended, which a dry run does not know";
+            ApiError::JobMayBeAlive { task, attempt, external_ref, cure: cure.to_owned() }
+        }
+        error => error,
+    })
 }
 
 fn note(reply: &mut BulkReply, name: &str, outcome: Result<TaskRef, ApiError>) {
@@ -198,12 +225,52 @@ mod tests {
     use crate::store::Backend;
     use crate::store::memory::MemoryDb;
     use crate::store::write::{NewTask, PendingLimits, Write, Written};
-    use crate::task::{BootId, GeneratorName, Now, TaskId, Timestamp};
+    use crate::task::{AccountId, AttemptKey, BootId, GeneratorName, Now, Policy, TaskId, Timestamp};
+
+    fn now() -> Now {
+        Now { utc: Timestamp(1), boot_id: BootId("boot".into()), boot_ms: 1 }
+    }
+
+    fn judged_so(task: &Task, attempt: Option<&Attempt>, deed: &Deed) -> Result<TaskRef, ApiError> {
+        let (now, policy) = (now(), Policy::default());
+        let context = Context {
+            now: &now,
+            policy: &policy,
+            draw: 0.5,
+            who: "1000:ada",
+            is_late_piece_wanted: false,
+            is_outage: false,
+            owner: None,
+        };
+        judged(task, attempt, deed, &context)
+    }
+
+    #[test]
+    fn a_dry_run_promises_nothing_that_is_refused() {
+        let id = TaskId("task-a".into());
+        let mut task = Task::blank(id.clone(), AccountId(1), GeneratorName("g".into()), Timestamp(1));
+        let retry = |reset_count| Deed::Retry(RetryMode { reset_count, abandon: None });
+        (task.state, task.max_retries) = (TaskState::Failed, 0);
+        let spent = judged_so(&task, None, &retry(false)).expect_err("there are no retries");
+        assert!(matches!(spent, ApiError::RetriesSpent { .. }), "{spent:?}");
+        judged_so(&task, None, &retry(true)).expect("the count begins again");
+        let mut attempt = Attempt::intended(id, 2, AttemptKey("k".into()), Timestamp(1));
+        attempt.state = AttemptState::Accepted;
+        (task.state, task.attempt, task.restored_at) = (TaskState::Held, 2, Some(Timestamp(1)));
+        let alive = judged_so(&task, Some(&attempt), &Deed::Release).expect_err("it has a job");
+        assert!(matches!(alive, ApiError::JobMayBeAlive { attempt: 2, .. }), "{alive:?}");
+        attempt.state = AttemptState::EndedFailed;
+        judged_so(&task, Some(&attempt), &Deed::Release).expect("its job has ended");
+        (task.state, task.restored_at, task.max_retries) = (TaskState::Failed, None, 3);
+        attempt.state = AttemptState::Unknown;
+        let unasked = judged_so(&task, Some(&attempt), &retry(false)).expect_err("nobody has asked");
+        assert!(unasked.message().contains("a dry run does not know"), "{}", unasked.message());
+    }
 
     #[test]
     fn a_filter_by_error_goes_on_where_a_search_stopped() {
         let mut db = MemoryDb::new();
-        let now = Now { utc: Timestamp(1), boot_id: BootId("boot".into()), boot_ms: 1 };
+        let now = now();
         let add = Write::AddAccount { name: "a".into(), external_id: None, now: now.utc };
         let Written::Account(account) = db.commit(&[add]).expect("it commits").remove(0).expect("an account") else {
             panic!("an account")

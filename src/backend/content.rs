@@ -58,7 +58,14 @@ impl DaemonBackend {
                 let about = about.is(Kind::Reviewed);
                 tell!(Level::Info, about, "content {} {action} by {}", content.id, peer.label());
                 self.world.tell_publisher();
-                Ok(content.as_ref().into())
+                let mut reply = ContentReply::from(content.as_ref());
+                if approve {
+                    let id = content.id;
+                    // The approval stands; where its entry cannot be read, nothing is said of it.
+                    let entry = self.read(move |queries| queries.pool_entry_of(id)).await.ok().flatten();
+                    reply.pool_entry = entry.as_ref().map(Into::into);
+                }
+                Ok(reply)
             }
             _ => Err(ApiError::internal("the store gave the answer of another write")),
         }

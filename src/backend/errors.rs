@@ -68,7 +68,9 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
             );
             ApiError::WrongState { task: task_id.0, state: state.to_string(), action: action.to_owned(), cure }
         }
-        WriteError::AccountBusy { account, unfinished, limit } => ApiError::AccountBusy { account, unfinished, limit },
+        WriteError::AccountBusy { account, unfinished, limit } => {
+            ApiError::AccountBusy { account, unfinished, limit, asked: None }
+        }
         WriteError::PoolEntryNotFound(id) => ApiError::PoolEntryNotFound { pool_id: id.0 },
         WriteError::StaleFence { id, asked, current } => ApiError::StaleFence { pool_id: id.0, fence: asked, current },
         WriteError::PoolRefused { id, state, refusal } => ApiError::WrongPoolState {
@@ -79,7 +81,7 @@ pub fn of_write(error: WriteError, action: &str) -> ApiError {
         },
         WriteError::KeyReused { key, task_id } => ApiError::KeyReused { key, task: task_id.0 },
         WriteError::KeySpent { key, task_id } => ApiError::KeySpent { key, task: task_id.0 },
-        WriteError::Busy { unfinished, limit } => ApiError::Busy { unfinished, limit },
+        WriteError::Busy { unfinished, limit } => ApiError::Busy { unfinished, limit, asked: None },
         WriteError::Schedule(error) => super::schedules::of_schedule(error),
         WriteError::Db(error) => of_db(error),
     }

@@ -9,7 +9,7 @@ use crate::actors::queue::{SubmitTasks, TasksSubmitted};
 use crate::control::api::{ApiError, CheckedSubmission, FieldFault, Peer, Submitted};
 use crate::render::sha256_hex;
 use crate::store::write::{Account, NewTask, PendingLimits, SubmittedTask, Write, Written};
-use crate::task::{DELAYED, GeneratorName, Task, TaskState, Timestamp};
+use crate::task::{AccountId, DELAYED, GeneratorName, Task, TaskState, Timestamp};
 
 /// A fault of one entry: the error it is alone, and the same as a line of a batch's answer.
 pub(super) struct Fault {
@@ -33,6 +33,35 @@ impl Untold {
 
     fn take(&self) -> Vec<SubmittedTask> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How many tasks a submit of several has, in all and for each account.
+struct Asked {
+    in_all: u64,
+    of_accounts: BTreeMap<AccountId, u64>,
+}
+
+impl Asked {
+    fn of(tasks: &[NewTask]) -> Self {
+        let mut of_accounts = BTreeMap::new();
+        for new in tasks {
+            *of_accounts.entry(new.task.account_id).or_default() += 1;
+        }
+        Self { in_all: tasks.len() as u64, of_accounts }
+    }
+
+    /// Whoever reads that there is no room for one more must know how many were one too many.
+    fn told_in(&self, error: ApiError, accounts: &BTreeMap<String, Option<Account>>) -> ApiError {
+        match error {
+            ApiError::Busy { unfinished, limit, .. } => ApiError::Busy { unfinished, limit, asked: Some(self.in_all) },
+            ApiError::AccountBusy { account, unfinished, limit, .. } => {
+                let known = accounts.values().flatten().find(|known| known.name == account);
+                let asked = known.and_then(|known| self.of_accounts.get(&known.id).copied());
+                ApiError::AccountBusy { account, unfinished, limit, asked }
+            }
+            error => error,
+        }
     }
 }
 
@@ -65,7 +94,12 @@ impl DaemonBackend {
         if dry_run {
             return Ok(tasks.iter().map(|_| Submitted { task_id: None, state: None, was_known: false }).collect());
         }
-        self.take(tasks, settings.defaults.max_pending).await
+        let asked = (tasks.len() > 1).then(|| Asked::of(&tasks));
+        let taken = self.take(tasks, settings.defaults.max_pending).await;
+        taken.map_err(|error| match &asked {
+            Some(asked) => asked.told_in(error, &accounts),
+            None => error,
+        })
     }
 
     /// Has tasks written. The queue is asked first where a worker may be free; else it is told afterwards, and nobody waits for it.

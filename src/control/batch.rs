@@ -190,7 +190,11 @@ impl Reader {
         let unknown: Vec<&str> = heading.iter().filter(|field| !self.known.contains(field)).collect();
         if !unknown.is_empty() {
             let (unknown, known) = (unknown.join(", "), self.known.join(", "));
-            let hint = if self.is_named_so { "" } else { NOT_NAMED };
+            let hint = match self.other_separator(&heading) {
+                Some(separator) => format!(" (are its cells parted by {separator:?}? A comma is wanted)"),
+                None if self.is_named_so => String::new(),
+                None => NOT_NAMED.to_owned(),
+            };
             return self.fault(1, format!("{unknown}: no such field; these are: {known}{hint}"));
         }
         for record in reader.records() {
@@ -208,6 +212,15 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// By what the cells of a heading are parted, if not by commas: as spreadsheets do where a comma stands in numbers.
+    fn other_separator(&self, heading: &csv::StringRecord) -> Option<char> {
+        let is_known = |cell: &str| self.known.contains(&cell.trim_matches([' ', '"']));
+        let parts = |separator: &char| {
+            heading.iter().any(|cell| cell.contains(*separator) && cell.split(*separator).any(is_known))
+        };
+        [';', '\t'].into_iter().find(parts)
     }
 
     fn entry(&mut self, line: u64, fields: Map<String, Value>) {
@@ -465,6 +478,12 @@ mod tests {
         assert!(behind_empty[0].starts_with("f.csv:6: priority"), "{behind_empty:#?}");
         assert!(behind_empty[1].starts_with("f.csv:8: 2 cells"), "{behind_empty:#?}");
         assert!(faults("f.csv", "account,title\n")[0].starts_with("f.csv:1: title: no such field"));
+        for (heading, separator) in
+            [("topic;priority\n", "';'"), ("Topic;Prio\n", "';'"), ("topic\tpriority\n", "'\\t'")]
+        {
+            let told = faults("f.csv", heading).remove(0);
+            assert!(told.contains(&format!("parted by {separator}? A comma is wanted")), "{told}");
+        }
         assert!(faults("f.csv", "")[0].contains("there is no task"));
         let thrice = faults("f.csv", "account,topic,key\n1,t,k\n1,u,k\n1,v,k\n");
         assert_eq!(thrice, [3, 4].map(|line| format!("f.csv:{line}: key: \"k\" is on line 2 already")));

@@ -362,11 +362,27 @@ pub enum Repeat {
     Refused,
     /// A cut connection, too: the call may have been carried out, and once more does no harm.
     Lost,
+    /// The same of a call that lasts, as a wait does: the time to repeat is that in which nobody answers. A daemon that drains
+    /// does answer.
+    Awaited {
+        /// By when it is given up, however long nobody answers before; none: it is as for the others.
+        until: Option<Instant>,
+    },
 }
 
 impl Repeat {
     fn allows(self, error: &ClientError) -> bool {
-        error.is_passing() && (self == Self::Lost || matches!(error, ClientError::Refused(_)))
+        error.is_passing() && (self != Self::Refused || matches!(error, ClientError::Refused(_)))
+    }
+
+    /// By when the last try is made after an error at `now`. `before` is what was said after the error before it.
+    fn last_try(self, before: Option<Instant>, error: &ClientError, now: Instant, retry_for: Duration) -> Instant {
+        let is_unanswered = matches!(error, ClientError::Unreachable { .. });
+        match self {
+            Self::Awaited { until: Some(until) } if !retry_for.is_zero() => until,
+            Self::Awaited { .. } if !is_unanswered => now + retry_for,
+            _ => before.unwrap_or(now + retry_for),
+        }
     }
 }
 
@@ -398,12 +414,37 @@ pub fn call_repeatedly<R>(
         is_first = false;
         // A call that lasted was a connection that worked: the time to repeat begins with its loss.
         let now = Instant::now();
-        let last_try = until.filter(|_| began.elapsed() < retry_for).unwrap_or(now + retry_for);
+        let before = until.filter(|_| began.elapsed() < retry_for);
+        let last_try = repeat.last_try(before, &error, now, retry_for);
         if now >= last_try {
             return Err(error);
         }
         until = Some(last_try);
         refusal = Some(error);
         std::thread::sleep(RETRY_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_counts_from_when_nobody_answers_and_lasts_as_long_as_it_may() {
+        let (now, retry_for) = (Instant::now(), Duration::from_secs(10));
+        let later = now + Duration::from_secs(60);
+        let gone = ClientError::Unreachable { tried: Vec::new() };
+        let cut = ClientError::Cut { path: PathBuf::new(), source: io::ErrorKind::UnexpectedEof.into() };
+        let drains = ClientError::Refused(ApiError::Draining);
+        let wait = Repeat::Awaited { until: None };
+        for answered in [&cut, &drains] {
+            assert!(wait.allows(answered));
+            assert_eq!(wait.last_try(Some(now), answered, now, retry_for), now + retry_for, "anew: {answered}");
+            assert_eq!(Repeat::Lost.last_try(Some(now), answered, now, retry_for), now, "a call counts on: {answered}");
+        }
+        assert_eq!(wait.last_try(Some(now), &gone, now, retry_for), now, "nobody answers");
+        let limited = Repeat::Awaited { until: Some(later) };
+        assert!([&gone, &cut].iter().all(|error| limited.last_try(Some(now), error, now, retry_for) == later));
+        assert_eq!(limited.last_try(None, &cut, now, Duration::ZERO), now, "who wants no repeat gets none");
     }
 }

@@ -5,9 +5,11 @@
 use serde_json::Value;
 
 use super::api::{
-    AccountSettingsValue, AccountView, AttemptView, ContentReply, ContentView, HistoryEntry, PoolView, TaskView,
+    AccountSettingsValue, AccountView, AttemptView, ContentReply, ContentView, HistoryEntry, PoolView, PooledView,
+    TaskView,
 };
 use crate::store::write::Account;
+use crate::task::apply::ways_out;
 use crate::task::content::{ContentRecord, PoolEntry};
 use crate::task::outcome::Image;
 use crate::task::{Attempt, AuditRow, Task, TaskState};
@@ -51,8 +53,16 @@ impl TaskView {
             next_attempt_at: task.wake_at.filter(|_| is_pending).map(Into::into),
             next_poll_at: task.wake_at.filter(|_| !is_pending).map(Into::into),
             updated_at: task.updated_at.into(),
+            ways_out: ways_out_of(task, attempt),
         }
     }
+}
+
+/// None, too, where the attempt that they depend on was not asked for.
+fn ways_out_of(task: &Task, attempt: Option<&Attempt>) -> Option<Vec<String>> {
+    let is_known = task.attempt == 0 || attempt.is_some_and(|attempt| attempt.number == task.attempt);
+    let is_held = task.state == TaskState::Held;
+    (is_held && is_known).then(|| ways_out(task, attempt).into_iter().map(|way| way.as_str().to_owned()).collect())
 }
 
 impl From<&Attempt> for AttemptView {
@@ -150,6 +160,18 @@ impl From<&ContentRecord> for ContentReply {
             findings: content.record.findings.clone(),
             edited_by: content.record.edited_by.clone(),
             rewritten_by: content.record.rewritten_by.as_ref().map(|id| id.0.clone()),
+            pool_entry: None,
+        }
+    }
+}
+
+impl From<&PoolEntry> for PooledView {
+    fn from(entry: &PoolEntry) -> Self {
+        Self {
+            pool_id: entry.id.0,
+            status: entry.status.to_string(),
+            scheduled_at: entry.scheduled_at.into(),
+            held_reason: entry.held_reason.clone(),
         }
     }
 }

@@ -49,7 +49,8 @@ pub struct Args {
     #[arg(long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
     #[arg(help_heading = EVERY_VERB, hide_short_help = true)]
     pub output: Format,
-    /// For how long a call is repeated that a restart of the daemon cut off; where nobody listens it fails at once
+    /// For how long a call is repeated that a restart of the daemon cut off; where nobody listens it fails at once. A wait counts
+    /// anew from when nobody answers, and with --timeout lasts as long as that
     #[arg(long, global = true, default_value = "10s", value_name = "TIME")]
     #[arg(help_heading = EVERY_VERB, hide_short_help = true)]
     pub retry_for: String,
@@ -87,8 +88,9 @@ pub enum Verb {
     Settle(SettleArgs),
     /// Change a waiting task: its priority, and from when on it may begin
     Set(SetArgs),
-    /// Delete tasks that finished more than 7 days ago, or as long ago as --older-than says. By itself, contentd deletes each
-    /// night what finished longer ago than is configured (retention.finished_tasks, 90d if not)
+    /// Delete tasks that finished more than 7 days ago, or as long ago as --older-than says; one whose piece waits for a review
+    /// stays. By itself, contentd deletes each night what finished longer ago than is configured (retention.finished_tasks, 90d
+    /// if not)
     Cleanup(CleanupArgs),
     /// How many, how long, how often again
     Stats(StatsArgs),
@@ -198,7 +200,7 @@ pub struct SubmitArgs {
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub time_limit: Option<String>,
     /// Retries that may be spent
-    #[arg(long, allow_hyphen_values = true, value_name = "N")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = number)]
     pub max_retries: Option<i64>,
     /// The piece waits for a review
     #[arg(long, conflicts_with = "auto_approve")]
@@ -425,7 +427,7 @@ pub struct CleanupArgs {
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub older_than: Option<String>,
     /// The same in days
-    #[arg(long, allow_hyphen_values = true, value_name = "N", conflicts_with = "older_than")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = number, conflicts_with = "older_than")]
     pub days: Option<i64>,
     /// Count only
     #[arg(long)]
@@ -444,7 +446,7 @@ pub struct StatsArgs {
     /// At this generator
     #[arg(long, allow_hyphen_values = true)]
     pub generator: Option<String>,
-    /// A row for each day in local time, of the last 7 where --since says nothing
+    /// A row for each day in local time, of the last 7 with today where --since says nothing
     #[arg(long, value_enum, value_name = "SPAN")]
     pub by: Option<By>,
 }
@@ -532,7 +534,7 @@ pub struct BackupArgs {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Keep so many of those with the time in their name; delete the oldest
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = number)]
     pub keep: Option<i64>,
 }
 
@@ -590,7 +592,7 @@ pub struct ReviewArgs {
     /// The record's number
     #[arg(value_name = "ID", value_parser = content_number)]
     pub content_id: i64,
-    /// The hash of what you looked at; another one is refused
+    /// The hash of what you looked at, or 8 or more of its first digits; another one is refused
     #[arg(long)]
     pub hash: Option<String>,
     /// Why
@@ -636,6 +638,9 @@ mod tests {
         assert!(submit.contains("--account <ACCOUNT> --topic <TOPIC>") && submit.contains("--file <FILE>"), "{submit}");
         let priority = refused(&["submit", "-a", "1", "-t", "T", "--priority", "high"]);
         assert!(priority.contains("a whole number"), "{priority}");
+        for words in [["backup", "--keep", "x"], ["cleanup", "--days", "x"]] {
+            assert!(refused(&words).contains("a whole number"), "{words:?}");
+        }
         assert!(refused(&["help", "review"]).contains("approve"));
         for words in [["account", "add", "blog"].as_slice(), &["account", "add", "--name", "-x"]] {
             Args::try_parse_from(["contentctl"].iter().chain(words)).expect("both are taken");

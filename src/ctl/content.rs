@@ -97,6 +97,16 @@ struct Record {
     rewritten_by: Option<String>,
 }
 
+/// An approved record with its entry in the publish pool.
+#[derive(Serialize)]
+struct Approved<'a> {
+    #[serde(flatten)]
+    content: &'a ContentView,
+    pool_id: i64,
+    pool_status: &'a str,
+    held_reason: &'a Option<String>,
+}
+
 /// `contentctl result`.
 pub fn result(session: &Session, args: ResultArgs) -> Result<(), Failure> {
     let params = TaskParams { task: args.task };
@@ -108,6 +118,7 @@ pub fn result(session: &Session, args: ResultArgs) -> Result<(), Failure> {
 pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
     match verb {
         ContentVerb::List { account, review, task, page, before } => {
+            let is_everything = (&account, &review, &task, before, page.offset) == (&None, &None, &None, None, 0);
             let params = ContentListParams {
                 account: account.map(TextOrNumber),
                 review_status: review,
@@ -120,7 +131,7 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
             let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
             let reply = session.call_joined("io.contentd.Content.List", &params, join)?;
             if reply.contents.is_empty() {
-                session.tell("no piece fits");
+                session.tell(if is_everything { "there is no piece yet" } else { "no piece fits" });
             }
             session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)
         }
@@ -147,7 +158,7 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
 
 /// Prints a record for programs, its piece for people.
 pub(super) fn print_piece(session: &Session, reply: ContentReply, how: &PieceArgs) -> Result<(), Failure> {
-    let ContentReply { content, version, reviewed_by, review_reason, findings, edited_by, rewritten_by } = reply;
+    let ContentReply { content, version, reviewed_by, review_reason, findings, edited_by, rewritten_by, .. } = reply;
     let text = content.content.as_deref().unwrap_or_default();
     if how.raw {
         return write_out(text.as_bytes());
@@ -170,8 +181,18 @@ pub(super) fn review(session: &Session, args: ReviewArgs, method: &str) -> Resul
     print_reviewed(session, &reply)
 }
 
-/// Prints what became of a record.
+/// Prints what became of a record, and of an approved one whether it goes out: one that is held never does by itself.
 pub(super) fn print_reviewed(session: &Session, reply: &ContentReply) -> Result<(), Failure> {
     let fields = ["content_id", "task_id", "title", "review_status", "publish_status", "content_hash"];
-    session.printer.record(&reply.content, &fields)
+    let Some(entry) = &reply.pool_entry else { return session.printer.record(&reply.content, &fields) };
+    let (pool_id, pool_status, held_reason) = (entry.pool_id, &entry.status, &entry.held_reason);
+    let fields: Vec<&str> = fields.into_iter().chain(["pool_id", "pool_status", "held_reason"]).collect();
+    session.printer.record(&Approved { content: &reply.content, pool_id, pool_status, held_reason }, &fields)?;
+    if pool_status == "held" {
+        session.tell(format!(
+            "it does not go out before somebody has looked whether it is out: `contentctl pool release {pool_id}` lets it go out, \
+             `contentctl pool done {pool_id}` with --reason says that it is out"
+        ));
+    }
+    Ok(())
 }

@@ -171,11 +171,18 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
     if has_pause { print_pauses(session, &reply.pauses) } else { Ok(()) }
 }
 
-/// `contentctl config`: TOML for people, JSON for programs.
+const SETTING_FIELDS: &[&str] = &["key", "value"];
+
+/// `contentctl config`: TOML for people, JSON for programs, a row a setting for spreadsheets.
 pub fn config(session: &Session) -> Result<(), Failure> {
     let reply: ConfigReply = session.call("io.contentd.Daemon.GetConfig", &NoParams {})?;
-    if !session.printer.is_for_people() {
+    if session.printer.is_json() {
         return session.printer.json(&reply.config);
+    }
+    if !session.printer.is_for_people() {
+        let mut rows = Vec::new();
+        flatten("", &reply.config, &mut rows);
+        return session.printer.rows(&rows, &[], SETTING_FIELDS);
     }
     for file in &reply.files {
         session.printer.text(&format!("# {}", safe(file)))?;
@@ -185,6 +192,20 @@ pub fn config(session: &Session) -> Result<(), Failure> {
         Failure::Refused(format!("the configuration cannot be shown as TOML ({error}); use --output json"))
     })?;
     session.printer.text(&safe_lines(&text))
+}
+
+/// A row for each setting, its key as TOML would write it in full. A list of plain values is one setting.
+fn flatten(key: &str, value: &Value, rows: &mut Vec<Value>) {
+    let inner = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            fields.iter().for_each(|(name, value)| flatten(&inner(name), value, rows));
+        }
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            items.iter().enumerate().for_each(|(index, value)| flatten(&inner(&index.to_string()), value, rows));
+        }
+        value => rows.push(json!({ "key": key, "value": value })),
+    }
 }
 
 fn without_nulls(value: Value) -> Value {

@@ -1,6 +1,6 @@
 //! `wait` and `watch`: the verbs that last; and the waits of `submit`.
 //!
-//! All go on over a restart of the daemon: a wait looks again, a watch says that it may have missed something. The surprise: a
+//! All go on over a restart of the daemon, however long it drains: a wait looks again, a watch says that it may have missed something. The surprise: a
 //! file may hold more tasks than one call may name, so its tasks are waited for part by part, and a part whose answer is too
 //! long for a message is asked about in halves.
 
@@ -137,7 +137,9 @@ impl Patience {
     }
 
     fn is_over(&self) -> Failure {
-        Failure::TimedOut(format!("gave up after {}; the tasks go on", self.said.as_deref().unwrap_or_default()))
+        let said = self.said.as_deref().unwrap_or_default().trim();
+        let unit = if said.bytes().all(|byte| byte.is_ascii_digit()) { " s" } else { "" };
+        Failure::TimedOut(format!("gave up after {said}{unit}; the tasks go on"))
     }
 }
 
@@ -148,7 +150,7 @@ fn settled(
     patience: &Patience,
     show: &mut dyn FnMut(&TaskView),
 ) -> Result<WaitReply, Failure> {
-    let last = session.repeat(|client| {
+    let last = session.await_end(patience.deadline, |client| {
         let now = Instant::now();
         let left = patience.deadline.map(|deadline| deadline.saturating_duration_since(now));
         // Rounded up: the daemon must not end the wait before we would.
@@ -280,7 +282,7 @@ pub fn watch(session: &Session, args: WatchArgs) -> Result<(), Failure> {
     let is_again = Cell::new(false);
     // What happens to our own output must not look like the daemon's fault, so it is carried out beside.
     let mut broken = None;
-    let result = session.repeat(|client| {
+    let result = session.await_end(None, |client| {
         if is_again.replace(true) {
             session.tell("the daemon was restarted; changes in between were not seen");
         }

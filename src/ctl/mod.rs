@@ -38,7 +38,7 @@ pub use crate::control::batch;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 
@@ -116,6 +116,15 @@ impl Session {
     /// Calls, and again after a restart of the daemon. Only for what may be repeated.
     pub fn repeat<R>(&self, call: impl FnMut(&mut Client) -> Result<R, ClientError>) -> Result<R, Failure> {
         Ok(call_repeatedly(&self.places, self.retry_for, Repeat::Lost, call)?)
+    }
+
+    /// Calls for what lasts, and again for as long as somebody answers; where nobody does, until the time is over if there is one.
+    pub fn await_end<R>(
+        &self,
+        until: Option<Instant>,
+        call: impl FnMut(&mut Client) -> Result<R, ClientError>,
+    ) -> Result<R, Failure> {
+        Ok(call_repeatedly(&self.places, self.retry_for, Repeat::Awaited { until }, call)?)
     }
 
     /// Says something to people, unless a program reads the output.

@@ -163,11 +163,21 @@ fn number(check: &CheckView) -> String {
 
 /// A bar parts the numbers from the words, so no word may have one.
 fn one_line(text: &str) -> String {
-    safe(&text.replace('\n', "; ").replace('|', "/"))
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let joined = lines.fold(String::new(), |before, line| match before.as_str() {
+        "" => line.to_owned(),
+        heading if heading.ends_with(':') => format!("{heading} {line}"),
+        _ => format!("{before}; {line}"),
+    });
+    safe(&joined.replace('|', "/"))
 }
 
 /// `contentctl metrics`.
 pub fn metrics(session: &Session, args: &MetricsArgs) -> Result<(), Failure> {
+    if let Some(path) = args.textfile.as_deref().filter(|path| path.extension().is_none_or(|one| one != "prom")) {
+        let cure = "a name that ends in .prom: the node exporter reads no other";
+        return Err(Failure::usage("--textfile", &path.to_string_lossy(), cure));
+    }
     let asked = session.call::<_, MetricsReply>("io.contentd.Daemon.Metrics", &NoParams {});
     let Some(path) = &args.textfile else {
         let reply = asked?;
@@ -358,6 +368,15 @@ mod tests {
             since: None,
             acknowledged_by: None,
         }
+    }
+
+    #[test]
+    fn a_message_of_several_lines_is_one_sentence() {
+        let text =
+            "cannot reach contentd:\n  /x/a.sock: there is no socket\n  /y/a.sock: there is no socket\nis it running?";
+        let line =
+            "cannot reach contentd: /x/a.sock: there is no socket; /y/a.sock: there is no socket; is it running?";
+        assert_eq!(one_line(text), line);
     }
 
     #[test]

@@ -100,6 +100,7 @@ pub fn print_publishing(session: &Session, status: &StatusReply) -> Result<(), F
 pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
     match verb {
         PoolVerb::List { account, status, page, before } => {
+            let is_everything = (&account, &status, before, page.offset) == (&None, &None, None, 0);
             let params = PoolListParams {
                 account: account.map(TextOrNumber),
                 status,
@@ -109,7 +110,7 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
             };
             let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
             if reply.entries.is_empty() {
-                session.tell("no piece fits");
+                session.tell(if is_everything { "there is nothing in the pool" } else { "no piece fits" });
             }
             session.printer.rows(&reply.entries, COLUMNS, FIELDS)?;
             if session.printer.is_for_people() {

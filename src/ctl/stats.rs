@@ -19,8 +19,8 @@ use crate::task::Timestamp;
 
 /// More days than a year has are a typing error.
 const MAX_DAYS: usize = 366;
-/// Days that are shown where nothing was said.
-const USUAL_DAYS: &str = "7d";
+/// Where the days begin that are shown where nothing was said: seven of them with today.
+const USUAL_DAYS: &str = "6d";
 
 const FIELDS: &[&str] = &[
     "total",
@@ -152,6 +152,13 @@ fn days(from: jiff::Timestamp, now: jiff::Timestamp, zone: &TimeZone) -> Vec<(Da
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_nothing_is_said_seven_days_are_shown() {
+        let now: jiff::Timestamp = "2026-06-20T08:00:00Z".parse().expect("a time");
+        let since: jiff::Timestamp = when::since(USUAL_DAYS, now).expect("a span").parse().expect("a time");
+        assert_eq!(days(since, now, &TimeZone::UTC).len(), 7);
+    }
 
     #[test]
     fn days_follow_each_other_without_a_gap_also_where_clocks_change() {

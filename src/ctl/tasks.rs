@@ -13,7 +13,7 @@ use super::daemon;
 use super::failure::Failure;
 use super::names;
 use super::output::{Column, fixed, flexible, spare, wanted};
-use super::text::{counted, safe};
+use super::text::{counted, padded, safe};
 use super::when;
 use crate::config::format_duration;
 use crate::control::api::checked::MAX_LIMIT;
@@ -58,6 +58,7 @@ pub const TASK_FIELDS: &[&str] = &[
     "next_attempt_at",
     "next_poll_at",
     "updated_at",
+    "ways_out",
 ];
 
 /// The columns of a list of tasks.
@@ -95,14 +96,18 @@ const HISTORY_COLUMNS: &[Column] = &[
     wanted("WHY", "why"),
 ];
 
+/// Columns of a command with the id of a task, behind which stands what it means.
+const WAY_COLUMNS: usize = 36;
+
 fn one(session: &Session, method: &str, task: &str) -> Result<TaskView, Failure> {
     let reply: TaskReply = session.call(method, &TaskParams { task: task.to_owned() })?;
     Ok(reply.task)
 }
 
 fn print_task(session: &Session, task: &TaskView) -> Result<(), Failure> {
-    // For people what is said once is said.
-    let is_left_out = |field: &str| session.printer.is_for_people() && task.error == task.reason && field == "error";
+    // For people what is said once is said, and the ways out stand below with what they mean.
+    let is_said = |field: &str| field == "ways_out" || field == "error" && task.error == task.reason;
+    let is_left_out = |field: &str| session.printer.is_for_people() && is_said(field);
     let fields: Vec<&str> = TASK_FIELDS.iter().copied().filter(|field| !is_left_out(field)).collect();
     names::record(session, task, &fields)?;
     match task.state.as_str() {
@@ -120,28 +125,25 @@ fn waits_for_a_time(task: &TaskView, now: jiff::Timestamp) -> bool {
     task.next_attempt_at.is_some_and(|at| at.0.0 > now.as_millisecond())
 }
 
-/// What a person can make of a held task.
+/// What a person can make of a held task, as the daemon would judge it.
 fn ways_out(task: &TaskView) -> String {
     let (id, generator) = (safe(&task.task_id), safe(&task.generator));
-    let reason = task.reason.as_deref().unwrap_or_default();
-    if reason.contains("`contentctl release`") {
-        return format!(
-            "\nit waits for a person. Look at generator {generator} for a job of it, then one of\n  \
-             contentctl release {id}                nothing was made of it since the backup: it runs\n  \
-             contentctl settle {id} --adopt REF     REF is its job\n  \
-             contentctl settle {id} --fail --reason \"…\"   give it up"
-        );
-    }
-    let again = match task.external_ref {
-        Some(_) => format!("  contentctl poll {id}                   ask for its piece once more\n"),
-        None => String::new(),
+    let ways = task.ways_out.as_deref().unwrap_or_default();
+    let can = |way: &str| ways.iter().any(|one| one == way);
+    let mut lines = format!("\nit waits for a person. Look at generator {generator} for a job of it, then one of");
+    let mut line = |way: &str, words: String, meaning: &str| {
+        if can(way) {
+            lines.push_str(&format!("\n  contentctl {}  {meaning}", padded(&words, WAY_COLUMNS)));
+        }
     };
-    format!(
-        "\nit waits for a person. Look at generator {generator} for its job, then one of\n{again}  \
-         contentctl settle {id} --adopt REF     REF is its job\n  \
-         contentctl settle {id} --absent        there is no job of it: it is submitted again\n  \
-         contentctl settle {id} --fail --reason \"…\"   give it up"
-    )
+    line("poll", format!("poll {id}"), "ask for its piece once more");
+    line("release", format!("release {id}"), "nothing was made of it since the backup: it runs");
+    line("adopt", format!("settle {id} --adopt REF"), "REF is its job");
+    if !can("release") {
+        line("absent", format!("settle {id} --absent"), "there is no job of it: it is submitted again");
+    }
+    line("fail", format!("settle {id} --fail --reason \"…\""), "give it up");
+    lines
 }
 
 /// Prints a task after something was done to it: for people in one line.
@@ -222,6 +224,7 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let mut tasks: Vec<TaskView> = Vec::new();
     let wanted = args.page.limit as usize;
     let mut searched_to = None;
+    let is_everything = filter.is_none() && args.topic.is_none() && before.is_none() && offset == 0;
     while tasks.len() < wanted {
         let page = (wanted - tasks.len()).min(MAX_LIMIT as usize);
         let had = tasks.len();
@@ -254,7 +257,7 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
             safe(id)
         );
     } else if tasks.is_empty() {
-        session.tell("no task fits");
+        session.tell(if is_everything { "there is no task yet" } else { "no task fits" });
     }
     names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)
 }
@@ -287,7 +290,8 @@ fn named(tasks: Vec<String>, filter: Option<&TaskFilterParams>) -> Result<Option
     }
 }
 
-/// Prints what became of several tasks; tasks that were named and passed over are a refusal.
+/// Prints what became of several tasks; tasks that were named and passed over are a refusal, and so is a filter that met tasks of which
+/// none could be done.
 fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str) -> Result<(), Failure> {
     match (session.printer.is_for_people(), reply.done.as_slice()) {
         (false, [only]) if is_by_name && reply.skipped_count == 0 => {
@@ -311,7 +315,7 @@ fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str
     }
     let lines: Vec<String> = reply.skipped.iter().map(|task| format!("{}: {}", task.task_id, task.message)).collect();
     let message = format!("{} skipped:\n{}", reply.skipped_count, lines.join("\n"));
-    if is_by_name {
+    if is_by_name || reply.done_count == 0 {
         return Err(Failure::Refused(message));
     }
     session.tell(super::text::safe_lines(&message));
@@ -418,19 +422,26 @@ pub fn poll(session: &Session, args: PollArgs) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::{AccountId, GeneratorName, Task, TaskId, TaskState, Timestamp};
+    use crate::task::{
+        AccountId, Attempt, AttemptKey, AttemptState, GeneratorName, Task, TaskId, TaskState, Timestamp,
+    };
 
     #[test]
-    fn a_held_task_is_shown_with_its_ways_out() {
+    fn a_held_task_is_shown_with_the_ways_out_that_the_daemon_names() {
         let id = TaskId("task-a".into());
-        let mut task = Task::blank(id, AccountId(1), GeneratorName("sample".into()), Timestamp(0));
+        let mut task = Task::blank(id.clone(), AccountId(1), GeneratorName("sample".into()), Timestamp(0));
         (task.state, task.reason) = (TaskState::Held, Some("nobody knows whether it has a job".into()));
         let ways = ways_out(&TaskView::of(&task, None));
         let named = ["generator sample", "settle task-a --adopt REF", "settle task-a --absent", "settle task-a --fail"];
         assert!(named.iter().all(|way| ways.contains(way)), "{ways}");
         assert!(!ways.contains("poll") && !ways.contains("release"), "it has no job to ask about: {ways}");
-        task.reason = Some("it was restored: look at the generator, then `contentctl release` it".into());
+        task.restored_at = Some(Timestamp(0));
         let ways = ways_out(&TaskView::of(&task, None));
         assert!(ways.contains("contentctl release task-a") && !ways.contains("--absent"), "{ways}");
+        let mut attempt = Attempt::intended(id, 1, AttemptKey("k".into()), Timestamp(0));
+        (task.attempt, attempt.state) = (1, AttemptState::Accepted);
+        let ways = ways_out(&TaskView::of(&task, Some(&attempt)));
+        assert!(ways.contains("contentctl poll task-a") && ways.contains("--absent"), "{ways}");
+        assert!(!ways.contains("release"), "its job may be alive: {ways}");
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::state::named;
 use crate::task::{TaskState, Timestamp, in_words};
+use crate::text::counted;
 
 named! {
     /// What is watched.
@@ -235,7 +236,7 @@ pub fn readings(look: &Look, settings: &Settings) -> Vec<Reading> {
             Rule::Timeouts => found.extend(share(*rule, set, look, settings, TaskState::Timeout)),
             Rule::Backlog => {
                 let waiting = count(look, TaskState::Pending);
-                found.push(judged(*rule, set, as_number(waiting), format!("{waiting} tasks wait")));
+                found.push(judged(*rule, set, as_number(waiting), wait(waiting)));
             }
             Rule::OldestTask => {
                 let waited = look.oldest.unwrap_or_default();
@@ -247,15 +248,14 @@ pub fn readings(look: &Look, settings: &Settings) -> Vec<Reading> {
             }
             Rule::Held => {
                 let held = count(look, TaskState::Held);
-                let wait = if held == 1 { "1 task waits".to_owned() } else { format!("{held} tasks wait") };
-                let text = format!("{wait} for a person: `contentctl list --state held`");
+                let text = format!("{} for a person: `contentctl list --state held`", wait(held));
                 found.push(judged(*rule, set, as_number(held), text));
             }
             Rule::Pool => {
                 let (held, failed) = (look.pool_held, look.pool_failed);
                 let text = format!(
-                    "of the pieces to publish {held} are held and {failed} failed: `contentctl pool list --status held`, or \
-                     `--status failed`"
+                    "of the pieces to publish {} held and {failed} failed: `contentctl pool list --status held`, or `--status failed`",
+                    counted(held, "is", "are")
                 );
                 found.push(judged(*rule, set, as_number(held.saturating_add(failed)), text));
             }
@@ -305,6 +305,10 @@ pub fn readings(look: &Look, settings: &Settings) -> Vec<Reading> {
 
 fn count(look: &Look, state: TaskState) -> u64 {
     look.counts.get(&state).copied().unwrap_or(0)
+}
+
+fn wait(tasks: u64) -> String {
+    counted(tasks, "task waits", "tasks wait")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers for people and limits")]
@@ -415,6 +419,11 @@ mod tests {
         ] {
             assert_eq!(level(&Look { disk_free: Some(free), ..Look::default() }, Rule::Disk), expected, "{free}");
         }
+        let said = |pending| {
+            let found = readings(&look([0; 4], pending), &Settings::default());
+            found.into_iter().find(|reading| reading.rule == Rule::Backlog).expect("the rule is on").text
+        };
+        assert_eq!([said(1), said(2)], ["1 task waits", "2 tasks wait"]);
         let oldest = |seconds| Look { oldest: Some(Duration::from_secs(seconds)), ..Look::default() };
         assert_eq!(level(&oldest(3_601), Rule::OldestTask), warning);
         assert_eq!(level(&Look::default(), Rule::OldestTask), Level::Good);
@@ -450,7 +459,7 @@ mod tests {
         assert_eq!(of("publisher/blog").level, Level::Good);
         assert_eq!(of("publisher/site").level, Level::Bad(Severity::Critical));
         assert!(
-            of("pool").level == Level::Bad(Severity::Warning) && of("pool").text.contains("1 are held and 2 failed")
+            of("pool").level == Level::Bad(Severity::Warning) && of("pool").text.contains("1 is held and 2 failed")
         );
         // Without a publisher people take pieces when they want.
         assert!(found.iter().all(|reading| reading.rule != Rule::Overdue));

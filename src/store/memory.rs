@@ -20,7 +20,9 @@ use super::write::{Account, KeptImage, NewImage, Rows, Write, WriteError, Writte
 use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
 use crate::publish::Handout;
 use crate::task::account::AccountLimits;
-use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, Version};
+use crate::task::content::{
+    ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, ReviewState, Version,
+};
 use crate::task::{
     AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState,
     Timestamp,
@@ -396,7 +398,7 @@ impl Rows for Tables {
     }
 
     fn finished_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<TaskId>, DbError> {
-        let mut finished: Vec<_> = self.tasks.values().filter(|task| is_finished_before(task, time)).collect();
+        let mut finished: Vec<_> = self.tasks.values().filter(|task| self.may_be_cleaned(task, time)).collect();
         finished.sort_by_key(|task| (task.completed_at, task.seq));
         Ok(finished.into_iter().take(limit as usize).map(|task| task.id.clone()).collect())
     }
@@ -434,15 +436,19 @@ fn count_up(len: usize) -> i64 {
     i64::try_from(len).unwrap_or(i64::MAX - 1) + 1
 }
 
-fn is_finished_before(task: &Task, time: Timestamp) -> bool {
-    task.state.is_final() && task.wake_at.is_none() && task.completed_at.is_some_and(|at| at < time)
-}
-
 fn page_of<T>(items: Vec<T>, page: Page) -> Vec<T> {
     items.into_iter().skip(page.offset as usize).take(page.limit as usize).collect()
 }
 
 impl Tables {
+    fn may_be_cleaned(&self, task: &Task, time: Timestamp) -> bool {
+        let is_over = task.state.is_final() && task.wake_at.is_none() && task.completed_at.is_some_and(|at| at < time);
+        let waits = |content: &ContentRecord| {
+            content.record.task_id == task.id && content.record.review_status == ReviewState::PendingReview
+        };
+        is_over && !self.contents.iter().any(waits)
+    }
+
     fn current(&self, task: &Task) -> Option<Attempt> {
         self.attempts.get(&(task.id.clone(), task.attempt)).cloned()
     }
@@ -805,6 +811,10 @@ impl Queries for MemoryDb {
         Ok(self.tables().entry_with_history(id))
     }
 
+    fn pool_entry_of(&self, id: ContentId) -> Result<Option<PoolEntry>, DbError> {
+        Rows::pool_entry_of(&mut *self.tables(), id)
+    }
+
     fn pool_standing(&self, now: Timestamp) -> Result<PoolStanding, DbError> {
         Ok(self.tables().pool_standing(now))
     }
@@ -842,7 +852,8 @@ impl Queries for MemoryDb {
     }
 
     fn count_finished_before(&self, time: Timestamp) -> Result<u64, DbError> {
-        Ok(self.tables().tasks.values().filter(|task| is_finished_before(task, time)).count() as u64)
+        let tables = self.tables();
+        Ok(tables.tasks.values().filter(|task| tables.may_be_cleaned(task, time)).count() as u64)
     }
 
     fn statistics(

@@ -351,6 +351,8 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn pool_standing(&self, now: Timestamp) -> Result<PoolStanding, DbError>;
     /// A pool entry with every handing out of it, oldest first.
     fn pool_entry(&self, id: PoolId) -> Result<Option<(PoolEntry, Vec<Handout>)>, DbError>;
+    /// The entry of a piece that stands in the pool, unless it was taken out.
+    fn pool_entry_of(&self, id: ContentId) -> Result<Option<PoolEntry>, DbError>;
     /// Entries that are being published and must be looked at by then, earliest first.
     fn pool_wakes(&self, until: Timestamp, limit: u32) -> Result<Vec<(PoolEntry, Handout)>, DbError>;
     /// Accounts that have a pending entry which is due, by number.

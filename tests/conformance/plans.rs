@@ -208,6 +208,7 @@ fn no_question_reads_the_history() {
         check("pool in the order of going out", &not_due, &|queries| seen(queries.pool(&filter, page).unwrap()));
     }
     check("pool_entry", &[], &|queries| seen(queries.pool_entry(PoolId(1)).unwrap()));
+    check("pool_entry_of", &[], &|queries| seen(queries.pool_entry_of(ContentId(1)).unwrap()));
     check("pool_wakes", &[], &|queries| seen(queries.pool_wakes(Timestamp(START), 10).unwrap()));
     check("pool_accounts_due", &[], &|queries| seen(queries.pool_accounts_due(Timestamp(START)).unwrap()));
     let categories = ["a".to_owned()];

@@ -44,6 +44,7 @@ on_every_backend! {
     after_a_restore_what_may_be_out_waits_in_the_pool,
     after_a_restore_what_had_ended_is_marked,
     cleanup_takes_the_oldest_and_keeps_pieces_and_keys,
+    cleanup_leaves_a_task_whose_piece_waits_for_a_review,
     settings_are_stored_and_removed,
     the_agenda_is_in_order,
     wake_times_move_with_the_clock,
@@ -480,9 +481,11 @@ fn a_review_decides_about_the_pool(mut side: Side) {
     assert_eq!(side.queries.content(content).unwrap().unwrap(), *record);
     let pool = |side: &Side| side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap();
     assert_eq!(pool(&side)[0].priority, 9);
+    assert_eq!(side.queries.pool_entry_of(content).unwrap().as_ref(), pool(&side).first());
     assert!(matches!(side.write(approve(None)), Err(WriteError::ReviewRefused { .. })));
     side.write(review(content, ReviewMove::Rejected, None)).unwrap();
     assert!(pool(&side).is_empty());
+    assert_eq!(side.queries.pool_entry_of(content).unwrap(), None);
     let removed = PoolFilter { status: Some(PoolState::Removed), account: Some(ada), now: None };
     assert_eq!(side.queries.pool(&removed, Page::first(9)).unwrap().len(), 1);
     assert_eq!(side.queries.content(content).unwrap().unwrap().record.publish_status, PublishState::Unpublished);
@@ -622,6 +625,8 @@ fn cleanup_takes_the_oldest_and_keeps_pieces_and_keys(mut side: Side) {
     assert_eq!(side.queries.count_finished_before(before).unwrap(), 3);
     let cleanup = |limit| Write::Cleanup { finished_before: before, limit };
     let cleaned = |tasks: &[usize]| Ok(Written::Cleaned { tasks: tasks.iter().map(|number| id(*number)).collect() });
+    let waits = |side: &Side| side.queries.content(content).unwrap().unwrap().record.review_status;
+    assert_eq!(waits(&side), ReviewState::Approved);
     assert_eq!(side.write(cleanup(2)), cleaned(&[1, 3]));
     assert_eq!(names(&side.queries.tasks(&TaskFilter::default(), Page::first(9)).unwrap()), ["4", "2"]);
     assert_eq!(side.write(cleanup(9)), cleaned(&[2]));
@@ -640,6 +645,28 @@ fn cleanup_takes_the_oldest_and_keeps_pieces_and_keys(mut side: Side) {
         "there is no task any more that it could be another than"
     );
     assert_eq!(side.queries.counts().unwrap().into_iter().collect::<Vec<_>>(), [(TaskState::Pending, 1)]);
+}
+
+fn cleanup_leaves_a_task_whose_piece_waits_for_a_review(mut side: Side) {
+    let ada = side.account("ada").id;
+    let mut asked = task(1, ada);
+    asked.auto_approve = false;
+    side.submit(vec![new(asked), new(task(2, ada)), new(task(3, ada))]);
+    let content = side.complete(&id(1), START + 10).content_id.unwrap();
+    side.change(&id(2), START + 20, Event::CancelRequested);
+    side.change(&id(3), START + 30, Event::CancelRequested);
+    let before = Timestamp(START + 31);
+    let cleaned = |side: &mut Side| match side.write(Write::Cleanup { finished_before: before, limit: 2 }) {
+        Ok(Written::Cleaned { tasks }) => tasks,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(side.queries.count_finished_before(before).unwrap(), 2);
+    assert_eq!(cleaned(&mut side), [id(2), id(3)], "one that stays takes nobody's place");
+    assert_eq!(cleaned(&mut side), []);
+    assert_eq!(side.queries.count_finished_before(before).unwrap(), 0);
+    side.write(review(content, ReviewMove::Rejected, None)).unwrap();
+    assert_eq!(side.queries.count_finished_before(before).unwrap(), 1);
+    assert_eq!(cleaned(&mut side), [id(1)], "decided, it goes as any other");
 }
 
 fn settings_are_stored_and_removed(mut side: Side) {

@@ -86,6 +86,7 @@ pub fn task(id: &str, state: &str) -> TaskView {
         next_attempt_at: None,
         next_poll_at: None,
         updated_at: WireTime(Timestamp(1_769_847_330_250)),
+        ways_out: None,
     }
 }
 
@@ -119,6 +120,7 @@ pub fn content(id: i64) -> ContentReply {
         findings: vec![],
         edited_by: None,
         rewritten_by: None,
+        pool_entry: None,
     }
 }
 
@@ -262,11 +264,14 @@ impl FakeBackend {
     }
 
     fn bulk(&self, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
+        let is_single = matches!(&which, Bulk::Named(names) if names.len() == 1);
         let names = match which {
             Bulk::Named(names) => names,
+            Bulk::Matching(query) if query.generator.as_ref().is_some_and(|one| one.as_str() == "none-can-be") => {
+                vec!["task-done".to_owned()]
+            }
             Bulk::Matching(_) => vec!["task-a".to_owned(), "task-done".to_owned()],
         };
-        let is_single = names.len() == 1;
         let mut reply =
             BulkReply { done: vec![], done_count: 0, skipped: vec![], skipped_count: 0, is_dry_run: dry_run };
         for name in names {
@@ -491,6 +496,9 @@ impl Backend for FakeBackend {
             Some(tasks) if tasks.len() > 9 => self.called(format!("wait for {}", tasks.len())),
             _ => self.called(format!("wait {query:?}")),
         }
+        if self.is_draining_yet() {
+            return done(Err(ApiError::Draining));
+        }
         let (writer, reader) = feed(16);
         let names = query.tasks.unwrap_or_default();
         let views: Result<Vec<TaskView>, ApiError> = names.iter().map(|name| self.find(name)).collect();
@@ -551,6 +559,11 @@ impl Backend for FakeBackend {
     fn content_review(&self, _: Peer, approve: bool, review: ReviewParams) -> Answer<ContentReply> {
         self.called(format!("review {approve} {:?}", review.content_hash));
         let mut reply = content(review.content_id);
+        if approve {
+            let held_reason = Some("restored from a backup".to_owned());
+            let scheduled_at = WireTime(Timestamp(1_769_847_330_250));
+            reply.pool_entry = Some(PooledView { pool_id: 3, status: "held".to_owned(), scheduled_at, held_reason });
+        }
         if review.content_id == LONG_CONTENT {
             reply.content.content = Some("x".repeat(20 << 20));
         }

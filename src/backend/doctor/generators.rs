@@ -135,12 +135,12 @@ impl Rows {
         let mut findings = Vec::new();
         if self.held_count > 0 {
             let found = format!(
-                "{} wait for a person: {}",
-                self.held_count,
+                "{} for a person: {}",
+                crate::text::counted(self.held_count, "waits", "wait"),
                 named(self.held.iter().map(|task| task.id.as_str()))
             );
-            let cure = "`contentctl list --state held`, `contentctl show TASK`, then `contentctl settle TASK --adopt REF`, \
-                        `--absent` or `--fail`";
+            let cure = "`contentctl list --state held`, then `contentctl show TASK`, which names its ways out: `contentctl settle TASK` \
+                        with --adopt REF, --absent or --fail; after a restore also `contentctl release TASK`";
             findings.push(Finding::warning("held tasks", found, cure));
         } else {
             findings.push(Finding::ok("held tasks", "none waits for a person"));

@@ -311,7 +311,8 @@ impl Submission {
         let seconds = faults.duration("time_limit", self.time_limit.as_ref())?;
         let in_range = u32::try_from(seconds).ok().filter(|seconds| limits::TIME_LIMIT_S.contains(seconds));
         if in_range.is_none() {
-            faults.add("time_limit", &format!("{seconds} s"), "from 1s to 30d");
+            let given = self.time_limit.as_ref().map_or("", |given| given.as_str());
+            faults.add("time_limit", given, "from 1s to 30d");
         }
         in_range
     }
@@ -397,7 +398,7 @@ pub fn priority(given: i64) -> Result<u8, ApiError> {
 fn checked_delay(given: &TextOrNumber) -> Result<u64, (String, String)> {
     let text = given.as_str();
     let seconds = parse_duration_s(text).ok_or_else(|| (text.to_owned(), DURATION_FORMS.to_owned()))?;
-    if seconds > MAX_DELAY_S { Err((format!("{seconds} s"), "at most 366d".to_owned())) } else { Ok(seconds) }
+    if seconds > MAX_DELAY_S { Err((text.to_owned(), "at most 366d".to_owned())) } else { Ok(seconds) }
 }
 
 /// Judges the delay of `Set`.

@@ -67,6 +67,22 @@ pub struct ContentReply {
     pub edited_by: Option<String>,
     /// The task that writes it again.
     pub rewritten_by: Option<String>,
+    /// What an approval put into the publish pool; only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_entry: Option<PooledView>,
+}
+
+/// What an approval put into the publish pool.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PooledView {
+    /// The entry's number.
+    pub pool_id: i64,
+    /// `pending held`, or what it is by now.
+    pub status: String,
+    /// Not before this time.
+    pub scheduled_at: WireTime,
+    /// Why it does not go out before a person decides.
+    pub held_reason: Option<String>,
 }
 
 impl ContentReply {

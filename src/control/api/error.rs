@@ -145,6 +145,8 @@ pub enum ApiError {
         unfinished: u64,
         /// How many may be.
         limit: u64,
+        /// How many were to be submitted at once, those known by their keys too; null where that was not counted.
+        asked: Option<u64>,
     },
     /// The task has no piece yet.
     #[serde(rename = "io.contentd.Tasks.NoResult")]
@@ -186,6 +188,8 @@ pub enum ApiError {
         unfinished: u64,
         /// How many may be.
         limit: u64,
+        /// How many were to be submitted at once, those known by their keys too; null where that was not counted.
+        asked: Option<u64>,
     },
 
     /// No such content record.
@@ -470,6 +474,10 @@ impl ApiError {
             Self::CallInFlight { task } => {
                 format!("a call to the generator for {task} is under way; try again when its outcome is known")
             }
+            Self::RetriesSpent { task, max_retries: 0, .. } => format!(
+                "{task} was submitted with --max-retries 0, so only who asks for it gets another try: `contentctl retry {task} \
+                 --reset-count` retries it"
+            ),
             Self::RetriesSpent { task, retry_count, max_retries } => format!(
                 "{retry_count} of {max_retries} retries of {task} are spent; `contentctl retry {task} --reset-count` \
                  starts the count again"
@@ -524,18 +532,23 @@ impl ApiError {
                 "key {key:?} was used for {task}, which ended and was cleaned up since: nothing was submitted. Its piece is kept, if \
                  it had one (`contentctl content list`); use another key to have another one written"
             ),
-            Self::Busy { unfinished, limit } => format!(
-                "{} unfinished and {limit} are allowed (tasks.max_pending); submit again when some have finished",
-                counted(*unfinished, "task is", "tasks are")
+            Self::Busy { unfinished, limit, asked } => format!(
+                "{} unfinished{} and {limit} are allowed (tasks.max_pending); submit again when some have finished",
+                counted(*unfinished, "task is", "tasks are"),
+                these(*asked)
             ),
             Self::AccountNotFound { account } => {
                 format!("there is no account {account:?}; `contentctl account list` shows them, `account add` adds one")
             }
             Self::AccountExists { name } => format!("there is an account named {name:?} already"),
-            Self::AccountBusy { account, unfinished, limit } => format!(
-                "{unfinished} tasks of account {account:?} are unfinished and {limit} are allowed; submit again when some \
-                 have finished, or `contentctl account set {account:?} --max-pending N`"
-            ),
+            Self::AccountBusy { account, unfinished, limit, asked } => {
+                let (tasks, are) = if *unfinished == 1 { ("task", "is") } else { ("tasks", "are") };
+                format!(
+                    "{unfinished} {tasks} of account {account:?} {are} unfinished{} and {limit} are allowed; submit again when some \
+                     have finished, or `contentctl account set {account:?} --max-pending N`",
+                    these(*asked)
+                )
+            }
             Self::AccountDisabled { account } => format!("account {account:?} is disabled and takes no tasks"),
             _ => return None,
         })
@@ -545,6 +558,13 @@ impl ApiError {
         Some(match self {
             Self::ContentNotFound { content_id } => {
                 format!("there is no content {content_id}; `contentctl content list` shows what there is")
+            }
+            Self::HashChanged { content_id, expected, actual }
+                if actual.starts_with(expected.trim_end_matches('…')) =>
+            {
+                format!(
+                    "content {content_id} is named by at least 8 digits of its hash, without an ellipsis: {expected:?} is not enough of {actual}"
+                )
             }
             Self::HashChanged { content_id, expected, actual } => format!(
                 "content {content_id} is not what was looked at: its hash is {actual} and {expected:?} was named; look again"
@@ -662,6 +682,14 @@ impl ApiError {
     }
 }
 
+/// How many were to be submitted at once, where that says more than one task does.
+fn these(asked: Option<u64>) -> String {
+    asked
+        .filter(|asked| *asked > 1)
+        .map(|asked| format!(", {asked} were to be submitted together,"))
+        .unwrap_or_default()
+}
+
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
@@ -669,6 +697,27 @@ fn list(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_no_room_is_told_with_how_much_it_was_and_no_retries_are_none_that_were_spent() {
+        let busy =
+            |unfinished, asked| ApiError::AccountBusy { account: "shop".into(), unfinished, limit: 3, asked }.message();
+        let several = busy(1, Some(5));
+        assert!(
+            several.starts_with(
+                "1 task of account \"shop\" is unfinished, 5 were to be submitted together, and 3 are allowed"
+            ),
+            "{several}"
+        );
+        for one in [busy(3, Some(1)), busy(3, None)] {
+            assert!(one.starts_with("3 tasks of account \"shop\" are unfinished and 3 are allowed"), "{one}");
+        }
+        let spent = |max_retries| {
+            ApiError::RetriesSpent { task: "task-a".into(), retry_count: max_retries, max_retries }.message()
+        };
+        assert!(spent(0).contains("--max-retries 0") && spent(0).contains("--reset-count` retries it"), "{}", spent(0));
+        assert!(spent(3).starts_with("3 of 3 retries"), "{}", spent(3));
+    }
 
     #[test]
     fn a_fence_that_never_was_is_told_apart_from_an_old_one() {

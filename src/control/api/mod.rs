@@ -37,7 +37,7 @@ pub use checked::{
 pub use content::{
     AccountAddParams, AccountParams, AccountReply, AccountView, AccountsReply, ContentListParams, ContentParams,
     ContentReply, ContentView, ContentsReply, PoolListParams, PoolReleaseParams, PoolReleaseReply, PoolReply, PoolView,
-    ReviewParams,
+    PooledView, ReviewParams,
 };
 pub use daemon::{
     ConfigReply, DrainReply, EmptyReply, GeneratorView, NoParams, PauseParams, PauseView, PausesReply, PingReply,

@@ -201,6 +201,8 @@ pub struct TaskView {
     pub next_poll_at: Option<WireTime>,
     /// When anything last changed.
     pub updated_at: WireTime,
+    /// What a person can do with it: `poll release adopt absent fail`; null unless it is held.
+    pub ways_out: Option<Vec<String>>,
 }
 
 /// A task alone.

@@ -41,7 +41,7 @@ pub struct RejectArgs {
     /// The record's number
     #[arg(value_name = "ID", value_parser = super::content_number)]
     pub content_id: i64,
-    /// The hash of what you looked at; another one is refused
+    /// The hash of what you looked at, or 8 or more of its first digits; another one is refused
     #[arg(long)]
     pub hash: Option<String>,
     /// Why

@@ -9,7 +9,7 @@ use diesel::sql_types::BigInt;
 use diesel::sqlite::SqliteConnection;
 
 use super::connection::{db_error, optional};
-use super::fixed::Asked;
+use super::fixed::{Asked, Fixed};
 use super::models::{
     AccountChanges, AccountRow, AttemptChanges, AttemptRow, ImageChanges, ImageRow, NewContentRow, NewEventRow,
     NewImageRow, NewTaskRow, TaskChanges, TaskNotes, TaskRow, VersionRow,
@@ -358,6 +358,7 @@ impl Rows for SqliteRows<'_> {
         let finished = tasks::table
             .filter(tasks::completed_at.lt(time.0))
             .filter(tasks::wake_at.is_null())
+            .filter(NO_PIECE_WAITS)
             .order((tasks::completed_at, tasks::seq))
             .limit(limit.into())
             .select(tasks::id);
@@ -394,6 +395,11 @@ impl Rows for SqliteRows<'_> {
         pool_rows::shift_times(self.connection, by_ms)
     }
 }
+
+/// Looked for by the task: few pieces are of one, and many may wait.
+const NO_PIECE_WAITS: Fixed = Fixed(
+    "NOT EXISTS (SELECT 1 FROM contents WHERE contents.task_id = tasks.id AND +contents.review_status = 'pending_review')",
+);
 
 /// Of what waits: a delay is a span, and its end the time at which the task wakes.
 const SHIFT_DELAYS: &str = "UPDATE tasks SET \

@@ -186,7 +186,7 @@ pub enum Write {
     },
     /// Something about the publish pool.
     Pool(PoolWrite),
-    /// Deletes finished tasks with their attempts and audit rows, oldest first.
+    /// Deletes finished tasks with their attempts and audit rows, oldest first, but not those whose piece waits for a review.
     Cleanup {
         /// Only what became final before this time.
         finished_before: Timestamp,

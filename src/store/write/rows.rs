@@ -119,7 +119,8 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
     fn put_setting(&mut self, name: &str, value: Option<&str>) -> Result<(), DbError>;
     /// Marks every task that has failed, timed out or been cancelled as restored at a time.
     fn mark_ended(&mut self, at: Timestamp) -> Result<(), DbError>;
-    /// Final tasks that became so before a time and are not watched any more, oldest first.
+    /// Final tasks that became so before a time, are not watched any more, and have no piece that waits for a review, oldest first:
+    /// whoever reviews it may have it written again, for which the task is needed.
     fn finished_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<TaskId>, DbError>;
     /// Deletes a task with its attempts and audit rows; content records and submit keys stay.
     fn delete_task(&mut self, id: &TaskId) -> Result<(), DbError>;

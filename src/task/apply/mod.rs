@@ -11,6 +11,7 @@
 //! - `people`: what persons decide
 //! - `restored`: what a restore from a backup makes of a task
 //! - `wakes`: when a task wakes next
+//! - `ways_out`: what a person can do with a held task
 
 mod ends;
 mod people;
@@ -19,8 +20,10 @@ mod run;
 mod submit;
 mod wakes;
 mod watch;
+mod ways_out;
 
 pub use submit::are_resends_spent;
+pub use ways_out::{WayOut, ways_out};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use super::super::time::in_words;
 use super::{Change, CorrectedState, Draft, NotBefore, Refusal, Settlement};
 
 impl Draft<'_> {
-    fn is_job_maybe_alive(&self) -> bool {
+    pub(super) fn is_job_maybe_alive(&self) -> bool {
         self.attempt_state().is_some_and(AttemptState::may_be_alive)
     }
 

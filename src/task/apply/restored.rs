@@ -14,8 +14,16 @@ use super::{Change, Draft, Refusal};
 /// Why a restored task waits for a person, and what that person does.
 const UNKNOWN_SINCE: &str = "the database was restored from a backup, and nobody here knows whether a job was made of it since: \
                              look at the generator, then `contentctl release` it (no job), or settle it with --adopt";
+/// The same of one whose job before the backup is known and may be alive: it is not let go by the way.
+const UNKNOWN_SINCE_WITH_JOB: &str = "the database was restored from a backup, and nobody here knows what became of its job, or whether \
+                                      another was made of it since: look at the generator, then `contentctl settle` it with --adopt or \
+                                      --absent";
 
 impl Draft<'_> {
+    fn unknown_since(&self) -> &'static str {
+        if self.is_job_maybe_alive() { UNKNOWN_SINCE_WITH_JOB } else { UNKNOWN_SINCE }
+    }
+
     pub(super) fn is_restored(&self) -> bool {
         self.task.restored_at.is_some()
     }
@@ -33,13 +41,11 @@ impl Draft<'_> {
             attempt.is_resend_due = false;
         }
         match from {
-            TaskState::Pending => self.task.reason = Some(UNKNOWN_SINCE.to_owned()),
+            TaskState::Pending => self.task.reason = Some(self.unknown_since().to_owned()),
             TaskState::Held => {
-                let before = self.task.reason.take();
-                self.task.reason = Some(before.map_or_else(
-                    || UNKNOWN_SINCE.to_owned(),
-                    |before| format!("{before}; since then {UNKNOWN_SINCE}"),
-                ));
+                let (before, since) = (self.task.reason.take(), self.unknown_since());
+                self.task.reason =
+                    Some(before.map_or_else(|| since.to_owned(), |before| format!("{before}; since then {since}")));
             }
             _ => {}
         }
@@ -52,7 +58,8 @@ impl Draft<'_> {
     }
 
     pub(super) fn hold_restored(self, why: String) -> Result<Change, Refusal> {
-        self.hold(format!("{why}; {UNKNOWN_SINCE}"))
+        let since = self.unknown_since();
+        self.hold(format!("{why}; {since}"))
     }
 
     /// A run that was started after the backup: its directory names the task, its lock and files say how it stands.

@@ -242,6 +242,10 @@ impl Queries for SqliteQueries {
         self.snapshot(|connection| pool::one(connection, id))
     }
 
+    fn pool_entry_of(&self, id: ContentId) -> Result<Option<PoolEntry>, DbError> {
+        pool_rows::entry_of(&mut *self.connection()?, id)
+    }
+
     fn pool_standing(&self, now: Timestamp) -> Result<PoolStanding, DbError> {
         self.snapshot(|connection| pool::standing(connection, now))
     }
@@ -282,7 +286,7 @@ impl Queries for SqliteQueries {
     }
 
     fn count_finished_before(&self, time: Timestamp) -> Result<u64, DbError> {
-        numbers::finished_before(&mut *self.connection()?, time)
+        self.snapshot(|connection| numbers::finished_before(connection, time))
     }
 
     fn statistics(

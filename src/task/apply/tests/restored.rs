@@ -43,10 +43,13 @@ fn every_unfinished_task_is_marked_and_a_waiting_one_is_held() {
         let Some(change) = change else { continue };
         let expected = if state == T::Pending { T::Held } else { state };
         assert_eq!((change.task.state, change.task.restored_at), (expected, Some(AT)));
-        assert_eq!(change.attempt.map(|attempt| attempt.state), before.map(|attempt| attempt.state));
+        assert_eq!(change.attempt.map(|attempt| attempt.state), before.as_ref().map(|attempt| attempt.state));
         assert_eq!(change.audit.expect("it stands in the trail").event, "restored");
         if expected == T::Held {
-            assert!(change.task.reason.expect("a reason").contains("contentctl release"));
+            let may_be_let_go = !before.is_some_and(|attempt| attempt.state.may_be_alive());
+            let reason = change.task.reason.expect("a reason");
+            assert_eq!(reason.contains("contentctl release"), may_be_let_go, "{state} {reason}");
+            assert_eq!(reason.contains("--absent"), !may_be_let_go, "{state} {reason}");
         }
     }
 }
@@ -105,6 +108,27 @@ fn a_person_who_lets_it_go_ends_the_restore_and_a_known_job_is_not_given_up_by_t
         // One that is held for another reason is not let go by this.
         task.restored_at = None;
         assert!(judged(&task, attempt.as_ref(), release(), &policy(), 7_000).is_none());
+    }
+}
+
+#[test]
+fn the_ways_out_of_a_held_task_are_those_that_are_taken() {
+    let words = |task: &Task, attempt: Option<&Attempt>| -> Vec<&str> {
+        ways_out(task, attempt).into_iter().map(WayOut::as_str).collect()
+    };
+    for (state, attempt) in every_pair() {
+        let Some((mut task, attempt)) = restored(state, attempt) else { continue };
+        let of = words(&task, attempt.as_ref());
+        if task.state != T::Held {
+            assert!(of.is_empty(), "{state} {of:?}");
+            continue;
+        }
+        let is_alive = attempt.as_ref().is_some_and(|attempt| attempt.state.may_be_alive());
+        assert!(["adopt", "absent", "fail"].iter().all(|way| of.contains(way)), "{state} {of:?}");
+        assert_eq!(of.contains(&"release"), !is_alive, "{state} {of:?}");
+        assert_eq!(of.contains(&"poll"), attempt.as_ref().is_some_and(|one| one.state == A::Accepted), "{of:?}");
+        task.restored_at = None;
+        assert!(!words(&task, attempt.as_ref()).contains(&"release"), "nothing was restored");
     }
 }
 
