@@ -219,6 +219,18 @@ fn what_a_daemon_that_ends_has_not_begun_is_asked_of_the_next_one() {
 }
 
 #[test]
+fn numbers_of_a_span_stand_beside_none_of_this_moment() {
+    let server = TestServer::start();
+    let told = |arguments: &[&str]| run(&server, arguments).out;
+    let (of_span, of_all) = (told(&["stats", "--since", "1h"]), told(&["stats"]));
+    for name in ["total", "by_state"] {
+        let is_there = |text: &str| text.lines().any(|line| line.starts_with(name));
+        assert!(is_there(&of_all) && !is_there(&of_span), "{name}: {of_all}\n{of_span}");
+    }
+    assert!(told(&["--output", "json", "stats", "--since", "1h"]).contains("\"total\""), "programs get every field");
+}
+
+#[test]
 fn a_file_is_all_or_nothing_and_tells_every_fault() {
     let server = TestServer::start();
     let dir = tempfile::tempdir().expect("a temporary directory");
