@@ -392,7 +392,11 @@ impl Daemon {
             "draining: nothing new starts, calls in hand end within {} s",
             limit.as_secs()
         );
-        running.server.stop_accepting();
+        // Only a socket that the service manager keeps has a next daemon that takes who comes now. On our own they would wait for
+        // nobody, so they are told how it stands.
+        if self.socket.is_inherited() {
+            running.server.stop_accepting();
+        }
         // An error would mean that nobody reads it any more.
         let _ = running.stopping.send(true);
         self.say_farewell(running, limit).await;
