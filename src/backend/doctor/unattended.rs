@@ -13,7 +13,9 @@ impl DaemonBackend {
         let mut findings = self.look_at_schedules().await;
         findings.extend(self.look_at_hooks().await);
         let default = self.settings.borrow().defaults.generator.clone();
-        findings.extend(unmet::look(&self.world.store, default.as_ref(), &self.world.publishers.current()).await);
+        let known = self.world.generators.borrow().iter().map(|generator| generator.name.clone()).collect();
+        let publishers = self.world.publishers.current();
+        findings.extend(unmet::look(&self.world.store, default.as_ref(), &known, &publishers).await);
         findings
     }
 
