@@ -43,7 +43,7 @@ impl QueueActor {
         self.account_hindrance(key)
             .or_else(|| self.day_hindrance(key, limits))
             .or_else(|| self.breaker_hindrance(name, now))
-            .or_else(|| self.suspicion(name, at_generator as usize, now))
+            .or_else(|| self.suspicion(name, now).map(|why| format!("generator {name}: {why}")))
     }
 
     /// What to do about jobs that take up slots for a day because they may be alive though their tasks have ended.
@@ -59,7 +59,8 @@ impl QueueActor {
 
     /// A job failed, and none has brought its piece since: no more jobs are risked than it takes to know whether all of
     /// them fail, so that a revoked key costs as many attempts and not one for each slot that becomes free.
-    fn suspicion(&self, name: &GeneratorName, at_generator: usize, now: Timestamp) -> Option<String> {
+    pub(super) fn suspicion(&self, name: &GeneratorName, now: Timestamp) -> Option<String> {
+        let at_generator = self.jobs_at(name) as usize;
         // An open breaker risks its probes and no more.
         let is_open = self.breakers.get(name).is_some_and(|breaker| breaker.is_open().is_some());
         let failed = self.world.failing.suspects(name, now);
@@ -67,8 +68,7 @@ impl QueueActor {
             return None;
         }
         Some(format!(
-            "generator {name}: jobs of {failed} tasks have failed since one last completed, and {at_generator} are under \
-             way; more start when one completes, or when fewer than {FIVE_IN_A_ROW} are failed or under way"
+            "jobs of {failed} tasks have failed since one last completed, and {at_generator} are under way; more start when one completes, or when fewer than {FIVE_IN_A_ROW} are failed or under way"
         ))
     }
 

@@ -611,12 +611,15 @@ impl Handler<GetQueueStatus> for QueueActor {
                 is_probed: breaker.admits(now) == Admission::ProbeUnderWay,
             })
         });
+        let generators = self.world.generators.borrow();
+        let suspicion = |name: &GeneratorName| Some((name.clone(), self.suspicion(name, now)?));
         QueueStatus {
             window: self.lanes.len(),
             idle_workers: self.idle.len(),
             in_flight,
             pauses: self.pauses.clone(),
             breakers: breakers.collect(),
+            suspicions: generators.iter().filter_map(|generator| suspicion(&generator.name)).collect(),
             is_draining: self.is_draining,
         }
     }
