@@ -21,7 +21,7 @@ use super::worker::{RunTask, WorkerActor};
 use super::{Happened, World};
 use crate::events::{About, Kind};
 use crate::store::DbError;
-use crate::store::query::Queries;
+use crate::store::query::{Queries, Submits};
 use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
 use crate::task::account::AccountLimits;
 use crate::task::breaker::{Admission, Breaker};
@@ -56,7 +56,7 @@ pub struct QueueActor {
     in_flight: BTreeMap<(GeneratorName, AccountId), u32>,
     /// Of these, jobs that outlived their tasks.
     watched: BTreeMap<GeneratorName, u32>,
-    submits_today: BTreeMap<(GeneratorName, AccountId), u32>,
+    submits_today: BTreeMap<(GeneratorName, AccountId), Submits>,
     account_limits: BTreeMap<AccountId, AccountLimits>,
     pauses: Vec<Pause>,
     breakers: BTreeMap<GeneratorName, Breaker>,
@@ -186,7 +186,8 @@ impl QueueActor {
     /// Books a slot for a claim that is about to be committed.
     fn book(&mut self, key: &LaneKey, task: &TaskId, now: Timestamp, ctx: &mut Context<Self>) {
         *self.in_flight.entry((key.generator.clone(), key.account)).or_insert(0) += 1;
-        *self.submits_today.entry((key.generator.clone(), key.account)).or_insert(0) += 1;
+        let none = Submits { count: 0, first: now };
+        self.submits_today.entry((key.generator.clone(), key.account)).or_insert(none).count += 1;
         if self.breakers.get(&key.generator).is_some_and(|breaker| breaker.admits(now) == Admission::Probe) {
             let about = About::id(task).at(&key.generator).account(key.account).is(Kind::Probe);
             tell!(Level::Info, about, "is the probe of generator {}", key.generator);
