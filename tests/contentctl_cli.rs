@@ -204,8 +204,9 @@ fn a_submit_is_repeated_over_a_restart_under_one_key() {
 fn what_a_daemon_that_ends_has_not_begun_is_asked_of_the_next_one() {
     let server = TestServer::start();
     server.backend.draining_first.store(2, Ordering::SeqCst);
-    assert_eq!(run(&server, &["list"]).code, 0);
-    assert_eq!(server.calls().len(), 3);
+    let list = run(&server, &["list"]);
+    assert_eq!((list.code, server.calls().len()), (0, 3));
+    assert_eq!(list.err.matches("contentd is draining; waiting up to ").count(), 1, "once: {}", list.err);
     server.backend.draining_first.store(usize::MAX, Ordering::SeqCst);
     let stopped = run(&server, &["list", "--retry-for", "0"]);
     assert!(stopped.code == 3 && stopped.err.contains("stopping"), "{}", stopped.err);
@@ -216,6 +217,18 @@ fn what_a_daemon_that_ends_has_not_begun_is_asked_of_the_next_one() {
     let last = list.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&last.stderr);
     assert!(last.status.code() == Some(3) && said.contains("stopping"), "{said}");
+}
+
+#[test]
+fn numbers_of_a_span_stand_beside_none_of_this_moment() {
+    let server = TestServer::start();
+    let told = |arguments: &[&str]| run(&server, arguments).out;
+    let (of_span, of_all) = (told(&["stats", "--since", "1h"]), told(&["stats"]));
+    for name in ["total", "by_state"] {
+        let is_there = |text: &str| text.lines().any(|line| line.starts_with(name));
+        assert!(is_there(&of_all) && !is_there(&of_span), "{name}: {of_all}\n{of_span}");
+    }
+    assert!(told(&["--output", "json", "stats", "--since", "1h"]).contains("\"total\""), "programs get every field");
 }
 
 #[test]

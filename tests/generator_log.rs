@@ -271,6 +271,7 @@ fn short_calls_are_kept_by_verb_and_silence_is_said() {
     assert_eq!(daemon.ctl_json(&["log", &quiet]), json!([]));
     let followed = for_people(&daemon, &["log", "--follow", &quiet]).exits(0);
     assert_eq!(followed.out, "", "the task has ended, and so does the following");
+    assert!(followed.err.contains("nothing on standard error yet; following"), "{followed:?}");
     let missing = for_people(&daemon, &["log", "task-zzzzzzzzzzzz"]).exits(1);
     assert!(missing.err.contains("no task"), "{missing:?}");
 }

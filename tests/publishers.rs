@@ -307,6 +307,26 @@ fn what_nobody_answers_is_held_until_a_person_settles_it() {
     checked.exits(0);
 }
 
+#[test]
+fn a_piece_in_doubt_is_said_to_be_to_whoever_wants_it_back() {
+    let publisher = "[publishers.site]\nidempotent = true\ninterval = \"1s\"\n\
+                     [publishers.site.publish]\nrun = [\"/bin/sh\", \"-c\", \"exit 9\", \"{key}\"]\n";
+    let daemon = daemon_with(publisher);
+    let id = one_piece(&daemon)["pool_id"].to_string();
+    daemon.wait_until("its call has said nothing", || {
+        let shown = daemon.ctl_json(&["pool", "show", &id]);
+        shown["handouts"][0]["doubted_at"].is_string().then_some(())
+    });
+    for rest in [vec!["remove", &id], vec!["done", &id, "--reason", "seen"], vec!["fail", &id, "--reason", "not there"]]
+    {
+        let refused = daemon.ctl(&[&["pool"], rest.as_slice()].concat()).exits(1);
+        assert!(
+            refused.err.contains("it is in doubt at publisher site, sent 1 of 4 times, sent again at 2"),
+            "{refused:?}"
+        );
+    }
+}
+
 /// What a publisher writes is as untrusted as a generator's words.
 #[test]
 fn what_a_hostile_publisher_writes_harms_nothing() {

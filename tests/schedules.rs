@@ -199,6 +199,13 @@ fn an_operator_adds_looks_runs_pauses_and_removes() {
     let (code, out, err) = contentctl(&home, &["schedule", "resume", "mornings"]);
     assert_eq!((code, out.as_str()), (Some(1), ""), "nothing is left that it could submit");
     assert!(err.contains("its list of 2 topics is worked through") && err.contains("--at-end again"), "{err}");
+    let (code, _, err) = contentctl(&home, &["schedule", "run", "mornings"]);
+    assert!(code == Some(1) && err.contains("its list of 2 topics is worked through"), "{err}");
+    let (_, out, _) = contentctl(&home, &["schedule", "show", "mornings"]);
+    assert!(!out.contains("due at"), "no time of it ever comes: {out}");
+    let nameless = ["schedule", "add", "--name", "x", "--every", "1h", "--account", "blog", "--topic", ""];
+    let (code, _, err) = contentctl(&home, &nameless);
+    assert!(code == Some(1) && err.contains("nothing was kept; 1 fault"), "{err}");
     assert_eq!(contentctl(&home, &["schedule", "remove", "mornings"]).0, Some(0));
     let (code, _, err) = contentctl(&home, &["schedule", "show", "mornings"]);
     assert_eq!(code, Some(1));

@@ -197,7 +197,9 @@ fn view_of(
         is_available: faults.is_empty() && breaker.is_none(),
         faults,
         breaker: breaker.map_or_else(|| "closed".to_owned(), |breaker| breaker.trip.clone()),
-        breaker_reason: breaker.map(|breaker| breaker.why.clone()),
+        breaker_reason: breaker
+            .map(|breaker| breaker.why.clone())
+            .or_else(|| queue.and_then(|queue| queue.suspicions.get(name).cloned())),
         next_probe_at: breaker.and_then(|breaker| breaker.next_probe_at).map(Into::into),
         in_flight,
         max_in_flight,

@@ -13,7 +13,7 @@ use crate::control::api::pool::{
 use crate::control::api::{ApiError, ContentView, Peer, PoolView, PublisherView};
 use crate::control::protocol::MAX_REPLY_BYTES;
 use crate::publish::outcome::Published;
-use crate::publish::{Handout, Holder, PoolEvent};
+use crate::publish::{Handout, Holder, PoolEvent, PublishPolicy};
 use crate::publisher::{Publisher, Publishers};
 use crate::store::DbError;
 use crate::store::query::{LongText, PoolStanding, Queries};
@@ -139,7 +139,11 @@ impl DaemonBackend {
             now,
         };
         let written = self.world.store.write(Write::Pool(write)).await;
-        match written.map_err(|error| errors::of_write(error, action))? {
+        let written = match written {
+            Ok(written) => written,
+            Err(error) => return Err(self.with_its_doubt(id, errors::of_write(error, action)).await),
+        };
+        match written {
             Written::Pool(PoolWritten::Changed { change, task_id }) => {
                 log_move(&change, task_id.as_ref(), &peer.label());
                 self.world.tell_publisher();
@@ -151,6 +155,23 @@ impl DaemonBackend {
             }
             _ => Err(ApiError::internal("the store gave the answer of another write")),
         }
+    }
+
+    /// A refusal for an entry that somebody has, with how it stands where that one's answer is in doubt: then it may be long until
+    /// anybody can say something of it.
+    async fn with_its_doubt(&self, id: PoolId, mut error: ApiError) -> ApiError {
+        let ApiError::WrongPoolState { status, cure, .. } = &mut error else { return error };
+        if *status != PoolState::Publishing.to_string() {
+            return error;
+        }
+        if let Ok(Some((entry, handouts))) = self.read(move |queries| queries.pool_entry(id)).await
+            && let Some(handout) = handouts.iter().find(|handout| handout.fence == entry.fence)
+            && let Some(publisher) = self.world.publishers.current().get(handout.holder.name())
+            && let Some(doubt) = doubt_in_words(&entry, handout, &publisher.policy)
+        {
+            *cure = doubt;
+        }
+        error
     }
 
     fn event_of(&self, answer: PoolAnswer, now: Timestamp) -> (PoolEvent, &'static str) {
@@ -172,6 +193,19 @@ impl DaemonBackend {
             PoolAnswer::Removed { reason } => (PoolEvent::Removed { reason }, "remove"),
         }
     }
+}
+
+/// How an entry stands of which a publisher's call said nothing that can be believed.
+fn doubt_in_words(entry: &PoolEntry, handout: &Handout, policy: &PublishPolicy) -> Option<String> {
+    handout.doubted_at.filter(|_| handout.holder.is_publisher() && handout.ended_at.is_none())?;
+    let next = if policy.is_idempotent { "sent again" } else { "looked for" };
+    let when = entry.wake_at.map(|at| format!(", {next} at {}", at.in_utc())).unwrap_or_default();
+    Some(format!(
+        "it is in doubt at {}, sent {} of {} times{when}; what comes of that settles it, or holds it for a person",
+        handout.holder,
+        handout.sends,
+        if policy.is_idempotent { policy.max_retries + 1 } else { 1 }
+    ))
 }
 
 /// Entries with what people know them by.

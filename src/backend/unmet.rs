@@ -3,19 +3,40 @@
 //! It must not refuse anything: an account may be added a minute after the publisher that serves it. The surprise: a second
 //! generator in the configuration takes a schedule its generator, because the only one is everybody's default.
 
+use std::collections::BTreeSet;
+
 use crate::finding::Finding;
 use crate::publisher::{Publishers, Serves};
 use crate::schedule::Schedule;
 use crate::store::Store;
+use crate::store::query::Queries;
 use crate::store::write::Account;
 use crate::task::GeneratorName;
+use crate::text::counted;
 
 /// What a doctor and a reload warn of. What cannot be read is told by others.
-pub async fn look(store: &Store, default: Option<&GeneratorName>, publishers: &Publishers) -> Vec<Finding> {
-    let Ok((schedules, accounts)) = store.read(|queries| Ok((queries.schedules()?, queries.accounts()?))).await else {
-        return Vec::new();
+pub async fn look(
+    store: &Store,
+    default: Option<&GeneratorName>,
+    generators: &BTreeSet<GeneratorName>,
+    publishers: &Publishers,
+) -> Vec<Finding> {
+    let known = generators.clone();
+    let read = move |queries: &dyn Queries| {
+        Ok((queries.schedules()?, queries.accounts()?, queries.unfinished_elsewhere(&known)?))
     };
-    let mut findings = Vec::new();
+    let Ok((schedules, accounts, lost)) = store.read(read).await else { return Vec::new() };
+    let mut findings: Vec<Finding> = lost.iter().map(|(name, count)| lost_generator(name, *count)).collect();
+    for account in &accounts {
+        let (what, name) = (format!("account {}", account.name), account.defaults.generator.as_ref());
+        let cure = format!("`contentctl account set {} --generator NAME`", account.name);
+        findings.extend(unknown_generator(what, name, generators, &cure));
+    }
+    for schedule in &schedules {
+        let (what, name) = (format!("schedule {}", schedule.name), schedule.params.generator.as_deref());
+        let cure = format!("`contentctl schedule remove {}`, then add it with another", schedule.name);
+        findings.extend(unknown_generator(what, name.map(GeneratorName::from).as_ref(), generators, &cure));
+    }
     if default.is_none() {
         findings.extend(schedules.iter().filter_map(|schedule| without_generator(schedule, &accounts)));
     }
@@ -23,6 +44,25 @@ pub async fn look(store: &Store, default: Option<&GeneratorName>, publishers: &P
         findings.extend(unknown_accounts(&publisher.name, &publisher.serves, &accounts));
     }
     findings
+}
+
+/// A generator that the configuration does not have, or no longer, and tasks wait for.
+fn lost_generator(name: &GeneratorName, unfinished: u64) -> Finding {
+    let wait = counted(unfinished, "unfinished task waits", "unfinished tasks wait");
+    let cure = format!("add [generators.{name}] and reload, or `contentctl cancel --generator {name}`");
+    Finding::warning(format!("generator {name}"), format!("is not configured, and {wait} for it"), cure)
+}
+
+/// Whoever names a generator that is not there: what it is to make is refused.
+fn unknown_generator(
+    what: String,
+    named: Option<&GeneratorName>,
+    generators: &BTreeSet<GeneratorName>,
+    other: &str,
+) -> Option<Finding> {
+    let name = named.filter(|name| !generators.contains(name))?;
+    let cure = format!("add [generators.{name}] and reload, or {other}");
+    Some(Finding::warning(what, format!("names generator {name}, which is not there"), cure))
 }
 
 /// A schedule whose fires fail, where its topics name no generator themselves.
@@ -106,6 +146,23 @@ mod tests {
         assert!(one.found.contains("account \"blog\"") && !one.found.contains("news"), "{one:?}");
         assert!(one.cure.is_some_and(|cure| cure.contains("tasks.generator") && cure.contains("account set blog")));
         assert!(of(&[1, 3], None).is_some_and(|two| two.found.contains("blog, shop")));
+    }
+
+    #[test]
+    fn a_generator_that_is_gone_is_told_with_who_named_it_and_what_waits() {
+        let there = BTreeSet::from([GeneratorName::from("a")]);
+        let of = |name: Option<&str>| {
+            let name = name.map(GeneratorName::from);
+            unknown_generator("account shop".into(), name.as_ref(), &there, "another")
+        };
+        assert_eq!((of(None), of(Some("a"))), (None, None));
+        let gone = of(Some("mine")).expect("it is not there");
+        assert_eq!(
+            (gone.subject.as_str(), gone.found.as_str()),
+            ("account shop", "names generator mine, which is not there")
+        );
+        let lost = lost_generator(&"mine".into(), 2);
+        assert!(lost.found.contains("2 unfinished tasks wait for it"), "{lost:?}");
     }
 
     #[test]

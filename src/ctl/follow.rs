@@ -337,7 +337,13 @@ fn line_of(reply: &WatchReply) -> String {
         .map(|from| format!("{from} → "))
         .unwrap_or_default();
     let is_progress = reply.why.is_none() && task.progress.is_some();
-    let event = reply.event.as_deref().unwrap_or(if is_progress { "progress" } else { "noted" });
+    let event = match reply.event.as_deref() {
+        // The state of that name is another thing: a generator took it.
+        Some("submitted") if reply.from_state.is_none() => "taken in",
+        Some(event) => event,
+        None if is_progress => "progress",
+        None => "noted",
+    };
     let note = note_of(reply).map(|text| format!("  {}", safe(text))).unwrap_or_default();
     let (at, topic) = (local(&reply.at.to_string()), fitted(&safe(&task.topic), TOPIC_COLUMNS));
     format!("{at}  {}  {}: {from}{}  [{topic}]{note}", safe(&task.task_id), safe(event), safe(&task.state))
@@ -347,6 +353,21 @@ fn line_of(reply: &WatchReply) -> String {
 mod tests {
     use super::*;
     use crate::task::{AccountId, GeneratorName, Task, TaskId, TaskState, Timestamp};
+
+    #[test]
+    fn the_first_line_of_a_task_is_not_named_like_a_state() {
+        let mut task = Task::blank(TaskId("task-a".into()), AccountId(1), GeneratorName("sample".into()), Timestamp(0));
+        task.state = TaskState::Submitting;
+        let mut reply: WatchReply = serde_json::from_value(serde_json::json!({
+            "at": "2026-01-01T00:00:00Z", "event": "submitted", "who": "contentd", "task": TaskView::of(&task, None),
+        }))
+        .expect("it is one");
+        assert!(line_of(&reply).contains("taken in: submitting"), "{}", line_of(&reply));
+        reply.event = Some("accepted".into());
+        reply.from_state = Some("submitting".into());
+        reply.task.state = "submitted".into();
+        assert!(line_of(&reply).contains("accepted: submitting → submitted"), "{}", line_of(&reply));
+    }
 
     #[test]
     fn how_far_a_file_is_stands_in_one_line() {

@@ -25,19 +25,24 @@ pub fn log(session: &Session, args: LogArgs) -> Result<(), Failure> {
         return follow(session, &params);
     }
     let log: LogReply = session.call(METHOD, &params)?;
-    tell_what_is_missing(session, &log, &params.task);
+    tell_what_is_missing(
+        session,
+        &log,
+        &params.task,
+        "its generator has written nothing to standard error that is kept",
+    );
     if !session.printer.is_for_people() {
         return session.printer.rows(&log.entries, &[], FIELDS);
     }
     log.entries.iter().try_for_each(|entry| session.printer.text(&shown(entry)))
 }
 
-fn tell_what_is_missing(session: &Session, log: &LogReply, task: &str) {
+fn tell_what_is_missing(session: &Session, log: &LogReply, task: &str, nothing: &str) {
     if log.dropped > 0 {
         session.tell(format!("{} older entries made way for newer ones", log.dropped));
     }
     if log.entries.is_empty() {
-        session.tell(format!("{}: its generator has written nothing to standard error that is kept", safe(task)));
+        session.tell(format!("{}: {nothing}", safe(task)));
     }
 }
 
@@ -54,7 +59,7 @@ fn follow(session: &Session, params: &TaskParams) -> Result<(), Failure> {
         let mut is_again = seen.is_some();
         client.call_more(METHOD, params, None, |reply: LogReply| {
             if is_first_reply.replace(false) {
-                tell_what_is_missing(session, &reply, &params.task);
+                tell_what_is_missing(session, &reply, &params.task, "nothing on standard error yet; following");
             }
             // Only the first reply of a new daemon tells old entries.
             let is_old = |entry: &LogEntryView| is_again && seen.is_some_and(|seen| entry.at <= seen);

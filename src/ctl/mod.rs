@@ -42,6 +42,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
+use crate::control::api::ApiError;
 use crate::control::client::{Client, ClientError, Repeat, call_repeatedly, places};
 use crate::control::values::parse_duration_s;
 use args::{Args, Verb};
@@ -105,7 +106,7 @@ impl Session {
     /// The same for any look. An actor that dies says that the daemon ends, too, so a call that changes something is not repeated: it
     /// may have been carried out.
     pub fn unless_draining<R>(&self, call: impl FnMut(&mut Client) -> Result<R, ClientError>) -> Result<R, Failure> {
-        Ok(call_repeatedly(&self.places, self.retry_for, Repeat::Refused, call)?)
+        Ok(call_repeatedly(&self.places, self.retry_for, Repeat::Refused, self.telling_of_a_drain(call))?)
     }
 
     /// A connection for several calls.
@@ -115,7 +116,24 @@ impl Session {
 
     /// Calls, and again after a restart of the daemon. Only for what may be repeated.
     pub fn repeat<R>(&self, call: impl FnMut(&mut Client) -> Result<R, ClientError>) -> Result<R, Failure> {
-        Ok(call_repeatedly(&self.places, self.retry_for, Repeat::Lost, call)?)
+        Ok(call_repeatedly(&self.places, self.retry_for, Repeat::Lost, self.telling_of_a_drain(call))?)
+    }
+
+    /// A call that says once why it is repeated: else it seems to hang.
+    fn telling_of_a_drain<R>(
+        &self,
+        mut call: impl FnMut(&mut Client) -> Result<R, ClientError>,
+    ) -> impl FnMut(&mut Client) -> Result<R, ClientError> {
+        let mut is_told = self.retry_for.is_zero();
+        move |client| {
+            let result = call(client);
+            if matches!(result, Err(ClientError::Refused(ApiError::Draining))) && !std::mem::replace(&mut is_told, true)
+            {
+                let seconds = self.retry_for.as_secs();
+                self.tell(format!("contentd is draining; waiting up to {seconds} s for the next one"));
+            }
+            result
+        }
     }
 
     /// Calls for what lasts, and again for as long as somebody answers; where nobody does, until the time is over if there is one.

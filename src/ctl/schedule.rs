@@ -14,9 +14,10 @@ use super::text::{safe, safe_lines};
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::schedules::TopicParams;
 use crate::control::api::{
-    EmptyReply, FireReply, FireView, FiresReply, NewScheduleParams, NoParams, ScheduleAddParams, ScheduleHistoryParams,
-    ScheduleParams, SchedulePauseParams, ScheduleReply, ScheduleView, SchedulesReply,
+    ApiError, EmptyReply, FireReply, FireView, FiresReply, NewScheduleParams, NoParams, ScheduleAddParams,
+    ScheduleHistoryParams, ScheduleParams, SchedulePauseParams, ScheduleReply, ScheduleView, SchedulesReply,
 };
+use crate::control::client::ClientError;
 use crate::control::topics;
 use crate::control::values::TextOrNumber;
 use crate::schedule::{Topic, limits};
@@ -194,6 +195,12 @@ fn print(session: &Session, schedule: &ScheduleView) -> Result<(), Failure> {
     if session.printer.format() != Format::Table {
         return Ok(());
     }
+    let is_worked_through =
+        schedule.list_size.is_some_and(|size| schedule.list_taken.is_some_and(|taken| taken as usize >= size));
+    if schedule.is_paused && is_worked_through && schedule.at_end.as_deref() == Some("stop") {
+        // No time of it ever comes.
+        return Ok(());
+    }
     let heading = if schedule.is_paused { "it is paused; it would be due at" } else { "next" };
     let times = schedule.next.iter().map(|next| format!("  {}   {}\n", safe(&next.local), next.at));
     write_out(format!("{heading}:\n{}", times.collect::<String>()).as_bytes())
@@ -210,13 +217,23 @@ fn run(session: &Session, schedule: &str) -> Result<(), Failure> {
 fn add(session: &Session, args: ScheduleAddArgs) -> Result<(), Failure> {
     let dry_run = args.dry_run;
     let params = ScheduleAddParams { schedule: new_schedule(args)?, dry_run: dry_run.then_some(true) };
-    let reply: ScheduleReply = session.call("io.contentd.Schedules.Add", &params)?;
+    let reply: ScheduleReply = session.call("io.contentd.Schedules.Add", &params).map_err(of_add)?;
     print(session, &reply.schedule)?;
     tell_pace(session, &reply.schedule);
     if dry_run {
         session.tell("everything is right; nothing was kept");
     }
     Ok(())
+}
+
+/// Faults of topics are told as those of a submit, and here is none.
+fn of_add(failure: Failure) -> Failure {
+    match failure {
+        Failure::Client(ClientError::Refused(error @ ApiError::BatchRefused { .. })) => {
+            Failure::Refused(safe_lines(&error.message().replacen("nothing was submitted", "nothing was kept", 1)))
+        }
+        failure => failure,
+    }
 }
 
 /// What is typed in a moment may be paid for every second.

@@ -38,6 +38,8 @@ const FIELDS: &[&str] = &[
     "retried",
     "words",
 ];
+/// What is counted of all tasks there are, now.
+const NOW_FIELDS: [&str; 2] = ["total", "by_state"];
 const DAY_FIELDS: &[&str] = &[
     "day",
     "created",
@@ -75,6 +77,7 @@ pub fn stats(session: &Session, args: StatsArgs) -> Result<(), Failure> {
 
 fn in_all(session: &Session, args: StatsArgs) -> Result<(), Failure> {
     let since = args.since.map(|text| when::since(&text, jiff::Timestamp::now())).transpose()?;
+    let is_of_a_span = since.is_some();
     let (account, generator) = (args.account.map(TextOrNumber), args.generator);
     let params = StatisticsParams { since: since.clone(), account: account.clone(), generator: generator.clone() };
     let reply: StatisticsReply = session.call("io.contentd.Tasks.Statistics", &params)?;
@@ -92,7 +95,10 @@ fn in_all(session: &Session, args: StatsArgs) -> Result<(), Failure> {
             fields.insert(name.to_owned(), value);
         }
     }
-    session.printer.record(&record, FIELDS)
+    // They are of this moment, whatever the span is: beside its numbers people take them for those.
+    let is_left_out = |field: &str| is_of_a_span && session.printer.is_for_people() && NOW_FIELDS.contains(&field);
+    let fields: Vec<&str> = FIELDS.iter().copied().filter(|field| !is_left_out(field)).collect();
+    session.printer.record(&record, &fields)
 }
 
 fn by_day(session: &Session, args: StatsArgs) -> Result<(), Failure> {

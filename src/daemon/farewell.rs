@@ -4,14 +4,18 @@
 //! task by task, because whoever stops a service wants to know what is being paid for meanwhile.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use crate::actors::World;
 use crate::store::DbError;
-use crate::task::{AttemptState, GeneratorName, TaskId, TaskState};
+use crate::store::query::Queries;
+use crate::task::{AttemptState, GeneratorName, PoolId, TaskId, TaskState, Timestamp};
 
 /// Task ids on one line; the rest is counted.
 const MAX_NAMED: usize = 20;
+/// Pieces that somebody has; more at once are looked through by nobody.
+const MOST_PIECES: u32 = 1_000;
 
 /// What happens to an active task when the daemon ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -28,13 +32,27 @@ enum Fate {
 
 /// What is still running.
 #[derive(Debug, Default)]
-pub struct StillRunning(BTreeMap<(GeneratorName, Fate), Vec<TaskId>>);
+pub struct StillRunning {
+    tasks: BTreeMap<(GeneratorName, Fate), Vec<TaskId>>,
+    /// Pieces for which a publisher is called, by its name.
+    publishing: BTreeMap<String, Vec<PoolId>>,
+}
 
 impl StillRunning {
     /// Looks.
     pub async fn look(world: &World) -> Result<Self, DbError> {
         let mut running: BTreeMap<(GeneratorName, Fate), Vec<TaskId>> = BTreeMap::new();
-        for (task, attempt) in world.store.read(|queries| queries.active()).await? {
+        let look =
+            |queries: &dyn Queries| Ok((queries.active()?, queries.pool_wakes(Timestamp(i64::MAX), MOST_PIECES)?));
+        let (active, pieces) = world.store.read(look).await?;
+        let mut publishing: BTreeMap<String, Vec<PoolId>> = BTreeMap::new();
+        // What is in doubt has no call under way, or the next one is not waited for.
+        for (entry, handout) in
+            pieces.into_iter().filter(|(_, one)| one.holder.is_publisher() && one.quiet_since.is_none())
+        {
+            publishing.entry(handout.holder.name().to_owned()).or_default().push(entry.id);
+        }
+        for (task, attempt) in active {
             let Some(generator) = world.generator(&task.generator) else { continue };
             let is_call = task.state == TaskState::Submitting && attempt.state == AttemptState::Intended;
             let fate = match generator.policy().is_blocking {
@@ -45,7 +63,7 @@ impl StillRunning {
             };
             running.entry((task.generator, fate)).or_default().push(task.id);
         }
-        Ok(Self(running))
+        Ok(Self { tasks: running, publishing })
     }
 
     /// A line for each generator and fate.
@@ -70,19 +88,25 @@ impl StillRunning {
                     format!("of {generator} {runs} with the daemon, given back unspent")
                 }
             };
-            let named: Vec<&str> = tasks.iter().take(MAX_NAMED).map(|task| task.0.as_str()).collect();
-            let more = count.saturating_sub(MAX_NAMED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("{what}: {}{more}", named.join(", "))
+            format!("{what}: {}", named(tasks))
         };
-        self.0.iter().map(line).collect()
+        let to_publisher = |(publisher, entries): (&String, &Vec<PoolId>)| {
+            let calls = counted(entries.len(), "call is", "calls are");
+            let limit = limit.as_secs();
+            format!("to publisher {publisher} {calls} under way, with {limit} s to end: pool entry {}", named(entries))
+        };
+        self.tasks.iter().map(line).chain(self.publishing.iter().map(to_publisher)).collect()
     }
 
     /// All of it in a few words.
     pub fn summary(&self) -> String {
         let mut counts: BTreeMap<Fate, usize> = BTreeMap::new();
-        for ((_, fate), tasks) in &self.0 {
+        for ((_, fate), tasks) in &self.tasks {
             *counts.entry(*fate).or_default() += tasks.len();
+        }
+        let pieces: usize = self.publishing.values().map(Vec::len).sum();
+        if pieces > 0 {
+            *counts.entry(Fate::Awaited).or_default() += pieces;
         }
         let part = |(fate, count): (&Fate, &usize)| match fate {
             Fate::Awaited => counted(*count, "call is waited for", "calls are waited for"),
@@ -99,6 +123,14 @@ impl StillRunning {
     }
 }
 
+/// The first of them, and how many more.
+fn named(ids: &[impl Display]) -> String {
+    let first: Vec<String> = ids.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    let more = ids.len().saturating_sub(MAX_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", first.join(", "))
+}
+
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
@@ -111,15 +143,21 @@ mod tests {
     fn each_fate_is_told_with_its_tasks_and_long_lists_are_cut() {
         let generator = |name: &str| GeneratorName(name.to_owned());
         let many: Vec<TaskId> = (0..25).map(|number| TaskId(format!("task-{number}"))).collect();
-        let running = StillRunning(BTreeMap::from([
+        let tasks = BTreeMap::from([
             ((generator("slow"), Fate::GoesOnHere), many),
             ((generator("paid"), Fate::GoesOnThere), vec![TaskId("task-x".into())]),
-        ]));
+        ]);
+        let running = StillRunning { tasks, publishing: BTreeMap::new() };
         let lines = running.lines(Duration::from_secs(60));
         assert_eq!(lines[0], "at paid 1 job goes on; the next start asks about that: task-x");
         assert!(lines[1].starts_with("of slow 25 detached runs go on; the next start looks for that: task-0, "));
         assert!(lines[1].ends_with("task-19 and 5 more"));
         assert_eq!(running.summary(), "stopping: 1 job goes on at its generator, 25 detached runs go on");
+        let publishing = BTreeMap::from([("site".to_owned(), vec![PoolId(7)])]);
+        let publishing = StillRunning { publishing, ..StillRunning::default() };
+        let line = "to publisher site 1 call is under way, with 60 s to end: pool entry 7";
+        assert_eq!(publishing.lines(Duration::from_secs(60)), [line]);
+        assert_eq!(publishing.summary(), "stopping: 1 call is waited for");
         assert_eq!(StillRunning::default().summary(), "stopping: nothing is under way");
     }
 }

@@ -392,7 +392,11 @@ impl Daemon {
             "draining: nothing new starts, calls in hand end within {} s",
             limit.as_secs()
         );
-        running.server.stop_accepting();
+        // Only a socket that the service manager keeps has a next daemon that takes who comes now. On our own they would wait for
+        // nobody, so they are told how it stands.
+        if self.socket.is_inherited() {
+            running.server.stop_accepting();
+        }
         // An error would mean that nobody reads it any more.
         let _ = running.stopping.send(true);
         self.say_farewell(running, limit).await;
@@ -468,7 +472,8 @@ impl Daemon {
         warnings.extend(schedule_faults);
         let publishers = publishers::build(&fresh.config, &generators::places(&fresh.config, &self.logs));
         warnings.extend(publishers::faults(&publishers).await);
-        let unmet = unmet::look(&self.store, fresh.config.default_generator(), &publishers).await;
+        let known = generators.iter().map(|generator| generator.name.clone()).collect();
+        let unmet = unmet::look(&self.store, fresh.config.default_generator(), &known, &publishers).await;
         warnings.extend(unmet.into_iter().map(|one| one.as_line()));
         running.world.publishers.replace(publishers);
         warnings.extend(notices::faults(&fresh.config).await);

@@ -172,7 +172,7 @@ pub struct Look {
     pub overdue: Option<Duration>,
     /// Bytes that are free on the disk of the state directory.
     pub disk_free: Option<u64>,
-    /// Every schedule, with what is wrong with it.
+    /// Every schedule, with why it submits nothing.
     pub schedules: BTreeMap<String, Option<ScheduleTrouble>>,
 }
 
@@ -183,6 +183,8 @@ pub enum ScheduleTrouble {
     Fire(String),
     /// It can begin nothing, for this reason.
     Stands(String),
+    /// It is paused, for this reason, which is nothing wrong.
+    Paused(String),
 }
 
 /// What a reading says.
@@ -294,9 +296,11 @@ pub fn readings(look: &Look, settings: &Settings) -> Vec<Reading> {
                         format!("schedule {name} fired and submitted nothing: {}", short(why))
                     }
                     Some(ScheduleTrouble::Stands(why)) => format!("schedule {name} begins nothing: {}", short(why)),
+                    Some(ScheduleTrouble::Paused(why)) => format!("schedule {name} is paused: {}", short(why)),
                     None => format!("schedule {name} submits tasks"),
                 };
-                about(*rule, set, name, why.is_some(), text)
+                let is_bad = matches!(why, Some(ScheduleTrouble::Fire(_) | ScheduleTrouble::Stands(_)));
+                about(*rule, set, name, is_bad, text)
             })),
         }
     }
@@ -447,6 +451,22 @@ mod tests {
         assert_eq!(of("breaker/a").level, Level::Good);
         assert_eq!(of("breaker/b").level, Level::Bad(Severity::Critical));
         assert!(of("breaker/b").text.contains("no answer"), "on one line");
+    }
+
+    #[test]
+    fn a_schedule_that_is_paused_is_said_to_be_and_is_no_alarm() {
+        let schedules = [
+            ("a", None),
+            ("b", Some(ScheduleTrouble::Paused("1:ada paused it: holidays".into()))),
+            ("c", Some(ScheduleTrouble::Fire("no such file".into()))),
+        ];
+        let schedules = schedules.map(|(name, why)| (name.to_owned(), why)).into();
+        let found = readings(&Look { schedules, ..Look::default() }, &Settings::default());
+        let of = |name: &str| found.iter().find(|reading| reading.alarm() == name).expect("it is there");
+        assert_eq!((of("schedule/a").level, of("schedule/a").text.as_str()), (Level::Good, "schedule a submits tasks"));
+        assert_eq!(of("schedule/b").level, Level::Good);
+        assert_eq!(of("schedule/b").text, "schedule b is paused: 1:ada paused it: holidays");
+        assert_eq!(of("schedule/c").level, Level::Bad(Severity::Warning));
     }
 
     #[test]

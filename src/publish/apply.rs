@@ -345,6 +345,8 @@ impl Change<'_> {
         self.end(event, None);
         self.entry.published_at = Some(self.context.now);
         self.entry.held_reason = None;
+        // What went wrong before is over, and stands with its handing out.
+        self.entry.last_error = None;
         let Published { url, reference } = published;
         let why = why.or_else(|| url.as_ref().map(|url| format!("at {url}")));
         let publication = Some(Publication { at: self.context.now, by, url, reference });

@@ -314,6 +314,16 @@ fn an_answer_in_doubt_goes_out_again_at_the_pace_of_retries() {
 }
 
 #[test]
+fn what_is_out_keeps_no_error_of_an_earlier_try() {
+    let rig = Rig::new(policy(true, false)).with(publisher());
+    let retried = rig.after(said(PublishAnswer::Retry("busy".into())));
+    assert_eq!(retried.entry.last_error.as_deref(), Some("busy"));
+    let rig = retried.later(24 * 3600).with(publisher());
+    let out = rig.after(said(PublishAnswer::Published(Published::default())));
+    assert_eq!((out.entry.status, out.entry.last_error), (PoolState::Published, None));
+}
+
+#[test]
 fn what_is_said_twice_changes_nothing_and_what_contradicts_is_refused() {
     let done = Rig::new(policy(false, false)).with(consumer()).after(PoolEvent::Done(Published::default()));
     let again = done.clone().after(PoolEvent::Done(Published::default()));

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::query::{
     ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, ReadyTask,
-    SearchBounds, Searched, Statistics, TaskFilter, TextPart, place_in_pool,
+    SearchBounds, Searched, Statistics, Submits, TaskFilter, TextPart, place_in_pool,
 };
 use super::write::{Account, KeptImage, NewImage, Rows, Write, WriteError, Written, execute};
 use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
@@ -686,7 +686,7 @@ impl Queries for MemoryDb {
         generator: &GeneratorName,
         since: Timestamp,
         until: Timestamp,
-    ) -> Result<BTreeMap<AccountId, u32>, DbError> {
+    ) -> Result<BTreeMap<AccountId, Submits>, DbError> {
         let tables = self.tables();
         let mut counts = BTreeMap::new();
         let is_counted =
@@ -695,7 +695,9 @@ impl Queries for MemoryDb {
             let Some(task) = tables.tasks.get(&attempt.task_id).filter(|task| task.generator == *generator) else {
                 continue;
             };
-            *counts.entry(task.account_id).or_insert(0) += 1;
+            let of_account = counts.entry(task.account_id).or_insert(Submits { count: 0, first: attempt.intended_at });
+            of_account.count += 1;
+            of_account.first = of_account.first.min(attempt.intended_at);
         }
         Ok(counts)
     }

@@ -120,6 +120,15 @@ pub struct LaneHead {
     pub tasks: Vec<ReadyTask>,
 }
 
+/// Attempts of a span of time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Submits {
+    /// How many.
+    pub count: u32,
+    /// When the first of them was intended.
+    pub first: Timestamp,
+}
+
 /// Jobs at generators now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InFlight {
@@ -315,14 +324,14 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
     fn next_ready(&self, now: Timestamp) -> Result<Option<Timestamp>, DbError>;
     /// Jobs at generators now: attempts that may be alive, of active tasks or still watched.
     fn in_flight(&self) -> Result<Vec<InFlight>, DbError>;
-    /// How many attempts of a generator were intended since a time and until another, for each account that has any;
-    /// withdrawn ones are not counted.
+    /// The attempts of a generator that were intended since a time and until another, for each account that has any;
+    /// withdrawn ones are left out.
     fn submits_since(
         &self,
         generator: &GeneratorName,
         since: Timestamp,
         until: Timestamp,
-    ) -> Result<BTreeMap<AccountId, u32>, DbError>;
+    ) -> Result<BTreeMap<AccountId, Submits>, DbError>;
     /// How long the last completed attempts of a generator took from acceptance, newest first.
     fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError>;
     /// What these keys are needed for; one that no attempt has is missing from the answer. At most some hundred keys.

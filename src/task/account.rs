@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::GeneratorName;
+use super::time::Timestamp;
 
 /// What a submit of the account that does not say gets. What is none here the configuration says.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -51,14 +52,20 @@ impl AccountLimits {
         self.max_in_flight.is_some() || self.submits_per_day.is_some()
     }
 
-    /// Why no further task of an account may start; none where one may.
-    pub fn hindrance(&self, in_flight: u32, submits_today: u32) -> Option<String> {
+    /// Why no further task of an account may start; none where one may. `next` is when the first submit of the day counts no longer.
+    pub fn hindrance(&self, in_flight: u32, submits_today: u32, next: Option<Timestamp>) -> Option<String> {
         if let Some(limit) = self.max_in_flight.filter(|limit| in_flight >= *limit) {
             return Some(format!("has {in_flight} jobs at generators, and its max_in_flight is {limit}"));
         }
         let limit = self.submits_per_day.filter(|limit| submits_today >= *limit)?;
-        Some(format!("had {submits_today} submits to generators in 24 hours, and its submits_per_day is {limit}"))
+        let next = not_before(next);
+        Some(format!("had {submits_today} submits to generators in 24 hours, and its submits_per_day is {limit}{next}"))
     }
+}
+
+/// When the first submit of a day counts no longer, as the end of a sentence.
+pub fn not_before(next: Option<Timestamp>) -> String {
+    next.map(|next| format!("; the next is not before {}", next.in_utc())).unwrap_or_default()
 }
 
 /// A change of an account: what is none stays, what is `Some(None)` goes.
@@ -161,9 +168,10 @@ mod tests {
     #[test]
     fn limits_are_reached_at_their_number() {
         let limits = AccountLimits { max_pending: None, max_in_flight: Some(2), submits_per_day: Some(5) };
-        assert_eq!(limits.hindrance(1, 4), None);
-        assert!(limits.hindrance(2, 4).is_some_and(|why| why.contains("max_in_flight is 2")));
-        assert!(limits.hindrance(1, 5).is_some_and(|why| why.contains("submits_per_day is 5")));
-        assert_eq!(AccountLimits::default().hindrance(u32::MAX, u32::MAX), None);
+        assert_eq!(limits.hindrance(1, 4, None), None);
+        assert!(limits.hindrance(2, 4, None).is_some_and(|why| why.contains("max_in_flight is 2")));
+        let why = limits.hindrance(1, 5, Some(Timestamp(60_000))).expect("its day is over");
+        assert!(why.ends_with("submits_per_day is 5; the next is not before 1970-01-01T00:01:00Z"), "{why}");
+        assert_eq!(AccountLimits::default().hindrance(u32::MAX, u32::MAX, None), None);
     }
 }

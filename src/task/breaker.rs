@@ -111,6 +111,9 @@ pub struct Breaker {
     #[serde(skip)]
     bad_answers: usize,
     failing: Vec<TaskId>,
+    /// Whose probes ended by what may be their own fault.
+    #[serde(default)]
+    excused: Vec<TaskId>,
 }
 
 impl Breaker {
@@ -257,6 +260,28 @@ impl Breaker {
         }
     }
 
+    /// For a publisher, before [`Self::observe`] hears of it: a probe that was refused, or of which nobody knows what it came to,
+    /// may have done so by its piece alone. Where that is not what opened the breaker, the next probe may follow at once. Five
+    /// different ones are no chance any more, and from then on each further one costs the back-off, or an outage that shows itself
+    /// so would use up everything that waits. One and the same says as little the second time.
+    pub fn excuse_probe(&mut self, task: &TaskId, signal: &Signal, now: Timestamp) {
+        let Some((trip, _)) = self.trip.as_ref().filter(|_| self.probe.as_ref() == Some(task)) else { return };
+        let may_be_its_own = match signal {
+            Signal::SubmitUnanswered(_) => *trip != Trip::Unanswered || self.unanswered.contains(task),
+            Signal::JobFailed(_) => *trip != Trip::FailingJobs,
+            _ => false,
+        };
+        let is_known = self.excused.contains(task);
+        if !may_be_its_own || !is_known && self.excused.len() >= FIVE_IN_A_ROW {
+            return;
+        }
+        if !is_known {
+            self.excused.push(task.clone());
+        }
+        (self.probe, self.probe_began_at) = (None, None);
+        self.next_probe_at = Some(now);
+    }
+
     fn probe_failed(&mut self, now: Timestamp, draw: f64) {
         (self.probe, self.probe_began_at) = (None, None);
         self.failed_probes = self.failed_probes.saturating_add(1);
@@ -392,6 +417,46 @@ mod tests {
         assert_eq!(breaker.admits(later), Admission::ProbeUnderWay, "its doubt is not cleared yet");
         breaker.probe_gone(&task(1), later);
         assert_eq!(breaker.admits(later), Admission::NotBefore(later.plus(Duration::from_secs(10))));
+    }
+
+    #[test]
+    fn what_may_be_the_pieces_own_fault_costs_no_back_off_until_it_is_no_chance() {
+        let rejected = || Signal::JobFailed("413".into());
+        let unanswered = || Signal::SubmitUnanswered("exit status 9".into());
+        let mut breaker = Breaker::default();
+        breaker.observe(&task(0), &Signal::SubmitUnavailable("no".into()), NOW, 0.5);
+        let later = NOW.plus(Duration::from_secs(5));
+        let mut tried = |n: usize, signal: Signal| {
+            breaker.probe_started(&task(n), later);
+            breaker.excuse_probe(&task(n), &signal, later);
+            assert_eq!(breaker.observe(&task(n), &signal, later, 0.5), None);
+            breaker.probe_gone(&task(n), later);
+            breaker.admits(later)
+        };
+        for n in [1, 1, 1, 2, 3, 4] {
+            assert_eq!(tried(n, unanswered()), Admission::Probe, "piece {n}");
+        }
+        assert_eq!(tried(5, rejected()), Admission::Probe);
+        assert_eq!(tried(1, unanswered()), Admission::Probe, "the sixth time of one that is known");
+        let back_off = Admission::NotBefore(later.plus(Duration::from_secs(10)));
+        assert_eq!(tried(6, rejected()), back_off, "six pieces in a row");
+        let stored: Breaker = serde_json::from_str(&serde_json::to_string(&breaker).expect("it can")).expect("it can");
+        assert_eq!(stored.excused.len(), FIVE_IN_A_ROW);
+        breaker.probe_started(&task(7), later);
+        assert_eq!(breaker.observe(&task(7), &Signal::Accepted, later, 0.5), Some(Notice::Closed));
+        assert!(breaker.excused.is_empty(), "the next outage is another one");
+
+        // What opened it is never excused: five refusals would go on through everything that waits.
+        for (opener, trip) in [(rejected(), Trip::FailingJobs), (unanswered(), Trip::Unanswered)] {
+            let mut breaker = Breaker::default();
+            let opened = (0..5).filter_map(|n| breaker.observe(&task(n), &opener, NOW, 0.5)).count();
+            assert_eq!((opened, breaker.is_open().map(|open| open.0)), (1, Some(trip)));
+            breaker.probe_started(&task(9), later);
+            breaker.excuse_probe(&task(9), &opener, later);
+            breaker.observe(&task(9), &opener, later, 0.5);
+            breaker.probe_gone(&task(9), later);
+            assert!(matches!(breaker.admits(later), Admission::NotBefore(_)), "{trip}");
+        }
     }
 
     #[test]

@@ -142,6 +142,31 @@ pub struct Judged<'a> {
     pub images: usize,
 }
 
+/// Why a text may not be what its generator meant, in a sentence: characters that stand for bytes nobody could read, or that belong
+/// in no text. They are looked for in each piece, whatever the rules are, because nobody would see them before a reader does.
+pub fn broken_characters(text: &str) -> Option<String> {
+    let is_broken = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
+    let at = |at: usize| text[..at].bytes().filter(|byte| *byte == b'\n').count() + 1;
+    if let Some(first) = text.find(char::REPLACEMENT_CHARACTER) {
+        return Some(format!(
+            "it has the sign for bytes that are no UTF-8 (U+FFFD) {}, first in line {}",
+            times(text.matches(char::REPLACEMENT_CHARACTER).count()),
+            at(first)
+        ));
+    }
+    let first = text.bytes().position(is_broken)?;
+    Some(format!(
+        "it has control characters {}, first U+{:04X} in line {}",
+        times(text.bytes().filter(|byte| is_broken(*byte)).count()),
+        text.as_bytes()[first],
+        at(first)
+    ))
+}
+
+fn times(count: usize) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
 impl ReviewRules {
     /// Why the piece is not approved by itself; none of them: it is.
     pub fn judge(&self, piece: &Judged<'_>) -> Vec<String> {
@@ -245,6 +270,17 @@ fn unescaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_that_belong_in_no_text_are_told_with_their_line() {
+        for fine in ["", "a\tb\r\nc\n", "caf\u{e9} \u{85} \u{7f} \u{200b}", "\u{fffc}"] {
+            assert_eq!(broken_characters(fine), None, "{fine:?}");
+        }
+        let told = |text: &str| broken_characters(text).unwrap_or_default();
+        let latin = String::from_utf8_lossy(b"a\nb\ncaf\xe9").into_owned();
+        assert_eq!(told(&latin), "it has the sign for bytes that are no UTF-8 (U+FFFD) once, first in line 3");
+        assert_eq!(told("a\n\0b\u{c}"), "it has control characters 2 times, first U+0000 in line 2");
+    }
 
     fn finds(phrase: &str, text: &str) -> bool {
         let phrase = Phrase::new(phrase).expect("a phrase");

@@ -427,6 +427,8 @@ async fn after_a_failure_fewer_jobs_are_risked_until_one_completes() {
     assert_eq!(rig.script().most_alive(), 4, "one has failed, so four more are risked");
     let why = rig.explain(&ids[19]).await;
     assert!(why.contains("jobs of 1 tasks have failed since one last completed"), "{why}");
+    let shown = rig.status().await.queue.unwrap().suspicions;
+    assert!(shown.values().any(|shown| why.contains(shown.as_str())), "an operator sees it too: {shown:?}");
     rig.until_all(&ids, TaskState::Completed).await;
     assert!(rig.script().most_alive() > 10, "after the first piece all slots are used: {}", rig.script().most_alive());
     assert_eq!(notices(), (0, 0));

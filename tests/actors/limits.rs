@@ -88,7 +88,7 @@ async fn submits_per_day_hold_for_any_day() {
     rig.pass(Duration::from_secs(3600)).await;
     assert_eq!(rig.script().calls(Verb::Submit).len(), 3);
     let why = rig.explain(&ids[3]).await;
-    assert!(why.contains("submits_per_day is 3"), "{why}");
+    assert!(why.contains("submits_per_day is 3; the next is not before "), "{why}");
     rig.until_all(&ids, TaskState::Completed).await;
     let submits: Vec<i64> = rig.script().calls(Verb::Submit).iter().map(|call| call.at_ms).collect();
     assert_eq!(submits.len(), 7);

@@ -37,6 +37,7 @@ on_every_backend! {
     a_list_of_accounts_is_taken_whole_or_not_at_all,
     an_account_with_enough_tasks_is_busy,
     rules_decide_about_what_approves_itself,
+    what_holds_broken_characters_waits_for_a_person,
     an_edit_makes_a_version_and_voids_an_approval,
     a_new_title_makes_a_version_and_voids_an_approval,
     an_edit_of_what_is_no_more_is_refused,
@@ -599,6 +600,19 @@ fn rules_decide_about_what_approves_itself(mut side: Side) {
     side.write(review(for_a_person, ReviewMove::Approved)).unwrap();
     let decided = record(&side, for_a_person).record;
     assert_eq!((decided.reviewed_by.as_deref(), decided.findings.len()), (Some("1001:bob"), 2));
+}
+
+fn what_holds_broken_characters_waits_for_a_person(mut side: Side) {
+    let ada = side.account("ada").id;
+    for (n, text) in [(1, "caf\u{fffd}"), (2, "a\0b")] {
+        side.submit(vec![new(Task { auto_approve: true, ..task(n, ada) })]);
+        let kept = complete_under(&mut side, &id(n), PieceRules::default(), text);
+        let kept = record(&side, kept).record;
+        assert_eq!(side.state(&id(n)), TaskState::Completed, "the piece is there");
+        assert_eq!((kept.review_status, kept.findings.len()), (ReviewState::PendingReview, 1), "{kept:?}");
+        assert!(kept.content.contains(text) && kept.review_reason.is_some_and(|why| why.contains("first")));
+    }
+    assert!(pool(&side).is_empty());
 }
 
 fn an_edit_makes_a_version_and_voids_an_approval(mut side: Side) {

@@ -32,6 +32,7 @@ on_every_backend! {
     a_restore_pauses_every_schedule,
     the_history_is_bounded,
     how_each_schedule_stands_by_its_last_fire,
+    a_file_without_a_new_topic_is_no_trouble,
     the_clock_moves_retries_and_no_due_time,
 }
 
@@ -155,6 +156,24 @@ fn how_each_schedule_stands_by_its_last_fire(mut side: Side) {
     side.schedule_write(submit_of(fire, vec![new(task(2, ada))], taken, START + 10_100)).unwrap();
     let ended = standing(&side, "quiet");
     assert_eq!((ended.is_paused, ended.is_at_end, ended.trouble()), (true, true, None));
+}
+
+fn a_file_without_a_new_topic_is_no_trouble(mut side: Side) {
+    let ada = side.account("ada").id;
+    let source = TopicSource::File { path: "/topics.txt".into(), at_end: AtEnd::Stop };
+    let of_file = side.schedule(NewSchedule { source, ..new_schedule("file", ada) }).id;
+    let of_list = side.schedule(new_schedule("list", ada)).id;
+    let trouble = |side: &Side| -> Vec<Option<String>> {
+        side.queries.schedule_standings().unwrap().iter().map(|one| one.trouble()).collect()
+    };
+    let ends = [(1_000, FireMove::FoundEmpty, None), (2_000, FireMove::GivenUp, Some("why".to_owned()))];
+    for (at, event, expected) in ends {
+        for schedule in [of_file, of_list] {
+            let fire = side.begin(schedule, at, at + 1_000).unwrap().remove(0).id;
+            side.fire(ScheduleWrite::End { fire, event, why: "why".into(), pauses: None, now: Timestamp(START + at) });
+        }
+        assert_eq!(trouble(&side), [expected, Some("why".to_owned())], "{event:?}: the file, and the other");
+    }
 }
 
 fn a_schedule_comes_back_as_it_was_asked(mut side: Side) {

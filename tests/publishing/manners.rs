@@ -91,6 +91,13 @@ impl Rig {
         db.all_pool_entries().iter().filter(|entry| entry.status == PoolState::Published).count()
     }
 
+    /// The pieces as they are to go out.
+    fn in_order(&self) -> Vec<contentd::task::ContentId> {
+        let mut entries = self.db.all_pool_entries();
+        entries.sort_by_key(|entry| (u8::MAX - entry.priority, entry.scheduled_at, entry.id));
+        entries.into_iter().map(|entry| entry.content_id).collect()
+    }
+
     /// Accounts in the order in which their pieces were handed out.
     fn order(&self) -> Vec<i64> {
         let of = |handout: &contentd::publish::Handout| self.db.pool_entry(handout.pool_id).unwrap().unwrap().0;
@@ -206,6 +213,38 @@ async fn an_outage_spends_nothing_and_one_piece_at_a_time_tries() {
     let status = rig.supervisor.send(GetStatus).await.unwrap().publisher.expect("it answers");
     assert!(status.away.is_empty(), "{status:?}");
     assert_eq!(rig.db.settings("publisher-breaker/").unwrap(), []);
+}
+
+#[actix::test]
+async fn a_piece_that_fails_by_itself_keeps_no_publisher_away() {
+    let rig = Rig::start(&[10], 0, one_at_once(), Serves::default(), policy(Kind::Idempotent));
+    let bad = rig.in_order()[0];
+    let calls_of_bad = || rig.site.called().iter().filter(|(piece, _)| *piece == bad).count();
+    rig.site.tell_of(bad, (PublishAnswer::Ambiguous("exit status 9".into()), false, 1_000, 0));
+    rig.site.tell(Some((PublishAnswer::Unavailable("connection refused".into()), false, 1_000, 0)));
+    // Its own back-off is over by then, and the site is tried at 5, 15, 35 and 75 s.
+    tokio::time::sleep(Duration::from_secs(110)).await;
+    assert!(rig.site.calls() >= 5, "{:?}", rig.site.called());
+    assert_eq!(calls_of_bad(), 1, "another piece tries it: {:?}", rig.site.called());
+    rig.site.tell(None);
+    rig.until("the good ones are out", |db| Rig::out(db) == 9).await;
+    rig.until("the bad one waits for a person", |db| {
+        db.all_pool_entries().iter().any(|entry| entry.content_id == bad && entry.status == PoolState::Held)
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_trial_that_is_refused_is_followed_by_another_piece_at_once() {
+    let rig = Rig::start(&[5], 0, one_at_once(), Serves::default(), policy(Kind::Blind));
+    let order = rig.in_order();
+    rig.site.tell_of(order[0], (PublishAnswer::Unavailable("connection refused".into()), false, 1_000, 0));
+    rig.site.tell_of(order[1], (PublishAnswer::Rejected("too long".into()), false, 1_000, 0));
+    rig.until("the others are out", |db| Rig::out(db) >= 3).await;
+    let called = rig.site.called();
+    let (away, refused, next) = (called[0], called[1], called[2]);
+    assert_eq!([away.0, refused.0, next.0], order[..3], "{called:?}");
+    assert!(refused.1 - away.1 > 4_000 && next.1 - refused.1 < 4_000, "no back-off follows a refusal: {called:?}");
 }
 
 #[actix::test]

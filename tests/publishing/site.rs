@@ -45,6 +45,10 @@ struct State {
     locks: BTreeMap<AttemptKey, i64>,
     /// What is told to do instead of what the seed draws.
     told: Option<Fate>,
+    /// What is told of one piece, before anything else.
+    told_of: BTreeMap<ContentId, Fate>,
+    /// Which pieces were called for, and when.
+    called: Vec<(ContentId, i64)>,
     /// Nobody can look whether a process of a call is left.
     is_hidden: bool,
     calls: u32,
@@ -113,12 +117,25 @@ impl Site {
         self.state.lock().unwrap().told = fate;
     }
 
+    /// From now on each call for this piece goes so.
+    pub fn tell_of(&self, content: ContentId, fate: Fate) {
+        self.state.lock().unwrap().told_of.insert(content, fate);
+    }
+
+    /// Which pieces were called for, in that order, and when, in ms.
+    pub fn called(&self) -> Vec<(ContentId, i64)> {
+        self.state.lock().unwrap().called.clone()
+    }
+
     /// From now on nobody can look whether a process of a call is left, or everybody again.
     pub fn hide_processes(&self, is_hidden: bool) {
         self.state.lock().unwrap().is_hidden = is_hidden;
     }
 
-    fn fate(&self) -> Fate {
+    fn fate(&self, content: ContentId) -> Fate {
+        if let Some(told) = self.state.lock().unwrap().told_of.get(&content).cloned() {
+            return told;
+        }
         if let Some(told) = self.state.lock().unwrap().told.clone() {
             return told;
         }
@@ -144,12 +161,13 @@ impl Site {
 
     /// The call is there: from now on it publishes, whether somebody lives to hear of it or not.
     fn arrive(&self, job: &PublishJob) -> (PublishAnswer, Duration) {
-        let (answer, publishes, took, late) = self.fate();
+        let (answer, publishes, took, late) = self.fate(job.content.id);
         let now = self.now();
         let ends = now + i64::try_from(took + late).unwrap();
         let key = job.handout.key.clone();
         let mut state = self.state.lock().unwrap();
         state.calls += 1;
+        state.called.push((job.content.id, now));
         state.locks.insert(key.clone(), ends);
         let of_piece = state.effects.entry(job.content.id).or_default();
         let is_known = self.kind == Kind::Idempotent && of_piece.iter().any(|effect| effect.key == key);

@@ -59,18 +59,21 @@ pub async fn take_look(world: &World, notices: &Notices) -> Result<Look, DbError
     })
 }
 
-/// What is wrong with each schedule. That its zone cannot be read is more than how its last fire went: there is no next one.
+/// Why each schedule submits nothing, where it does not. That its zone cannot be read is more than how its last fire went: there is no next one.
 async fn troubles(
     standings: Vec<ScheduleStanding>,
     schedules: Vec<Schedule>,
 ) -> BTreeMap<String, Option<ScheduleTrouble>> {
-    let running = schedules.into_iter().filter(|schedule| !schedule.is_paused());
+    let (paused, running): (Vec<_>, Vec<_>) = schedules.into_iter().partition(Schedule::is_paused);
     let zones: BTreeMap<String, String> =
-        running.map(|schedule| (schedule.name.clone(), schedule.timing.zone().to_owned())).collect();
+        running.into_iter().map(|schedule| (schedule.name.clone(), schedule.timing.zone().to_owned())).collect();
+    let mut paused: BTreeMap<String, String> =
+        paused.into_iter().map(|schedule| (schedule.name, schedule.paused_why.unwrap_or_default())).collect();
     let mut stand = if zones.is_empty() { BTreeMap::new() } else { without_zones(zones).await };
     let trouble = |one: ScheduleStanding| {
         let stands = stand.remove(&one.name).map(ScheduleTrouble::Stands);
         let trouble = stands.or_else(|| one.trouble().map(ScheduleTrouble::Fire));
+        let trouble = trouble.or_else(|| paused.remove(&one.name).map(ScheduleTrouble::Paused));
         (one.name, trouble)
     };
     standings.into_iter().map(trouble).collect()

@@ -6,9 +6,10 @@
 //! whether a process of one is left is said by the lock of its run file.
 
 mod carry;
+mod choose;
 mod messages;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,15 +24,14 @@ use crate::events::Kind;
 use crate::publish::Handout;
 use crate::publish::step::{Step, next_step};
 use crate::publisher::Publisher;
-use crate::store::DbError;
-use crate::store::query::Queries;
 use crate::store::write::{Account, Write};
 use crate::task::breaker::{Admission, Breaker, Notice};
-use crate::task::content::{PoolEntry, PoolState};
+use crate::task::content::PoolEntry;
 use crate::task::{AccountId, PoolId, TaskId, Timestamp};
 use crate::tell;
 use carry::Done;
 pub use carry::log_move;
+use choose::{Candidate, Look, Turn, Wanted, look_at};
 pub use messages::{
     AwayPublisher, DrainPublisher, GetPublisherStatus, PoolChanged, ProbePublisher, Probing, PublisherStatus,
 };
@@ -54,34 +54,6 @@ pub fn stored_breaker((name, json): &(String, String), now: Timestamp) -> Option
 #[derive(Message)]
 #[rtype(result = "()")]
 struct PublishTick;
-
-/// Whose turn it is at a publisher: this account has had so many in a row.
-#[derive(Clone, Copy, Default)]
-struct Turn {
-    account: Option<AccountId>,
-    taken: u32,
-}
-
-/// What a publisher could take now.
-struct Wanted {
-    publisher: Arc<Publisher>,
-    room: u32,
-    turn: Turn,
-}
-
-/// An entry with whose it is.
-struct Candidate {
-    publisher: Arc<Publisher>,
-    entry: PoolEntry,
-    account: Account,
-}
-
-/// What a look at the database brings.
-struct Look {
-    wakes: Vec<(PoolEntry, Handout, Account)>,
-    candidates: Vec<Candidate>,
-    next_at: Option<Timestamp>,
-}
 
 /// See the module.
 pub struct PublisherActor {
@@ -201,13 +173,13 @@ impl PublisherActor {
         let publishers = self.world.publishers.current();
         let wanted = publishers.iter().filter_map(|publisher| {
             let free = publisher.limits.max_in_flight.saturating_sub(self.used(&publisher.name));
-            let room = match self.admits(&publisher.name, now) {
-                Admission::Open => free,
-                Admission::Probe => free.min(1),
-                Admission::NotBefore(_) | Admission::ProbeUnderWay => 0,
+            let (room, is_trial) = match self.admits(&publisher.name, now) {
+                Admission::Open => (free, false),
+                Admission::Probe => (free.min(1), true),
+                Admission::NotBefore(_) | Admission::ProbeUnderWay => (0, false),
             };
             let turn = self.turns.get(&publisher.name).copied().unwrap_or_default();
-            (room > 0).then(|| Wanted { publisher: Arc::clone(publisher), room, turn })
+            (room > 0).then(|| Wanted { publisher: Arc::clone(publisher), room, turn, is_trial })
         });
         wanted.collect()
     }
@@ -223,13 +195,14 @@ impl PublisherActor {
         self.is_first_look = false;
         let now = self.now();
         let mut wake_at = look.next_at.unwrap_or_else(|| now.plus(LONGEST_SLEEP));
+        let others: BTreeSet<String> = look.candidates.iter().map(|one| one.publisher.name.clone()).collect();
         for (entry, handout, account) in look.wakes {
             if self.in_hand.contains_key(&entry.id) {
                 continue;
             }
             let is_due = entry.wake_at.is_none_or(|at| at <= now);
             if is_due || is_first && handout.holder.is_publisher() && handout.doubted_at.is_none() {
-                wake_at = wake_at.min(self.attend(entry, handout, account, now, ctx));
+                wake_at = wake_at.min(self.attend(entry, handout, account, &others, now, ctx));
             }
         }
         for Candidate { publisher, entry, account } in look.candidates {
@@ -252,11 +225,13 @@ impl PublisherActor {
     }
 
     /// Looks after an entry that somebody has, whose time has come. When it must be looked at again if nothing could be done.
+    /// `others` are the publishers for which another piece waits.
     fn attend(
         &mut self,
         entry: PoolEntry,
         handout: Handout,
         account: Account,
+        others: &BTreeSet<String>,
         now: Timestamp,
         ctx: &mut Context<Self>,
     ) -> Timestamp {
@@ -277,6 +252,9 @@ impl PublisherActor {
                 return later;
             }
             match self.admits(&name, now) {
+                // It has failed there already, perhaps by itself: a piece that has not says more. The end of that call makes
+                // another look.
+                Admission::Probe if others.contains(&name) => return now.plus(COOL_DOWN),
                 Admission::Open | Admission::Probe => self.begin_probe(&name, id, now),
                 Admission::NotBefore(at) => return at,
                 Admission::ProbeUnderWay => return now.plus(COOL_DOWN),
@@ -331,6 +309,7 @@ impl PublisherActor {
         let was_open = breaker.is_open().is_some();
         let mut notices = Vec::new();
         for signal in &done.signals {
+            breaker.excuse_probe(&task, signal, now);
             notices.extend(breaker.observe(&task, signal, now, draw));
         }
         breaker.probe_gone(&task, now);
@@ -387,95 +366,6 @@ impl PublisherActor {
 /// The breaker knows tasks; an entry of the pool goes by a name that no task has.
 fn as_task(id: PoolId) -> TaskId {
     TaskId(format!("pool-{id}"))
-}
-
-/// Reads what somebody has and what each publisher could take.
-fn look_at(
-    queries: &dyn Queries,
-    wanted: &[Wanted],
-    busy: &BTreeMap<PoolId, String>,
-    now: Timestamp,
-    is_first: bool,
-) -> Result<Look, DbError> {
-    // What is in hand must not hide what is not.
-    let hidden = u32::try_from(busy.len()).unwrap_or(u32::MAX);
-    let limit = WAKE_LIMIT.saturating_add(hidden);
-    let found = match is_first {
-        true => queries.pool_wakes(Timestamp(i64::MAX), u32::MAX >> 1)?,
-        false => queries.pool_wakes(now, limit)?,
-    };
-    let mut wakes = Vec::with_capacity(found.len());
-    for (entry, handout) in found {
-        // Accounts are never deleted.
-        if let Some(account) = queries.find_account(&entry.account_id.to_string())? {
-            wakes.push((entry, handout, account));
-        }
-    }
-    let accounts = if wanted.is_empty() { Vec::new() } else { queries.pool_accounts_due(now)? };
-    let mut candidates: Vec<Candidate> = Vec::new();
-    for one in wanted {
-        choose(queries, one, &accounts, busy, now, &mut candidates)?;
-    }
-    Ok(Look { wakes, candidates, next_at: queries.next_pool_time(now)? })
-}
-
-/// What one publisher takes, by accounts in turn: so many of one, then of the next.
-fn choose(
-    queries: &dyn Queries,
-    wanted: &Wanted,
-    accounts: &[Account],
-    busy: &BTreeMap<PoolId, String>,
-    now: Timestamp,
-    candidates: &mut Vec<Candidate>,
-) -> Result<(), DbError> {
-    let Wanted { publisher, room, turn } = wanted;
-    let mut room = *room;
-    if let Some(most) = publisher.limits.publishes_per_day {
-        let (since, until) = now.day_around();
-        // In this order: what is handed out between the two questions is counted twice, and not never.
-        let taken_up = not_handed_out(queries, &publisher.name, busy)?;
-        let given = queries.publishes_since(&publisher.name, since, until)?.saturating_add(taken_up);
-        room = room.min(most.saturating_sub(given));
-    }
-    let served: Vec<&Account> = accounts.iter().filter(|account| publisher.serves.has_account(account)).collect();
-    let is_turn_over = turn.taken >= publisher.limits.batch;
-    let begin = served.iter().position(|account| match turn.account {
-        Some(last) if is_turn_over => account.id > last,
-        Some(last) => account.id >= last,
-        None => true,
-    });
-    let begin = begin.unwrap_or(0);
-    for account in served.iter().cycle().skip(begin).take(served.len()) {
-        let is_going_on = turn.account == Some(account.id) && !is_turn_over;
-        let in_a_row = publisher.limits.batch - if is_going_on { turn.taken } else { 0 };
-        let hidden = u32::try_from(busy.len() + candidates.len()).unwrap_or(u32::MAX);
-        let most = room.min(in_a_row).saturating_add(hidden);
-        let heads = queries.pool_heads(account.id, publisher.serves.categories.as_deref(), now, most)?;
-        let is_free = |entry: &PoolEntry| {
-            !busy.contains_key(&entry.id) && candidates.iter().all(|other| other.entry.id != entry.id)
-        };
-        let free: Vec<PoolEntry> = heads.into_iter().filter(is_free).take(room.min(in_a_row) as usize).collect();
-        room -= u32::try_from(free.len()).unwrap_or(room);
-        candidates.extend(free.into_iter().map(|entry| Candidate {
-            publisher: Arc::clone(publisher),
-            entry,
-            account: (*account).clone(),
-        }));
-        if room == 0 {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// How many pieces were taken up for a publisher and stand in no row yet: their handing out is on its way to the disk.
-fn not_handed_out(queries: &dyn Queries, publisher: &str, busy: &BTreeMap<PoolId, String>) -> Result<u32, DbError> {
-    let mut count = 0;
-    for (id, _) in busy.iter().filter(|(_, name)| *name == publisher) {
-        let found = queries.pool_entry(*id)?;
-        count += u32::from(found.is_some_and(|(entry, _)| entry.status == PoolState::Pending));
-    }
-    Ok(count)
 }
 
 impl Actor for PublisherActor {

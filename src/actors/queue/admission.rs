@@ -1,17 +1,21 @@
 //! Whether a task of a lane may start now, and if not, why: the same answer decides and explains.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{BREAKER_SETTING, QueueActor};
 use crate::events::{About, Kind};
 use crate::generator::registry::Limits;
 use crate::store::write::Write;
+use crate::task::account::not_before;
 use crate::task::breaker::{Admission, Breaker, FIVE_IN_A_ROW, Notice};
 use crate::task::lanes::LaneKey;
 use crate::task::{AccountId, GeneratorName, Timestamp, in_words};
 use crate::tell;
 use actix::prelude::*;
 use log::Level;
+
+/// How long a submit counts.
+const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl QueueActor {
     fn jobs_at(&self, generator: &GeneratorName) -> u32 {
@@ -43,7 +47,7 @@ impl QueueActor {
         self.account_hindrance(key)
             .or_else(|| self.day_hindrance(key, limits))
             .or_else(|| self.breaker_hindrance(name, now))
-            .or_else(|| self.suspicion(name, at_generator as usize, now))
+            .or_else(|| self.suspicion(name, now).map(|why| format!("generator {name}: {why}")))
     }
 
     /// What to do about jobs that take up slots for a day because they may be alive though their tasks have ended.
@@ -59,7 +63,8 @@ impl QueueActor {
 
     /// A job failed, and none has brought its piece since: no more jobs are risked than it takes to know whether all of
     /// them fail, so that a revoked key costs as many attempts and not one for each slot that becomes free.
-    fn suspicion(&self, name: &GeneratorName, at_generator: usize, now: Timestamp) -> Option<String> {
+    pub(super) fn suspicion(&self, name: &GeneratorName, now: Timestamp) -> Option<String> {
+        let at_generator = self.jobs_at(name) as usize;
         // An open breaker risks its probes and no more.
         let is_open = self.breakers.get(name).is_some_and(|breaker| breaker.is_open().is_some());
         let failed = self.world.failing.suspects(name, now);
@@ -67,31 +72,41 @@ impl QueueActor {
             return None;
         }
         Some(format!(
-            "generator {name}: jobs of {failed} tasks have failed since one last completed, and {at_generator} are under \
-             way; more start when one completes, or when fewer than {FIVE_IN_A_ROW} are failed or under way"
+            "jobs of {failed} tasks have failed since one last completed, and {at_generator} are under way; more start when one completes, or when fewer than {FIVE_IN_A_ROW} are failed or under way"
         ))
     }
 
     /// The account's own limits, at all generators together.
     fn account_hindrance(&self, key: &LaneKey) -> Option<String> {
         let limits = self.account_limits.get(&key.account)?;
-        let of_account = |counts: &BTreeMap<(GeneratorName, AccountId), u32>| {
-            counts.iter().filter(|((_, account), _)| *account == key.account).map(|(_, count)| count).sum()
-        };
-        let why = limits.hindrance(of_account(&self.in_flight), of_account(&self.submits_today))?;
+        let in_flight =
+            self.in_flight.iter().filter(|((_, account), _)| *account == key.account).map(|(_, jobs)| jobs).sum();
+        let (today, next) = self.submits_of(|(_, account)| *account == key.account);
+        let why = limits.hindrance(in_flight, today, next)?;
         Some(format!("account {} {why}", key.account))
+    }
+
+    /// The submits of the day, and when the first of them counts no longer. Until then nothing starts where the limit is reached.
+    fn submits_of(&self, is_meant: impl Fn(&(GeneratorName, AccountId)) -> bool) -> (u32, Option<Timestamp>) {
+        let meant = self.submits_today.iter().filter(|(of, _)| is_meant(of)).map(|(_, submits)| *submits);
+        let (count, first) = meant.fold((0, None), |(count, first): (u32, Option<Timestamp>), one| {
+            (count.saturating_add(one.count), Some(first.map_or(one.first, |first| first.min(one.first))))
+        });
+        (count, first.map(|first| first.plus(A_DAY)))
     }
 
     fn day_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {
         let name = &key.generator;
-        let of_generator = self.submits_today.iter().filter(|((generator, _), _)| generator == name);
-        let today: u32 = of_generator.map(|(_, count)| count).sum();
+        let (today, next) = self.submits_of(|(generator, _)| generator == name);
         if let Some(limit) = limits.submits_per_day.filter(|limit| today >= *limit) {
-            return Some(format!("{today} submits to {name} in 24 hours, and submits_per_day is {limit}"));
+            let next = not_before(next);
+            return Some(format!("{today} submits to {name} in 24 hours, and submits_per_day is {limit}{next}"));
         }
-        let today = self.submits_today.get(&(name.clone(), key.account)).copied().unwrap_or(0);
-        let limit = limits.submits_per_day_per_account.filter(|limit| today >= *limit)?;
-        Some(format!("{today} submits of account {} to {name} in 24 hours, and {limit} are allowed", key.account))
+        let today = self.submits_today.get(&(name.clone(), key.account));
+        let count = today.map_or(0, |today| today.count);
+        let limit = limits.submits_per_day_per_account.filter(|limit| count >= *limit)?;
+        let (account, next) = (key.account, not_before(today.map(|today| today.first.plus(A_DAY))));
+        Some(format!("{count} submits of account {account} to {name} in 24 hours, and {limit} are allowed{next}"))
     }
 
     fn breaker_hindrance(&self, name: &GeneratorName, now: Timestamp) -> Option<String> {

@@ -155,6 +155,8 @@ pub struct QueueStatus {
     pub pauses: Vec<Pause>,
     /// Open breakers: since when, why, next probe.
     pub breakers: Vec<BreakerStatus>,
+    /// Why a generator whose breaker is closed gets no more jobs for now, though it has room.
+    pub suspicions: BTreeMap<GeneratorName, String>,
     /// Nothing more is dispatched.
     pub is_draining: bool,
 }

@@ -21,7 +21,7 @@ use super::worker::{RunTask, WorkerActor};
 use super::{Happened, World};
 use crate::events::{About, Kind};
 use crate::store::DbError;
-use crate::store::query::Queries;
+use crate::store::query::{Queries, Submits};
 use crate::store::write::{Changed, Claim, NewTask, SubmittedTask, Write, WriteError, Written};
 use crate::task::account::AccountLimits;
 use crate::task::breaker::{Admission, Breaker};
@@ -56,7 +56,7 @@ pub struct QueueActor {
     in_flight: BTreeMap<(GeneratorName, AccountId), u32>,
     /// Of these, jobs that outlived their tasks.
     watched: BTreeMap<GeneratorName, u32>,
-    submits_today: BTreeMap<(GeneratorName, AccountId), u32>,
+    submits_today: BTreeMap<(GeneratorName, AccountId), Submits>,
     account_limits: BTreeMap<AccountId, AccountLimits>,
     pauses: Vec<Pause>,
     breakers: BTreeMap<GeneratorName, Breaker>,
@@ -186,7 +186,8 @@ impl QueueActor {
     /// Books a slot for a claim that is about to be committed.
     fn book(&mut self, key: &LaneKey, task: &TaskId, now: Timestamp, ctx: &mut Context<Self>) {
         *self.in_flight.entry((key.generator.clone(), key.account)).or_insert(0) += 1;
-        *self.submits_today.entry((key.generator.clone(), key.account)).or_insert(0) += 1;
+        let none = Submits { count: 0, first: now };
+        self.submits_today.entry((key.generator.clone(), key.account)).or_insert(none).count += 1;
         if self.breakers.get(&key.generator).is_some_and(|breaker| breaker.admits(now) == Admission::Probe) {
             let about = About::id(task).at(&key.generator).account(key.account).is(Kind::Probe);
             tell!(Level::Info, about, "is the probe of generator {}", key.generator);
@@ -611,12 +612,15 @@ impl Handler<GetQueueStatus> for QueueActor {
                 is_probed: breaker.admits(now) == Admission::ProbeUnderWay,
             })
         });
+        let generators = self.world.generators.borrow();
+        let suspicion = |name: &GeneratorName| Some((name.clone(), self.suspicion(name, now)?));
         QueueStatus {
             window: self.lanes.len(),
             idle_workers: self.idle.len(),
             in_flight,
             pauses: self.pauses.clone(),
             breakers: breakers.collect(),
+            suspicions: generators.iter().filter_map(|generator| suspicion(&generator.name)).collect(),
             is_draining: self.is_draining,
         }
     }

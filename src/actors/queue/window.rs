@@ -12,7 +12,7 @@ use super::{COOL_DOWN, LANES, LONGEST_SLEEP, QueueActor, QueueTick};
 use crate::events::Kind;
 use crate::generator::registry::Limits;
 use crate::store::DbError;
-use crate::store::query::{InFlight, LaneHead, Queries, ReadyTask};
+use crate::store::query::{InFlight, LaneHead, Queries, ReadyTask, Submits};
 use crate::task::account::AccountLimits;
 use crate::task::breaker::Breaker;
 use crate::task::lanes::{Head, LaneKey, Waiting};
@@ -26,7 +26,7 @@ struct Look {
     oldest: Vec<(LaneKey, ReadyTask)>,
     in_flight: Vec<InFlight>,
     next_ready: Option<Timestamp>,
-    submits: BTreeMap<(GeneratorName, AccountId), u32>,
+    submits: BTreeMap<(GeneratorName, AccountId), Submits>,
     account_limits: BTreeMap<AccountId, AccountLimits>,
 }
 
@@ -65,7 +65,7 @@ impl QueueActor {
                     for (name, _) in generators.into_iter().filter(|(_, is_limited)| *is_limited || is_day_limited) {
                         let (since, until) = now.day_around();
                         let counts = queries.submits_since(&name, since, until)?;
-                        submits.extend(counts.into_iter().map(|(account, count)| ((name.clone(), account), count)));
+                        submits.extend(counts.into_iter().map(|(account, submits)| ((name.clone(), account), submits)));
                     }
                     let heads = if is_window_wanted { Some(heads(queries, now, &except)?) } else { None };
                     let oldest = oldest(queries, now, heads.as_deref().unwrap_or_default(), &probed)?;

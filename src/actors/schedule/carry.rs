@@ -464,7 +464,10 @@ impl Carry {
             let paused = if pauses.is_some() { ", and is paused" } else { "" };
             match event {
                 FireMove::FoundEmpty => {
-                    tell!(Level::Warn, Kind::ScheduleEmpty, "schedule {name} found no topic{paused}: {why}");
+                    // A file is read for what somebody may have added: mostly that is nothing.
+                    let reads_on = matches!(schedule.source, TopicSource::File { .. });
+                    let level = if reads_on { Level::Info } else { Level::Warn };
+                    tell!(level, Kind::ScheduleEmpty, "schedule {name} found no topic{paused}: {why}");
                 }
                 _ => tell!(Level::Error, Kind::ScheduleFailed, "schedule {name} submitted nothing: {why}"),
             }

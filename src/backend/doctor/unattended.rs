@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::off_thread;
 use crate::backend::{DaemonBackend, unmet};
 use crate::finding::Finding;
+use crate::schedule::FireState;
 use crate::store::query::ScheduleStanding;
 
 impl DaemonBackend {
@@ -12,7 +13,9 @@ impl DaemonBackend {
         let mut findings = self.look_at_schedules().await;
         findings.extend(self.look_at_hooks().await);
         let default = self.settings.borrow().defaults.generator.clone();
-        findings.extend(unmet::look(&self.world.store, default.as_ref(), &self.world.publishers.current()).await);
+        let known = self.world.generators.borrow().iter().map(|generator| generator.name.clone()).collect();
+        let publishers = self.world.publishers.current();
+        findings.extend(unmet::look(&self.world.store, default.as_ref(), &known, &publishers).await);
         findings
     }
 
@@ -64,6 +67,10 @@ fn of_schedule(schedule: &ScheduleStanding) -> Finding {
             let cure = format!("`contentctl schedule show {name}` says why; `contentctl schedule resume {name}`");
             Finding::warning(subject, "is paused: it begins no fires by itself", cure)
         }
+        None if schedule.reads_on && matches!(schedule.last, Some((FireState::Empty, _))) => Finding::ok(
+            subject,
+            "fires by itself; every topic of its file was taken, and new ones are when they stand there",
+        ),
         None => Finding::ok(subject, "fires by itself"),
     }
 }
@@ -72,12 +79,16 @@ fn of_schedule(schedule: &ScheduleStanding) -> Finding {
 mod tests {
     use super::*;
     use crate::finding::Severity;
-    use crate::schedule::FireState;
 
     #[test]
     fn a_schedule_that_brings_nothing_is_told() {
-        let standing =
-            |is_paused, last| ScheduleStanding { name: "mornings".into(), is_paused, is_at_end: false, last };
+        let standing = |is_paused, last| ScheduleStanding {
+            name: "mornings".into(),
+            is_paused,
+            is_at_end: false,
+            reads_on: false,
+            last,
+        };
         let failed = of_schedule(&standing(false, Some((FireState::Failed, Some("no such file".into())))));
         assert!(failed.severity == Severity::Warning && failed.found.contains("no such file"), "{failed:?}");
         assert!(failed.cure.is_some_and(|cure| cure.contains("schedule run mornings")));

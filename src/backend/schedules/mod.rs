@@ -282,7 +282,9 @@ impl DaemonBackend {
     }
 
     async fn run_schedule(&self, peer: &Peer, name: &str) -> Result<FireReply, ApiError> {
-        let schedule = self.schedule(name).await?.id;
+        let schedule = self.schedule(name).await?;
+        refuse_at_end(&schedule)?;
+        let schedule = schedule.id;
         let mut random = [0; 8];
         self.world.entropy.fill(&mut random);
         let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();

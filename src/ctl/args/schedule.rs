@@ -92,7 +92,7 @@ pub struct ScheduleAddArgs {
     /// A command of the configuration, [topic_sources.NAME]
     #[arg(long, value_name = "NAME")]
     pub command: Option<String>,
-    /// When every topic of a list or a file was taken: stop or again [default: stop]
+    /// When every topic was taken: stop (a list ends its schedule, a file goes on being read for new lines) or again [default: stop]
     #[arg(long, value_name = "WHAT")]
     pub at_end: Option<String>,
     /// What is made up for of times that passed unseen: once, all, all:N or none [default: once]

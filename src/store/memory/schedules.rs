@@ -174,6 +174,7 @@ impl ScheduleQueries for MemoryDb {
                 name: schedule.name.clone(),
                 is_paused: schedule.paused_why.is_some(),
                 is_at_end: schedule.paused_why.is_some() && schedule.is_worked_through(),
+                reads_on: matches!(schedule.source, TopicSource::File { .. }),
                 last: of_it.filter(is_meant).map(|fire| (fire.state, fire.why.clone())).next(),
             }
         };

@@ -29,16 +29,19 @@ pub struct ScheduleStanding {
     pub is_paused: bool,
     /// Whether that is its end: every topic of its list was taken, and it does not begin again.
     pub is_at_end: bool,
+    /// Whether its topics come from a file, which is read for new ones at each fire.
+    pub reads_on: bool,
     /// How its last fire ended, and why so; none while it has had none. What was not made up for is no fire: somebody wanted that.
     pub last: Option<(FireState, Option<String>)>,
 }
 
 impl ScheduleStanding {
-    /// Why its last fire submitted nothing, where it did not. A list that was worked through and ended its schedule is no trouble.
+    /// Why its last fire submitted nothing, where it did not. A list that was worked through and ended its schedule is no trouble, nor
+    /// is a file without a new topic.
     pub fn trouble(&self) -> Option<String> {
         let (state, why) = self.last.as_ref()?;
         match state {
-            FireState::Empty if self.is_paused => None,
+            FireState::Empty if self.is_paused || self.reads_on => None,
             FireState::Empty | FireState::Failed => Some(why.clone().unwrap_or_else(|| state.to_string())),
             FireState::Intended | FireState::Asking | FireState::Gathered | FireState::Fired | FireState::Missed => {
                 None
@@ -76,8 +79,12 @@ mod tests {
             name: "s".into(),
             is_paused,
             is_at_end: false,
+            reads_on: false,
             last: Some((state, None)),
         };
+        let of_file = |state| ScheduleStanding { reads_on: true, ..standing(false, state) };
+        assert_eq!(of_file(FireState::Empty).trouble(), None);
+        assert_eq!(of_file(FireState::Failed).trouble().as_deref(), Some("failed"), "it could not be read");
         assert_eq!(standing(true, FireState::Empty).trouble(), None);
         assert_eq!(standing(false, FireState::Empty).trouble().as_deref(), Some("empty"));
         assert_eq!(standing(true, FireState::Failed).trouble().as_deref(), Some("failed"));

@@ -18,7 +18,7 @@ use crate::task::content::{
     summary_of, word_count,
 };
 use crate::task::image::ImageState;
-use crate::task::review::{Judged, ReviewRules};
+use crate::task::review::{Judged, ReviewRules, broken_characters};
 use crate::task::{ContentId, Now, TaskId, TaskState, Timestamp};
 
 /// What is asked of a piece when it comes.
@@ -42,14 +42,18 @@ impl PieceRules {
 
     /// Why a record is not approved by itself.
     pub(super) fn judge(&self, content: &NewContent, plain_text: &str) -> Vec<String> {
-        self.review.judge(&Judged {
+        // A generator may give HTML of its own.
+        let broken = [&content.content, &content.html_content].into_iter().find_map(|text| broken_characters(text));
+        let mut findings: Vec<String> = broken.into_iter().collect();
+        findings.extend(self.review.judge(&Judged {
             title: &content.title,
             plain_text,
             html: &content.html_content,
             word_count: content.word_count,
             score: content.quality_score,
             images: content.images.len(),
-        })
+        }));
+        findings
     }
 
     /// Notes the images of a new record that are to be kept.

@@ -40,7 +40,7 @@ use super::schema::{accounts, settings};
 use crate::publish::Handout;
 use crate::store::query::{
     ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, ReadyTask,
-    SearchBounds, Searched, Statistics, TaskFilter, TextPart,
+    SearchBounds, Searched, Statistics, Submits, TaskFilter, TextPart,
 };
 use crate::store::write::{Account, KeptImage};
 use crate::store::{DbError, LookupError};
@@ -174,7 +174,7 @@ impl Queries for SqliteQueries {
         generator: &GeneratorName,
         since: Timestamp,
         until: Timestamp,
-    ) -> Result<BTreeMap<AccountId, u32>, DbError> {
+    ) -> Result<BTreeMap<AccountId, Submits>, DbError> {
         numbers::submits_since(&mut *self.connection()?, generator, since, until)
     }
 

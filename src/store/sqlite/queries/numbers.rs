@@ -12,6 +12,7 @@ use super::super::fixed::Asked;
 use super::super::models::unreadable;
 use super::super::schema::{state_counts, tasks};
 use crate::store::DbError;
+use crate::store::query::Submits;
 use crate::task::{AccountId, GeneratorName, TaskState, Timestamp};
 
 pub(super) fn unsigned(number: i64) -> u64 {
@@ -29,15 +30,17 @@ pub fn counts(connection: &mut SqliteConnection) -> Result<BTreeMap<TaskState, u
 }
 
 #[derive(QueryableByName)]
-struct Submits {
+struct SubmitsRow {
     #[diesel(sql_type = BigInt)]
     account_id: i64,
     #[diesel(sql_type = BigInt)]
     count: i64,
+    #[diesel(sql_type = BigInt)]
+    first: i64,
 }
 
 /// Bound: generator, two times.
-const SUBMITS_SINCE: &str = "SELECT t.account_id AS account_id, count(*) AS count \
+const SUBMITS_SINCE: &str = "SELECT t.account_id AS account_id, count(*) AS count, min(a.intended_at) AS first \
      FROM attempts a JOIN tasks t ON t.id = a.task_id \
      WHERE a.generator = ? AND a.intended_at BETWEEN ? AND ? AND a.state <> 'withdrawn' GROUP BY t.account_id";
 
@@ -46,13 +49,16 @@ pub fn submits_since(
     generator: &GeneratorName,
     since: Timestamp,
     until: Timestamp,
-) -> Result<BTreeMap<AccountId, u32>, DbError> {
+) -> Result<BTreeMap<AccountId, Submits>, DbError> {
     let counted = diesel::sql_query(SUBMITS_SINCE)
         .bind::<Text, _>(generator.as_str())
         .bind::<BigInt, _>(since.0)
         .bind::<BigInt, _>(until.0);
-    let counted: Vec<Submits> = counted.load(connection).map_err(db_error)?;
-    let entry = |row: Submits| (AccountId(row.account_id), u32::try_from(row.count).unwrap_or(u32::MAX));
+    let counted: Vec<SubmitsRow> = counted.load(connection).map_err(db_error)?;
+    let entry = |row: SubmitsRow| {
+        let count = u32::try_from(row.count).unwrap_or(u32::MAX);
+        (AccountId(row.account_id), Submits { count, first: Timestamp(row.first) })
+    };
     Ok(counted.into_iter().map(entry).collect())
 }
 

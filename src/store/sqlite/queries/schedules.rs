@@ -33,7 +33,8 @@ const SHORT_SOURCE: &str = "CASE json_extract(source, '$.kind') WHEN 'list' \
 /// Of each schedule the newest fire that ended and was not passed over, which is mostly its first or second row from behind.
 const STANDINGS: &str = "SELECT s.name AS name, s.paused_why IS NOT NULL AS is_paused, CASE WHEN s.paused_why IS NULL THEN 0 \
      ELSE json_extract(s.source, '$.kind') = 'list' AND json_extract(s.source, '$.at_end') = 'stop' \
-     AND s.cursor >= json_array_length(s.source, '$.topics') END AS is_at_end, f.state AS state, f.why AS why FROM schedules s LEFT JOIN schedule_fires f ON f.id = (SELECT e.id FROM schedule_fires e WHERE e.schedule_id = s.id \
+     AND s.cursor >= json_array_length(s.source, '$.topics') END AS is_at_end, \
+     json_extract(s.source, '$.kind') = 'file' AS reads_on, f.state AS state, f.why AS why FROM schedules s LEFT JOIN schedule_fires f ON f.id = (SELECT e.id FROM schedule_fires e WHERE e.schedule_id = s.id \
      AND e.state IN ('fired', 'empty', 'failed') ORDER BY e.id DESC LIMIT 1) ORDER BY s.name";
 
 #[derive(QueryableByName)]
@@ -44,6 +45,8 @@ struct Standing {
     is_paused: bool,
     #[diesel(sql_type = Bool)]
     is_at_end: bool,
+    #[diesel(sql_type = Bool)]
+    reads_on: bool,
     #[diesel(sql_type = Nullable<Text>)]
     state: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -55,7 +58,8 @@ impl Standing {
         let row = format_args!("the last fire of schedule {}", self.name).to_string();
         let state = self.state.map(|state| parsed(row, "state", &state)).transpose()?;
         let last = state.map(|state| (state, self.why));
-        Ok(ScheduleStanding { name: self.name, is_paused: self.is_paused, is_at_end: self.is_at_end, last })
+        let Self { name, is_paused, is_at_end, reads_on, .. } = self;
+        Ok(ScheduleStanding { name, is_paused, is_at_end, reads_on, last })
     }
 }
 
