@@ -39,7 +39,7 @@ fn section(dir: &Path) -> String {
     format!(
         "[generators.batch]\nidempotent = true\nmax_in_flight = 1000000\n\
          [generators.batch.submit]\nrun = [\"/bin/sh\", \"-c\", {submit:?}, \"sh\", {jobs:?}, \"{{key}}\"]\nref = \"{{key}}\"\n\
-         [generators.batch.poll]\nrun = [\"/bin/sh\", \"-c\", {poll:?}, \"sh\", {jobs:?}, {polls:?}]\nbatch = 5000\n\
+         [generators.batch.poll]\nrun = [\"/bin/sh\", \"-c\", {poll:?}, \"sh\", {jobs:?}, {polls:?}]\n\
          items = \"json:\"\nkey = \"json:/key\"\nstate = \"json:/state\"\n\
          [generators.batch.fetch]\nrun = [\"/bin/echo\", \"{{ref}}\"]\ncontent = \"text\"\n\
          [generators.batch.states]\nprocessing = \"processing\"\ncompleted = \"completed\"\n[polling]\ninterval = \"1s\"\n"
