@@ -19,6 +19,8 @@ use contentd::control::client::{Client, ClientError};
 use contentd::control::idl::INTERFACES;
 use contentd::control::server::{Access, Limits};
 use contentd::roles::{Credentials, Grants, Role, Unnamed};
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
 use fake_backend::{TestServer, eventually};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -370,9 +372,15 @@ fn nobody_approves_what_they_submitted_where_that_is_configured() {
     assert_eq!(own.parameters["submitted_by"], daemon.task(&task)["submitted_by"]);
     let missing = daemon.refused("io.contentd.Content.Approve", json!({"content_id": 99}));
     assert_eq!(missing.name(), "ContentNotFound");
-    // A piece whose submitter is not known any more could be anybody's.
+    // A piece whose submitter is not known any more could be anybody's. A cleanup leaves its task, but that of an older contentd did
+    // not.
     let cleaned = daemon.ask("io.contentd.Tasks.Cleanup", json!({"days": 0}));
-    assert_eq!(cleaned["deleted"], 1);
+    assert_eq!(cleaned["deleted"], 0);
+    let mut connection = SqliteConnection::establish(&home.database().to_string_lossy()).expect("opened");
+    connection
+        .batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; DELETE FROM tasks")
+        .expect("deleted");
+    drop(connection);
     let unknown = daemon.refused("io.contentd.Content.Approve", json!({ "content_id": id }));
     assert_eq!((unknown.name(), &unknown.parameters["submitted_by"]), ("OwnSubmission", &Value::Null));
     // To throw one's own away is nobody else's business, and without the setting approving it is one's own, too.
