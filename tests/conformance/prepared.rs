@@ -136,7 +136,7 @@ struct Kept {
 }
 
 #[test]
-fn what_may_touch_every_task_is_not_kept_in_memory_to_be_undone() {
+fn what_touches_many_tasks_is_not_kept_in_memory_to_be_undone() {
     let (mut backend, _queries, _directory) = real();
     let account = Write::AddAccount { name: "demo".into(), external_id: None, now: Timestamp(START) };
     let Written::Account(account) = one(&mut backend, account).expect("it is written") else { panic!("no account") };
@@ -147,6 +147,8 @@ fn what_may_touch_every_task_is_not_kept_in_memory_to_be_undone() {
         (submit(vec![new(task(1, account.id)), new(task(2, account.id))]), MEMORY),
         (shift(1_000), FILE),
         (submit(vec![new(task(3, account.id))]), MEMORY),
+        (submit((4..=204).map(|number| new(task(number, account.id))).collect()), FILE),
+        (submit(vec![new(task(205, account.id))]), MEMORY),
     ] {
         one(&mut backend, write).expect("it is written");
         let kept: Kept = diesel::sql_query("PRAGMA temp_store").get_result(backend.connection()).expect("it tells");

@@ -43,7 +43,8 @@ pub struct SqliteBackend {
 enum Undo {
     /// For writes of bounded size.
     InMemory,
-    /// For a write that may touch every task there is: a million of them would not fit.
+    /// For a write that may touch every task there is, and for one of many tasks: a thousand of them are some 50 MB, because each
+    /// keeps the pages that it touches beside those that the savepoint around them keeps.
     InFile,
 }
 
@@ -120,7 +121,7 @@ impl SqliteBackend {
     }
 
     fn commit_with(&mut self, batch: &[Write], care: Care) -> Result<Option<Vec<Answer>>, DbError> {
-        self.keep_undo(if batch.iter().any(may_touch_all_tasks) { Undo::InFile } else { Undo::InMemory })?;
+        self.keep_undo(if batch.iter().any(is_large) { Undo::InFile } else { Undo::InMemory })?;
         self.run("BEGIN IMMEDIATE")?;
         let answers = match self.execute_all(batch, care) {
             Ok(Some(answers)) => {
@@ -161,17 +162,23 @@ fn is_of_many_rows(write: &Write) -> bool {
     }
 }
 
-fn may_touch_all_tasks(write: &Write) -> bool {
+/// How many rows of one write are undone from memory: some 6 MB.
+const FEW_ROWS: usize = 128;
+
+fn is_large(write: &Write) -> bool {
     match write {
         Write::MarkEnded { .. }
         | Write::ShiftWakeTimes { .. }
         | Write::Schedule(ScheduleWrite::HoldAll { .. })
         | Write::Pool(PoolWrite::Release { .. } | PoolWrite::HoldRestored { .. }) => true,
+        Write::SubmitTasks { tasks, .. } | Write::Schedule(ScheduleWrite::Submit { tasks, .. }) => {
+            tasks.len() > FEW_ROWS
+        }
+        Write::Account(AccountWrite::Import { entries, .. }) => entries.len() > FEW_ROWS,
         Write::AddAccount { .. }
         | Write::Account(_)
         | Write::Content(_)
         | Write::Image(_)
-        | Write::SubmitTasks { .. }
         | Write::Transition(_)
         | Write::Review { .. }
         | Write::PutSetting { .. }
