@@ -1,7 +1,7 @@
 //! `wait` and `watch`: the verbs that last; and the waits of `submit`.
 //!
-//! All go on over a restart of the daemon, however long it drains: a wait looks again, a watch says that it may have missed something. The surprise: a
-//! file may hold more tasks than one call may name, so its tasks are waited for part by part, and a part whose answer is too
+//! All go on over a restart of the daemon, however long it drains: a wait looks again, a watch says that it may have missed
+//! something. The surprise: a file may hold more tasks than one call may name, so its tasks are waited for part by part, and a part whose answer is too
 //! long for a message is asked about in halves.
 
 use std::cell::Cell;
