@@ -32,7 +32,7 @@ use crate::tell;
 
 /// How many restarts within how long are survived.
 const RESTART_BUDGET: (usize, Duration) = (10, Duration::from_secs(60));
-/// How long a child may take to say how it is.
+/// How long a child may take to say how it is, where nobody is in more of a hurry.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
 /// The pause before a child is rebuilt; doubles with each restart inside the budget's time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -101,10 +101,19 @@ pub struct Reload {
 #[rtype(result = "()")]
 pub struct OpenSchedules(pub Arc<dyn Seams>);
 
-/// How is everybody? Children that do not answer within 2 s are missing from the answer.
+/// How is everybody? Children that do not answer in time are missing from the answer.
 #[derive(Message)]
 #[rtype(result = "DaemonStatus")]
-pub struct GetStatus;
+pub struct GetStatus {
+    /// How long a child may take.
+    pub within: Duration,
+}
+
+impl Default for GetStatus {
+    fn default() -> Self {
+        Self { within: STATUS_LIMIT }
+    }
+}
 
 /// Test hook of the actor's own promise: makes a child panic in its next message.
 #[derive(Message, Clone, Copy, Debug)]
@@ -457,22 +466,22 @@ impl Handler<Drain> for SupervisorActor {
 impl Handler<GetStatus> for SupervisorActor {
     type Result = ResponseFuture<DaemonStatus>;
 
-    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, GetStatus { within }: GetStatus, _: &mut Self::Context) -> Self::Result {
         let peers = self.peers.borrow().clone();
         let (restarts, is_draining) = (self.restart_count, self.is_draining);
         let worker_restarts = self.worker_restarts.clone();
         let has_schedules = self.schedules.is_some();
         Box::pin(async move {
             // All at once: one that is wedged must not take the time of the others.
-            let asked = peers.workers.iter().map(|worker| ask(worker.as_ref(), GetWorkerStatus));
+            let asked = peers.workers.iter().map(|worker| ask(worker.as_ref(), GetWorkerStatus, within));
             let (queue, poller, results, schedules, images, publisher, notice, workers) = futures_util::join!(
-                ask(peers.queue.as_ref(), GetQueueStatus),
-                ask(peers.poller.as_ref(), GetPollerStatus),
-                ask(peers.results.as_ref(), GetResultStatus),
-                ask(peers.schedules.as_ref(), GetScheduleStatus),
-                ask(peers.images.as_ref(), GetImageStatus),
-                ask(peers.publisher.as_ref(), GetPublisherStatus),
-                ask(peers.notice.as_ref(), GetNoticeStatus),
+                ask(peers.queue.as_ref(), GetQueueStatus, within),
+                ask(peers.poller.as_ref(), GetPollerStatus, within),
+                ask(peers.results.as_ref(), GetResultStatus, within),
+                ask(peers.schedules.as_ref(), GetScheduleStatus, within),
+                ask(peers.images.as_ref(), GetImageStatus, within),
+                ask(peers.publisher.as_ref(), GetPublisherStatus, within),
+                ask(peers.notice.as_ref(), GetNoticeStatus, within),
                 futures_util::future::join_all(asked),
             );
             DaemonStatus {
@@ -494,13 +503,13 @@ impl Handler<GetStatus> for SupervisorActor {
 }
 
 /// How a child is; none if it is not there or does not say so in time.
-async fn ask<A, M>(child: Option<&Addr<A>>, question: M) -> Option<M::Result>
+async fn ask<A, M>(child: Option<&Addr<A>>, question: M, within: Duration) -> Option<M::Result>
 where
     A: Actor<Context = Context<A>> + Handler<M>,
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    child?.send(question).timeout(STATUS_LIMIT).await.ok()
+    child?.send(question).timeout(within).await.ok()
 }
 
 /// Lets a test make each kind of child panic or fall silent, as a bug would.

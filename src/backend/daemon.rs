@@ -22,7 +22,7 @@ use crate::text::counted;
 
 impl DaemonBackend {
     pub(super) async fn actors(&self) -> Result<DaemonStatus, ApiError> {
-        self.supervisor.send(GetStatus).await.map_err(errors::of_mailbox)
+        self.supervisor.send(GetStatus::default()).await.map_err(errors::of_mailbox)
     }
 
     pub(super) async fn status_of_daemon(&self) -> Result<StatusReply, ApiError> {

@@ -24,10 +24,10 @@ use crate::store::query::Queries;
 use crate::task::TaskState;
 use crate::tell;
 
-/// The longest time between two beats; a short watchdog makes it shorter.
+/// The longest time between two beats, and how long an answer is waited for. Both are shorter under a short watchdog: who is
+/// silent is to be named before the service manager ends this daemon for it.
 const LONGEST_BEAT: Duration = Duration::from_secs(2);
-/// How long an answer is waited for; the supervisor itself gives up a child sooner.
-const ANSWER_LIMIT: Duration = Duration::from_secs(3);
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// How often generators are asked whether they could be called.
 const FAULTS_EVERY: Duration = Duration::from_secs(30);
 
@@ -40,6 +40,25 @@ pub struct Notice {
     pub needs_restart: Vec<String>,
     /// The daemon ends; what it is at.
     pub stopping: Option<String>,
+}
+
+/// How often everybody is asked, and how long an answer may take.
+struct Rhythm {
+    pause: Duration,
+    patience: Duration,
+}
+
+impl Rhythm {
+    /// A pause and what is waited after it end before `watchdog`, counted from when it was last fed.
+    fn under(watchdog: Option<Duration>) -> Self {
+        let at_most = |longest: Duration, part: u32| watchdog.map_or(longest, |within| (within / part).min(longest));
+        Self { pause: at_most(LONGEST_BEAT, 4), patience: at_most(LONGEST_WAIT, 2) }
+    }
+
+    /// The supervisor gives up a child before it is given up itself: else it would be the one that is named.
+    fn patience_with_a_child(&self) -> Duration {
+        self.patience * 2 / 3
+    }
 }
 
 /// See the module.
@@ -66,14 +85,15 @@ impl Heart {
     }
 
     async fn beat(self) {
-        let pause = self.notifier.watchdog().map_or(LONGEST_BEAT, |within| (within / 3).min(LONGEST_BEAT));
+        let rhythm = Rhythm::under(self.notifier.watchdog());
+        let pause = rhythm.pause;
         let mut is_silence_told = false;
         let (latest, heard) = watch::channel(None);
         let told = self.clone();
         // What the status says is read from files and the database, which may take their time; the watchdog may not.
         actix::spawn(async move { told.tell(heard, pause).await });
         loop {
-            match self.everybody().await {
+            match self.everybody(&rhythm).await {
                 Ok(status) => {
                     self.notifier.feed_watchdog();
                     is_silence_told = false;
@@ -112,9 +132,10 @@ impl Heart {
     }
 
     /// How everybody is, or who did not say.
-    async fn everybody(&self) -> Result<DaemonStatus, String> {
-        let asked = timeout(ANSWER_LIMIT, self.supervisor.send(GetStatus));
-        let (answered, is_served) = futures_util::join!(asked, self.server.is_felt(ANSWER_LIMIT));
+    async fn everybody(&self, rhythm: &Rhythm) -> Result<DaemonStatus, String> {
+        let asked =
+            timeout(rhythm.patience, self.supervisor.send(GetStatus { within: rhythm.patience_with_a_child() }));
+        let (answered, is_served) = futures_util::join!(asked, self.server.is_felt(rhythm.patience));
         let Ok(Ok(status)) = answered else { return Err("the supervisor".to_owned()) };
         let silent = status.silent();
         // A child that is rebuilt, or a server that has finished its work, is not silent but away.
@@ -179,5 +200,22 @@ fn name_of(child: Child) -> String {
         Child::Publisher => "the publisher".to_owned(),
         Child::Notice => "who tells somebody".to_owned(),
         Child::Worker(number) => format!("worker {number}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_silent_is_named_before_the_watchdog_ends_the_daemon() {
+        for seconds in [1, 3, 5, 10, 30, 600] {
+            let watchdog = Duration::from_secs(seconds);
+            let rhythm = Rhythm::under(Some(watchdog));
+            // Silence that begins right after an answer is seen after a pause; a quarter is left for the journal.
+            assert!(rhythm.pause + rhythm.patience <= watchdog * 3 / 4, "{seconds} s");
+            assert!(rhythm.patience_with_a_child() < rhythm.patience, "{seconds} s");
+        }
+        assert_eq!(Rhythm::under(None).pause, LONGEST_BEAT);
     }
 }

@@ -338,7 +338,7 @@ impl Daemon {
         let channels = WorldChannels { peers, generators };
         let supervisor = SupervisorActor::new(world.clone(), channels, workers, budget_spent).start();
         // Its first answer comes after every child was built: who calls right after the bind must not find nobody there.
-        supervisor.send(GetStatus).await.context("the actors did not start")?;
+        supervisor.send(GetStatus::default()).await.context("the actors did not start")?;
         let (settings, settings_rx) = watch::channel(Arc::new(settings_of(&self.loaded, &self.logs)));
         let (stopping, stopping_rx) = watch::channel(false);
         let jump_clock = Arc::clone(&clock);

@@ -58,7 +58,7 @@ impl DaemonBackend {
                 return vec![Finding::error("tasks", format!("cannot be read: {error}"), "see the database above")];
             }
         };
-        let queue = self.supervisor.send(GetStatus).await.ok().and_then(|status| status.queue);
+        let queue = self.supervisor.send(GetStatus::default()).await.ok().and_then(|status| status.queue);
         let mut findings = Vec::new();
         for generator in &generators {
             let driver = std::sync::Arc::clone(&generator.driver);

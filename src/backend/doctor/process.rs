@@ -17,7 +17,7 @@ const HARMLESS: &str = "nothing acknowledged is lost, and jobs go on at their ge
 
 impl DaemonBackend {
     pub(super) async fn look_at_process(&self) -> Vec<Finding> {
-        let status = tokio::time::timeout(ACTORS_LIMIT, self.supervisor.send(GetStatus)).await;
+        let status = tokio::time::timeout(ACTORS_LIMIT, self.supervisor.send(GetStatus::default())).await;
         let by = machine::supervision(&|name| std::env::var(name).ok());
         let mut findings = match status {
             Ok(Ok(status)) => actors(&status, by),

@@ -14,7 +14,7 @@ const COUNTED: u32 = 1000;
 impl DaemonBackend {
     pub(super) async fn look_at_publishers(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let status = self.supervisor.send(GetStatus).await.ok().and_then(|status| status.publisher);
+        let status = self.supervisor.send(GetStatus::default()).await.ok().and_then(|status| status.publisher);
         let publishers = self.world.publishers.current();
         for publisher in publishers.iter() {
             let subject = format!("publisher {}", publisher.name);
