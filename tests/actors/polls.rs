@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use contentd::actors::poller::PollAll;
+use contentd::task::learning::Learned;
 use contentd::task::outcome::{FetchAnswer, PollAnswer, Verb};
-use contentd::task::retry::{Learned, PollSchedule};
+use contentd::task::retry::PollSchedule;
 use contentd::task::{Policy, TaskState};
 
 use super::rig::{Ask, Rig, Setup, limits, policy};

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use contentd::actors::poller::JobMayHaveEnded;
 use contentd::generator::registry::Limits;
+use contentd::task::learning::Learned;
 use contentd::task::outcome::Verb;
-use contentd::task::retry::{Learned, PollSchedule};
+use contentd::task::retry::PollSchedule;
 use contentd::task::{AttemptKey, Policy, TaskId, TaskState};
 
 use super::rig::{Ask, Rig, Setup, limits, policy};

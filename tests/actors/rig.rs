@@ -352,7 +352,7 @@ impl Rig {
     }
 
     pub async fn status(&self) -> DaemonStatus {
-        self.supervisor.send(GetStatus).await.unwrap()
+        self.supervisor.send(GetStatus::default()).await.unwrap()
     }
 
     pub async fn pause(&self, generator: Option<GeneratorName>, account: Option<i64>) {

@@ -160,7 +160,10 @@ fn no_question_reads_the_history() {
     check("submits_since", &["USE TEMP B-TREE FOR GROUP BY"], &|queries| {
         seen(queries.submits_since(&"x".into(), Timestamp(1), Timestamp(START)).unwrap())
     });
-    check("durations", &[], &|queries| seen(queries.durations(&"x".into(), 10).unwrap()));
+    check("past_jobs", &[], &|queries| seen(queries.past_jobs(&"x".into(), 10).unwrap()));
+    check("oldest_job", &["SCAN a USING INDEX attempts_alive"], &|queries| {
+        seen(queries.oldest_job(&"x".into(), Timestamp(START)).unwrap());
+    });
     check("key_uses", &[], &|queries| seen(queries.key_uses(&["a".into(), "b".into()]).unwrap()));
     check("find_account", &[], &|queries| seen(queries.find_account("1").unwrap()));
     check("count_finished_before", &[], &|queries| seen(queries.count_finished_before(Timestamp(1)).unwrap()));

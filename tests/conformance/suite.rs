@@ -928,8 +928,13 @@ fn numbers_add_up(mut side: Side) {
     side.change(&id(3), START + 30_001, Event::SubmitAnswered(SubmitAnswer::Unavailable("nobody".into())));
     side.change(&id(4), START + 40_000, Event::Claimed { key: key_of(&id(4), 1) });
     side.change(&id(4), START + 40_001, accepted("job"));
-    side.change(&id(4), START + 40_002, polled(JobState::Failed));
     let generator = GeneratorName("assumed".into());
+    let oldest = |since| side.queries.oldest_job(&generator, Timestamp(since)).unwrap();
+    assert_eq!(oldest(START), Some(Timestamp(START + 40_001)));
+    assert_eq!(oldest(START + 40_002), None, "it was accepted before");
+    assert_eq!(side.queries.oldest_job(&"other".into(), Timestamp(START)).unwrap(), None);
+    side.change(&id(4), START + 40_002, polled(JobState::Failed));
+    assert_eq!(side.queries.oldest_job(&generator, Timestamp(START)).unwrap(), None, "nobody waits for any");
     let until = |since, until| {
         let found = side.queries.submits_since(&generator, Timestamp(since), Timestamp(until)).unwrap();
         found.values().map(|submits| submits.count).sum::<u32>()
@@ -942,10 +947,10 @@ fn numbers_add_up(mut side: Side) {
     );
     // A clock that was set back leaves rows of a time to come.
     assert_eq!((until(START, START + 20_000), until(START, START + 19_999)), (2, 1));
-    let durations = side.queries.durations(&generator, 9).unwrap();
-    assert_eq!(durations, [std::time::Duration::from_millis(3); 2]);
-    assert_eq!(side.queries.durations(&generator, 1).unwrap().len(), 1);
-    assert!(side.queries.durations(&"other".into(), 9).unwrap().is_empty());
+    let past: Vec<_> = side.queries.past_jobs(&generator, 9).unwrap().into_iter().map(|job| job.took).collect();
+    assert_eq!(past, [std::time::Duration::from_millis(3); 2]);
+    assert_eq!(side.queries.past_jobs(&generator, 1).unwrap().len(), 1);
+    assert!(side.queries.past_jobs(&"other".into(), 9).unwrap().is_empty());
 
     side.change(&id(3), START + 60_000, Event::Claimed { key: key_of(&id(3), 2) });
     let ended = [key_of(&id(4), 1), key_of(&id(3), 1)];

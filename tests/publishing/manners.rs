@@ -203,14 +203,14 @@ async fn an_outage_spends_nothing_and_one_piece_at_a_time_tries() {
     }
     rig.world.tell_publisher();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let status = rig.supervisor.send(GetStatus).await.unwrap().publisher.expect("it answers");
+    let status = rig.supervisor.send(GetStatus::default()).await.unwrap().publisher.expect("it answers");
     assert_eq!(status.away.len(), 1, "{status:?}");
     let calls = rig.site.calls();
     assert!(calls < 6 + 8, "{calls} calls: a backlog that all tries is no breaker");
     rig.until("all are out", |db| Rig::out(db) == 12).await;
     let entries = rig.db.all_pool_entries();
     assert!(entries.iter().all(|entry| entry.retry_count == 0), "{entries:#?}");
-    let status = rig.supervisor.send(GetStatus).await.unwrap().publisher.expect("it answers");
+    let status = rig.supervisor.send(GetStatus::default()).await.unwrap().publisher.expect("it answers");
     assert!(status.away.is_empty(), "{status:?}");
     assert_eq!(rig.db.settings("publisher-breaker/").unwrap(), []);
 }
@@ -256,7 +256,7 @@ async fn a_publisher_that_was_mended_is_tried_at_once_and_by_one_piece() {
     // Each call lasts a minute and finds nobody.
     rig.site.tell(Some((PublishAnswer::Unavailable("connection refused".into()), false, 60_000, 0)));
     tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
-    let status = || rig.supervisor.send(GetStatus);
+    let status = || rig.supervisor.send(GetStatus::default());
     let ahead =
         |status: DaemonStatus| status.publisher.and_then(|one| one.away.first().and_then(|one| one.next_probe_at));
     rig.until_async("the next try is minutes ahead", async || {
@@ -320,7 +320,7 @@ async fn a_publisher_actor_that_dies_in_a_call_is_rebuilt_and_clears_the_doubt()
     let child = rig.world.peers.borrow().publisher.clone().expect("it was built");
     child.do_send(CrashChild);
     rig.until("all are out", |db| Rig::out(db) == 3).await;
-    let status = rig.supervisor.send(GetStatus).await.unwrap();
+    let status = rig.supervisor.send(GetStatus::default()).await.unwrap();
     assert!(status.restarts == 1 && status.silent().is_empty(), "{status:?}");
     assert!(rig.db.all_contents().iter().all(|content| rig.site.times_out(content.id) == 1));
 }
