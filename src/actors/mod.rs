@@ -14,6 +14,7 @@
 
 pub mod failing;
 pub mod images;
+pub mod learning;
 pub mod notice;
 pub mod poller;
 pub mod publisher;

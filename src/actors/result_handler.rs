@@ -20,11 +20,11 @@ use log::Level;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use super::learning::learn;
 use super::supervisor::{Child, ChildExited};
 use super::{Happened, World};
 use crate::events::{About, Kind};
 use crate::generator::Job;
-use crate::generator::registry::DURATIONS_LOOKED_AT;
 use crate::render::render;
 use crate::store::DbError;
 use crate::store::write::{Changed, WriteError};
@@ -239,15 +239,13 @@ pub(super) fn tidy_up(world: &World, changed: &Changed) {
     let key = attempt.key.clone();
     let store = world.store.clone();
     let is_completed = task.state == TaskState::Completed;
-    let name = task.generator.clone();
+    let now = world.clock.now().utc;
     actix::spawn(async move {
         generator.driver.forget(key).await;
         // Many end at once where many are done; the next one's end brings what this one's left out.
-        if is_completed
-            && let Some(_learning) = generator.begins_to_learn()
-            && let Ok(durations) = store.read(move |queries| queries.durations(&name, DURATIONS_LOOKED_AT)).await
-        {
-            generator.learn_durations(&durations);
+        if is_completed && let Some(_learning) = generator.begins_to_learn() {
+            // What could not be read is read at the next end.
+            let _ = learn(&generator, &store, now).await;
         }
     });
 }

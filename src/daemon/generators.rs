@@ -6,14 +6,16 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use log::Level;
 
+use crate::actors::learning;
 use crate::config::Config;
 use crate::events::{About, Kind};
 use crate::generator::Driver;
 use crate::generator::command::secrets::is_credential_name;
 use crate::generator::command::{CommandDriver, Places};
 use crate::generator::log::GeneratorLogs;
-use crate::generator::registry::{DURATIONS_LOOKED_AT, Generator, Generators};
+use crate::generator::registry::{Generator, Generators};
 use crate::store::Store;
+use crate::task::Timestamp;
 use crate::tell;
 
 /// Where commands of this configuration find and leave things; what they write to standard error goes to `logs`.
@@ -57,15 +59,11 @@ pub fn without_secrets(config: &mut Config) -> Vec<String> {
 }
 
 /// Lets each generator learn from its past jobs when a first poll is worth its call. What cannot be read is learned anew.
-pub async fn learn(generators: &Generators, store: &Store) {
+pub async fn learn(generators: &Generators, store: &Store, now: Timestamp) {
     for generator in generators.iter() {
-        let name = generator.name.clone();
-        match store.read(move |queries| queries.durations(&name, DURATIONS_LOOKED_AT)).await {
-            Ok(durations) => generator.learn_durations(&durations),
-            Err(error) => {
-                let about = About::generator(&generator.name).is(Kind::StorageTrouble);
-                tell!(Level::Warn, about, "generator {}: its past durations cannot be read: {error}", generator.name);
-            }
+        if let Err(error) = learning::learn(generator, store, now).await {
+            let about = About::generator(&generator.name).is(Kind::StorageTrouble);
+            tell!(Level::Warn, about, "generator {}: its past jobs cannot be read: {error}", generator.name);
         }
     }
 }

@@ -292,13 +292,13 @@ impl Daemon {
         for fault in notices::faults(config).await {
             tell!(Level::Warn, Kind::HookFailed, "{fault}; its messages wait until this is mended");
         }
-        generators::learn(&generators, &self.store).await;
         let publishers = publishers::build(config, &generators::places(config, &self.logs));
         for fault in publishers::faults(&publishers).await {
             tell!(Level::Warn, Kind::PublisherFaulty, "{fault}; its pieces wait until this is mended");
         }
         let clock = Arc::new(SystemClock::new());
         clocks::settle(&self.store, &clock).await?;
+        generators::learn(&generators, &self.store, clock.now().utc).await;
         let (peers, peers_rx) = watch::channel(Peers::default());
         let (notices, notices_rx) = watch::channel(Arc::new(notices::build(config)));
         let (generators, generators_rx) = watch::channel(generators);
@@ -477,7 +477,7 @@ impl Daemon {
         warnings.extend(unmet.into_iter().map(|one| one.as_line()));
         running.world.publishers.replace(publishers);
         warnings.extend(notices::faults(&fresh.config).await);
-        generators::learn(&generators, &self.store).await;
+        generators::learn(&generators, &self.store, running.world.clock.now().utc).await;
         running.notices.send_replace(Arc::new(notices::build(&fresh.config)));
         running.supervisor.do_send(Reload { generators: Arc::clone(&generators) });
         running.world.rules.replace(rules_of(&fresh));

@@ -1,16 +1,15 @@
 //! The generators of one configuration, as the actors see them: driver, policy and limits by name.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use super::Driver;
 use super::fitness::Fitness;
 pub use super::spec::Limits;
-use crate::task::GeneratorName;
+use crate::task::learning::{Learned, PastJob};
 use crate::task::policy::Policy;
-use crate::task::retry::Learned;
+use crate::task::{GeneratorName, Timestamp};
 
 /// One generator.
 pub struct Generator {
@@ -20,9 +19,11 @@ pub struct Generator {
     pub driver: Arc<dyn Driver>,
     /// How much of it may be used.
     pub limits: Limits,
-    /// With what was learned from finished jobs.
+    /// With what was learned from past jobs.
     policy: RwLock<Arc<Policy>>,
     is_learning: AtomicBool,
+    /// Jobs that were seen to complete.
+    completed: AtomicU32,
     fitness: Fitness,
 }
 
@@ -35,14 +36,16 @@ impl Drop for Learning<'_> {
     }
 }
 
-/// How many finished jobs are looked at to learn from.
-pub const DURATIONS_LOOKED_AT: u32 = 100;
+/// So many jobs are learned from one by one; of more, each changes little, and one in [`LEARNED_EVERY`] is enough.
+const LEARNED_ONE_BY_ONE: u32 = 50;
+const LEARNED_EVERY: u32 = 10;
 
 impl Generator {
     /// Puts a generator together.
     pub fn new(name: GeneratorName, driver: Arc<dyn Driver>, policy: Policy, limits: Limits) -> Self {
         let policy = RwLock::new(Arc::new(policy));
-        Self { name, driver, limits, policy, is_learning: AtomicBool::new(false), fitness: Fitness::default() }
+        let (is_learning, completed) = (AtomicBool::new(false), AtomicU32::new(0));
+        Self { name, driver, limits, policy, is_learning, completed, fitness: Fitness::default() }
     }
 
     /// What the core must know of it, with what was learned.
@@ -55,11 +58,20 @@ impl Generator {
         !policy.is_blocking && !policy.polls.is_batch
     }
 
-    /// Whoever gets this is to read durations and to call [`Self::learn_durations`]. Nobody does while somebody else has it, nor
-    /// where nothing would come of it: a run tells its end by itself, and a call for all jobs costs the same whenever it comes.
+    /// A job of it has completed. Whoever gets this is to read past jobs and to call [`Self::learn`]. Nobody does while somebody else
+    /// has it, nor where nothing would come of it: a run tells its end by itself, and a call for all jobs costs the same whenever
+    /// it comes.
     pub fn begins_to_learn(&self) -> Option<Learning<'_>> {
-        (self.is_asked_one_by_one() && !self.is_learning.swap(true, Ordering::AcqRel))
+        let before = self.completed.fetch_add(1, Ordering::Relaxed);
+        let is_worth_it = before < LEARNED_ONE_BY_ONE || before % LEARNED_EVERY == 0;
+        (is_worth_it && self.is_asked_one_by_one() && !self.is_learning.swap(true, Ordering::AcqRel))
             .then_some(Learning(&self.is_learning))
+    }
+
+    /// When the oldest job was accepted, at the earliest, that is no exception yet.
+    pub fn hopeful_since(&self, now: Timestamp) -> Timestamp {
+        let learned = self.policy().polls.learned;
+        learned.map_or(Timestamp(0), |learned| now.minus(learned.hopeless_age()))
     }
 
     /// Why it cannot be called now; empty means that it can. Answers within seconds, whatever the disk does.
@@ -67,12 +79,15 @@ impl Generator {
         self.fitness.faults(&self.driver).await
     }
 
-    /// Learns when polls are worth their calls, from how long past jobs took.
-    pub fn learn_durations(&self, durations: &[Duration]) {
-        let Some(learned) = Learned::of(durations).filter(|_| self.is_asked_one_by_one()) else { return };
+    /// Learns when polls are worth their calls, from how long past jobs took; `oldest` of those in flight was accepted then.
+    pub fn learn(&self, past: &[PastJob], oldest: Option<Timestamp>) {
+        if !self.is_asked_one_by_one() {
+            return;
+        }
         let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
-        if policy.polls.learned != Some(learned) {
-            Arc::make_mut(&mut policy).polls.learned = Some(learned);
+        let learned = Learned::from_jobs(past, oldest, policy.polls.learned);
+        if learned.is_some() && policy.polls.learned != learned {
+            Arc::make_mut(&mut policy).polls.learned = learned;
         }
     }
 }

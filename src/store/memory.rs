@@ -10,7 +10,6 @@ mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use super::query::{
     ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, ReadyTask,
@@ -23,6 +22,7 @@ use crate::task::account::AccountLimits;
 use crate::task::content::{
     ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, ReviewState, Version,
 };
+use crate::task::learning::PastJob;
 use crate::task::{
     AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState,
     Timestamp,
@@ -702,7 +702,19 @@ impl Queries for MemoryDb {
         Ok(counts)
     }
 
-    fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError> {
+    fn oldest_job(&self, generator: &GeneratorName, since: Timestamp) -> Result<Option<Timestamp>, DbError> {
+        let tables = self.tables();
+        let waited_for = tables.attempts.values().filter(|attempt| {
+            attempt.state.may_be_alive()
+                && tables.tasks.get(&attempt.task_id).is_some_and(|task| {
+                    let is_at_work = matches!(task.state, TaskState::Submitted | TaskState::Processing);
+                    task.generator == *generator && task.attempt == attempt.number && is_at_work
+                })
+        });
+        Ok(waited_for.filter_map(|attempt| attempt.accepted_at).filter(|at| *at >= since).min())
+    }
+
+    fn past_jobs(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<PastJob>, DbError> {
         let tables = self.tables();
         let mut ended: Vec<&Attempt> = tables
             .attempts
@@ -713,8 +725,11 @@ impl Queries for MemoryDb {
             })
             .collect();
         ended.sort_by_key(|attempt| std::cmp::Reverse(attempt.ended_at));
-        let spans = ended.into_iter().filter_map(|attempt| Some(attempt.ended_at?.since(attempt.accepted_at?)));
-        Ok(spans.take(limit as usize).collect())
+        let jobs = ended.into_iter().filter_map(|attempt| {
+            let accepted_at = attempt.accepted_at?;
+            Some(PastJob { accepted_at, took: attempt.ended_at?.since(accepted_at) })
+        });
+        Ok(jobs.take(limit as usize).collect())
     }
 
     fn key_uses(&self, keys: &[AttemptKey]) -> Result<BTreeMap<AttemptKey, KeyUse>, DbError> {

@@ -4,7 +4,6 @@ pub mod notice;
 mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +12,7 @@ use super::{DbError, LookupError};
 use crate::publish::Handout;
 use crate::task::account::AccountLimits;
 use crate::task::content::{ContentRecord, PoolEntry, PoolState, ReviewState};
+use crate::task::learning::PastJob;
 use crate::task::{
     AccountId, Attempt, AttemptKey, AttemptState, AuditRow, ContentId, GeneratorName, Now, PoolId, Task, TaskId,
     TaskState, Timestamp,
@@ -332,8 +332,10 @@ pub trait Queries: ScheduleQueries + notice::NoticeQueries + Send + Sync + 'stat
         since: Timestamp,
         until: Timestamp,
     ) -> Result<BTreeMap<AccountId, Submits>, DbError>;
-    /// How long the last completed attempts of a generator took from acceptance, newest first.
-    fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError>;
+    /// The last completed attempts of a generator that said when it took them, newest end first.
+    fn past_jobs(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<PastJob>, DbError>;
+    /// When the oldest of the jobs that tasks wait for at a generator was accepted, of those that were accepted since a time.
+    fn oldest_job(&self, generator: &GeneratorName, since: Timestamp) -> Result<Option<Timestamp>, DbError>;
     /// What these keys are needed for; one that no attempt has is missing from the answer. At most some hundred keys.
     fn key_uses(&self, keys: &[AttemptKey]) -> Result<BTreeMap<AttemptKey, KeyUse>, DbError>;
     /// Accounts by number.

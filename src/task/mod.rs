@@ -21,6 +21,7 @@ pub mod content;
 pub mod ids;
 pub mod image;
 pub mod lanes;
+pub mod learning;
 pub mod outcome;
 pub mod policy;
 pub mod record;

@@ -1,8 +1,10 @@
-//! When to try again: exponential back-off with jitter, and the times of polls.
+//! When to try again: exponential back-off with jitter, and the times of polls by what [`learning`](super::learning) knows.
 //!
 //! Pure arithmetic: the draw between 0 and 1 that makes the jitter comes in.
 
 use std::time::Duration;
+
+use super::learning::Learned;
 
 /// Exponential back-off. The n-th delay is `initial × factor^n`, at most `max`, moved by up to `jitter` of itself.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -33,75 +35,6 @@ pub fn jittered(span: Duration, jitter: f64, draw: f64) -> Duration {
     let swing = 1.0 + jitter.clamp(0.0, 1.0) * (2.0 * draw.clamp(0.0, 1.0) - 1.0);
     span.mul_f64(swing.max(0.0))
 }
-
-/// How long a generator's jobs take, as far as its past ones tell: taken to be log-normal, as the durations of most work are.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Learned {
-    /// Half of the jobs are done by then.
-    pub median: Duration,
-    /// The standard deviation of the durations' natural logarithm: 0.3 means that two thirds end within a factor of 1.35.
-    pub spread: f64,
-}
-
-/// Fewer durations tell nothing.
-const ENOUGH_DURATIONS: usize = 5;
-/// Jobs that take ever the same time are still asked about at more than one time.
-const LEAST_SPREAD: f64 = 0.05;
-const MOST_SPREAD: f64 = 1.5;
-
-impl Learned {
-    /// Of the durations of past jobs; nothing of too few.
-    pub fn of(durations: &[Duration]) -> Option<Self> {
-        if durations.len() < ENOUGH_DURATIONS {
-            return None;
-        }
-        let logarithms: Vec<f64> =
-            durations.iter().map(|span| span.max(&SHORTEST_POLL_WAIT).as_secs_f64().ln()).collect();
-        let count = logarithms.len() as f64;
-        let mean = logarithms.iter().sum::<f64>() / count;
-        let variance = logarithms.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
-        // In milliseconds and thousandths, so that a job that changes nothing changes no schedule.
-        let median = Duration::from_secs_f64((mean.exp() * 1e3).round() / 1e3);
-        let spread = (variance.sqrt().clamp(LEAST_SPREAD, MOST_SPREAD) * 1e3).round() / 1e3;
-        Some(Self { median, spread })
-    }
-
-    /// The next time to poll a job of this age, as an age, and the wait until the one after it. `longest` bounds the steps of jobs
-    /// that take longer than nearly all.
-    fn next_poll(self, age: Duration, longest: Duration) -> (Duration, Duration) {
-        let at = |index: usize| self.median.mul_f64((self.spread * POLL_TIMES[index]).exp());
-        // A poll in the second half of a step counts as the one at its end: jitter moves polls, and people and callbacks add some.
-        for index in 0..POLL_TIMES.len() - 1 {
-            let step = at(index + 1) - at(index);
-            if at(index) > age + step / 2 {
-                return (at(index), step);
-            }
-        }
-        let last = POLL_TIMES.len() - 1;
-        let (mut next, mut step) = (at(last), (at(last) - at(last - 1)).max(SHORTEST_POLL_WAIT));
-        let longest = longest.max(self.median / 4).max(step);
-        while next <= age + step / 2 {
-            if step >= longest {
-                // As many steps of one length as it takes.
-                let steps = (age + step / 2 - next).div_duration_f64(step).floor() + 1.0;
-                next += step.mul_f64(steps);
-                break;
-            }
-            step = step.mul_f64(LATE_STEP_FACTOR).min(longest);
-            next += step;
-        }
-        (next, step)
-    }
-}
-
-/// When polls are worth their calls, in standard deviations of the logarithm from the median. Dense where most jobs end: of all
-/// schedules with six calls a job, about this one notices the end soonest (the distance of two polls is as the root of the inverse
-/// of the rate at which jobs end). It begins a little early and is a little wider than that, because a job's end is known only as
-/// the time of the poll that noticed it, so that what is learned comes out too late and too narrow.
-const POLL_TIMES: [f64; 14] = [-1.48, -0.94, -0.54, -0.23, 0.05, 0.28, 0.50, 0.69, 0.87, 1.03, 1.20, 1.35, 1.49, 1.63];
-/// Behind the last of these, each step is longer by this, up to a quarter of the median or the interval: a job that takes so long may
-/// take as long again.
-const LATE_STEP_FACTOR: f64 = 1.3;
 
 /// When the polls of one job come.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -177,11 +110,11 @@ mod tests {
             (0..polls).map(one).collect::<Vec<f64>>()
         };
         let all = waits(schedule, 40);
-        assert!((all[0] - 64.1).abs() < 0.1, "the first comes when the first jobs end: {all:?}");
+        assert!((all[0] - 64.7).abs() < 0.1, "the first comes when the first jobs end: {all:?}");
         assert!(all[1..14].iter().all(|wait| (5.0..13.0).contains(wait)), "{all:?}");
         assert!(all[14..18].windows(2).all(|two| (two[1] / two[0] - 1.3).abs() < 0.01), "{all:?}");
         assert!(all[30..].iter().all(|wait| (wait - 30.0).abs() < 0.1), "the interval bounds them: {all:?}");
-        let short = Learned { median: Duration::from_millis(300), spread: LEAST_SPREAD };
+        let short = Learned { median: Duration::from_millis(300), spread: 0.05 };
         let schedule = PollSchedule { learned: Some(short), ..NOTHING_LEARNED };
         assert!(waits(schedule, 60).iter().all(|wait| *wait >= 0.2));
     }
@@ -191,25 +124,13 @@ mod tests {
     fn a_job_is_polled_by_its_age_however_often_it_was_asked_about() {
         let learned = Learned { median: Duration::from_secs(1_200), spread: 0.3 };
         let schedule = PollSchedule { learned: Some(learned), ..NOTHING_LEARNED };
-        for (age, most) in [(60, 720), (1_100, 140), (1_800, 140), (7_200, 310), (600_000, 310), (u64::MAX >> 12, 310)]
+        for (age, most) in [(60, 730), (1_100, 140), (1_800, 140), (7_200, 450), (600_000, 450), (u64::MAX >> 12, 450)]
         {
             for polls in [0, 3, 100, u32::MAX] {
                 let wait = schedule.wait(polls, Duration::from_secs(age), 0.5).as_secs();
                 assert!((1..=most).contains(&wait), "{polls} polls, {age} s old: {wait} s");
             }
         }
-    }
-
-    #[test]
-    fn five_durations_are_enough_to_learn_from() {
-        let seconds = |values: &[u64]| values.iter().map(|value| Duration::from_secs(*value)).collect::<Vec<_>>();
-        assert_eq!(Learned::of(&seconds(&[10, 10, 10, 10])), None);
-        let same = Learned { median: Duration::from_secs(10), spread: LEAST_SPREAD };
-        assert_eq!(Learned::of(&seconds(&[10; 5])), Some(same));
-        let learned = Learned::of(&seconds(&[5, 10, 10, 10, 20])).expect("enough");
-        assert_eq!(learned.median, Duration::from_secs(10), "the mean of logarithms: {learned:?}");
-        assert!((learned.spread - 0.438).abs() < 0.001, "{learned:?}");
-        assert!(Learned::of(&[Duration::ZERO; 5]).is_some(), "a job may be over at once");
     }
 
     /// Draws as a generator's jobs do: log-normal with a spread of 0.3, by the sum of twelve.
@@ -231,7 +152,7 @@ mod tests {
                 (0..50).map(|_| Duration::from_secs_f64(typical * factor(&mut draws))).collect();
             let (mut polls, mut late, mut lasted) = (0, 0.0, 0.0);
             for _ in 0..4_000 {
-                let newest = &noticed[noticed.len().saturating_sub(100)..];
+                let newest = &noticed[noticed.len().saturating_sub(200)..];
                 let schedule = PollSchedule { learned: Learned::of(newest), ..NOTHING_LEARNED };
                 let duration = typical * factor(&mut draws);
                 let (mut at, mut asked) = (Duration::ZERO, 0);

@@ -4,7 +4,8 @@ use contentd::store::sqlite::update::update;
 use contentd::task::{AttemptKey, Entropy, TaskId};
 use diesel::dsl::{And, Eq};
 use diesel::prelude::*;
-use diesel::sqlite::SqliteConnection;
+use diesel::query_builder::{QueryFragment, QueryId};
+use diesel::sqlite::{Sqlite, SqliteConnection};
 
 use crate::client::{PIECE, REQUIREMENTS, TOPIC};
 
@@ -292,8 +293,8 @@ impl Fresh {
     /// at each call, which no floor needs to do.
     fn change<C>(&self, connection: &mut SqliteConnection, changes: C) -> QueryResult<()>
     where
-        C: AsChangeset<Target = tasks::table>,
-        C::Changeset: diesel::query_builder::QueryFragment<diesel::sqlite::Sqlite>,
+        C: AsChangeset<Target = tasks::table> + QueryId,
+        C::Changeset: QueryFragment<Sqlite>,
     {
         update(tasks::table, changes, tasks::id.eq(self.id.as_str())).execute(connection).map(drop)
     }

@@ -11,9 +11,10 @@ use crate::actors::queue::{BreakerStatus, QueueStatus};
 use crate::actors::supervisor::GetStatus;
 use crate::backend::DaemonBackend;
 use crate::finding::Finding;
-use crate::generator::registry::{DURATIONS_LOOKED_AT, Generator};
+use crate::generator::registry::Generator;
 use crate::store::DbError;
 use crate::store::query::{Page, Queries, TaskFilter};
+use crate::task::learning::JOBS_LOOKED_AT;
 use crate::task::policy::DeadWhen;
 use crate::task::{Attempt, GeneratorName, Task, TaskState, Timestamp};
 
@@ -84,7 +85,8 @@ impl Rows {
         }
         let mut usual = BTreeMap::new();
         for name in names {
-            let mut durations = queries.durations(name, DURATIONS_LOOKED_AT)?;
+            let past = queries.past_jobs(name, JOBS_LOOKED_AT)?;
+            let mut durations: Vec<Duration> = past.iter().map(|job| job.took).collect();
             durations.sort_unstable();
             if let Some(median) = durations.get(durations.len() / 2) {
                 usual.insert(name.clone(), *median);

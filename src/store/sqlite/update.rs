@@ -1,10 +1,12 @@
 //! Updates of rows, prepared once a connection.
 //!
 //! Diesel prepares its own updates anew at each call, triggers and all, which is most of what a transition costs. This writes
-//! the same text of the same changeset and lets it be kept. It must be given changesets that always name the same columns
-//! (`treat_none_as_null`), else texts pile up. The surprise: where it is built without `SQLITE_ENABLE_QPSG`, SQLite prepares a kept
-//! statement anew too, at each binding of a value that it compared with the condition of a partial index; [`Looked`] is compared
-//! with no index.
+//! the same text of the same changeset and lets it be kept. It is found again by the changeset's type, without writing its text: so
+//! the changeset must always name the same columns (`treat_none_as_null`); [`names_all`] says so of a struct.
+//! The surprise: where it is built without `SQLITE_ENABLE_QPSG`, SQLite prepares a kept statement anew too, at each binding of a
+//! value that it compared with the condition of a partial index; [`Looked`] is compared with no index.
+
+use std::marker::PhantomData;
 
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
@@ -21,29 +23,46 @@ where
     Looked::new(column)
 }
 
-/// See the module.
-pub struct Update<F, C, K> {
+/// Of changesets that name the same columns whatever they hold: each is `treat_none_as_null`. Diesel derives this for no type with
+/// a lifetime.
+macro_rules! names_all {
+    ($($changes:ident),+ $(,)?) => {$(
+        impl diesel::query_builder::QueryId for $changes<'_> {
+            type QueryId = $changes<'static>;
+            const HAS_STATIC_QUERY_ID: bool = true;
+        }
+    )+};
+}
+pub(super) use names_all;
+
+/// See the module. `N` is what its text is known by.
+pub struct Update<N, F, C, K> {
+    named: PhantomData<N>,
     table: F,
     changes: C,
     keys: K,
 }
 
 /// Writes `changes` into the rows of `table` that `keys` hold for.
-pub fn update<T, C, K>(table: T, changes: C, keys: K) -> Update<T::FromClause, C::Changeset, K>
+pub fn update<T, C, K>(table: T, changes: C, keys: K) -> Update<(T, C), T::FromClause, C::Changeset, K>
 where
     T: QuerySource,
     C: AsChangeset<Target = T>,
 {
-    Update { table: table.from_clause(), changes: changes.as_changeset(), keys }
+    Update { named: PhantomData, table: table.from_clause(), changes: changes.as_changeset(), keys }
 }
 
-impl<F, C, K> QueryId for Update<F, C, K> {
-    type QueryId = ();
-    // Known by its text.
-    const HAS_STATIC_QUERY_ID: bool = false;
+impl<N, F, C, K> QueryId for Update<N, F, C, K>
+where
+    N: QueryId,
+    F: 'static,
+    K: QueryId,
+{
+    type QueryId = Update<N::QueryId, F, (), K::QueryId>;
+    const HAS_STATIC_QUERY_ID: bool = N::HAS_STATIC_QUERY_ID && K::HAS_STATIC_QUERY_ID;
 }
 
-impl<F, C, K> QueryFragment<Sqlite> for Update<F, C, K>
+impl<N, F, C, K> QueryFragment<Sqlite> for Update<N, F, C, K>
 where
     F: QueryFragment<Sqlite>,
     C: QueryFragment<Sqlite>,
@@ -59,4 +78,4 @@ where
     }
 }
 
-impl<C, F, S, K> RunQueryDsl<C> for Update<F, S, K> {}
+impl<Connection, N, F, C, K> RunQueryDsl<Connection> for Update<N, F, C, K> {}

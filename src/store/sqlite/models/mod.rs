@@ -27,8 +27,11 @@ pub use task::{NewTaskRow, TaskChanges, TaskNotes, TaskRow};
 use diesel::prelude::*;
 
 use super::schema::events;
+use super::update::names_all;
 use crate::store::DbError;
 use crate::task::{AuditRow, TaskId, Timestamp};
+
+names_all!(AttemptChanges, HandoutChanges, ImageChanges, PoolChanges, TaskChanges, TaskNotes);
 
 /// A row that cannot be understood.
 pub fn unreadable(row: impl Display, column: &str, problem: impl Display) -> DbError {

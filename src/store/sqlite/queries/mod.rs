@@ -7,7 +7,8 @@
 //! - `pool`: one entry of it, and what is due there
 //! - `images`: images that are kept, and accounts with limits
 //! - `texts`: long texts, in parts
-//! - `numbers`: counters, durations
+//! - `numbers`: counters
+//! - `jobs`: how long past jobs took, and since when the oldest is at a generator
 //! - `statistics`: what came of all that is kept, or of a time
 //! - `schedules`: schedules, their agenda and their fires
 //! - `notice`: alarms, messages and their deliveries, and what the rules look at
@@ -17,6 +18,7 @@
 mod agenda;
 pub(super) mod contents;
 pub(super) mod images;
+mod jobs;
 mod lanes;
 mod notice;
 mod numbers;
@@ -27,7 +29,6 @@ mod tasks;
 mod texts;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool, PooledConnection};
@@ -46,6 +47,7 @@ use crate::store::write::{Account, KeptImage};
 use crate::store::{DbError, LookupError};
 use crate::task::account::AccountLimits;
 use crate::task::content::{ContentRecord, PoolEntry};
+use crate::task::learning::PastJob;
 use crate::task::{
     AccountId, Attempt, AttemptKey, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp,
 };
@@ -178,8 +180,12 @@ impl Queries for SqliteQueries {
         numbers::submits_since(&mut *self.connection()?, generator, since, until)
     }
 
-    fn durations(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<Duration>, DbError> {
-        numbers::durations(&mut *self.connection()?, generator, limit)
+    fn past_jobs(&self, generator: &GeneratorName, limit: u32) -> Result<Vec<PastJob>, DbError> {
+        jobs::past(&mut *self.connection()?, generator, limit)
+    }
+
+    fn oldest_job(&self, generator: &GeneratorName, since: Timestamp) -> Result<Option<Timestamp>, DbError> {
+        jobs::oldest(&mut *self.connection()?, generator, since)
     }
 
     fn key_uses(&self, keys: &[AttemptKey]) -> Result<BTreeMap<AttemptKey, KeyUse>, DbError> {

@@ -1,7 +1,6 @@
-//! Counters and durations.
+//! Counters.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
@@ -60,29 +59,6 @@ pub fn submits_since(
         (AccountId(row.account_id), Submits { count, first: Timestamp(row.first) })
     };
     Ok(counted.into_iter().map(entry).collect())
-}
-
-#[derive(QueryableByName)]
-struct Span {
-    #[diesel(sql_type = BigInt)]
-    accepted_at: i64,
-    #[diesel(sql_type = BigInt)]
-    ended_at: i64,
-}
-
-/// Bound: generator, limit.
-const DURATIONS: &str = "SELECT accepted_at, ended_at FROM attempts \
-     WHERE generator = ? AND state = 'ended_completed' AND accepted_at IS NOT NULL AND ended_at IS NOT NULL \
-     ORDER BY ended_at DESC, task_id, number LIMIT ?";
-
-pub fn durations(
-    connection: &mut SqliteConnection,
-    generator: &GeneratorName,
-    limit: u32,
-) -> Result<Vec<Duration>, DbError> {
-    let spans = diesel::sql_query(DURATIONS).bind::<Text, _>(generator.as_str()).bind::<BigInt, _>(i64::from(limit));
-    let spans: Vec<Span> = spans.load(connection).map_err(db_error)?;
-    Ok(spans.into_iter().map(|span| Timestamp(span.ended_at).since(Timestamp(span.accepted_at))).collect())
 }
 
 #[derive(QueryableByName)]
