@@ -41,16 +41,14 @@ impl Learned {
     /// Of a generator's completed jobs, with when the oldest of those in flight was accepted and what was learned before.
     ///
     /// Of jobs that began together the short ones end first. So only those count that were accepted before every job still in
-    /// flight: of these all have ended, long ones too. Where they are too few, what was known stays; where nothing was, what there
-    /// is must do.
+    /// flight: of these all have ended, long ones too. Where they are too few, what was known stays.
     pub fn from_jobs(past: &[PastJob], oldest: Option<Timestamp>, before: Option<Self>) -> Option<Self> {
         let mut fair: Vec<&PastJob> =
             past.iter().filter(|job| oldest.is_none_or(|oldest| job.accepted_at < oldest)).collect();
         fair.sort_by_key(|job| std::cmp::Reverse(job.accepted_at));
         fair.truncate(JOBS_LEARNED_FROM);
         let durations: Vec<Duration> = fair.iter().map(|job| job.took).collect();
-        let of_any = || Self::of(&past.iter().map(|job| job.took).collect::<Vec<_>>());
-        Self::of(&durations).or(before).or_else(of_any)
+        Self::of(&durations).or(before)
     }
 
     /// The age from which on a job in flight is an exception.
@@ -147,7 +145,11 @@ mod tests {
             fair,
             "four tell nothing: what was known stays"
         );
-        assert_eq!(Learned::from_jobs(&past, Some(Timestamp(0)), None), Some(any), "better than nothing");
+        assert_eq!(
+            Learned::from_jobs(&past, Some(Timestamp(4_000)), None),
+            None,
+            "the shortest of many tell less than nothing"
+        );
         assert_eq!(Learned::from_jobs(&past[..4], None, None), None);
     }
 
