@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     if let Err(error) = contentd::host::core_files::forbid() {
         log::warn!("core files cannot be forbidden, and one would hold secrets: {error}; set LimitCORE=0");
     }
-    if !heap::give_large_blocks_back() {
+    if !memory::give_large_blocks_back() {
         log::warn!(
             "the C library keeps large blocks of memory: after long outputs the daemon stays as large as it was"
         );

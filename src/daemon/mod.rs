@@ -380,6 +380,8 @@ impl Daemon {
         };
         self.notifier.ready("ready");
         heart.start();
+        // Half of what is mapped by now, a start needs and nothing else. Where it stays, nothing is lost.
+        let _ = memory::let_go_of_code();
         Ok(Running { supervisor, world, clock, settings, grants, notices, stopping, notice, server })
     }
 
