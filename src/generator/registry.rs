@@ -63,7 +63,7 @@ impl Generator {
     /// it comes.
     pub fn begins_to_learn(&self) -> Option<Learning<'_>> {
         let before = self.completed.fetch_add(1, Ordering::Relaxed);
-        let is_worth_it = before < LEARNED_ONE_BY_ONE || before % LEARNED_EVERY == 0;
+        let is_worth_it = before < LEARNED_ONE_BY_ONE || before.is_multiple_of(LEARNED_EVERY);
         (is_worth_it && self.is_asked_one_by_one() && !self.is_learning.swap(true, Ordering::AcqRel))
             .then_some(Learning(&self.is_learning))
     }

@@ -57,6 +57,9 @@ pub struct QueueActor {
     /// Of these, jobs that outlived their tasks.
     watched: BTreeMap<GeneratorName, u32>,
     submits_today: BTreeMap<(GeneratorName, AccountId), Submits>,
+    /// The generators whose submits of the day were counted, and are booked since.
+    counted: BTreeSet<GeneratorName>,
+    is_recount_wanted: bool,
     account_limits: BTreeMap<AccountId, AccountLimits>,
     pauses: Vec<Pause>,
     breakers: BTreeMap<GeneratorName, Breaker>,
@@ -88,6 +91,8 @@ impl QueueActor {
             in_flight: BTreeMap::new(),
             watched: BTreeMap::new(),
             submits_today: BTreeMap::new(),
+            counted: BTreeSet::new(),
+            is_recount_wanted: false,
             account_limits: BTreeMap::new(),
             pauses: Vec::new(),
             breakers: BTreeMap::new(),
@@ -202,6 +207,7 @@ impl QueueActor {
     fn unbook(&mut self, key: &LaneKey, task: &TaskId, worker: (usize, Addr<WorkerActor>), ctx: &mut Context<Self>) {
         let now = self.world.clock.now().utc;
         self.change_breaker(&key.generator, ctx, |breaker| breaker.probe_gone(task, now));
+        self.count_submits_again();
         self.needs_refill = true;
         self.idle.push_back(worker);
     }
@@ -399,6 +405,7 @@ impl Handler<QueueTick> for QueueActor {
         self.timer = None;
         self.ticked_at = self.world.clock.now().utc;
         self.is_window_stale = true;
+        self.count_submits_again();
         self.unblock();
         self.refill(ctx);
     }
@@ -409,6 +416,10 @@ impl Handler<QueueChanged> for QueueActor {
 
     fn handle(&mut self, changed: QueueChanged, ctx: &mut Self::Context) {
         self.unblock();
+        // What ends without a piece may never have been sent, which gives its submit back.
+        if changed.task.as_ref().is_none_or(|task| task.state != TaskState::Completed) {
+            self.count_submits_again();
+        }
         if let Some(task) = changed.task {
             self.line_up(&task, ctx);
         }
@@ -494,6 +505,7 @@ impl Handler<PersonDecided> for QueueActor {
         Box::pin(work.into_actor(self).map(|answer: Result<Changed, WriteError>, queue, ctx| {
             if let Ok(changed) = &answer {
                 queue.line_up(&changed.change.task, ctx);
+                queue.count_submits_again();
                 queue.unblock();
                 queue.refill(ctx);
             }

@@ -26,7 +26,7 @@ struct Look {
     oldest: Vec<(LaneKey, ReadyTask)>,
     in_flight: Vec<InFlight>,
     next_ready: Option<Timestamp>,
-    submits: BTreeMap<(GeneratorName, AccountId), Submits>,
+    submits: Vec<(GeneratorName, BTreeMap<AccountId, Submits>)>,
     account_limits: BTreeMap<AccountId, AccountLimits>,
 }
 
@@ -52,6 +52,9 @@ impl QueueActor {
             // What comes while the store is read may not be in what it reads.
             self.are_all_seen = true;
         }
+        self.forget_submits_of_yesterday(now);
+        self.is_recount_wanted = false;
+        let counted = self.counted.clone();
         let (store, except) = (self.world.store.clone(), self.blocked.clone());
         let open = self.breakers.iter().filter(|(_, breaker)| breaker.is_open().is_some());
         let probed: BTreeSet<GeneratorName> = open.map(|(name, _)| name.clone()).collect();
@@ -61,12 +64,14 @@ impl QueueActor {
                     let account_limits = queries.account_limits()?;
                     // An account's day is counted at every generator, whether that has a limit or not.
                     let is_day_limited = account_limits.values().any(|limits| limits.submits_per_day.is_some());
-                    let mut submits = BTreeMap::new();
-                    for (name, _) in generators.into_iter().filter(|(_, is_limited)| *is_limited || is_day_limited) {
-                        let (since, until) = now.day_around();
-                        let counts = queries.submits_since(&name, since, until)?;
-                        submits.extend(counts.into_iter().map(|(account, submits)| ((name.clone(), account), submits)));
-                    }
+                    let (since, until) = now.day_around();
+                    let is_asked = |(name, is_limited): &(GeneratorName, bool)| {
+                        (*is_limited || is_day_limited) && !counted.contains(name)
+                    };
+                    let count = |(name, _)| Ok((queries.submits_since(&name, since, until)?, name));
+                    let submits = generators.into_iter().filter(is_asked).map(count);
+                    let submits = submits.map(|counted| counted.map(|(submits, name)| (name, submits)));
+                    let submits = submits.collect::<Result<Vec<_>, DbError>>()?;
                     let heads = if is_window_wanted { Some(heads(queries, now, &except)?) } else { None };
                     let oldest = oldest(queries, now, heads.as_deref().unwrap_or_default(), &probed)?;
                     let (in_flight, next_ready) = (queries.in_flight()?, queries.next_ready(now)?);
@@ -94,7 +99,14 @@ impl QueueActor {
         }
         let count = |entry: InFlight| ((entry.generator, entry.account), entry.jobs);
         self.in_flight = look.in_flight.into_iter().map(count).collect();
-        self.submits_today = look.submits;
+        for (name, submits) in look.submits {
+            self.submits_today.retain(|(generator, _), _| *generator != name);
+            self.submits_today.extend(submits.into_iter().map(|(account, one)| ((name.clone(), account), one)));
+            // What was given back meanwhile may not be in it.
+            if !self.is_recount_wanted {
+                self.counted.insert(name);
+            }
+        }
         self.account_limits = look.account_limits;
         if let Some(heads) = look.heads {
             let is_every_lane = heads.len() < LANES.lanes && self.blocked.is_empty();
@@ -111,6 +123,21 @@ impl QueueActor {
         self.dispatch(ctx);
         if self.needs_refill {
             self.refill(ctx);
+        }
+    }
+
+    /// The day's submits are counted once, and booked with each claim from then on. Whatever may have taken one back has them
+    /// counted again, as each tick has: there are as many rows as submits in a day.
+    pub(super) fn count_submits_again(&mut self) {
+        self.counted.clear();
+        self.is_recount_wanted = true;
+    }
+
+    /// A count that has grown old hinders what it should not; while nothing of it is a day old, it is what it was.
+    fn forget_submits_of_yesterday(&mut self, now: Timestamp) {
+        let (yesterday, _) = now.day_around();
+        if self.submits_today.values().any(|submits| submits.first < yesterday) {
+            self.count_submits_again();
         }
     }
 
