@@ -614,3 +614,28 @@ fn without_arguments_it_says_what_it_is_for() {
     assert_eq!(output.status.code(), Some(0));
     assert!(text.contains("contentctl submit") && text.lines().count() < 20, "{text}");
 }
+
+#[test]
+fn pages_and_completions_are_written_without_a_daemon() {
+    let place = tempfile::tempdir().expect("a directory");
+    let nobody = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_contentctl"));
+        command.args(["--socket", "/nonexistent/socket"]).args(args).current_dir(place.path());
+        ran(command)
+    };
+    let written = nobody(&["--output", "json", "manual", "share/man"]);
+    assert_eq!((written.code, written.err.as_str()), (0, ""));
+    let paths: Vec<String> = serde_json::from_value(written.json()).expect("paths");
+    let pages = ["man8/contentd.8", "man1/contentctl.1", "man5/contentd.toml.5", "man8/contentd-run.8"];
+    assert_eq!(paths, pages.map(|page| format!("share/man/{page}")));
+    for path in &paths {
+        let page = std::fs::read_to_string(place.path().join(path)).expect("it is there");
+        assert!(page.starts_with(".TH ") && !page.contains("@VERBS@"), "{path}");
+    }
+    let bash = nobody(&["completions", "bash"]);
+    assert!(bash.code == 0 && bash.out.contains("complete -F _contentctl"), "{}", bash.err);
+    assert!(nobody(&["completions", "zsh", "contentd"]).out.starts_with("#compdef contentd\n"));
+    assert_eq!(nobody(&["completions", "csh"]).code, 2);
+    let taken = nobody(&["manual", "share/man/man1/contentctl.1"]);
+    assert!(taken.code == 1 && taken.err.contains("contentctl.1/man8: "), "{}", taken.err);
+}

@@ -12,6 +12,9 @@ pub use account::{AccountSetArgs, AccountVerb};
 pub use review::{EditArgs, RejectArgs, ReviewVerb};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::manual::Program;
 
 pub use notice::{By, MetricsArgs, NoticeVerb, ReportArgs};
 use pool::PoolVerb;
@@ -151,6 +154,10 @@ pub enum Verb {
     Version,
     /// Let the daemon read its configuration again
     Reload,
+    /// Write the manual pages of contentd and contentctl into a directory of pages
+    Manual(ManualArgs),
+    /// Print what a shell needs to complete command lines
+    Completions(CompletionsArgs),
 }
 
 /// A whole number; what is allowed of them the daemon says.
@@ -598,6 +605,25 @@ pub struct ReviewArgs {
     /// Why
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub reason: Option<String>,
+}
+
+/// Where manual pages go.
+#[derive(Debug, ClapArgs)]
+pub struct ManualArgs {
+    /// Where `man` looks, such as ~/.cargo/share/man for programs in ~/.cargo/bin; its man1, man5 and man8 are made
+    #[arg(value_name = "DIRECTORY")]
+    pub directory: PathBuf,
+}
+
+/// Completions.
+#[derive(Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+    /// Of which program
+    #[arg(value_name = "PROGRAM", default_value = "contentctl")]
+    pub program: Program,
 }
 
 /// A raw call.
