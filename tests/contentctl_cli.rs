@@ -384,6 +384,20 @@ fn a_submit_that_waits_says_first_what_it_has_submitted() {
 }
 
 #[test]
+fn standard_input_is_read_in_the_form_that_is_said() {
+    let server = TestServer::start();
+    let text = "Salt: a history\nSilk\n".as_bytes();
+    let guessed = run_with_input(&server, &["submit", "-a", "1", "--file", "-"], text);
+    assert!(guessed.code == 1 && guessed.err.contains("--format txt"), "{}", guessed.err);
+    let args = ["--output", "json", "submit", "-a", "1", "--file", "-", "--format", "txt"];
+    let lines = run_with_input(&server, &args, text);
+    assert_eq!((lines.code, lines.json().as_array().map(Vec::len)), (0, Some(2)), "{}", lines.err);
+    let nobody = run_with_input(&server, &["submit", "--file", "-", "--format", "txt"], text);
+    assert!(nobody.code == 2 && nobody.err.contains("--account is missing"), "{}", nobody.err);
+    assert_eq!(run(&server, &["submit", "-a", "1", "-t", "x", "--format", "csv"]).code, 2);
+}
+
+#[test]
 fn a_submit_of_a_file_waits_for_all_of_it() {
     let server = TestServer::start();
     let lines = |topics: &[&str]| {

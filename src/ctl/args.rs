@@ -14,6 +14,7 @@ pub use review::{EditArgs, RejectArgs, ReviewVerb};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::batch::Form;
 use crate::manual::Program;
 
 pub use notice::{By, MetricsArgs, NoticeVerb, ReportArgs};
@@ -224,10 +225,13 @@ pub struct SubmitArgs {
     /// Not before so long from now: 10m, or seconds
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub delay: Option<String>,
-    /// Tasks to submit together: F.jsonl, F.csv, F.txt (one topic a line), or - for standard input, with JSON lines or a CSV with
-    /// its heading; other options fill in what an entry leaves out
+    /// Tasks to submit together: F.jsonl, F.csv, F.txt (one topic a line), or - for standard input; other options fill in what an
+    /// entry leaves out
     #[arg(long, short, value_name = "FILE", conflicts_with = "topic")]
     pub file: Option<PathBuf>,
+    /// How the file is written [default: as its name ends; else JSON lines where it begins with {, or a CSV with its heading]
+    #[arg(long, value_enum, value_name = "FORM", requires = "file", conflicts_with = "topic")]
+    pub format: Option<Form>,
     /// Check everything and submit nothing
     #[arg(long)]
     pub dry_run: bool,
