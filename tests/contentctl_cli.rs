@@ -483,6 +483,19 @@ fn a_publisher_that_is_away_is_told_with_the_way_out() {
 }
 
 #[test]
+fn a_task_that_is_gone_does_not_end_the_wait_for_the_others() {
+    let server = TestServer::start();
+    let waited = run(&server, &["--output", "json", "wait", "task-done", "gone", "task-failed"]);
+    assert_eq!((waited.code, waited.json().as_array().map(Vec::len)), (5, Some(2)), "{}", waited.err);
+    assert!(waited.err.contains("gone: nothing is known of it") && waited.err.contains("2 others"), "{}", waited.err);
+    assert_eq!(run(&server, &["wait", "task-done", "gone"]).code, 5, "nobody knows how it ended");
+    let late = run(&server, &["wait", "gone", "task-a", "--timeout", "1"]);
+    assert_eq!(late.code, 4, "the other was waited for: {}", late.err);
+    let alone = run(&server, &["wait", "gone", "gone"]);
+    assert!(alone.code == 1 && alone.err.contains("there is no task \"gone\""), "{}", alone.err);
+}
+
+#[test]
 fn a_wait_whose_daemon_is_silent_ends_too() {
     let server = TestServer::start();
     server.backend.is_waiting_for_ever.store(true, Ordering::SeqCst);

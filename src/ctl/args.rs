@@ -108,7 +108,8 @@ pub enum Verb {
     Notice(NoticeVerb),
     /// Say that a generator's job has ended, so that it is asked about now
     Report(ReportArgs),
-    /// Wait until tasks have ended
+    /// Wait until tasks have ended. One that is not there (a cleanup deleted it) is told, and the others are waited for; exit status
+    /// 5 then
     Wait(WaitArgs),
     /// Follow every change
     Watch(WatchArgs),
