@@ -629,7 +629,8 @@ fn every_other_verb_works_in_every_format() {
     assert!(unread.code == 2 && unread.err.contains(".prom"), "{}", unread.err);
     assert_eq!(run(&server, &["cleanup", "--older-than", "soon"]).code, 1);
     assert_eq!(run(&server, &["cleanup", "--older-than", "1d", "--days", "1"]).code, 2);
-    assert!(run(&server, &["config"]).out.contains("workers = 4"));
+    let written = run(&server, &["config"]).out;
+    assert!(written.contains("workers = 4\n") && written.contains("drain_timeout = \"1m30s\"\n"), "{written}");
     let settings = run(&server, &["--output", "csv", "config"]).out;
     assert!(settings.starts_with("key,value\n") && settings.contains(".workers,4\n"), "{settings}");
 }

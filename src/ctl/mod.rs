@@ -7,6 +7,7 @@
 //! | [`output`] | how is an answer printed? (table, JSON, CSV) |
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
+//! | [`settings`] | how is a setting written in a file? |
 //! | [`names`] | whose is it? |
 //! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`review`], [`pool`], [`accounts`], [`daemon`], [`doctor`], [`schedule`], [`notice`], [`stats`], [`manual`] | the verbs |
 //!
@@ -29,6 +30,7 @@ pub mod output;
 pub mod pool;
 pub mod review;
 pub mod schedule;
+pub mod settings;
 pub mod stats;
 pub mod submit;
 pub mod tasks;
