@@ -6,11 +6,11 @@
 //! message to the actors ([`actors`]). Every event of its life is judged by the pure core ([`task`]) inside a transaction
 //! of the store ([`store`]) and committed before anything follows from it. Generators are called through one driver
 //! model ([`generator`]). The composition root ([`daemon`]) opens and wires all of it; [`config`] says how; [`host`] is
-//! the machine; [`ctl`] is the client's side.
+//! the machine; [`ctl`] is the client's side, and [`manual`] writes the pages of both programs.
 //!
 //! | layer | may use |
 //! | --- | --- |
-//! | [`daemon`], [`ctl`] | everything below |
+//! | [`daemon`], [`ctl`], [`manual`] | everything below |
 //! | [`backend`] | actors, control, store, generator, host |
 //! | [`actors`] | store, generator, render |
 //! | [`control`], [`store`], [`generator`], [`config`], [`host`], [`render`] | [`events`], [`text`], [`zones`], the core |
@@ -40,6 +40,7 @@ pub mod finding;
 pub mod generator;
 pub mod host;
 pub mod images;
+pub mod manual;
 pub mod metrics;
 pub mod notice;
 pub mod publish;

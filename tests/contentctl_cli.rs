@@ -384,6 +384,20 @@ fn a_submit_that_waits_says_first_what_it_has_submitted() {
 }
 
 #[test]
+fn standard_input_is_read_in_the_form_that_is_said() {
+    let server = TestServer::start();
+    let text = "Salt: a history\nSilk\n".as_bytes();
+    let guessed = run_with_input(&server, &["submit", "-a", "1", "--file", "-"], text);
+    assert!(guessed.code == 1 && guessed.err.contains("--format txt"), "{}", guessed.err);
+    let args = ["--output", "json", "submit", "-a", "1", "--file", "-", "--format", "txt"];
+    let lines = run_with_input(&server, &args, text);
+    assert_eq!((lines.code, lines.json().as_array().map(Vec::len)), (0, Some(2)), "{}", lines.err);
+    let nobody = run_with_input(&server, &["submit", "--file", "-", "--format", "txt"], text);
+    assert!(nobody.code == 2 && nobody.err.contains("--account is missing"), "{}", nobody.err);
+    assert_eq!(run(&server, &["submit", "-a", "1", "-t", "x", "--format", "csv"]).code, 2);
+}
+
+#[test]
 fn a_submit_of_a_file_waits_for_all_of_it() {
     let server = TestServer::start();
     let lines = |topics: &[&str]| {
@@ -466,6 +480,19 @@ fn a_publisher_that_is_away_is_told_with_the_way_out() {
     assert_eq!(run(&server, &["resume", "--publisher", "site", "--generator", "g"]).code, 2);
     let both = ["call", "io.contentd.Daemon.Resume", "{\"publisher\": \"site\", \"generator\": \"g\"}"];
     assert!(run(&server, &both).err.contains("publisher: \"site\" cannot be taken"));
+}
+
+#[test]
+fn a_task_that_is_gone_does_not_end_the_wait_for_the_others() {
+    let server = TestServer::start();
+    let waited = run(&server, &["--output", "json", "wait", "task-done", "gone", "task-failed"]);
+    assert_eq!((waited.code, waited.json().as_array().map(Vec::len)), (5, Some(2)), "{}", waited.err);
+    assert!(waited.err.contains("gone: nothing is known of it") && waited.err.contains("2 others"), "{}", waited.err);
+    assert_eq!(run(&server, &["wait", "task-done", "gone"]).code, 5, "nobody knows how it ended");
+    let late = run(&server, &["wait", "gone", "task-a", "--timeout", "1"]);
+    assert_eq!(late.code, 4, "the other was waited for: {}", late.err);
+    let alone = run(&server, &["wait", "gone", "gone"]);
+    assert!(alone.code == 1 && alone.err.contains("there is no task \"gone\""), "{}", alone.err);
 }
 
 #[test]
@@ -602,7 +629,8 @@ fn every_other_verb_works_in_every_format() {
     assert!(unread.code == 2 && unread.err.contains(".prom"), "{}", unread.err);
     assert_eq!(run(&server, &["cleanup", "--older-than", "soon"]).code, 1);
     assert_eq!(run(&server, &["cleanup", "--older-than", "1d", "--days", "1"]).code, 2);
-    assert!(run(&server, &["config"]).out.contains("workers = 4"));
+    let written = run(&server, &["config"]).out;
+    assert!(written.contains("workers = 4\n") && written.contains("drain_timeout = \"1m30s\"\n"), "{written}");
     let settings = run(&server, &["--output", "csv", "config"]).out;
     assert!(settings.starts_with("key,value\n") && settings.contains(".workers,4\n"), "{settings}");
 }
@@ -613,4 +641,29 @@ fn without_arguments_it_says_what_it_is_for() {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(output.status.code(), Some(0));
     assert!(text.contains("contentctl submit") && text.lines().count() < 20, "{text}");
+}
+
+#[test]
+fn pages_and_completions_are_written_without_a_daemon() {
+    let place = tempfile::tempdir().expect("a directory");
+    let nobody = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_contentctl"));
+        command.args(["--socket", "/nonexistent/socket"]).args(args).current_dir(place.path());
+        ran(command)
+    };
+    let written = nobody(&["--output", "json", "manual", "share/man"]);
+    assert_eq!((written.code, written.err.as_str()), (0, ""));
+    let paths: Vec<String> = serde_json::from_value(written.json()).expect("paths");
+    let pages = ["man8/contentd.8", "man1/contentctl.1", "man5/contentd.toml.5", "man8/contentd-run.8"];
+    assert_eq!(paths, pages.map(|page| format!("share/man/{page}")));
+    for path in &paths {
+        let page = std::fs::read_to_string(place.path().join(path)).expect("it is there");
+        assert!(page.starts_with(".TH ") && !page.contains("@VERBS@"), "{path}");
+    }
+    let bash = nobody(&["completions", "bash"]);
+    assert!(bash.code == 0 && bash.out.contains("complete -F _contentctl"), "{}", bash.err);
+    assert!(nobody(&["completions", "zsh", "contentd"]).out.starts_with("#compdef contentd\n"));
+    assert_eq!(nobody(&["completions", "csh"]).code, 2);
+    let taken = nobody(&["manual", "share/man/man1/contentctl.1"]);
+    assert!(taken.code == 1 && taken.err.contains("contentctl.1/man8: "), "{}", taken.err);
 }

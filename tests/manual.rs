@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Command;
 use contentd::config::Config;
-
-#[path = "../examples/manual/pages.rs"]
-mod pages;
+use contentd::manual as pages;
 
 /// Sections that the example file does not have.
 const REST: &str = r#"

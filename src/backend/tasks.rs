@@ -281,17 +281,17 @@ impl DaemonBackend {
             return Ok(CleanupReply { deleted, is_dry_run: true, older_than_s });
         }
         self.refuse_while_stopping()?;
-        let mut deleted = 0;
+        let (mut deleted, mut after) = (0, None);
         loop {
-            let write = Write::Cleanup { finished_before, limit: CLEANUP_SLICE };
+            let write = Write::Cleanup { finished_before, after, limit: CLEANUP_SLICE };
             let written = self.world.store.write(write).await.map_err(|error| errors::of_write(error, "clean up"))?;
-            let Written::Cleaned { tasks } = written else {
+            let Written::Cleaned { tasks, next } = written else {
                 return Err(ApiError::internal("the store gave the answer of another write"));
             };
-            let count = tasks.len();
-            deleted += count as u64;
+            deleted += tasks.len() as u64;
             self.logs.remove(tasks);
-            if count < CLEANUP_SLICE as usize {
+            after = next;
+            if after.is_none() {
                 let about = Kind::CleanedUp;
                 tell!(Level::Info, about, "cleanup by {}: {deleted} finished tasks deleted", peer.label());
                 return Ok(CleanupReply { deleted, is_dry_run: false, older_than_s });

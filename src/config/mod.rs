@@ -20,7 +20,7 @@ mod verbs;
 
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrors};
-pub use notices::NoticesConfig;
+pub use notices::{NoticesConfig, format_size};
 pub use places::{Env, config_candidates, parse_database_url, socket_path};
 pub use publishers::{MAX_LEASE, PublishingConfig};
 pub use review::{ImagesConfig, ReviewConfig};

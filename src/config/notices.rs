@@ -137,6 +137,13 @@ fn parse_size(text: &str) -> Option<f64> {
     text[..digits].parse::<f64>().ok().map(|number| number * unit).filter(|bytes| (1.0..=1e18).contains(bytes))
 }
 
+/// Writes a size so that [`parse_size`] reads the same one, in the largest unit that does so with few digits.
+pub fn format_size(bytes: f64) -> String {
+    let units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
+    let fitting = units.into_iter().find(|(_, unit)| bytes >= *unit && (bytes / unit * 1e3).fract() == 0.0);
+    fitting.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
 pub(super) fn read_hooks(section: Option<Section<'_, '_>>, faults: &mut Faults<'_>) -> BTreeMap<String, HookSpec> {
     let Some(section) = section else { return BTreeMap::new() };
     let mut hooks = BTreeMap::new();
@@ -218,6 +225,15 @@ mod tests {
     fn parse(source: &str) -> Result<Config, String> {
         let env = |name: &str| (name == "HOME").then(|| "/home/u".to_owned());
         Config::parse(Some(Path::new("c.toml")), source, &env).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn a_size_that_is_written_is_read_back() {
+        for text in ["1GB", "2.5GB", "500MB", "1.5TB", "64kB", "999B", "1.234567GB", "20MB"] {
+            let bytes = parse_size(text).expect("a size");
+            assert_eq!(parse_size(&format_size(bytes)), Some(bytes), "{text}");
+        }
+        assert_eq!([2.5e9, 1e6, 1_234_567_000.0].map(format_size), ["2.5GB", "1MB", "1234.567MB"]);
     }
 
     #[test]

@@ -32,9 +32,33 @@ pub const FIELDS: &[&str] = &[
 /// The entries of a file, or all its faults.
 pub type Parsed = Result<Vec<Submission>, Vec<String>>;
 
+/// How the entries of a file are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Form {
+    /// A JSON object a line
+    Jsonl,
+    /// A table with a heading, its cells parted by commas
+    Csv,
+    /// One topic a line
+    Txt,
+}
+
+impl Form {
+    /// What the ending of a file's name says.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let ending = Path::new(name).extension()?.to_str()?.to_ascii_lowercase();
+        match ending.as_str() {
+            "jsonl" | "ndjson" | "json" => Some(Self::Jsonl),
+            "csv" => Some(Self::Csv),
+            "txt" => Some(Self::Txt),
+            _ => None,
+        }
+    }
+}
+
 /// Reads a file's contents. `defaults` fills in what an entry leaves out.
 pub fn parse(name: &str, contents: &[u8], defaults: &Submission) -> Parsed {
-    let Judged { right, faults } = judge(name, contents, defaults);
+    let Judged { right, faults } = judge(Form::of_name(name), contents, defaults);
     let mut faults = in_order(name, faults);
     if faults.is_empty() && right.is_empty() {
         faults.push(format!("{name}: there is no task in it"));
@@ -50,9 +74,9 @@ pub struct Judged {
     pub faults: Vec<Fault>,
 }
 
-/// As [`parse`], with what is right of a file that has faults.
-pub fn judge(name: &str, contents: &[u8], defaults: &Submission) -> Judged {
-    let (read, faults) = entries(name, contents, FIELDS);
+/// As [`parse`], with what is right of a file that has faults. Without a form its beginning says whether it is JSON lines or a table.
+pub fn judge(form: Option<Form>, contents: &[u8], defaults: &Submission) -> Judged {
+    let (read, faults) = entries(form, contents, FIELDS);
     let mut submissions = Submissions { defaults, right: Vec::new(), faults, keys: BTreeMap::new() };
     for Entry { line, fields } in read {
         submissions.take(line, &fields);
@@ -75,17 +99,17 @@ pub fn in_order(name: &str, mut faults: Vec<Fault>) -> Vec<String> {
     faults.into_iter().map(|(line, fault)| format!("{name}:{line}: {fault}")).collect()
 }
 
-/// The entries of a file of either form, and its faults so far: what cannot be read, and fields that are not `known`.
-pub(crate) fn entries(name: &str, contents: &[u8], known: &'static [&'static str]) -> (Vec<Entry>, Vec<Fault>) {
+/// The entries of a file, and its faults so far: what cannot be read, and fields that are not `known`. A text with one topic a line
+/// is only a file of tasks.
+pub(crate) fn entries(form: Option<Form>, contents: &[u8], known: &'static [&'static str]) -> (Vec<Entry>, Vec<Fault>) {
     let contents = contents.strip_prefix(b"\xef\xbb\xbf").unwrap_or(contents);
-    let is_named_so = Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let is_named_so = form == Some(Form::Csv);
     let mut reader = Reader { known, is_named_so, entries: Vec::new(), faults: Vec::new() };
-    if known.contains(&TOPIC) && is_lines(name) {
-        reader.read_lines(contents);
-    } else if is_csv(name, contents) {
-        reader.read_csv(contents);
-    } else {
-        reader.read_json_lines(contents);
+    match form {
+        Some(Form::Txt) if known.contains(&TOPIC) => reader.read_lines(contents),
+        Some(Form::Jsonl) => reader.read_json_lines(contents),
+        None | Some(Form::Txt) if contents.trim_ascii_start().starts_with(b"{") => reader.read_json_lines(contents),
+        _ => reader.read_csv(contents),
     }
     (reader.entries, reader.faults)
 }
@@ -93,29 +117,13 @@ pub(crate) fn entries(name: &str, contents: &[u8], known: &'static [&'static str
 /// What a line of a text is; only files of tasks have it.
 const TOPIC: &str = "topic";
 
-/// A text has one topic a line, as the lists of schedules have.
-pub fn is_lines(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
-}
-
-/// By the name's ending; without one, by the first character.
-fn is_csv(name: &str, contents: &[u8]) -> bool {
-    match Path::new(name).extension().and_then(|extension| extension.to_str()) {
-        Some(extension) if extension.eq_ignore_ascii_case("csv") => true,
-        Some(extension) if ["jsonl", "ndjson", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known)) => {
-            false
-        }
-        _ => !contents.trim_ascii_start().starts_with(b"{"),
-    }
-}
-
 /// What is said of a table that nobody has called one.
 const NOT_NAMED: &str = " (it was read as CSV with a heading, for it does not begin like JSON lines; a text with one topic a line is a \
-                         file whose name ends in .txt)";
+                         file whose name ends in .txt, or is submitted with --format txt)";
 
 struct Reader {
     known: &'static [&'static str],
-    /// The file's name says that it is a table.
+    /// Somebody says that it is a table.
     is_named_so: bool,
     entries: Vec<Entry>,
     faults: Vec<Fault>,
@@ -148,8 +156,8 @@ impl Reader {
         if let Some((index, line)) = first
             && let Some(form) = self.other_form(line)
         {
-            let cure = "a text has one topic a line: let the file's name end in";
-            return self.fault(index as u64 + 1, format!("begins like {form}, and {cure} .jsonl or .csv"));
+            let cure = "a text has one topic a line: let the file's name end in .jsonl or .csv, or say --format";
+            return self.fault(index as u64 + 1, format!("begins like {form}, and {cure}"));
         }
         for (index, bytes) in contents.split(|byte| *byte == b'\n').enumerate() {
             let line = index as u64 + 1;
@@ -426,6 +434,24 @@ mod tests {
         assert!(!faults("t.csv", "Salt: a history\n")[0].contains("read as CSV"));
         let told = faults("f.jsonl", "{\"account\": 1, }\n");
         assert!(told[0].starts_with("f.jsonl:1: column ") && !told[0].contains("at line"), "one place each: {told:?}");
+    }
+
+    #[test]
+    fn a_form_that_is_said_is_taken_for_any_contents() {
+        let account = Submission { account: "blog".into(), ..Submission::default() };
+        let topics = |form: Form, contents: &str| {
+            let Judged { right, faults } = judge(Some(form), contents.as_bytes(), &account);
+            let topics: Vec<String> = right.into_iter().map(|(_, task)| task.topic).collect();
+            if faults.is_empty() { Ok(topics) } else { Err(faults.len()) }
+        };
+        assert_eq!(topics(Form::Txt, "Salt: a history\nSilk\n"), Ok(vec!["Salt: a history".into(), "Silk".into()]));
+        assert_eq!(topics(Form::Csv, "topic\n{Silk}\n"), Ok(vec!["{Silk}".into()]));
+        assert_eq!(topics(Form::Jsonl, "topic\nSilk\n"), Err(2));
+        for (name, form) in
+            [("f.NDJSON", Some(Form::Jsonl)), ("f.csv", Some(Form::Csv)), ("f.txt", Some(Form::Txt)), ("-", None)]
+        {
+            assert_eq!(Form::of_name(name), form, "{name}");
+        }
     }
 
     #[test]

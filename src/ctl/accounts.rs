@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Session;
 use super::args::{AccountSetArgs, AccountVerb};
-use super::batch::{Entry, Fields, entries, in_order, split_keywords};
+use super::batch::{Entry, Fields, Form, entries, in_order, split_keywords};
 use super::failure::Failure;
 use super::output::{Column, fixed, flexible};
 use super::submit::{read_file, told};
@@ -246,7 +246,7 @@ fn import(session: &Session, path: &std::path::Path) -> Result<(), Failure> {
 
 /// The accounts of a file with the line of each, or all faults of the file.
 fn parse(name: &str, contents: &[u8]) -> Result<(Vec<u64>, Vec<AccountEntryValue>), Vec<String>> {
-    let (read, mut faults) = entries(name, contents, ENTRY_FIELDS);
+    let (read, mut faults) = entries(Form::of_name(name), contents, ENTRY_FIELDS);
     let mut accounts = Vec::with_capacity(read.len());
     let mut lines = Vec::with_capacity(read.len());
     for Entry { line, fields } in read {

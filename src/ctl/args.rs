@@ -12,6 +12,10 @@ pub use account::{AccountSetArgs, AccountVerb};
 pub use review::{EditArgs, RejectArgs, ReviewVerb};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::batch::Form;
+use crate::manual::Program;
 
 pub use notice::{By, MetricsArgs, NoticeVerb, ReportArgs};
 use pool::PoolVerb;
@@ -104,7 +108,8 @@ pub enum Verb {
     Notice(NoticeVerb),
     /// Say that a generator's job has ended, so that it is asked about now
     Report(ReportArgs),
-    /// Wait until tasks have ended
+    /// Wait until tasks have ended. One that is not there (a cleanup deleted it) is told, and the others are waited for; exit status
+    /// 5 then
     Wait(WaitArgs),
     /// Follow every change
     Watch(WatchArgs),
@@ -151,6 +156,10 @@ pub enum Verb {
     Version,
     /// Let the daemon read its configuration again
     Reload,
+    /// Write the manual pages of contentd and contentctl into a directory of pages
+    Manual(ManualArgs),
+    /// Print what a shell needs to complete command lines
+    Completions(CompletionsArgs),
 }
 
 /// A whole number; what is allowed of them the daemon says.
@@ -217,10 +226,13 @@ pub struct SubmitArgs {
     /// Not before so long from now: 10m, or seconds
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub delay: Option<String>,
-    /// Tasks to submit together: F.jsonl, F.csv, F.txt (one topic a line), or - for standard input, with JSON lines or a CSV with
-    /// its heading; other options fill in what an entry leaves out
+    /// Tasks to submit together: F.jsonl, F.csv, F.txt (one topic a line), or - for standard input; other options fill in what an
+    /// entry leaves out
     #[arg(long, short, value_name = "FILE", conflicts_with = "topic")]
     pub file: Option<PathBuf>,
+    /// How the file is written [default: as its name ends; else JSON lines where it begins with {, or a CSV with its heading]
+    #[arg(long, value_enum, value_name = "FORM", requires = "file", conflicts_with = "topic")]
+    pub format: Option<Form>,
     /// Check everything and submit nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -598,6 +610,25 @@ pub struct ReviewArgs {
     /// Why
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub reason: Option<String>,
+}
+
+/// Where manual pages go.
+#[derive(Debug, ClapArgs)]
+pub struct ManualArgs {
+    /// Where `man` looks, such as ~/.cargo/share/man for programs in ~/.cargo/bin; its man1, man5 and man8 are made
+    #[arg(value_name = "DIRECTORY")]
+    pub directory: PathBuf,
+}
+
+/// Completions.
+#[derive(Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+    /// Of which program
+    #[arg(value_name = "PROGRAM", default_value = "contentctl")]
+    pub program: Program,
 }
 
 /// A raw call.

@@ -10,6 +10,7 @@ use super::args::{BackupArgs, CallArgs, PauseArgs, ResumeArgs};
 use super::failure::Failure;
 use super::names;
 use super::output::{Column, fixed, flexible};
+use super::settings::as_written;
 use super::text::{safe, safe_lines};
 use crate::control::api::{
     ApiError, BackupParams, BackupReply, ConfigReply, DrainReply, NoParams, PauseParams, PauseView, PausesReply,
@@ -173,7 +174,7 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
 
 const SETTING_FIELDS: &[&str] = &["key", "value"];
 
-/// `contentctl config`: TOML for people, JSON for programs, a row a setting for spreadsheets.
+/// `contentctl config`: TOML with units for people, JSON for programs, a row a setting for spreadsheets.
 pub fn config(session: &Session) -> Result<(), Failure> {
     let reply: ConfigReply = session.call("io.contentd.Daemon.GetConfig", &NoParams {})?;
     if session.printer.is_json() {
@@ -188,7 +189,7 @@ pub fn config(session: &Session) -> Result<(), Failure> {
         session.printer.text(&format!("# {}", safe(file)))?;
     }
     // TOML has no null: what is unset is left out.
-    let text = toml::to_string_pretty(&without_nulls(reply.config)).map_err(|error| {
+    let text = toml::to_string_pretty(&without_nulls(as_written(reply.config))).map_err(|error| {
         Failure::Refused(format!("the configuration cannot be shown as TOML ({error}); use --output json"))
     })?;
     session.printer.text(&safe_lines(&text))

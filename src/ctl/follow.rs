@@ -2,7 +2,8 @@
 //!
 //! All go on over a restart of the daemon, however long it drains: a wait looks again, a watch says that it may have missed
 //! something. The surprise: a file may hold more tasks than one call may name, so its tasks are waited for part by part, and a part whose answer is too
-//! long for a message is asked about in halves.
+//! long for a message is asked about in halves. The daemon ends a wait with the name of a task that is not there; here it goes on for
+//! the others.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -183,7 +184,8 @@ fn tell_why_waiting(session: &Session, tasks: &[String], progress: &mut Progress
         let params = TaskParams { task: task.clone() };
         match client.call_until::<_, TaskReply>("io.contentd.Tasks.Status", &params, until) {
             Ok(TaskReply { task }) if task.state == "pending" => progress.show(&task),
-            Ok(_) => {}
+            // One that is not there is told by the wait itself.
+            Ok(_) | Err(ClientError::Refused(_)) => {}
             Err(_) => return,
         }
     }
@@ -209,6 +211,39 @@ fn settled_in_parts(
     }
 }
 
+/// Waits for tasks of which each is there, and for the others where one is not: it was deleted by a cleanup, or never was. Those go
+/// from the list to `gone`; the last answer is empty where nothing is left.
+fn settled_but_gone(
+    session: &Session,
+    named: &[String],
+    patience: &Patience,
+    gone: &mut Vec<String>,
+    show: &mut dyn FnMut(&TaskView),
+) -> Result<WaitReply, Failure> {
+    let mut left = named.to_vec();
+    loop {
+        let task = match settled_in_parts(session, &left, patience, show) {
+            Err(Failure::Client(ClientError::Refused(ApiError::TaskNotFound { task }))) => task,
+            last => return last,
+        };
+        let count = left.len();
+        // It is named as it was asked for, or by its whole id.
+        left.retain(|name| !task.starts_with(name.as_str()));
+        if left.len() == count {
+            return Err(Failure::Client(ClientError::Refused(ApiError::TaskNotFound { task })));
+        }
+        gone.push(task);
+        if left.is_empty() {
+            return Ok(WaitReply { changed: None, tasks: Vec::new(), unfinished: 0, is_timed_out: false });
+        }
+        let task = gone.last().map_or("", String::as_str);
+        let others = counted(left.len() as u64, "other is waited for", "others are waited for");
+        // Nobody to say it to is no failure.
+        let _ =
+            writeln!(std::io::stderr(), "{}: nothing is known of it (did a cleanup delete it?); {others}", safe(task));
+    }
+}
+
 /// `contentctl wait`.
 pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
     let patience = Patience::of(args.timeout.clone())?;
@@ -216,18 +251,27 @@ pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
     if !args.all {
         tell_why_waiting(session, &args.tasks, &mut progress);
     }
-    let named = (!args.all).then_some(args.tasks.as_slice());
-    let last = settled(session, named, &patience, &mut |task| progress.show(task))?;
-    print_waited(session, args, &last, &patience)
+    let mut gone = Vec::new();
+    let mut show = |task: &TaskView| progress.show(task);
+    let last = match args.all {
+        true => settled(session, None, &patience, &mut show)?,
+        false => settled_but_gone(session, &args.tasks, &patience, &mut gone, &mut show)?,
+    };
+    if last.tasks.is_empty()
+        && let Some(task) = gone.pop()
+    {
+        return Err(Failure::Client(ClientError::Refused(ApiError::TaskNotFound { task })));
+    }
+    print_waited(session, args, &last, &gone, &patience)
 }
 
 /// Waits for tasks that were submitted together, and prints what each of them is then.
 pub fn wait_together(session: &Session, tasks: &[String], timeout: Option<String>) -> Result<(), Failure> {
     let patience = Patience::of(timeout)?;
     let mut progress = Together::new(tasks.len());
-    let (mut views, mut is_timed_out) = (Vec::with_capacity(tasks.len()), false);
+    let (mut views, mut gone, mut is_timed_out) = (Vec::with_capacity(tasks.len()), Vec::new(), false);
     for part in tasks.chunks(MAX_NAMED) {
-        let last = settled_in_parts(session, part, &patience, &mut |task| progress.show(task));
+        let last = settled_but_gone(session, part, &patience, &mut gone, &mut |task| progress.show(task));
         let last = last.inspect_err(|_| progress.end())?;
         last.tasks.iter().for_each(|task| progress.see(task));
         is_timed_out |= last.is_timed_out;
@@ -238,12 +282,19 @@ pub fn wait_together(session: &Session, tasks: &[String], timeout: Option<String
     let places: BTreeMap<&str, usize> = tasks.iter().enumerate().map(|(place, id)| (id.as_str(), place)).collect();
     views.sort_by_key(|task| places.get(task.task_id.as_str()).copied());
     names::rows(session, &views, TASK_COLUMNS, TASK_FIELDS)?;
-    let count = counted(views.len() as u64, "task", "tasks");
-    session.tell(format!("{count}{}", by_state(views.iter().map(|task| task.state.as_str()))));
-    judged(&views, is_timed_out, &patience)
+    let count = counted(tasks.len() as u64, "task", "tasks");
+    let states = views.iter().map(|task| task.state.as_str()).chain(gone.iter().map(|_| "unknown"));
+    session.tell(format!("{count}{}", by_state(states)));
+    judged(&views, &gone, is_timed_out, &patience)
 }
 
-fn print_waited(session: &Session, args: &WaitArgs, last: &WaitReply, patience: &Patience) -> Result<(), Failure> {
+fn print_waited(
+    session: &Session,
+    args: &WaitArgs,
+    last: &WaitReply,
+    gone: &[String],
+    patience: &Patience,
+) -> Result<(), Failure> {
     match (args.all, args.tasks.as_slice(), last.tasks.as_slice()) {
         (true, _, _) if session.printer.is_for_people() => session.tell(&match last.unfinished {
             0 => "every task has ended, or waits for a person".to_owned(),
@@ -254,15 +305,15 @@ fn print_waited(session: &Session, args: &WaitArgs, last: &WaitReply, patience: 
         (false, [_], [task]) if !session.printer.is_for_people() => session.printer.record(task, TASK_FIELDS)?,
         (false, _, tasks) => names::rows(session, tasks, TASK_COLUMNS, TASK_FIELDS)?,
     }
-    judged(&last.tasks, last.is_timed_out, patience)
+    judged(&last.tasks, gone, last.is_timed_out, patience)
 }
 
-/// What the exit status says of tasks that were waited for.
-fn judged(tasks: &[TaskView], is_timed_out: bool, patience: &Patience) -> Result<(), Failure> {
+/// What the exit status says of tasks that were waited for. Nobody knows that one which is gone was completed.
+fn judged(tasks: &[TaskView], gone: &[String], is_timed_out: bool, patience: &Patience) -> Result<(), Failure> {
     if is_timed_out {
         return Err(patience.is_over());
     }
-    if tasks.iter().any(|task| task.state != "completed") {
+    if !gone.is_empty() || tasks.iter().any(|task| task.state != "completed") {
         return Err(Failure::NotCompleted);
     }
     Ok(())

@@ -7,10 +7,11 @@
 //! | [`output`] | how is an answer printed? (table, JSON, CSV) |
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
+//! | [`settings`] | how is a setting written in a file? |
 //! | [`names`] | whose is it? |
-//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`review`], [`pool`], [`accounts`], [`daemon`], [`doctor`], [`schedule`], [`notice`], [`stats`] | the verbs |
+//! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`review`], [`pool`], [`accounts`], [`daemon`], [`doctor`], [`schedule`], [`notice`], [`stats`], [`manual`] | the verbs |
 //!
-//! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon. JSON and CSV stand alone on standard output; everything said to
+//! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon, and its own pages. JSON and CSV stand alone on standard output; everything said to
 //! people goes to standard error. The surprise: texts of generators and submitters are untrusted even here, because a
 //! terminal obeys control characters.
 
@@ -22,12 +23,14 @@ pub mod doctor;
 pub mod failure;
 pub mod follow;
 pub mod log;
+pub mod manual;
 pub mod names;
 pub mod notice;
 pub mod output;
 pub mod pool;
 pub mod review;
 pub mod schedule;
+pub mod settings;
 pub mod stats;
 pub mod submit;
 pub mod tasks;
@@ -219,6 +222,8 @@ fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Drain => daemon::drain(session),
         Verb::Version => daemon::version(session),
         Verb::Reload => daemon::reload(session),
+        Verb::Manual(args) => manual::manual(session, &args),
+        Verb::Completions(args) => manual::completions(&args),
     }
 }
 

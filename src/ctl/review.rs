@@ -47,7 +47,13 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
                 ..ContentListParams::default()
             };
             let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
-            let reply = session.call_joined("io.contentd.Content.List", &params, join)?;
+            let mut reply = session.call_joined("io.contentd.Content.List", &params, join)?;
+            if session.printer.is_for_people() {
+                // The title has a column of its own.
+                for content in &mut reply.contents {
+                    content.summary = behind_title(&content.title, &content.summary).to_owned();
+                }
+            }
             names::rows(session, &reply.contents, WAITING_COLUMNS, CONTENT_FIELDS)?;
             if reply.contents.is_empty() {
                 session.tell("nothing waits for a review");
@@ -64,6 +70,16 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
         ReviewVerb::Approve(args) => review(session, args, "io.contentd.Content.Approve"),
         ReviewVerb::Reject(args) => reject(session, args),
         ReviewVerb::Edit(args) => edit(session, &args),
+    }
+}
+
+/// The beginning of a piece without its title, with which most begin.
+fn behind_title<'a>(title: &str, summary: &'a str) -> &'a str {
+    match summary.strip_prefix(title) {
+        Some(rest) if !title.is_empty() && !rest.starts_with(char::is_alphanumeric) => {
+            rest.trim_start_matches(|char: char| char.is_whitespace() || ":：-–—.。".contains(char))
+        }
+        _ => summary,
     }
 }
 
@@ -259,5 +275,20 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("read"), "文");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         remove(&path);
+    }
+
+    #[test]
+    fn a_beginning_does_not_say_the_title_again() {
+        for (title, summary, shown) in [
+            ("Salt", "Salt There is much to be said.", "There is much to be said."),
+            ("Salt", "Salt: a history", "a history"),
+            ("Salt", "Salt", ""),
+            ("Salt", "Salty water boils late.", "Salty water boils late."),
+            ("面包为什么会发酵", "面包为什么会发酵 导语。", "导语。"),
+            ("Salt", "It is in the sea.", "It is in the sea."),
+            ("", "- a list", "- a list"),
+        ] {
+            assert_eq!(behind_title(title, summary), shown, "{title}: {summary}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Session;
 use super::args::{SubmitArgs, WaitArgs};
-use super::batch::{Fault, Judged, in_order, is_lines, judge, split_keywords};
+use super::batch::{Fault, Form, Judged, in_order, judge, split_keywords};
 use super::failure::Failure;
 use super::follow;
 use super::output::{Column, fixed};
@@ -51,7 +51,7 @@ impl<'a> From<&'a Submitted> for Line<'a> {
 pub fn submit(session: &Session, mut args: SubmitArgs) -> Result<(), Failure> {
     let dry_run = args.dry_run.then_some(true);
     let file = args.file.take();
-    let key = args.key.take();
+    let (key, form) = (args.key.take(), args.format.take());
     let wait = args.wait.then(|| Wait { timeout: args.timeout.take() });
     if let Some(Wait { timeout: Some(text) }) = &wait
         && parse_duration_s(text).is_none()
@@ -61,7 +61,7 @@ pub fn submit(session: &Session, mut args: SubmitArgs) -> Result<(), Failure> {
     }
     let task = submission(args);
     match file {
-        Some(path) => submit_file(session, &path, &task, dry_run, wait),
+        Some(path) => submit_file(session, &path, form, &task, dry_run, wait),
         None => submit_one(session, task, key.map_or_else(random_key, Ok)?, dry_run, wait),
     }
 }
@@ -185,17 +185,19 @@ pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
 fn submit_file(
     session: &Session,
     path: &Path,
+    form: Option<Form>,
     defaults: &Submission,
     dry_run: Option<bool>,
     wait: Option<Wait>,
 ) -> Result<(), Failure> {
     let (name, contents) = read_file(path)?;
-    if is_lines(&name) && defaults.account.0.is_empty() {
+    let form = form.or_else(|| Form::of_name(&name));
+    if form == Some(Form::Txt) && defaults.account.0.is_empty() {
         return Err(Failure::Usage(format!(
             "--account is missing: {name} has topics alone, and each of them is for somebody"
         )));
     }
-    let Judged { right, mut faults } = judge(&name, &contents, defaults);
+    let Judged { right, mut faults } = judge(form, &contents, defaults);
     if right.is_empty() && faults.is_empty() {
         return Err(Failure::Refused(format!("nothing was submitted; {name}: there is no task in it")));
     }

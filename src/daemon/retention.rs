@@ -10,7 +10,7 @@ use crate::actors::World;
 use crate::config::Config;
 use crate::events::Kind;
 use crate::generator::log::GeneratorLogs;
-use crate::store::write::{Write, Written};
+use crate::store::write::{FinishedPlace, Write, Written};
 use crate::tell;
 
 /// The first sweep of a life: late enough not to meet the start's own work.
@@ -21,13 +21,15 @@ const SLICE: u32 = 20;
 /// When the next sweep comes.
 pub struct Sweep {
     at: Instant,
+    /// Where the next slice goes on.
+    after: Option<FinishedPlace>,
     logs: GeneratorLogs,
 }
 
 impl Sweep {
     /// The first is a quarter of an hour ahead. A task that goes takes its log along.
     pub fn new(logs: GeneratorLogs) -> Self {
-        Self { at: Instant::now() + FIRST, logs }
+        Self { at: Instant::now() + FIRST, after: None, logs }
     }
 
     /// Resolves when it is time.
@@ -38,9 +40,11 @@ impl Sweep {
     /// Deletes one slice; comes back at once while there is more, else in a day. What the last one leaves on disk goes too.
     pub async fn run(&mut self, world: &World, config: &Config) {
         self.at = Instant::now() + EVERY;
-        if let Some(keep) = config.retention.finished_tasks
-            && delete_slice(world, keep, &self.logs).await
-        {
+        self.after = match config.retention.finished_tasks {
+            Some(keep) => delete_slice(world, keep, self.after, &self.logs).await,
+            None => None,
+        };
+        if self.after.is_some() {
             self.at = Instant::now() + Duration::from_secs(1);
             return;
         }
@@ -48,20 +52,27 @@ impl Sweep {
     }
 }
 
-/// Whether there may be more.
-async fn delete_slice(world: &World, keep: Duration, logs: &GeneratorLogs) -> bool {
+/// Where the next slice goes on, if there may be more.
+async fn delete_slice(
+    world: &World,
+    keep: Duration,
+    after: Option<FinishedPlace>,
+    logs: &GeneratorLogs,
+) -> Option<FinishedPlace> {
     let finished_before = world.clock.now().utc.minus(keep);
-    match world.store.write(Write::Cleanup { finished_before, limit: SLICE }).await {
-        Ok(Written::Cleaned { tasks }) if !tasks.is_empty() => {
+    match world.store.write(Write::Cleanup { finished_before, after, limit: SLICE }).await {
+        Ok(Written::Cleaned { tasks, next }) => {
             let count = tasks.len();
             logs.remove(tasks);
-            tell!(Level::Info, Kind::CleanedUp, "the nightly sweep deleted {count} finished tasks");
-            count == SLICE as usize
+            if count > 0 {
+                tell!(Level::Info, Kind::CleanedUp, "the nightly sweep deleted {count} finished tasks");
+            }
+            next
         }
-        Ok(_) => false,
+        Ok(_) => None,
         Err(error) => {
             tell!(Level::Warn, Kind::CleanupFailed, "the nightly sweep failed: {error}");
-            false
+            None
         }
     }
 }

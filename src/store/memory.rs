@@ -15,7 +15,9 @@ use super::query::{
     ContentFilter, InFlight, KeyUse, LaneHead, LongText, Page, PoolFilter, PoolStanding, Queries, ReadyTask,
     SearchBounds, Searched, Statistics, Submits, TaskFilter, TextPart, place_in_pool,
 };
-use super::write::{Account, KeptImage, NewImage, Rows, Write, WriteError, Written, execute};
+use super::write::{
+    Account, FinishedPlace, FinishedTask, KeptImage, NewImage, Rows, Slice, Write, WriteError, Written, execute,
+};
 use super::{Backend, DbError, InlineWriter, LookupError, ReadMode, Store};
 use crate::publish::Handout;
 use crate::task::account::AccountLimits;
@@ -397,10 +399,16 @@ impl Rows for Tables {
         Ok(())
     }
 
-    fn finished_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<TaskId>, DbError> {
-        let mut finished: Vec<_> = self.tasks.values().filter(|task| self.may_be_cleaned(task, time)).collect();
-        finished.sort_by_key(|task| (task.completed_at, task.seq));
-        Ok(finished.into_iter().take(limit as usize).map(|task| task.id.clone()).collect())
+    fn finished_before(&mut self, time: Timestamp, after: Option<FinishedPlace>, limit: u32) -> Result<Slice, DbError> {
+        let place = |task: &Task| Some(FinishedPlace { completed_at: task.completed_at?, seq: task.seq });
+        let tasks = self.tasks.values().filter(|task| is_over(task, time));
+        let mut finished: Vec<_> = tasks.filter_map(|task| Some((place(task)?, task))).collect();
+        finished.retain(|(place, _)| Some(*place) > after);
+        finished.sort_by_key(|(place, _)| *place);
+        let seen = |(place, task): (FinishedPlace, &Task)| {
+            Ok(FinishedTask { id: task.id.clone(), place, is_kept: self.has_piece_that_waits(task) })
+        };
+        Slice::of(finished.into_iter().map(seen), limit)
     }
 
     fn delete_task(&mut self, id: &TaskId) -> Result<(), DbError> {
@@ -440,13 +448,16 @@ fn page_of<T>(items: Vec<T>, page: Page) -> Vec<T> {
     items.into_iter().skip(page.offset as usize).take(page.limit as usize).collect()
 }
 
+/// It has ended before a time, and its job is not watched any more.
+fn is_over(task: &Task, time: Timestamp) -> bool {
+    task.state.is_final() && task.wake_at.is_none() && task.completed_at.is_some_and(|at| at < time)
+}
+
 impl Tables {
-    fn may_be_cleaned(&self, task: &Task, time: Timestamp) -> bool {
-        let is_over = task.state.is_final() && task.wake_at.is_none() && task.completed_at.is_some_and(|at| at < time);
-        let waits = |content: &ContentRecord| {
+    fn has_piece_that_waits(&self, task: &Task) -> bool {
+        self.contents.iter().any(|content| {
             content.record.task_id == task.id && content.record.review_status == ReviewState::PendingReview
-        };
-        is_over && !self.contents.iter().any(waits)
+        })
     }
 
     fn current(&self, task: &Task) -> Option<Attempt> {
@@ -870,7 +881,8 @@ impl Queries for MemoryDb {
 
     fn count_finished_before(&self, time: Timestamp) -> Result<u64, DbError> {
         let tables = self.tables();
-        Ok(tables.tasks.values().filter(|task| tables.may_be_cleaned(task, time)).count() as u64)
+        Ok(tables.tasks.values().filter(|task| is_over(task, time) && !tables.has_piece_that_waits(task)).count()
+            as u64)
     }
 
     fn statistics(

@@ -693,10 +693,11 @@ fn an_edit_of_what_is_no_more_is_refused(mut side: Side) {
     assert_eq!(edited(&mut side, second.id, "hash of better", "better"), second, "the same text is no version");
     assert_eq!(side.write(edit(ContentId(77), "h", "x")), Err(WriteError::ContentNotFound(ContentId(77))));
     // A piece outlives its task, and so does its review.
-    let cleanup = || Write::Cleanup { finished_before: Timestamp(START + 9_000), limit: 9 };
-    assert_eq!(side.write(cleanup()), Ok(Written::Cleaned { tasks: vec![] }), "it waits for a review");
+    let cleanup = || Write::Cleanup { finished_before: Timestamp(START + 9_000), after: None, limit: 9 };
+    let cleaned = |tasks| Ok(Written::Cleaned { tasks, next: None });
+    assert_eq!(side.write(cleanup()), cleaned(vec![]), "it waits for a review");
     side.write(review(second.id, ReviewMove::Rejected)).unwrap();
-    assert_eq!(side.write(cleanup()), Ok(Written::Cleaned { tasks: vec![id(1)] }));
+    assert_eq!(side.write(cleanup()), cleaned(vec![id(1)]));
     let third = edited(&mut side, second.id, "hash of better", "best");
     assert_eq!(third.record.version, 3);
 }

@@ -355,7 +355,7 @@ fn no_write_reads_the_history() {
         // A job that is named is looked for among those of the others.
         side.change(&id(2), START + 20, Event::Claimed { key: key_of(&id(2), 1) });
         side.change(&id(2), START + 21, accepted("a job"));
-        side.write(Write::Cleanup { finished_before: Timestamp(START + 99), limit: 5 }).unwrap();
+        side.write(Write::Cleanup { finished_before: Timestamp(START + 99), after: None, limit: 5 }).unwrap();
         let schedule = side.schedule(new_schedule("daily", AccountId(1))).id;
         let now = Timestamp(START + 1_000);
         for (n, end) in [(1, false), (2, true)] {

@@ -122,7 +122,9 @@ fn write(step: &Step, at: &mut i64, salt: usize) -> Write {
             due: None,
             now: Timestamp(*at),
         },
-        Step::Cleanup { limit } => Write::Cleanup { finished_before: Timestamp(*at - 200_000), limit: *limit },
+        Step::Cleanup { limit } => {
+            Write::Cleanup { finished_before: Timestamp(*at - 200_000), after: None, limit: *limit }
+        }
         Step::Shift { by_ms } => shift(*by_ms),
     }
 }

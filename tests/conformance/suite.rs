@@ -45,6 +45,7 @@ on_every_backend! {
     after_a_restore_what_had_ended_is_marked,
     cleanup_takes_the_oldest_and_keeps_pieces_and_keys,
     cleanup_leaves_a_task_whose_piece_waits_for_a_review,
+    cleanup_goes_on_where_a_slice_has_ended,
     settings_are_stored_and_removed,
     the_agenda_is_in_order,
     wake_times_move_with_the_clock,
@@ -411,7 +412,7 @@ fn one_job_is_not_two_tasks(mut side: Side) {
         Err(WriteError::Refused { refusal: Refusal::JobOfAnother { owner, .. }, .. }) if owner == id(2)
     ));
     // Once that is cleaned up, nobody knows of it.
-    side.write(Write::Cleanup { finished_before: Timestamp(START + 99), limit: 5 }).unwrap();
+    side.write(Write::Cleanup { finished_before: Timestamp(START + 99), after: None, limit: 5 }).unwrap();
     side.change(&id(3), START + 12, adopt(3, "job"));
 }
 
@@ -623,14 +624,17 @@ fn cleanup_takes_the_oldest_and_keeps_pieces_and_keys(mut side: Side) {
     side.change(&id(2), START + 30, Event::CancelRequested);
     let before = Timestamp(START + 31);
     assert_eq!(side.queries.count_finished_before(before).unwrap(), 3);
-    let cleanup = |limit| Write::Cleanup { finished_before: before, limit };
-    let cleaned = |tasks: &[usize]| Ok(Written::Cleaned { tasks: tasks.iter().map(|number| id(*number)).collect() });
+    let clean =
+        |side: &mut Side, limit| match side.write(Write::Cleanup { finished_before: before, after: None, limit }) {
+            Ok(Written::Cleaned { tasks, next }) => (tasks, next.is_some()),
+            other => panic!("{other:?}"),
+        };
     let waits = |side: &Side| side.queries.content(content).unwrap().unwrap().record.review_status;
     assert_eq!(waits(&side), ReviewState::Approved);
-    assert_eq!(side.write(cleanup(2)), cleaned(&[1, 3]));
+    assert_eq!(clean(&mut side, 2), (vec![id(1), id(3)], true));
     assert_eq!(names(&side.queries.tasks(&TaskFilter::default(), Page::first(9)).unwrap()), ["4", "2"]);
-    assert_eq!(side.write(cleanup(9)), cleaned(&[2]));
-    assert_eq!(side.write(cleanup(9)), cleaned(&[]));
+    assert_eq!(clean(&mut side, 9), (vec![id(2)], false));
+    assert_eq!(clean(&mut side, 9), (vec![], false));
     assert!(side.queries.history(&id(1)).unwrap().is_empty() && side.queries.attempts(&id(1)).unwrap().is_empty());
     assert!(side.queries.content(content).unwrap().is_some());
     side.write(review(content, ReviewMove::Rejected, None)).expect("a piece is reviewed without its task");
@@ -656,8 +660,9 @@ fn cleanup_leaves_a_task_whose_piece_waits_for_a_review(mut side: Side) {
     side.change(&id(2), START + 20, Event::CancelRequested);
     side.change(&id(3), START + 30, Event::CancelRequested);
     let before = Timestamp(START + 31);
-    let cleaned = |side: &mut Side| match side.write(Write::Cleanup { finished_before: before, limit: 2 }) {
-        Ok(Written::Cleaned { tasks }) => tasks,
+    let cleaned = |side: &mut Side| match side.write(Write::Cleanup { finished_before: before, after: None, limit: 2 })
+    {
+        Ok(Written::Cleaned { tasks, .. }) => tasks,
         other => panic!("{other:?}"),
     };
     assert_eq!(side.queries.count_finished_before(before).unwrap(), 2);
@@ -667,6 +672,33 @@ fn cleanup_leaves_a_task_whose_piece_waits_for_a_review(mut side: Side) {
     side.write(review(content, ReviewMove::Rejected, None)).unwrap();
     assert_eq!(side.queries.count_finished_before(before).unwrap(), 1);
     assert_eq!(cleaned(&mut side), [id(1)], "decided, it goes as any other");
+}
+
+fn cleanup_goes_on_where_a_slice_has_ended(mut side: Side) {
+    let ada = side.account("ada").id;
+    let kept = |number| Task { auto_approve: false, ..task(number, ada) };
+    side.submit(vec![new(kept(1)), new(task(2, ada)), new(kept(3)), new(task(4, ada)), new(task(5, ada))]);
+    let content = side.complete(&id(1), START + 10).content_id.unwrap();
+    side.complete(&id(3), START + 16);
+    for n in [5, 2, 4] {
+        // All at once: then their numbers say which is the first.
+        side.change(&id(n), START + 20, Event::CancelRequested);
+    }
+    let clean = |side: &mut Side, after, limit| match side.write(Write::Cleanup {
+        finished_before: Timestamp(START + 99),
+        after,
+        limit,
+    }) {
+        Ok(Written::Cleaned { tasks, next }) => (tasks, next),
+        other => panic!("{other:?}"),
+    };
+    let (first, next) = clean(&mut side, None, 1);
+    assert_eq!(first, [id(2)], "what waits for a review is stepped over");
+    side.write(review(content, ReviewMove::Rejected, None)).unwrap();
+    let (second, next) = clean(&mut side, Some(next.expect("there is more")), 1);
+    assert_eq!(second, [id(4)], "no slice goes back to what an earlier one has looked at");
+    assert_eq!(clean(&mut side, Some(next.expect("there is more")), 1), (vec![id(5)], None));
+    assert_eq!(clean(&mut side, None, 9), (vec![id(1)], None), "the next cleanup begins anew");
 }
 
 fn settings_are_stored_and_removed(mut side: Side) {

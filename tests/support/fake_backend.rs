@@ -713,7 +713,7 @@ impl Backend for FakeBackend {
     }
 
     fn config(&self, _: Peer) -> Answer<ConfigReply> {
-        let config = serde_json::json!({"daemon": {"workers": 4, "socket": null}});
+        let config = serde_json::json!({"daemon": {"workers": 4, "socket": null, "drain_timeout_s": 90}});
         done(Ok(ConfigReply { files: vec!["/etc/contentd/contentd.toml".to_owned()], config }))
     }
 

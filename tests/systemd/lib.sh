@@ -87,6 +87,19 @@ SH
   chmod 755 /usr/local/bin/slow-writer
 }
 
+# Whether an output holds what the page shows: lines in a row, with `…` for anything in a line, and alone for any lines.
+is_as_shown() { # OUTPUT SHOWN
+  python3 - "$@" <<'END'
+import re
+import sys
+
+output, shown = (open(path, encoding="utf-8").read() for path in sys.argv[1:])
+lines = [r"(?:.*\n)*?" if line == "…" else ".*".join(map(re.escape, line.split("…"))) + "[ ]*\n"
+         for line in shown.rstrip("\n").split("\n")]
+sys.exit(not re.search("^" + "".join(lines), output, re.MULTILINE))
+END
+}
+
 finish() {
   printf '\n%s passed, %s failed\n' "$passed" "$failed"
   [ "$failed" = 0 ]

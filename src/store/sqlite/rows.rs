@@ -3,13 +3,14 @@
 
 mod schedules;
 
+use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Bool, Text};
 use diesel::sqlite::SqliteConnection;
 
 use super::connection::{db_error, optional};
-use super::fixed::{Asked, Fixed};
+use super::fixed::Asked;
 use super::models::{
     AccountChanges, AccountRow, AttemptChanges, AttemptRow, ImageChanges, ImageRow, NewContentRow, NewEventRow,
     NewImageRow, NewTaskRow, TaskChanges, TaskNotes, TaskRow, VersionRow,
@@ -20,7 +21,7 @@ use super::schema::{accounts, attempts, contents, events, images, settings, stat
 use super::update::{looked, update};
 use crate::publish::Handout;
 use crate::store::DbError;
-use crate::store::write::{Account, KeptImage, NewImage, Rows};
+use crate::store::write::{Account, FinishedPlace, FinishedTask, KeptImage, MOST_LOOKED_AT, NewImage, Rows, Slice};
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, Version};
 use crate::task::{
     AccountId, Attempt, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, TaskState, Timestamp,
@@ -354,16 +355,17 @@ impl Rows for SqliteRows<'_> {
         marked.execute(self.connection).map(|_| ()).map_err(db_error)
     }
 
-    fn finished_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<TaskId>, DbError> {
-        let finished = tasks::table
-            .filter(tasks::completed_at.lt(time.0))
-            .filter(tasks::wake_at.is_null())
-            .filter(NO_PIECE_WAITS)
-            .order((tasks::completed_at, tasks::seq))
-            .limit(limit.into())
-            .select(tasks::id);
-        let ids: Vec<String> = finished.load(self.connection).map_err(db_error)?;
-        Ok(ids.into_iter().map(TaskId).collect())
+    fn finished_before(&mut self, time: Timestamp, after: Option<FinishedPlace>, limit: u32) -> Result<Slice, DbError> {
+        let (at, seq) = after.map_or((i64::MIN, i64::MIN), |place| (place.completed_at.0, place.seq));
+        let asked = Asked::new(FINISHED).number(time.0).number(at).number(seq).number(MOST_LOOKED_AT as i64 + 1);
+        // One by one, so that nothing is looked for behind what the slice takes.
+        let rows = asked.load_iter::<Finished, DefaultLoadingMode>(self.connection).map_err(db_error)?;
+        let seen = |row: Finished| FinishedTask {
+            id: TaskId(row.id),
+            place: FinishedPlace { completed_at: Timestamp(row.completed_at), seq: row.seq },
+            is_kept: row.is_kept,
+        };
+        Slice::of(rows.map(|row| row.map(seen).map_err(db_error)), limit)
     }
 
     fn delete_task(&mut self, id: &TaskId) -> Result<(), DbError> {
@@ -396,10 +398,24 @@ impl Rows for SqliteRows<'_> {
     }
 }
 
-/// Looked for by the task: few pieces are of one, and many may wait.
-const NO_PIECE_WAITS: Fixed = Fixed(
-    "NOT EXISTS (SELECT 1 FROM contents WHERE contents.task_id = tasks.id AND +contents.review_status = 'pending_review')",
-);
+/// A finished task of a cleanup.
+#[derive(QueryableByName)]
+struct Finished {
+    #[diesel(sql_type = Text)]
+    id: String,
+    #[diesel(sql_type = BigInt)]
+    completed_at: i64,
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+    #[diesel(sql_type = Bool)]
+    is_kept: bool,
+}
+
+/// The pieces are looked for by the task: few are of one, and many may wait.
+const FINISHED: &str = "SELECT id, completed_at, seq, EXISTS (SELECT 1 FROM contents \
+     WHERE contents.task_id = tasks.id AND +contents.review_status = 'pending_review') AS is_kept \
+     FROM tasks WHERE completed_at < ? AND (completed_at, seq) > (?, ?) AND wake_at IS NULL \
+     ORDER BY completed_at, seq LIMIT ?";
 
 /// Of what waits: a delay is a span, and its end the time at which the task wakes.
 const SHIFT_DELAYS: &str = "UPDATE tasks SET \

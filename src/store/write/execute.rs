@@ -40,12 +40,8 @@ pub fn execute(rows: &mut dyn Rows, write: &Write) -> Result<Written, WriteError
             rows.mark_ended(*at)?;
             Ok(Written::Stored)
         }
-        Write::Cleanup { finished_before, limit } => {
-            let ids = rows.finished_before(*finished_before, *limit)?;
-            for id in &ids {
-                rows.delete_task(id)?;
-            }
-            Ok(Written::Cleaned { tasks: ids })
+        Write::Cleanup { finished_before, after, limit } => {
+            super::cleanup::carry_out(rows, *finished_before, *after, *limit)
         }
         Write::ShiftWakeTimes { by_ms, anchor } => {
             rows.shift_wake_times(*by_ms)?;

@@ -3,6 +3,7 @@
 //! [`execute()`] does it, inside a transaction of whatever backend, over its [`Rows`].
 
 mod account;
+mod cleanup;
 mod content;
 mod execute;
 mod image;
@@ -27,6 +28,7 @@ use crate::task::{
     Timestamp,
 };
 pub use account::{AccountEntry, AccountOutcome, AccountWrite};
+pub use cleanup::{FinishedPlace, FinishedTask, MOST_LOOKED_AT, Slice};
 pub use content::{ContentWrite, PieceRules, Rewriting};
 pub use execute::execute;
 pub use image::{ImageWrite, KeptImage, NewImage};
@@ -190,6 +192,8 @@ pub enum Write {
     Cleanup {
         /// Only what became final before this time.
         finished_before: Timestamp,
+        /// Behind this one, where an earlier slice has ended.
+        after: Option<FinishedPlace>,
         /// At most so many, so that nobody waits long.
         limit: u32,
     },
@@ -255,6 +259,8 @@ pub enum Written {
     Cleaned {
         /// The tasks that were deleted.
         tasks: Vec<TaskId>,
+        /// Where the next slice goes on; none where nothing follows.
+        next: Option<FinishedPlace>,
     },
     /// Of `Notice`.
     Noticed(Noticed),

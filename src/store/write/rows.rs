@@ -1,5 +1,6 @@
 //! The row operations that a backend offers inside a transaction. No rules here.
 
+use super::cleanup::{FinishedPlace, Slice};
 use super::image::{KeptImage, NewImage};
 use super::{Account, DbError, ScheduleRows};
 use crate::publish::Handout;
@@ -119,9 +120,8 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
     fn put_setting(&mut self, name: &str, value: Option<&str>) -> Result<(), DbError>;
     /// Marks every task that has failed, timed out or been cancelled as restored at a time.
     fn mark_ended(&mut self, at: Timestamp) -> Result<(), DbError>;
-    /// Final tasks that became so before a time, are not watched any more, and have no piece that waits for a review, oldest first:
-    /// whoever reviews it may have it written again, for which the task is needed.
-    fn finished_before(&mut self, time: Timestamp, limit: u32) -> Result<Vec<TaskId>, DbError>;
+    /// Of final tasks that became so before a time and are not watched any more, oldest first and behind a place: those that may go.
+    fn finished_before(&mut self, time: Timestamp, after: Option<FinishedPlace>, limit: u32) -> Result<Slice, DbError>;
     /// Deletes a task with its attempts and audit rows; content records and submit keys stay.
     fn delete_task(&mut self, id: &TaskId) -> Result<(), DbError>;
     /// Adds to every wake time, and to the quiet, unchanged and watch times of attempts that may be alive. When

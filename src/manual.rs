@@ -1,12 +1,40 @@
-//! The manual pages: what a person wrote in `man/`, with the options and verbs of the programs put in.
+//! The manual pages and the shells' completions: what a person wrote in `man/`, with the options and verbs of the programs put in.
 //!
 //! A source holds `@VERSION@`, and on lines of their own `@OPTIONS@` and `@VERBS@`. It must not repeat what the
-//! declarations say already. The surprise: the global options stand once, above the verbs, and not at each verb.
+//! declarations say already. Nothing made is kept in the repository, so that a change of an option is a change in one place, and no
+//! page can be out of date. The surprise: the global options stand once, above the verbs, and not at each verb.
 
-use clap::{Command, CommandFactory};
+use clap::{Command, CommandFactory, ValueEnum};
+use clap_complete::Shell;
 use clap_mangen::Man;
-use contentd::ctl::args::Args;
-use contentd::daemon::arguments::Arguments;
+
+use crate::ctl::args::Args;
+use crate::daemon::arguments::Arguments;
+
+/// A program whose command line people type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Program {
+    /// The client.
+    Contentctl,
+    /// The daemon.
+    Contentd,
+}
+
+impl Program {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Contentctl => "contentctl",
+            Self::Contentd => "contentd",
+        }
+    }
+
+    fn command(self) -> Command {
+        match self {
+            Self::Contentctl => contentctl(),
+            Self::Contentd => contentd(),
+        }
+    }
+}
 
 /// The daemon's command line.
 pub fn contentd() -> Command {
@@ -18,15 +46,22 @@ pub fn contentctl() -> Command {
     Args::command()
 }
 
+/// What a shell reads to complete a program's command line.
+pub fn completions(shell: Shell, program: Program) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut program.command(), program.name(), &mut script);
+    script
+}
+
 /// Every page: its file name and its text.
 pub fn pages() -> Vec<(&'static str, String)> {
     let client = built(contentctl());
     let verbs: String = client.get_subcommands().map(described).collect();
     vec![
-        ("contentd.8", page(include_str!("../../man/contentd.8"), &options(&built(contentd())), "")),
-        ("contentctl.1", page(include_str!("../../man/contentctl.1"), &options(&client), &verbs)),
-        ("contentd.toml.5", page(include_str!("../../man/contentd.toml.5"), "", "")),
-        ("contentd-run.8", page(include_str!("../../man/contentd-run.8"), "", "")),
+        ("contentd.8", page(include_str!("../man/contentd.8"), &options(&built(contentd())), "")),
+        ("contentctl.1", page(include_str!("../man/contentctl.1"), &options(&client), &verbs)),
+        ("contentd.toml.5", page(include_str!("../man/contentd.toml.5"), "", "")),
+        ("contentd-run.8", page(include_str!("../man/contentd-run.8"), "", "")),
     ]
 }
 
