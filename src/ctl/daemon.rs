@@ -9,7 +9,7 @@ use super::Session;
 use super::args::{BackupArgs, CallArgs, PauseArgs, ResumeArgs};
 use super::failure::Failure;
 use super::names;
-use super::output::{Column, fixed, flexible};
+use super::table::{Column, fixed, flexible, sentences, spare};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
     ApiError, BackupParams, BackupReply, ConfigReply, DrainReply, NoParams, PauseParams, PauseView, PausesReply,
@@ -19,30 +19,30 @@ use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
 use crate::text::counted;
 
-const GENERATOR_COLUMNS: &[Column] = &[
-    fixed("GENERATOR", "name"),
-    fixed("AVAILABLE", "is_available"),
+pub(super) const GENERATOR_COLUMNS: &[Column] = &[
+    flexible("GENERATOR", "name"),
+    fixed("AVAILABLE", "is_available").goes(2),
     fixed("BREAKER", "breaker"),
-    fixed("JOBS", "in_flight"),
-    fixed("MOST", "max_in_flight"),
-    fixed("TRIED NEXT", "next_probe_at"),
-    flexible("WHY", "breaker_reason"),
-    flexible("FAULTS", "faults"),
+    fixed("JOBS", "in_flight").goes(1),
+    fixed("MOST", "max_in_flight").goes(1),
+    spare("TRIED NEXT", "next_probe_at"),
+    sentences("WHY", "breaker_reason"),
+    sentences("FAULTS", "faults"),
 ];
-const PAUSE_COLUMNS: &[Column] = &[
-    flexible("GENERATOR", "generator"),
-    fixed("ACCOUNT", "account"),
-    fixed("SINCE", "since"),
-    flexible("WHO", "who"),
-    flexible("REASON", "reason"),
+pub(super) const PAUSE_COLUMNS: &[Column] = &[
+    flexible("GENERATOR", "generator").kept(),
+    flexible("ACCOUNT", "account").kept(),
+    spare("SINCE", "since"),
+    flexible("WHO", "who").goes(1),
+    sentences("REASON", "reason"),
 ];
-const WORKER_COLUMNS: &[Column] = &[
+pub(super) const WORKER_COLUMNS: &[Column] = &[
     fixed("WORKER", "worker_id"),
     fixed("STATE", "state"),
     fixed("TASK", "task_id"),
-    fixed("SINCE", "since"),
-    fixed("PROCESSED", "processed"),
-    fixed("RESTARTS", "restarts"),
+    fixed("SINCE", "since").goes(1),
+    spare("PROCESSED", "processed"),
+    spare("RESTARTS", "restarts"),
 ];
 /// How long a daemon may take to say that it is there.
 const PING_LIMIT: Duration = Duration::from_secs(5);
@@ -71,10 +71,11 @@ pub fn status(session: &Session) -> Result<(), Failure> {
     let held = reply.tasks.get("held").copied().unwrap_or(0);
     if held > 0 {
         let wait = counted(held, "held task waits", "held tasks wait");
-        session.printer.text(&format!(
+        let said = format!(
             "\n{wait} for a person: `contentctl list --state held` shows them, `contentctl show TASK` the ways out \
              (`contentctl settle`, `release`)"
-        ))?;
+        );
+        session.printer.prose(&said)?;
     }
     session.printer.text("")?;
     session.printer.rows(&reply.generators, GENERATOR_COLUMNS, &[])?;
@@ -264,9 +265,9 @@ pub fn ping(session: &Session) -> Result<(), Failure> {
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &["pid", "caller", "roles"]);
     }
-    session.printer.text(&format!("contentd answers on {path} (process {})", reply.pid))?;
+    session.printer.prose(&format!("contentd answers on {path} (process {})", reply.pid))?;
     let roles = if reply.roles.is_empty() { "no role".to_owned() } else { reply.roles.join(", ") };
-    session.printer.text(&format!("you are {}: {}", safe(&reply.caller), safe(&roles)))
+    session.printer.prose(&format!("you are {}: {}", safe(&reply.caller), safe(&roles)))
 }
 
 /// `contentctl version`. Without a daemon it is contentctl's alone.
@@ -306,7 +307,7 @@ pub fn drain(session: &Session) -> Result<(), Failure> {
     }
     let note = "the daemon ends what it is at and exits";
     let go_on = counted(reply.in_flight, "job goes on at its generator", "jobs go on at their generators");
-    session.printer.text(&format!("{note}; {go_on}"))
+    session.printer.prose(&format!("{note}; {go_on}"))
 }
 
 /// `contentctl reload`.
@@ -316,7 +317,7 @@ pub fn reload(session: &Session) -> Result<(), Failure> {
         return session.printer.record(&reply, &["changed", "needs_restart", "warnings"]);
     }
     let named = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { safe(&names.join(", ")) };
-    session.printer.text(&format!("reloaded; changed: {}", named(&reply.changed)))?;
+    session.printer.prose(&format!("reloaded; changed: {}", named(&reply.changed)))?;
     if !reply.needs_restart.is_empty() {
         session.tell(format!("needs a restart: {}", named(&reply.needs_restart)));
     }

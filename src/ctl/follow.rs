@@ -14,6 +14,7 @@ use super::Session;
 use super::args::{WaitArgs, WatchArgs};
 use super::failure::Failure;
 use super::names;
+use super::output::say;
 use super::tasks::{TASK_COLUMNS, TASK_FIELDS};
 use super::text::{fitted, padded, safe, width};
 use super::when::local;
@@ -46,8 +47,7 @@ impl Progress {
         let detail = detail.into_iter().flatten().next().map(|text| format!(" ({})", safe(text))).unwrap_or_default();
         let line = format!("{}: {}{detail}", task.task_id, task.state);
         if self.said.insert(task.task_id.clone(), line.clone()).as_ref() != Some(&line) {
-            // Nobody to say it to is no failure.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            say(&line);
         }
     }
 }

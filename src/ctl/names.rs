@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Session;
 use super::failure::Failure;
-use super::output::Column;
+use super::table::Column;
 use crate::control::api::{AccountsReply, NoParams};
 
 /// Names of accounts by their numbers.

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::Session;
 use super::args::{MetricsArgs, NoticeVerb, ReportArgs};
 use super::failure::Failure;
-use super::output::{Column, fixed, flexible, spare, wanted};
+use super::table::{Column, fixed, flexible, sentences, spare};
 use super::text::safe;
 use crate::control::api::{
     AcknowledgeParams, ApiError, CheckView, EmptyReply, HealthReply, HookView, MetricsReply, NoParams, NoticeParams,
@@ -34,36 +34,36 @@ const TEST_LOOK: Duration = Duration::from_millis(200);
 /// What a textfile says where the daemon does not answer.
 const DOWN: &str = "# HELP contentd_up 1 where the daemon answers.\n# TYPE contentd_up gauge\ncontentd_up 0\n";
 
-const CHECK_COLUMNS: &[Column] = &[
+pub(super) const CHECK_COLUMNS: &[Column] = &[
     fixed("STATUS", "status"),
     flexible("CHECK", "name"),
-    fixed("SINCE", "since"),
-    flexible("WHAT", "text"),
-    flexible("KNOWN BY", "acknowledged_by"),
+    spare("SINCE", "since"),
+    sentences("WHAT", "text"),
+    flexible("KNOWN BY", "acknowledged_by").goes(1),
 ];
 const NOTICE_FIELDS: &[&str] =
     &["notice_id", "kind", "alarm", "severity", "text", "value", "limit", "since", "at", "deliveries"];
-const NOTICE_COLUMNS: &[Column] = &[
+pub(super) const NOTICE_COLUMNS: &[Column] = &[
     fixed("ID", "notice_id"),
     fixed("AT", "at"),
     spare("KIND", "kind"),
     spare("SEVERITY", "severity"),
     spare("ALARM", "alarm"),
-    wanted("WHAT", "text"),
-    flexible("TO", "told"),
+    sentences("WHAT", "text"),
+    flexible("TO", "told").goes(1),
 ];
-const HOOK_COLUMNS: &[Column] = &[
+pub(super) const HOOK_COLUMNS: &[Column] = &[
     flexible("HOOK", "name"),
     fixed("WAITING", "waiting"),
     fixed("OLDEST", "oldest_at"),
     fixed("GIVEN UP", "given_up"),
 ];
-const DELIVERY_COLUMNS: &[Column] = &[
+pub(super) const DELIVERY_COLUMNS: &[Column] = &[
     flexible("HOOK", "hook"),
     fixed("STATE", "state"),
-    fixed("TRIES", "tries"),
-    fixed("NEXT OR END", "due_at"),
-    flexible("LAST WORDS", "last_error"),
+    spare("TRIES", "tries"),
+    fixed("NEXT OR END", "due_at").goes(1),
+    sentences("LAST WORDS", "last_error"),
 ];
 
 /// `contentctl health`.
@@ -84,7 +84,7 @@ pub fn health(session: &Session) -> Result<(), Failure> {
         }
     };
     if session.printer.is_for_people() {
-        session.printer.text(&line)?;
+        session.printer.prose(&line)?;
         if let Ok(reply) = &asked {
             session.printer.rows(&reply.checks, CHECK_COLUMNS, &[])?;
             if let Some(until) = &reply.silenced_until {

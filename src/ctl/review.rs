@@ -14,8 +14,9 @@ use super::args::{EditArgs, RejectArgs, ReviewVerb};
 use super::content::{CONTENT_FIELDS, print_piece, print_reviewed, review};
 use super::failure::Failure;
 use super::names;
-use super::output::{Column, fixed, flexible, write_out};
+use super::output::write_out;
 use super::submit::read_file;
+use super::table::{Column, fixed, flexible, spare, wanted};
 use super::text::{counted, safe, safe_lines};
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
@@ -24,13 +25,13 @@ use crate::control::api::{
 };
 use crate::control::values::TextOrNumber;
 
-const WAITING_COLUMNS: &[Column] = &[
+pub(super) const WAITING_COLUMNS: &[Column] = &[
     fixed("ID", "content_id"),
-    flexible("ACCOUNT", "account"),
-    fixed("CREATED", "created_at"),
-    fixed("WORDS", "word_count"),
-    fixed("SCORE", "quality_score"),
-    flexible("TITLE", "title"),
+    flexible("ACCOUNT", "account").goes(1),
+    spare("CREATED", "created_at"),
+    spare("WORDS", "word_count"),
+    spare("SCORE", "quality_score"),
+    wanted("TITLE", "title"),
     flexible("BEGINS", "summary"),
 ];
 

@@ -9,7 +9,8 @@ use super::args::{Format, ScheduleAddArgs, ScheduleVerb};
 use super::batch::split_keywords;
 use super::failure::Failure;
 use super::names;
-use super::output::{Column, fixed, flexible, spare, wanted, write_out};
+use super::output::write_out;
+use super::table::{Column, fixed, flexible, sentences, spare};
 use super::text::{safe, safe_lines};
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::schedules::TopicParams;
@@ -55,18 +56,18 @@ const FIELDS: &[&str] = &[
     "created_at",
     "updated_at",
 ];
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     fixed("ID", "schedule_id"),
-    fixed("NAME", "name"),
-    fixed("WHEN", "when"),
+    flexible("NAME", "name"),
+    flexible("WHEN", "when"),
     spare("ZONE", "zone"),
     spare("ACCOUNTS", "accounts"),
     spare("TOPICS", "topics"),
     spare("SOURCE", "source"),
-    fixed("NEXT IN ZONE", "next_local"),
+    fixed("NEXT IN ZONE", "next_local").goes(1),
     spare("NEXT IN UTC", "next_utc"),
-    wanted("PAUSED", "paused_why"),
-    wanted("TROUBLE", "trouble"),
+    sentences("PAUSED", "paused_why"),
+    sentences("TROUBLE", "trouble"),
 ];
 const FIRE_FIELDS: &[&str] = &[
     "fire_id",
@@ -84,16 +85,16 @@ const FIRE_FIELDS: &[&str] = &[
     "reason",
     "who",
 ];
-const FIRE_COLUMNS: &[Column] = &[
+pub(super) const FIRE_COLUMNS: &[Column] = &[
     fixed("ID", "fire_id"),
     fixed("DUE", "due_at"),
-    fixed("KIND", "kind"),
+    spare("KIND", "kind"),
     fixed("STATE", "state"),
     fixed("TASKS", "count"),
-    fixed("MISSED", "missed"),
-    fixed("NEXT TRY", "next_try_at"),
-    fixed("WHO", "who"),
-    flexible("REASON", "reason"),
+    spare("MISSED", "missed"),
+    fixed("NEXT TRY", "next_try_at").goes(1),
+    flexible("WHO", "who").goes(0),
+    sentences("REASON", "reason"),
 ];
 
 /// A schedule as a line of a table.

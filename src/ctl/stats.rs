@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Session;
 use super::args::{By, StatsArgs};
 use super::failure::Failure;
-use super::output::{Column, fixed};
+use super::table::{Column, fixed, spare};
 use super::when;
 use crate::control::api::{StatisticsParams, StatisticsReply, SummaryParams, SummaryReply};
 use crate::control::values::{TextOrNumber, WireTime};
@@ -54,17 +54,17 @@ const DAY_FIELDS: &[&str] = &[
     "median_wait_s",
     "p90_wait_s",
 ];
-const DAY_COLUMNS: &[Column] = &[
+pub(super) const DAY_COLUMNS: &[Column] = &[
     fixed("DAY", "day"),
     fixed("CREATED", "created"),
     fixed("COMPLETED", "completed"),
     fixed("FAILED", "failed"),
-    fixed("TIMEOUT", "timeout"),
-    fixed("CANCELLED", "cancelled"),
-    fixed("RETRIED", "retried"),
-    fixed("MEDIAN S", "median_duration_s"),
-    fixed("P90 S", "p90_duration_s"),
-    fixed("WAIT S", "median_wait_s"),
+    fixed("TIMEOUT", "timeout").goes(1),
+    fixed("CANCELLED", "cancelled").goes(1),
+    spare("RETRIED", "retried"),
+    spare("MEDIAN S", "median_duration_s"),
+    spare("P90 S", "p90_duration_s"),
+    spare("WAIT S", "median_wait_s"),
 ];
 
 /// `contentctl stats`.

@@ -1,6 +1,5 @@
 //! The verbs on tasks that ask once and print.
 
-use std::io::Write as _;
 use std::ops::ControlFlow;
 
 use serde::Serialize;
@@ -12,7 +11,8 @@ use super::args::{
 use super::daemon;
 use super::failure::Failure;
 use super::names;
-use super::output::{Column, fixed, flexible, spare, wanted};
+use super::output::say;
+use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::{counted, padded, safe};
 use super::when;
 use crate::config::format_duration;
@@ -66,34 +66,34 @@ pub const TASK_COLUMNS: &[Column] = &[
     fixed("TASK", "task_id"),
     fixed("STATE", "state"),
     spare("PRI", "priority"),
-    flexible("ACCOUNT", "account"),
+    flexible("ACCOUNT", "account").goes(1),
     spare("CREATED", "created_at"),
     wanted("TOPIC", "topic"),
-    flexible("REASON", "reason"),
-    flexible("ERROR", "error").unless("reason"),
+    flexible("REASON", "reason").goes(2),
+    flexible("ERROR", "error").unless("reason").goes(2),
 ];
 
-const ATTEMPT_COLUMNS: &[Column] = &[
+pub(super) const ATTEMPT_COLUMNS: &[Column] = &[
     fixed("ATTEMPT", "attempt"),
     fixed("STATE", "state"),
-    flexible("REF", "external_ref"),
-    fixed("POLLS", "polls"),
-    fixed("INTENDED", "intended_at"),
-    fixed("ACCEPTED", "accepted_at"),
-    fixed("ENDED", "ended_at"),
-    flexible("ERROR", "error"),
+    flexible("REF", "external_ref").goes(2),
+    spare("POLLS", "polls"),
+    spare("INTENDED", "intended_at"),
+    spare("ACCEPTED", "accepted_at"),
+    fixed("ENDED", "ended_at").goes(1),
+    sentences("ERROR", "error"),
 ];
 
 const HISTORY_FIELDS: &[&str] =
     &["at", "event", "from_state", "to_state", "attempt", "attempt_from", "attempt_to", "why", "who"];
-const HISTORY_COLUMNS: &[Column] = &[
+pub(super) const HISTORY_COLUMNS: &[Column] = &[
     fixed("AT", "at"),
     fixed("EVENT", "event"),
     spare("FROM", "from_state"),
-    fixed("TO", "to_state"),
+    fixed("TO", "to_state").goes(1),
     spare("ATTEMPT", "attempt"),
-    flexible("WHO", "who"),
-    wanted("WHY", "why"),
+    flexible("WHO", "who").goes(1),
+    sentences("WHY", "why"),
 ];
 
 /// Columns of a command with the id of a task, behind which stands what it means.
@@ -112,9 +112,10 @@ fn print_task(session: &Session, task: &TaskView) -> Result<(), Failure> {
     names::record(session, task, &fields)?;
     match task.state.as_str() {
         _ if !session.printer.is_for_people() => Ok(()),
-        "held" => session.printer.text(&ways_out(task)),
+        "held" => session.printer.prose(&ways_out(task)),
         "pending" if waits_for_a_time(task, jiff::Timestamp::now()) => {
-            session.printer.text(&format!("\n`contentctl set {} --delay 0` lets it start at once", safe(&task.task_id)))
+            let cure = format!("\n`contentctl set {} --delay 0` lets it start at once", safe(&task.task_id));
+            session.printer.prose(&cure)
         }
         _ => Ok(()),
     }
@@ -251,11 +252,10 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     }
     if let Some(id) = &searched_to {
         // Programs too: an answer that is not whole must not look so.
-        let _ = writeln!(
-            std::io::stderr(),
+        say(&format!(
             "contentctl: nothing older than {} was looked at; the same with --before {0} goes on there",
             safe(id)
-        );
+        ));
     } else if tasks.is_empty() {
         session.tell(if is_everything { "there is no task yet" } else { "no task fits" });
     }
