@@ -446,7 +446,8 @@ pub struct StatsArgs {
     /// At this generator
     #[arg(long, allow_hyphen_values = true)]
     pub generator: Option<String>,
-    /// A row for each day in local time, of the last 7 with today where --since says nothing
+    /// A row for each whole day in local time, the last of them today: so many as --since says in a span (7d), from the day on that it
+    /// names else, 7 where it says nothing
     #[arg(long, value_enum, value_name = "SPAN")]
     pub by: Option<By>,
 }
