@@ -87,9 +87,9 @@ fn submit_tells_people_what_to_do_next() {
 #[test]
 fn refusals_exit_1_and_name_field_value_and_cure() {
     let server = TestServer::start();
-    let refused = run(&server, &["--output", "json", "submit", "-a", "1", "-t", "x", "--priority", "-3"]);
+    let refused = run(&server, &["--output", "json", "submit", "-a", "1", "-t", "x", "--key", "schedule/1"]);
     assert_eq!((refused.code, refused.out.as_str()), (1, ""));
-    assert!(refused.err.contains("priority: \"-3\" cannot be taken: a number from 1 to 10"), "{}", refused.err);
+    assert!(refused.err.contains("key: \"schedule/1\" cannot be taken: a key that does not"), "{}", refused.err);
     assert_eq!(run(&server, &["submit", "-a", "nobody", "-t", "x"]).code, 1);
     let missing = run(&server, &["status", "gone"]);
     assert_eq!(missing.code, 1);
@@ -117,6 +117,8 @@ fn usage_exits_2() {
         &["list", "--since", "yesterday"],
         &["wait", "task-a", "--timeout", "soon"],
         &["call", "x.Y", "no json"],
+        &["submit", "-a", "1", "-t", "x", "--priority", "11"],
+        &["submit", "-a", "1", "-t", "x", "--time-limit", "soon"],
     ];
     for args in wrong {
         let ran = run(&server, args);

@@ -3,6 +3,7 @@
 mod account;
 mod notice;
 pub mod pool;
+mod ranges;
 mod review;
 mod schedule;
 
@@ -153,11 +154,6 @@ pub enum Verb {
     Reload,
 }
 
-/// A whole number; what is allowed of them the daemon says.
-fn number(text: &str) -> Result<i64, String> {
-    text.parse().map_err(|_| "a whole number is wanted, such as 5".to_owned())
-}
-
 /// The number of a content record.
 fn content_number(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| {
@@ -194,13 +190,13 @@ pub struct SubmitArgs {
     #[arg(long, allow_hyphen_values = true)]
     pub tone: Option<String>,
     /// 1 to 10; 10 runs first
-    #[arg(long, allow_hyphen_values = true, value_parser = number)]
+    #[arg(long, allow_hyphen_values = true, value_parser = ranges::priority)]
     pub priority: Option<i64>,
     /// Of each attempt: 30m, or seconds
-    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = ranges::time_limit)]
     pub time_limit: Option<String>,
     /// Retries that may be spent
-    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = number)]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = ranges::retries)]
     pub max_retries: Option<i64>,
     /// The piece waits for a review
     #[arg(long, conflicts_with = "auto_approve")]
@@ -215,7 +211,7 @@ pub struct SubmitArgs {
     #[arg(long, allow_hyphen_values = true, conflicts_with = "file")]
     pub key: Option<String>,
     /// Not before so long from now: 10m, or seconds
-    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = ranges::delay)]
     pub delay: Option<String>,
     /// Tasks to submit together: F.jsonl, F.csv, F.txt (one topic a line), or - for standard input, with JSON lines or a CSV with
     /// its heading; other options fill in what an entry leaves out
@@ -413,10 +409,10 @@ pub struct SetArgs {
     #[arg(value_name = "ID")]
     pub task: String,
     /// 1 to 10; 10 runs first
-    #[arg(long, allow_hyphen_values = true, value_parser = number)]
+    #[arg(long, allow_hyphen_values = true, value_parser = ranges::priority)]
     pub priority: Option<i64>,
     /// Not before so long from now: 10m, or seconds. 0 lets it run now and ends a back-off, which no other delay shortens
-    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = ranges::delay)]
     pub delay: Option<String>,
 }
 
@@ -427,7 +423,7 @@ pub struct CleanupArgs {
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub older_than: Option<String>,
     /// The same in days
-    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = number, conflicts_with = "older_than")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = ranges::days, conflicts_with = "older_than")]
     pub days: Option<i64>,
     /// Count only
     #[arg(long)]
@@ -535,7 +531,7 @@ pub struct BackupArgs {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Keep so many of those with the time in their name; delete the oldest
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = number)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = ranges::backups)]
     pub keep: Option<i64>,
 }
 
