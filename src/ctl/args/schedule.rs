@@ -13,7 +13,7 @@ pub enum ScheduleVerb {
     Add(Box<ScheduleAddArgs>),
     /// Every schedule, and when it fires next
     List,
-    /// One schedule, and its next five times
+    /// One schedule, its next topics where it has a list of them, and its next five times
     Show {
         /// Number or name
         schedule: String,
