@@ -313,6 +313,29 @@ fn lists_are_tables_arrays_and_csv() {
 }
 
 #[test]
+fn in_csv_a_cell_holds_one_value_and_a_row_says_whose_it_is() {
+    let server = TestServer::start();
+    let csv = |verb: &[&str]| run(&server, &[&["--output", "csv"], verb].concat()).out;
+    let list = csv(&["list", "--limit", "1"]);
+    let lines: Vec<&str> = list.lines().collect();
+    assert!(lines[0].ends_with(",ways_out,account") && lines[1].ends_with(",blog"), "{list}");
+    assert!(csv(&["status", "task-a"]).trim_end().ends_with(",blog"));
+    assert!(csv(&["content", "list"]).trim_end().ends_with(",blog"));
+    let status = csv(&["status"]);
+    assert!(status.starts_with("key,value\n") && status.contains("\ntasks.pending,2\n"), "{status}");
+    assert!(status.contains("\npublishers.0.name,site\n"), "{status}");
+    assert!(csv(&["health"]).starts_with("name,status,text,value,limit,"));
+    let told = csv(&["notice", "list"]);
+    assert!(told.starts_with("notice_id,kind,") && told.contains(",mail delivered\n"), "{told}");
+    let given = csv(&["pool", "next", "--limit", "1"]);
+    assert!(given.contains(",content.content_id,content.title,content.content\n") && given.contains(",7,"), "{given}");
+    assert!(csv(&["stats"]).contains(",by_state.pending,"));
+    for verb in [&["status"][..], &["pool", "show", "1"], &["workers"], &["pause"], &["notice", "list"], &["stats"]] {
+        assert!(!csv(verb).contains("[{") && !csv(verb).contains("{\""), "{verb:?}: {}", csv(verb));
+    }
+}
+
+#[test]
 fn long_lists_are_asked_for_in_pages() {
     let server = TestServer::start();
     let all = run(&server, &["--output", "json", "list", "--limit", "5000"]).json();

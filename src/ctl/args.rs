@@ -25,7 +25,8 @@ pub enum Format {
     Table,
     /// For programs: JSON alone on standard output.
     Json,
-    /// For spreadsheets; text that a spreadsheet would take for a formula gets an apostrophe in front.
+    /// For spreadsheets: a cell holds one value, and what has lists in it, as a status, is a row for each value. Text that a spreadsheet
+    /// would take for a formula gets an apostrophe in front.
     Csv,
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Session;
 use super::args::{ContentVerb, PieceArgs, ResultArgs, ReviewArgs};
 use super::failure::Failure;
+use super::names;
 use super::output::write_out;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::safe_lines;
@@ -134,7 +135,11 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
             if reply.contents.is_empty() {
                 session.tell(if is_everything { "there is no piece yet" } else { "no piece fits" });
             }
-            session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)
+            // No column of the table has the account, so nobody is asked for its name in vain.
+            if session.printer.is_for_people() {
+                return session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS);
+            }
+            names::rows(session, &reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)
         }
         ContentVerb::Show { content_id, piece } => {
             let params = ContentParams { content_id };

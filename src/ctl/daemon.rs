@@ -9,6 +9,7 @@ use super::Session;
 use super::args::{BackupArgs, CallArgs, PauseArgs, ResumeArgs};
 use super::failure::Failure;
 use super::names;
+use super::spreadsheet::{KEYED, flatten};
 use super::table::{Column, fixed, flexible, sentences, spare};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
@@ -65,7 +66,7 @@ pub fn status(session: &Session) -> Result<(), Failure> {
         "unserved_accounts",
     ];
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &fields);
+        return session.printer.nested(&reply, &fields);
     }
     session.printer.record(&reply, &fields[..6])?;
     let held = reply.tasks.get("held").copied().unwrap_or(0);
@@ -99,7 +100,7 @@ fn print_pauses(session: &Session, pauses: &[PauseView]) -> Result<(), Failure> 
 pub fn workers(session: &Session) -> Result<(), Failure> {
     let reply: WorkersReply = session.call("io.contentd.Daemon.Workers", &NoParams {})?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &["workers", "total", "busy", "queue_size"]);
+        return session.printer.nested(&reply, &["workers", "total", "busy", "queue_size"]);
     }
     session.printer.rows(&reply.workers, WORKER_COLUMNS, &[])?;
     let pending = counted(reply.queue_size, "task", "tasks");
@@ -125,7 +126,7 @@ pub fn pause(session: &Session, args: PauseArgs) -> Result<(), Failure> {
     let params = PauseParams { generator, account: account.map(TextOrNumber), reason };
     let reply: PausesReply = session.call("io.contentd.Daemon.Pause", &params)?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, PAUSES_FIELDS);
+        return session.printer.nested(&reply, PAUSES_FIELDS);
     }
     session.tell(match reply.is_changed {
         true => "paused: no new jobs start, what has started ends normally".to_owned(),
@@ -144,7 +145,7 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
     let params = ResumeParams { generator, account: account.map(TextOrNumber), reason, publisher };
     let reply: PausesReply = session.call("io.contentd.Daemon.Resume", &params)?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, PAUSES_FIELDS);
+        return session.printer.nested(&reply, PAUSES_FIELDS);
     }
     let is_mended = reply.is_probed || reply.has_probe;
     let next = if has_pause { "task" } else { "piece" };
@@ -172,8 +173,6 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
     if has_pause { print_pauses(session, &reply.pauses) } else { Ok(()) }
 }
 
-const SETTING_FIELDS: &[&str] = &["key", "value"];
-
 /// `contentctl config`: TOML for people, JSON for programs, a row a setting for spreadsheets.
 pub fn config(session: &Session) -> Result<(), Failure> {
     let reply: ConfigReply = session.call("io.contentd.Daemon.GetConfig", &NoParams {})?;
@@ -183,7 +182,7 @@ pub fn config(session: &Session) -> Result<(), Failure> {
     if !session.printer.is_for_people() {
         let mut rows = Vec::new();
         flatten("", &reply.config, &mut rows);
-        return session.printer.rows(&rows, &[], SETTING_FIELDS);
+        return session.printer.rows(&rows, &[], KEYED);
     }
     for file in &reply.files {
         session.printer.text(&format!("# {}", safe(file)))?;
@@ -193,20 +192,6 @@ pub fn config(session: &Session) -> Result<(), Failure> {
         Failure::Refused(format!("the configuration cannot be shown as TOML ({error}); use --output json"))
     })?;
     session.printer.text(&safe_lines(&text))
-}
-
-/// A row for each setting, its key as TOML would write it in full. A list of plain values is one setting.
-fn flatten(key: &str, value: &Value, rows: &mut Vec<Value>) {
-    let inner = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
-    match value {
-        Value::Object(fields) if !fields.is_empty() => {
-            fields.iter().for_each(|(name, value)| flatten(&inner(name), value, rows));
-        }
-        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
-            items.iter().enumerate().for_each(|(index, value)| flatten(&inner(&index.to_string()), value, rows));
-        }
-        value => rows.push(json!({ "key": key, "value": value })),
-    }
 }
 
 fn without_nulls(value: Value) -> Value {

@@ -251,7 +251,7 @@ fn print_waited(session: &Session, args: &WaitArgs, last: &WaitReply, patience: 
             count => format!("{count} tasks have not ended{}", WHICH),
         }),
         (true, _, _) => session.printer.record(last, &["unfinished", "is_timed_out"])?,
-        (false, [_], [task]) if !session.printer.is_for_people() => session.printer.record(task, TASK_FIELDS)?,
+        (false, [_], [task]) if !session.printer.is_for_people() => names::record(session, task, TASK_FIELDS)?,
         (false, _, tasks) => names::rows(session, tasks, TASK_COLUMNS, TASK_FIELDS)?,
     }
     judged(&last.tasks, last.is_timed_out, patience)
@@ -268,7 +268,19 @@ fn judged(tasks: &[TaskView], is_timed_out: bool, patience: &Patience) -> Result
     Ok(())
 }
 
-const WATCH_FIELDS: &[&str] = &["at", "event", "from_state", "why", "who", "task"];
+const WATCH_FIELDS: &[&str] = &[
+    "at",
+    "event",
+    "from_state",
+    "task.state",
+    "task.task_id",
+    "task.account_id",
+    "task.generator",
+    "task.topic",
+    "task.progress",
+    "why",
+    "who",
+];
 /// Columns of the topic in a line, which is there to know the task by.
 const TOPIC_COLUMNS: usize = 30;
 const WATCH_HEADING: &str = "AT                   TASK               WHAT HAPPENED: STATE  [TOPIC]  WHY";

@@ -5,6 +5,7 @@
 //! | [`args`] | what may be typed? |
 //! | [`failure`] | which exit code, which message? |
 //! | [`output`] | how is an answer printed? (table, JSON, CSV) |
+//! | [`spreadsheet`] | how is it CSV? |
 //! | [`table`] | how does a table fit a terminal? |
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
@@ -29,6 +30,7 @@ pub mod output;
 pub mod pool;
 pub mod review;
 pub mod schedule;
+pub mod spreadsheet;
 pub mod stats;
 pub mod submit;
 pub mod table;

@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::args::Format;
 use super::failure::Failure;
+use super::spreadsheet;
 use super::table::{Column, Table, table};
-use super::text::{NARROWEST_PROSE, at_words, hanging, padded, safe, safe_lines, width};
+use super::text::{NARROWEST_PROSE, at_words, hanging, padded, safe, width};
 use super::when::local;
 use crate::config::format_duration;
 
@@ -56,7 +57,7 @@ impl Printer {
             Format::Json => self.json(&rows),
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(io::stdout().lock());
-                write_csv(&mut writer, Some(fields), fields, rows, self.is_terminal)
+                spreadsheet::write(&mut writer, Some(fields), fields, &values(rows)?, self.is_terminal)
             }
             Format::Table => {
                 let Table { text, left_out, .. } = table(&values(rows)?, columns, self.columns);
@@ -78,10 +79,26 @@ impl Printer {
             Format::Json => self.json(record),
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(io::stdout().lock());
-                write_csv(&mut writer, Some(fields), fields, std::slice::from_ref(record), self.is_terminal)
+                let record = value_of(record)?;
+                let columns = spreadsheet::columns(&record, fields);
+                let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+                spreadsheet::write(&mut writer, Some(&columns), &columns, &[record], self.is_terminal)
             }
             Format::Table => write_out(lines_of_record(&value_of(record)?, fields, self.columns).as_bytes()),
         }
+    }
+
+    /// Prints a record in which lists of records stand: for spreadsheets a row for each value, with its key.
+    pub fn nested<T: Serialize>(self, record: &T, fields: &[&str]) -> Result<(), Failure> {
+        if self.format != Format::Csv {
+            return self.record(record, fields);
+        }
+        let record = value_of(record)?;
+        let mut rows = Vec::new();
+        for field in fields {
+            spreadsheet::flatten(field, record.get(*field).unwrap_or(&Value::Null), &mut rows);
+        }
+        self.rows(&rows, &[], spreadsheet::KEYED)
     }
 
     /// Prints JSON, whatever the format.
@@ -101,7 +118,13 @@ impl Printer {
             }
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(io::stdout().lock());
-                write_csv(&mut writer, is_first.then_some(fields), fields, std::slice::from_ref(item), self.is_terminal)
+                spreadsheet::write(
+                    &mut writer,
+                    is_first.then_some(fields),
+                    fields,
+                    &[value_of(item)?],
+                    self.is_terminal,
+                )
             }
             Format::Table => self.prose(line),
         }
@@ -156,44 +179,6 @@ fn value_of<T: Serialize>(item: &T) -> Result<Value, Failure> {
 
 fn values<T: Serialize>(rows: &[T]) -> Result<Vec<Value>, Failure> {
     rows.iter().map(value_of).collect()
-}
-
-fn write_csv<T: Serialize, W: Write>(
-    writer: &mut csv::Writer<W>,
-    heading: Option<&[&str]>,
-    fields: &[&str],
-    rows: &[T],
-    is_terminal: bool,
-) -> Result<(), Failure> {
-    // An error of the reader's pipe must stay what it is, so that it is quiet.
-    let failed = |error: csv::Error| match error.into_kind() {
-        csv::ErrorKind::Io(error) => Failure::Io(error),
-        kind => Failure::Io(io::Error::other(format!("{kind:?}"))),
-    };
-    if let Some(heading) = heading {
-        writer.write_record(heading).map_err(failed)?;
-    }
-    for row in rows {
-        let value = value_of(row)?;
-        let cells = fields.iter().map(|field| csv_cell(value.get(*field).unwrap_or(&Value::Null), is_terminal));
-        writer.write_record(cells).map_err(failed)?;
-    }
-    writer.flush()?;
-    Ok(())
-}
-
-fn csv_cell(value: &Value, is_terminal: bool) -> String {
-    let shown = |text: &str| if is_terminal { safe_lines(text) } else { text.to_owned() };
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{}", shown(text)),
-        Value::String(text) => shown(text),
-        Value::Array(items) if items.iter().all(Value::is_string) => {
-            let joined = items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
-            csv_cell(&Value::String(joined), is_terminal)
-        }
-        other => shown(&other.to_string()),
-    }
 }
 
 /// Lines of field and value; a value that is longer than a terminal goes on under itself.
@@ -273,20 +258,5 @@ mod tests {
     fn values_are_shown_as_they_are_typed() {
         assert_eq!([cell(&json!(1800), "time_limit"), cell(&json!(600), "every")], ["30m", "10m"]);
         assert_eq!(cell(&json!(2.788_000_000_000_000_3), "p90_duration_s"), "2.788");
-    }
-
-    #[test]
-    fn csv_runs_no_formulas() {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        let rows = [json!({"id": -5, "topic": "=1+1", "words": ["a", "b"]}), json!({"id": 1, "topic": "a,\"b\"\nc"})];
-        let fields = ["id", "topic", "words"];
-        write_csv(&mut writer, Some(&fields), &fields, &rows, false).expect("it writes");
-        let text = String::from_utf8(writer.into_inner().expect("it flushes")).expect("UTF-8");
-        assert_eq!(text, "id,topic,words\n-5,'=1+1,\"a,b\"\n1,\"a,\"\"b\"\"\nc\",\n");
-        let exact = "a\x07\x1b[2J\tb\r\n\u{200f}";
-        assert_eq!(csv_cell(&json!(exact), false), exact, "a program gets what was written");
-        assert_eq!(csv_cell(&json!("a\x07\x1b[2J\tb"), true), "a\\u{7}\\u{1b}[2J\tb", "no terminal obeys it");
-        assert_eq!(csv_cell(&json!("-\x1b"), true), "'-\\u{1b}");
-        assert_eq!(csv_cell(&json!({ "text": "\u{9b}2J" }), true), "{\"text\":\"\\u{9b}2J\"}", "nor in what is nested");
     }
 }

@@ -52,8 +52,18 @@ pub(super) const COLUMNS: &[Column] = &[
     sentences("ERROR", "last_error").unless("held_reason"),
     sentences("HELD", "held_reason"),
 ];
-const HANDED_OUT_FIELDS: &[&str] =
-    &["pool_id", "fence", "key", "lease_until", "priority", "account", "external_id", "content"];
+const HANDED_OUT_FIELDS: &[&str] = &[
+    "pool_id",
+    "fence",
+    "key",
+    "lease_until",
+    "priority",
+    "account",
+    "external_id",
+    "content.content_id",
+    "content.title",
+    "content.content",
+];
 pub(super) const HANDED_OUT_COLUMNS: &[Column] = &[
     fixed("ID", "pool_id"),
     fixed("FENCE", "fence"),
@@ -178,7 +188,7 @@ fn tell_away(session: &Session) {
 fn show(session: &Session, pool_id: i64) -> Result<(), Failure> {
     let reply: PoolShowReply = session.call("io.contentd.Pool.Show", &PoolParams { pool_id })?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &["entry", "handouts", "publication"]);
+        return session.printer.nested(&reply, &["entry", "handouts", "publication"]);
     }
     print_entry(session, &reply.entry)?;
     if let Some(publication) = &reply.publication {

@@ -299,7 +299,7 @@ fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str
         }
         (false, _) => {
             let fields = ["done", "done_count", "skipped", "skipped_count", "is_dry_run"];
-            session.printer.record(reply, &fields)?;
+            session.printer.nested(reply, &fields)?;
         }
         (true, tasks) => {
             let verb = if reply.is_dry_run { format!("would be {done}") } else { done.to_owned() };

@@ -651,7 +651,10 @@ impl Backend for FakeBackend {
     }
 
     fn account_list(&self, _: Peer) -> Answer<AccountsReply> {
-        done(Ok(AccountsReply { accounts: vec![] }))
+        let (created_at, settings) = (WireTime(Timestamp(0)), Default::default());
+        let name = "blog".to_owned();
+        let blog = AccountView { account_id: 1, name, external_id: None, is_enabled: true, created_at, settings };
+        done(Ok(AccountsReply { accounts: vec![blog] }))
     }
 
     fn account_get(&self, _: Peer, account: String) -> Answer<AccountReply> {
