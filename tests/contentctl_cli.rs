@@ -158,6 +158,29 @@ fn what_comes_next_is_said() {
 }
 
 #[test]
+fn what_is_done_already_or_meant_by_nobody_is_said() {
+    let server = TestServer::start();
+    let said = |args: &[&str], code: i32| {
+        let ran = run(&server, args);
+        assert_eq!(ran.code, code, "{args:?}: {}", ran.err);
+        ran.err
+    };
+    let already = "was paused already, and nothing was changed";
+    assert!(said(&["schedule", "pause", "paused"], 0).contains(already));
+    assert!(!said(&["schedule", "pause", "s"], 0).contains(already));
+    assert!(said(&["schedule", "resume", "s"], 0).contains("was not paused"));
+    assert_eq!(said(&["schedule", "resume", "paused"], 0), "");
+    assert!(said(&["pool", "done", "80", "--fence", "1"], 0).contains("was published already"));
+    assert_eq!(said(&["pool", "done", "1", "--fence", "1"], 0), "");
+    let nobody = said(&["--output", "json", "list", "--generator", "absent"], 0);
+    assert!(
+        nobody.contains("no generator \"absent\" is configured") && nobody.contains("contentctl status"),
+        "{nobody}"
+    );
+    assert!(said(&["list", "--account", "large", "--generator", "assumed", "--limit", "1"], 0).is_empty());
+}
+
+#[test]
 fn a_message_is_found_by_the_beginning_of_its_id() {
     let server = TestServer::start();
     let shown = run(&server, &["--output", "json", "notice", "show", "4de"]);

@@ -261,7 +261,14 @@ fn done(session: &Session, args: PoolDoneArgs) -> Result<(), Failure> {
     if fence.is_none() && reason.is_none() {
         return Err(nameless(session, pool_id, "done"));
     }
-    said(session, "io.contentd.Pool.Done", &PoolDoneParams { pool_id, fence, url, reference, reason })
+    // The same word again changes nothing, and its answer is the same: only what stood before tells them apart.
+    let look = || session.call::<_, PoolShowReply>("io.contentd.Pool.Show", &PoolParams { pool_id });
+    let before = session.printer.is_for_people().then(look).and_then(Result::ok);
+    said(session, "io.contentd.Pool.Done", &PoolDoneParams { pool_id, fence, url, reference, reason })?;
+    if before.is_some_and(|before| before.entry.status == "published") {
+        session.tell(format!("pool entry {pool_id} was published already, and nothing was changed"));
+    }
+    Ok(())
 }
 
 fn fail(session: &Session, args: PoolFailArgs) -> Result<(), Failure> {

@@ -147,13 +147,27 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
         }
         ScheduleVerb::Run { schedule } => run(session, &schedule),
         ScheduleVerb::Pause { schedule, reason } => {
+            let was_paused = was_paused(session, &schedule);
             let params = SchedulePauseParams { schedule: TextOrNumber(schedule), reason };
             let reply: ScheduleReply = session.call("io.contentd.Schedules.Pause", &params)?;
-            print(session, &reply.schedule)
+            print(session, &reply.schedule)?;
+            if was_paused == Some(true) {
+                session.tell(format!(
+                    "schedule {} was paused already, and nothing was changed",
+                    safe(&reply.schedule.name)
+                ));
+            }
+            Ok(())
         }
         ScheduleVerb::Resume { schedule } => {
+            let was_paused = was_paused(session, &schedule);
             let reply: ScheduleReply = session.call("io.contentd.Schedules.Resume", &named(schedule))?;
-            print(session, &reply.schedule)
+            print(session, &reply.schedule)?;
+            if was_paused == Some(false) {
+                session
+                    .tell(format!("schedule {} was not paused, and nothing was changed", safe(&reply.schedule.name)));
+            }
+            Ok(())
         }
         ScheduleVerb::Remove { schedule } => {
             let name = safe(&schedule);
@@ -177,6 +191,14 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
             session.printer.rows(&reply.fires, FIRE_COLUMNS, FIRE_FIELDS)
         }
     }
+}
+
+/// Whether a schedule is paused now: what is done to it twice is done once, and people are told. None where nobody reads that, or
+/// where it cannot be seen, which the call itself says better.
+fn was_paused(session: &Session, schedule: &str) -> Option<bool> {
+    let params = ScheduleParams { schedule: TextOrNumber(schedule.to_owned()) };
+    let asked = session.printer.is_for_people().then(|| session.call("io.contentd.Schedules.Get", &params));
+    asked?.ok().map(|reply: ScheduleReply| reply.schedule.is_paused)
 }
 
 fn list(session: &Session) -> Result<(), Failure> {

@@ -20,7 +20,7 @@ use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
     NoParams, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply,
-    TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
+    StatusReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -217,6 +217,17 @@ fn filter(args: FilterArgs) -> Result<Option<TaskFilterParams>, Failure> {
     Ok(Some(filter).filter(|filter| *filter != TaskFilterParams::default()))
 }
 
+/// Whether no generator of this name is configured, and no task was ever for it. Who may not ask is not told.
+fn is_nobody(session: &Session, generator: &str) -> bool {
+    let status = session.call::<_, StatusReply>("io.contentd.Daemon.GetStatus", &NoParams {});
+    if !status.is_ok_and(|status| status.generators.iter().all(|known| known.name != generator)) {
+        return false;
+    }
+    let filter = Some(TaskFilterParams { generator: Some(generator.to_owned()), ..TaskFilterParams::default() });
+    let params = ListParams { filter, limit: Some(1), ..ListParams::default() };
+    session.call::<_, TasksReply>("io.contentd.Tasks.List", &params).is_ok_and(|reply| reply.tasks.is_empty())
+}
+
 /// `contentctl list`. More than one call takes is asked for in pages, each from where the last one ended.
 pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let filter = filter(args.filter)?;
@@ -257,7 +268,14 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
             safe(id)
         ));
     } else if tasks.is_empty() {
-        session.tell(if is_everything { "there is no task yet" } else { "no task fits" });
+        match filter.and_then(|filter| filter.generator).filter(|name| is_nobody(session, name)) {
+            // Programs too: a name that is typed wrong brings them an empty list for ever.
+            Some(name) => say(&format!(
+                "contentctl: no generator {:?} is configured, and no task names it; `contentctl status` lists those that are",
+                safe(&name)
+            )),
+            None => session.tell(if is_everything { "there is no task yet" } else { "no task fits" }),
+        }
     }
     names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)
 }
