@@ -13,8 +13,8 @@ use super::spreadsheet::{KEYED, flatten};
 use super::table::{Column, fixed, flexible, sentences, spare};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
-    ApiError, BackupParams, BackupReply, ConfigReply, DrainReply, NoParams, PauseParams, PauseView, PausesReply,
-    PingReply, ReloadReply, ResumeParams, StatusReply, VersionReply, WorkersReply,
+    ApiError, BackupParams, BackupReply, ConfigReply, DrainReply, GeneratorView, NoParams, PauseParams, PauseView,
+    PausesReply, PingReply, ReloadReply, ResumeParams, StatusReply, VersionReply, WorkersReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -79,13 +79,21 @@ pub fn status(session: &Session) -> Result<(), Failure> {
         session.printer.prose(&said)?;
     }
     session.printer.text("")?;
-    session.printer.rows(&reply.generators, GENERATOR_COLUMNS, &[])?;
+    let generators: Vec<GeneratorView> = reply.generators.iter().map(said_once).collect();
+    session.printer.rows(&generators, GENERATOR_COLUMNS, &[])?;
     if reply.generators.iter().any(|generator| generator.next_probe_at.is_some()) {
         session.tell("`contentctl resume --generator NAME` has a generator that was mended tried at once");
     }
     super::pool::print_publishing(session, &reply)?;
     super::notice::print_hooks(session, &reply.hooks)?;
     print_pauses(session, &reply.pauses)
+}
+
+/// A generator whose breaker is open because of a fault has it in two long columns; for people it stands among the faults alone.
+fn said_once(generator: &GeneratorView) -> GeneratorView {
+    let mut shown = generator.clone();
+    shown.breaker_reason.take_if(|why| generator.faults.iter().any(|fault| fault.contains(why.as_str())));
+    shown
 }
 
 fn print_pauses(session: &Session, pauses: &[PauseView]) -> Result<(), Failure> {
@@ -310,4 +318,26 @@ pub fn reload(session: &Session) -> Result<(), Failure> {
         session.tell(format!("warning: {}", safe(warning)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_fault_says_is_not_said_a_second_time() {
+        let generator = |why: &str| GeneratorView {
+            name: "sample".into(),
+            is_available: false,
+            faults: vec!["generators.sample: program `creator` is not there; `{creator}` stands for it".into()],
+            breaker: "unavailable".into(),
+            breaker_reason: Some(why.into()),
+            next_probe_at: None,
+            in_flight: 0,
+            max_in_flight: 8,
+        };
+        assert_eq!(said_once(&generator("program `creator` is not there")).breaker_reason, None);
+        let other = generator("half of its jobs fail");
+        assert_eq!(said_once(&other), other);
+    }
 }

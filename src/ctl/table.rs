@@ -118,8 +118,8 @@ pub fn table(rows: &[Value], columns: &[Column], terminal: Option<usize>) -> Tab
     let mut left_out = Vec::new();
     let mut widths = natural.clone();
     let terminal = terminal.unwrap_or(usize::MAX);
-    if line_of(&widths) > terminal && !rows.is_empty() {
-        let has_words = |index: usize| cells.iter().any(|row| !row[index].is_empty());
+    if line_of(&widths) > terminal {
+        let has_words = |index: usize| rows.is_empty() || cells.iter().any(|row| !row[index].is_empty());
         kept.retain(|index| columns[*index].is_kept || has_words(*index));
         loop {
             let next = kept.iter().enumerate().rev().filter_map(|(place, index)| Some((columns[*index].goes?, place)));
@@ -142,6 +142,10 @@ pub fn table(rows: &[Value], columns: &[Column], terminal: Option<usize>) -> Tab
     for row in &cells {
         let row: Vec<&str> = row.iter().map(String::as_str).collect();
         push_row(&mut text, &row, &kept, columns, &widths, terminal);
+    }
+    if rows.is_empty() {
+        // There was nothing in them.
+        left_out.clear();
     }
     left_out.sort_unstable();
     Table { text, left_out: left_out.into_iter().map(|index| columns[index].title).collect(), is_cut }
@@ -166,7 +170,10 @@ fn narrowed(kept: &[usize], columns: &[Column], natural: &[usize], terminal: usi
     let mut widths: Vec<usize> = kept.iter().map(|index| natural[*index]).collect();
     for least_wanted in [least, NARROWEST] {
         while line_of(&widths) > terminal {
-            let floor = |place: usize| if columns[kept[place]].is_wanted { least_wanted } else { NARROWEST };
+            let floor = |place: usize| {
+                let column = &columns[kept[place]];
+                NARROWEST.max(width(column.title)).max(if column.is_wanted { least_wanted } else { 0 })
+            };
             let gives = |place: &usize| columns[kept[*place]].narrows != Narrows::Not && widths[*place] > floor(*place);
             let Some(widest) = (0..widths.len()).filter(gives).max_by_key(|place| widths[*place]) else { break };
             widths[widest] -= 1;
@@ -279,6 +286,8 @@ mod tests {
                         ok        failures  none\n";
         let narrow = table(&rows, &columns, Some(60));
         assert_eq!((narrow.text.as_str(), narrow.left_out.as_slice()), (expected, ["SINCE"].as_slice()));
+        let none = table(&[], &columns, Some(24));
+        assert_eq!((none.text.as_str(), none.left_out.len()), ("STATUS  CHECK  WHAT\n", 0));
         let wide = table(&rows, &columns, Some(80));
         assert_eq!((wide.text.lines().count(), wide.left_out.len()), (5, 0), "{}", wide.text);
         assert_eq!(table(&rows, &columns, None).text.lines().count(), 3);

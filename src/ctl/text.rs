@@ -43,9 +43,13 @@ pub fn padded(text: &str, columns: usize) -> String {
 /// between backticks is to be typed, so it is one word; a word that is longer than a line has one of its own, which a terminal breaks
 /// without spoiling what is copied from there.
 pub fn at_words(text: &str, first: usize, rest: usize) -> Vec<String> {
+    filled(words(text, usize::MAX), first, rest)
+}
+
+fn filled(words: Vec<(&str, &str)>, first: usize, rest: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let (mut line, mut used) = (String::new(), 0);
-    for (gap, word) in words(text) {
+    for (gap, word) in words {
         let (gap_width, word_width) = (width(gap), width(word));
         let columns = if lines.is_empty() { first } else { rest };
         if used > 0 && used + gap_width + word_width > columns {
@@ -61,10 +65,10 @@ pub fn at_words(text: &str, first: usize, rest: usize) -> Vec<String> {
     lines
 }
 
-/// The same where no line may be longer, as in a column of a table: longer words are broken, too.
+/// The same where no line may be longer, as in a column of a table: longer words are broken, too, a command at its spaces.
 pub fn broken(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
-    for whole in at_words(text, columns, columns) {
+    for whole in filled(words(text, columns), columns, columns) {
         let (mut line, mut used) = (String::new(), 0);
         for character in whole.chars() {
             let next = character.width().unwrap_or(0);
@@ -99,16 +103,19 @@ pub fn hanging(text: &str, columns: usize, column: usize) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Words, each with the spaces before it. Characters of two columns know no spaces: each is a word of its own.
-fn words(text: &str) -> Vec<(&str, &str)> {
+/// Words, each with the spaces before it. Characters of two columns know no spaces: each is a word of its own. What stands between
+/// backticks is one where it has at most so many columns.
+fn words(text: &str, longest: usize) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     let (mut gap, mut word) = (0, 0);
-    let mut is_typed = false;
+    let (mut is_open, mut is_typed) = (false, false);
     let mut last_is_wide = false;
     for (at, character) in text.char_indices() {
         let is_wide = character.width() == Some(2);
         if character == '`' {
-            is_typed = !is_typed && text[at + 1..].contains('`');
+            let end = text[at + 1..].find('`').map(|end| at + end + 2);
+            is_typed = !is_typed && !is_open && end.is_some_and(|end| width(&text[at..end]) <= longest);
+            is_open = end.is_some() && !is_open;
         }
         let ends = match character {
             '`' if !is_typed => false,
@@ -167,6 +174,7 @@ mod tests {
         assert_eq!(at_words("it's a ` alone and more", 10, 10), ["it's a `", "alone and", "more"]);
         assert_eq!(at_words("", 5, 5), [""]);
         assert_eq!(at_words("写作，人工智能", 6, 6), ["写作，", "人工智", "能"]);
+        assert_eq!(broken("see `pool list` or `pool`", 8), ["see", "`pool", "list` or", "`pool`"]);
         assert_eq!(broken("a-word-of-18-chars here", 8), ["a-word-o", "f-18-cha", "rs", "here"]);
         let prose = "reason: the generator said\n  contentctl poll ID   ask again\nend";
         assert_eq!(hanging(prose, 24, 0), "reason: the generator\n  said\n  contentctl poll ID\n    ask again\nend");
