@@ -87,9 +87,9 @@ fn submit_tells_people_what_to_do_next() {
 #[test]
 fn refusals_exit_1_and_name_field_value_and_cure() {
     let server = TestServer::start();
-    let refused = run(&server, &["--output", "json", "submit", "-a", "1", "-t", "x", "--priority", "-3"]);
+    let refused = run(&server, &["--output", "json", "submit", "-a", "1", "-t", "x", "--key", "schedule/1"]);
     assert_eq!((refused.code, refused.out.as_str()), (1, ""));
-    assert!(refused.err.contains("priority: \"-3\" cannot be taken: a number from 1 to 10"), "{}", refused.err);
+    assert!(refused.err.contains("key: \"schedule/1\" cannot be taken: a key that does not"), "{}", refused.err);
     assert_eq!(run(&server, &["submit", "-a", "nobody", "-t", "x"]).code, 1);
     let missing = run(&server, &["status", "gone"]);
     assert_eq!(missing.code, 1);
@@ -117,6 +117,8 @@ fn usage_exits_2() {
         &["list", "--since", "yesterday"],
         &["wait", "task-a", "--timeout", "soon"],
         &["call", "x.Y", "no json"],
+        &["submit", "-a", "1", "-t", "x", "--priority", "11"],
+        &["submit", "-a", "1", "-t", "x", "--time-limit", "soon"],
     ];
     for args in wrong {
         let ran = run(&server, args);
@@ -153,6 +155,29 @@ fn what_comes_next_is_said() {
     let none = run(&server, &["pool", "next", "--key", fake_backend::NOTHING_DUE]);
     assert_eq!((none.code, none.out.as_str()), (0, ""), "{}", none.err);
     assert!(none.err.contains("no piece is due") && none.err.contains("pool list"), "{}", none.err);
+}
+
+#[test]
+fn what_is_done_already_or_meant_by_nobody_is_said() {
+    let server = TestServer::start();
+    let said = |args: &[&str], code: i32| {
+        let ran = run(&server, args);
+        assert_eq!(ran.code, code, "{args:?}: {}", ran.err);
+        ran.err
+    };
+    let already = "was paused already, and nothing was changed";
+    assert!(said(&["schedule", "pause", "paused"], 0).contains(already));
+    assert!(!said(&["schedule", "pause", "s"], 0).contains(already));
+    assert!(said(&["schedule", "resume", "s"], 0).contains("was not paused"));
+    assert_eq!(said(&["schedule", "resume", "paused"], 0), "");
+    assert!(said(&["pool", "done", "80", "--fence", "1"], 0).contains("was published already"));
+    assert_eq!(said(&["pool", "done", "1", "--fence", "1"], 0), "");
+    let nobody = said(&["--output", "json", "list", "--generator", "absent"], 0);
+    assert!(
+        nobody.contains("no generator \"absent\" is configured") && nobody.contains("contentctl status"),
+        "{nobody}"
+    );
+    assert!(said(&["list", "--account", "large", "--generator", "assumed", "--limit", "1"], 0).is_empty());
 }
 
 #[test]
@@ -308,6 +333,29 @@ fn lists_are_tables_arrays_and_csv() {
     let wrong = run(&server, &["list", "--state", "lost"]);
     assert_eq!(wrong.code, 1);
     assert!(wrong.err.contains("\"lost\"") && wrong.err.contains("unfinished"), "{}", wrong.err);
+}
+
+#[test]
+fn in_csv_a_cell_holds_one_value_and_a_row_says_whose_it_is() {
+    let server = TestServer::start();
+    let csv = |verb: &[&str]| run(&server, &[&["--output", "csv"], verb].concat()).out;
+    let list = csv(&["list", "--limit", "1"]);
+    let lines: Vec<&str> = list.lines().collect();
+    assert!(lines[0].ends_with(",ways_out,account") && lines[1].ends_with(",blog"), "{list}");
+    assert!(csv(&["status", "task-a"]).trim_end().ends_with(",blog"));
+    assert!(csv(&["content", "list"]).trim_end().ends_with(",blog"));
+    let status = csv(&["status"]);
+    assert!(status.starts_with("key,value\n") && status.contains("\ntasks.pending,2\n"), "{status}");
+    assert!(status.contains("\npublishers.0.name,site\n"), "{status}");
+    assert!(csv(&["health"]).starts_with("name,status,text,value,limit,"));
+    let told = csv(&["notice", "list"]);
+    assert!(told.starts_with("notice_id,kind,") && told.contains(",mail delivered\n"), "{told}");
+    let given = csv(&["pool", "next", "--limit", "1"]);
+    assert!(given.contains(",content.content_id,content.title,content.content\n") && given.contains(",7,"), "{given}");
+    assert!(csv(&["stats"]).contains(",by_state.pending,"));
+    for verb in [&["status"][..], &["pool", "show", "1"], &["workers"], &["pause"], &["notice", "list"], &["stats"]] {
+        assert!(!csv(verb).contains("[{") && !csv(verb).contains("{\""), "{verb:?}: {}", csv(verb));
+    }
 }
 
 #[test]

@@ -469,7 +469,7 @@ fn automatic_backups_are_kept_up_to_a_number_and_places_are_judged() {
     let nowhere = daemon.refused("io.contentd.Daemon.Backup", json!({ "file": "/no/such/place.db" }));
     assert_eq!(nowhere.name, "io.contentd.Daemon.BackupRefused");
     assert!(nowhere.parameters["cure"].as_str().is_some_and(|cure| cure.contains("ReadWritePaths")), "{nowhere:?}");
-    daemon.ctl(&["backup", "--keep", "0"]).exits(1);
+    daemon.ctl(&["backup", "--keep", "0"]).exits(2);
     // What was saved starts a daemon.
     let saved = names[3].0.clone();
     let mut other = Daemon::prepared(Setup::default().with_env("DATABASE_URL", saved));

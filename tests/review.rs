@@ -155,6 +155,11 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
     let idle = editor(&home, "idle", "exit 0");
     let ran = ctl.with(&[("EDITOR", &idle)], "", &["review", "edit", &id]);
     assert!(ran.code == Some(0) && ran.err.contains("nothing was changed"), "{}", ran.err);
+    let told = ctl.refused(&["review", "edit", &id]);
+    assert!(told.contains("needs a terminal") && told.contains("--file FILE"), "{told}");
+    let absent = ctl.with(&[("EDITOR", "/no/such/program")], "", &["review", "edit", &id]);
+    assert!(absent.code == Some(1) && absent.err.contains("--file FILE"), "{}", absent.err);
+    assert_eq!(std::fs::read_dir(home.path("tmp")).unwrap().count(), 0, "where nothing was typed, no draft stays");
     let broken = editor(&home, "broken", "echo mine >> \"$1\"; exit 3");
     let ran = ctl.with(&[("VISUAL", &broken), ("EDITOR", &idle)], "", &["review", "edit", &id]);
     let kept = ran.err.split("what you typed is in ").nth(1).unwrap_or_else(|| panic!("{}", ran.err)).trim().to_owned();

@@ -191,6 +191,9 @@ fn an_operator_adds_looks_runs_pauses_and_removes() {
     let shown: Value = serde_json::from_str(&out).unwrap();
     assert!(shown["paused_why"].as_str().unwrap().ends_with("paused it: holidays"), "{shown}");
     assert_eq!((&shown["list_size"], &shown["list_taken"]), (&json!(2), &json!(1)));
+    assert_eq!(shown["next_topics"], json!(["two"]));
+    let (_, out, _) = contentctl(&home, &["schedule", "show", "mornings"]);
+    assert!(out.contains("topics of its list: 1 of 2 taken, 1 left; next:\n  two\n"), "{out}");
     let (code, out, _) = contentctl(&home, &["schedule", "resume", "mornings"]);
     assert_eq!(code, Some(0));
     assert!(out.contains("next:"), "{out}");

@@ -10,8 +10,8 @@ use super::Session;
 use super::args::{AccountSetArgs, AccountVerb};
 use super::batch::{Entry, Fields, Form, entries, in_order, split_keywords};
 use super::failure::Failure;
-use super::output::{Column, fixed, flexible};
 use super::submit::{read_file, told};
+use super::table::{Column, fixed, flexible, spare};
 use super::text::safe;
 use crate::control::api::{
     AccountAddParams, AccountEntryValue, AccountImportParams, AccountImportReply, AccountParams, AccountReply,
@@ -51,18 +51,18 @@ const FIELDS: &[&str] = &[
     "max_in_flight",
     "submits_per_day",
 ];
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     fixed("ID", "account_id"),
     flexible("NAME", "name"),
-    flexible("EXTERNAL ID", "external_id"),
+    flexible("EXTERNAL ID", "external_id").goes(1),
     fixed("ENABLED", "is_enabled"),
-    fixed("CREATED", "created_at"),
+    spare("CREATED", "created_at"),
     flexible("GENERATOR", "generator"),
     fixed("PENDING", "max_pending"),
     fixed("JOBS", "max_in_flight"),
     fixed("A DAY", "submits_per_day"),
 ];
-const IMPORT_COLUMNS: &[Column] =
+pub(super) const IMPORT_COLUMNS: &[Column] =
     &[fixed("OUTCOME", "outcome"), fixed("ID", "account_id"), flexible("NAME", "name"), fixed("ENABLED", "is_enabled")];
 /// What a file of accounts may have.
 const ENTRY_FIELDS: &[&str] = &[

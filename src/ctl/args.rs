@@ -3,6 +3,7 @@
 mod account;
 mod notice;
 pub mod pool;
+mod ranges;
 mod review;
 mod schedule;
 
@@ -28,7 +29,8 @@ pub enum Format {
     Table,
     /// For programs: JSON alone on standard output.
     Json,
-    /// For spreadsheets; text that a spreadsheet would take for a formula gets an apostrophe in front.
+    /// For spreadsheets: a cell holds one value, and what has lists in it, as a status, is a row for each value. Text that a spreadsheet
+    /// would take for a formula gets an apostrophe in front.
     Csv,
 }
 
@@ -162,11 +164,6 @@ pub enum Verb {
     Completions(CompletionsArgs),
 }
 
-/// A whole number; what is allowed of them the daemon says.
-fn number(text: &str) -> Result<i64, String> {
-    text.parse().map_err(|_| "a whole number is wanted, such as 5".to_owned())
-}
-
 /// The number of a content record.
 fn content_number(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| {
@@ -203,13 +200,13 @@ pub struct SubmitArgs {
     #[arg(long, allow_hyphen_values = true)]
     pub tone: Option<String>,
     /// 1 to 10; 10 runs first
-    #[arg(long, allow_hyphen_values = true, value_parser = number)]
+    #[arg(long, allow_hyphen_values = true, value_parser = ranges::priority)]
     pub priority: Option<i64>,
     /// Of each attempt: 30m, or seconds
-    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = ranges::time_limit)]
     pub time_limit: Option<String>,
     /// Retries that may be spent
-    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = number)]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = ranges::retries)]
     pub max_retries: Option<i64>,
     /// The piece waits for a review
     #[arg(long, conflicts_with = "auto_approve")]
@@ -224,7 +221,7 @@ pub struct SubmitArgs {
     #[arg(long, allow_hyphen_values = true, conflicts_with = "file")]
     pub key: Option<String>,
     /// Not before so long from now: 10m, or seconds
-    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = ranges::delay)]
     pub delay: Option<String>,
     /// Tasks to submit together: F.jsonl, F.csv, F.txt (one topic a line), or - for standard input; other options fill in what an
     /// entry leaves out
@@ -425,10 +422,10 @@ pub struct SetArgs {
     #[arg(value_name = "ID")]
     pub task: String,
     /// 1 to 10; 10 runs first
-    #[arg(long, allow_hyphen_values = true, value_parser = number)]
+    #[arg(long, allow_hyphen_values = true, value_parser = ranges::priority)]
     pub priority: Option<i64>,
     /// Not before so long from now: 10m, or seconds. 0 lets it run now and ends a back-off, which no other delay shortens
-    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = ranges::delay)]
     pub delay: Option<String>,
 }
 
@@ -439,7 +436,7 @@ pub struct CleanupArgs {
     #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
     pub older_than: Option<String>,
     /// The same in days
-    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = number, conflicts_with = "older_than")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = ranges::days, conflicts_with = "older_than")]
     pub days: Option<i64>,
     /// Count only
     #[arg(long)]
@@ -458,7 +455,8 @@ pub struct StatsArgs {
     /// At this generator
     #[arg(long, allow_hyphen_values = true)]
     pub generator: Option<String>,
-    /// A row for each day in local time, of the last 7 with today where --since says nothing
+    /// A row for each whole day in local time, the last of them today: so many as --since says in a span (7d), from the day on that it
+    /// names else, 7 where it says nothing
     #[arg(long, value_enum, value_name = "SPAN")]
     pub by: Option<By>,
 }
@@ -546,7 +544,7 @@ pub struct BackupArgs {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Keep so many of those with the time in their name; delete the oldest
-    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = number)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = ranges::backups)]
     pub keep: Option<i64>,
 }
 

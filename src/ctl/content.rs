@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::Session;
 use super::args::{ContentVerb, PieceArgs, ResultArgs, ReviewArgs};
 use super::failure::Failure;
-use super::output::{Column, fixed, flexible, spare, wanted, write_out};
+use super::names;
+use super::output::write_out;
+use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::safe_lines;
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
@@ -36,11 +38,11 @@ pub(super) const CONTENT_FIELDS: &[&str] = &[
     "published_by",
     "published_url",
 ];
-const CONTENT_COLUMNS: &[Column] = &[
+pub(super) const CONTENT_COLUMNS: &[Column] = &[
     fixed("ID", "content_id"),
-    fixed("TASK", "task_id"),
+    fixed("TASK", "task_id").goes(1),
     fixed("REVIEW", "review_status"),
-    fixed("PUBLISH", "publish_status"),
+    fixed("PUBLISH", "publish_status").goes(2),
     spare("WORDS", "word_count"),
     spare("SCORE", "quality_score"),
     spare("CREATED", "created_at"),
@@ -61,29 +63,29 @@ const VERSION_FIELDS: &[&str] = &[
     "content_hash",
     "created_at",
 ];
-const VERSION_COLUMNS: &[Column] = &[
+pub(super) const VERSION_COLUMNS: &[Column] = &[
     fixed("VERSION", "version"),
     fixed("ID", "content_id"),
     fixed("REVIEW", "review_status"),
-    fixed("PUBLISH", "publish_status"),
-    fixed("WORDS", "word_count"),
-    fixed("CREATED", "created_at"),
-    flexible("TITLE", "title"),
-    flexible("EDITED BY", "edited_by"),
-    flexible("REVIEWED BY", "reviewed_by"),
-    flexible("REASON", "review_reason"),
+    fixed("PUBLISH", "publish_status").goes(1),
+    spare("WORDS", "word_count"),
+    fixed("CREATED", "created_at").goes(1),
+    flexible("TITLE", "title").goes(0),
+    flexible("EDITED BY", "edited_by").goes(2),
+    flexible("REVIEWED BY", "reviewed_by").goes(2),
+    sentences("REASON", "review_reason"),
 ];
 const IMAGE_FIELDS: &[&str] =
     &["position", "url", "state", "tries", "next_try_at", "file", "media_type", "bytes", "error"];
-const IMAGE_COLUMNS: &[Column] = &[
+pub(super) const IMAGE_COLUMNS: &[Column] = &[
     fixed("N", "position"),
     fixed("STATE", "state"),
-    fixed("TRIES", "tries"),
-    fixed("NEXT TRY", "next_try_at"),
-    fixed("BYTES", "bytes"),
+    spare("TRIES", "tries"),
+    fixed("NEXT TRY", "next_try_at").goes(1),
+    spare("BYTES", "bytes"),
     flexible("FILE", "file"),
     flexible("URL", "url"),
-    flexible("ERROR", "error"),
+    sentences("ERROR", "error"),
 ];
 #[derive(Serialize)]
 struct Record {
@@ -133,7 +135,11 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
             if reply.contents.is_empty() {
                 session.tell(if is_everything { "there is no piece yet" } else { "no piece fits" });
             }
-            session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)
+            // No column of the table has the account, so nobody is asked for its name in vain.
+            if session.printer.is_for_people() {
+                return session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS);
+            }
+            names::rows(session, &reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)
         }
         ContentVerb::Show { content_id, piece } => {
             let params = ContentParams { content_id };

@@ -9,41 +9,42 @@ use super::Session;
 use super::args::{BackupArgs, CallArgs, PauseArgs, ResumeArgs};
 use super::failure::Failure;
 use super::names;
-use super::output::{Column, fixed, flexible};
 use super::settings::as_written;
+use super::spreadsheet::{KEYED, flatten};
+use super::table::{Column, fixed, flexible, sentences, spare};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
-    ApiError, BackupParams, BackupReply, ConfigReply, DrainReply, NoParams, PauseParams, PauseView, PausesReply,
-    PingReply, ReloadReply, ResumeParams, StatusReply, VersionReply, WorkersReply,
+    ApiError, BackupParams, BackupReply, ConfigReply, DrainReply, GeneratorView, NoParams, PauseParams, PauseView,
+    PausesReply, PingReply, ReloadReply, ResumeParams, StatusReply, VersionReply, WorkersReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
 use crate::text::counted;
 
-const GENERATOR_COLUMNS: &[Column] = &[
-    fixed("GENERATOR", "name"),
-    fixed("AVAILABLE", "is_available"),
+pub(super) const GENERATOR_COLUMNS: &[Column] = &[
+    flexible("GENERATOR", "name"),
+    fixed("AVAILABLE", "is_available").goes(2),
     fixed("BREAKER", "breaker"),
-    fixed("JOBS", "in_flight"),
-    fixed("MOST", "max_in_flight"),
-    fixed("TRIED NEXT", "next_probe_at"),
-    flexible("WHY", "breaker_reason"),
-    flexible("FAULTS", "faults"),
+    fixed("JOBS", "in_flight").goes(1),
+    fixed("MOST", "max_in_flight").goes(1),
+    spare("TRIED NEXT", "next_probe_at"),
+    sentences("WHY", "breaker_reason"),
+    sentences("FAULTS", "faults"),
 ];
-const PAUSE_COLUMNS: &[Column] = &[
-    flexible("GENERATOR", "generator"),
-    fixed("ACCOUNT", "account"),
-    fixed("SINCE", "since"),
-    flexible("WHO", "who"),
-    flexible("REASON", "reason"),
+pub(super) const PAUSE_COLUMNS: &[Column] = &[
+    flexible("GENERATOR", "generator").kept(),
+    flexible("ACCOUNT", "account").kept(),
+    spare("SINCE", "since"),
+    flexible("WHO", "who").goes(1),
+    sentences("REASON", "reason"),
 ];
-const WORKER_COLUMNS: &[Column] = &[
+pub(super) const WORKER_COLUMNS: &[Column] = &[
     fixed("WORKER", "worker_id"),
     fixed("STATE", "state"),
     fixed("TASK", "task_id"),
-    fixed("SINCE", "since"),
-    fixed("PROCESSED", "processed"),
-    fixed("RESTARTS", "restarts"),
+    fixed("SINCE", "since").goes(1),
+    spare("PROCESSED", "processed"),
+    spare("RESTARTS", "restarts"),
 ];
 /// How long a daemon may take to say that it is there.
 const PING_LIMIT: Duration = Duration::from_secs(5);
@@ -66,25 +67,34 @@ pub fn status(session: &Session) -> Result<(), Failure> {
         "unserved_accounts",
     ];
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &fields);
+        return session.printer.nested(&reply, &fields);
     }
     session.printer.record(&reply, &fields[..6])?;
     let held = reply.tasks.get("held").copied().unwrap_or(0);
     if held > 0 {
         let wait = counted(held, "held task waits", "held tasks wait");
-        session.printer.text(&format!(
+        let said = format!(
             "\n{wait} for a person: `contentctl list --state held` shows them, `contentctl show TASK` the ways out \
              (`contentctl settle`, `release`)"
-        ))?;
+        );
+        session.printer.prose(&said)?;
     }
     session.printer.text("")?;
-    session.printer.rows(&reply.generators, GENERATOR_COLUMNS, &[])?;
+    let generators: Vec<GeneratorView> = reply.generators.iter().map(said_once).collect();
+    session.printer.rows(&generators, GENERATOR_COLUMNS, &[])?;
     if reply.generators.iter().any(|generator| generator.next_probe_at.is_some()) {
         session.tell("`contentctl resume --generator NAME` has a generator that was mended tried at once");
     }
     super::pool::print_publishing(session, &reply)?;
     super::notice::print_hooks(session, &reply.hooks)?;
     print_pauses(session, &reply.pauses)
+}
+
+/// A generator whose breaker is open because of a fault has it in two long columns; for people it stands among the faults alone.
+fn said_once(generator: &GeneratorView) -> GeneratorView {
+    let mut shown = generator.clone();
+    shown.breaker_reason.take_if(|why| generator.faults.iter().any(|fault| fault.contains(why.as_str())));
+    shown
 }
 
 fn print_pauses(session: &Session, pauses: &[PauseView]) -> Result<(), Failure> {
@@ -99,7 +109,7 @@ fn print_pauses(session: &Session, pauses: &[PauseView]) -> Result<(), Failure> 
 pub fn workers(session: &Session) -> Result<(), Failure> {
     let reply: WorkersReply = session.call("io.contentd.Daemon.Workers", &NoParams {})?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &["workers", "total", "busy", "queue_size"]);
+        return session.printer.nested(&reply, &["workers", "total", "busy", "queue_size"]);
     }
     session.printer.rows(&reply.workers, WORKER_COLUMNS, &[])?;
     let pending = counted(reply.queue_size, "task", "tasks");
@@ -125,7 +135,7 @@ pub fn pause(session: &Session, args: PauseArgs) -> Result<(), Failure> {
     let params = PauseParams { generator, account: account.map(TextOrNumber), reason };
     let reply: PausesReply = session.call("io.contentd.Daemon.Pause", &params)?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, PAUSES_FIELDS);
+        return session.printer.nested(&reply, PAUSES_FIELDS);
     }
     session.tell(match reply.is_changed {
         true => "paused: no new jobs start, what has started ends normally".to_owned(),
@@ -144,7 +154,7 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
     let params = ResumeParams { generator, account: account.map(TextOrNumber), reason, publisher };
     let reply: PausesReply = session.call("io.contentd.Daemon.Resume", &params)?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, PAUSES_FIELDS);
+        return session.printer.nested(&reply, PAUSES_FIELDS);
     }
     let is_mended = reply.is_probed || reply.has_probe;
     let next = if has_pause { "task" } else { "piece" };
@@ -172,8 +182,6 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
     if has_pause { print_pauses(session, &reply.pauses) } else { Ok(()) }
 }
 
-const SETTING_FIELDS: &[&str] = &["key", "value"];
-
 /// `contentctl config`: TOML with units for people, JSON for programs, a row a setting for spreadsheets.
 pub fn config(session: &Session) -> Result<(), Failure> {
     let reply: ConfigReply = session.call("io.contentd.Daemon.GetConfig", &NoParams {})?;
@@ -183,7 +191,7 @@ pub fn config(session: &Session) -> Result<(), Failure> {
     if !session.printer.is_for_people() {
         let mut rows = Vec::new();
         flatten("", &reply.config, &mut rows);
-        return session.printer.rows(&rows, &[], SETTING_FIELDS);
+        return session.printer.rows(&rows, &[], KEYED);
     }
     for file in &reply.files {
         session.printer.text(&format!("# {}", safe(file)))?;
@@ -193,20 +201,6 @@ pub fn config(session: &Session) -> Result<(), Failure> {
         Failure::Refused(format!("the configuration cannot be shown as TOML ({error}); use --output json"))
     })?;
     session.printer.text(&safe_lines(&text))
-}
-
-/// A row for each setting, its key as TOML would write it in full. A list of plain values is one setting.
-fn flatten(key: &str, value: &Value, rows: &mut Vec<Value>) {
-    let inner = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
-    match value {
-        Value::Object(fields) if !fields.is_empty() => {
-            fields.iter().for_each(|(name, value)| flatten(&inner(name), value, rows));
-        }
-        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
-            items.iter().enumerate().for_each(|(index, value)| flatten(&inner(&index.to_string()), value, rows));
-        }
-        value => rows.push(json!({ "key": key, "value": value })),
-    }
 }
 
 fn without_nulls(value: Value) -> Value {
@@ -265,9 +259,9 @@ pub fn ping(session: &Session) -> Result<(), Failure> {
     if !session.printer.is_for_people() {
         return session.printer.record(&reply, &["pid", "caller", "roles"]);
     }
-    session.printer.text(&format!("contentd answers on {path} (process {})", reply.pid))?;
+    session.printer.prose(&format!("contentd answers on {path} (process {})", reply.pid))?;
     let roles = if reply.roles.is_empty() { "no role".to_owned() } else { reply.roles.join(", ") };
-    session.printer.text(&format!("you are {}: {}", safe(&reply.caller), safe(&roles)))
+    session.printer.prose(&format!("you are {}: {}", safe(&reply.caller), safe(&roles)))
 }
 
 /// `contentctl version`. Without a daemon it is contentctl's alone.
@@ -307,7 +301,7 @@ pub fn drain(session: &Session) -> Result<(), Failure> {
     }
     let note = "the daemon ends what it is at and exits";
     let go_on = counted(reply.in_flight, "job goes on at its generator", "jobs go on at their generators");
-    session.printer.text(&format!("{note}; {go_on}"))
+    session.printer.prose(&format!("{note}; {go_on}"))
 }
 
 /// `contentctl reload`.
@@ -317,7 +311,7 @@ pub fn reload(session: &Session) -> Result<(), Failure> {
         return session.printer.record(&reply, &["changed", "needs_restart", "warnings"]);
     }
     let named = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { safe(&names.join(", ")) };
-    session.printer.text(&format!("reloaded; changed: {}", named(&reply.changed)))?;
+    session.printer.prose(&format!("reloaded; changed: {}", named(&reply.changed)))?;
     if !reply.needs_restart.is_empty() {
         session.tell(format!("needs a restart: {}", named(&reply.needs_restart)));
     }
@@ -325,4 +319,26 @@ pub fn reload(session: &Session) -> Result<(), Failure> {
         session.tell(format!("warning: {}", safe(warning)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_fault_says_is_not_said_a_second_time() {
+        let generator = |why: &str| GeneratorView {
+            name: "sample".into(),
+            is_available: false,
+            faults: vec!["generators.sample: program `creator` is not there; `{creator}` stands for it".into()],
+            breaker: "unavailable".into(),
+            breaker_reason: Some(why.into()),
+            next_probe_at: None,
+            in_flight: 0,
+            max_in_flight: 8,
+        };
+        assert_eq!(said_once(&generator("program `creator` is not there")).breaker_reason, None);
+        let other = generator("half of its jobs fail");
+        assert_eq!(said_once(&other), other);
+    }
 }

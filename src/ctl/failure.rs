@@ -3,10 +3,11 @@
 //! Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 4 timed out, 5 a waited-for task ended otherwise than
 //! completed. The surprise: a reader that closes our output early (`| head`) is no failure.
 
-use std::io::{self, Write};
+use std::io;
 
 use thiserror::Error;
 
+use super::output::say;
 use super::text::safe_lines;
 use crate::control::api::ApiError;
 use crate::control::client::ClientError;
@@ -68,8 +69,7 @@ pub fn exit_code(result: Result<(), Failure>) -> u8 {
         return 0;
     }
     if !matches!(failure, Failure::NotCompleted | Failure::NotWell | Failure::Health(_)) {
-        // Nobody to say it to: the exit code says it.
-        let _ = writeln!(io::stderr(), "contentctl: {}", safe_lines(&failure.to_string()));
+        say(&format!("contentctl: {}", safe_lines(&failure.to_string())));
     }
     failure.code()
 }

@@ -15,6 +15,7 @@ use super::Session;
 use super::args::{WaitArgs, WatchArgs};
 use super::failure::Failure;
 use super::names;
+use super::output::say;
 use super::tasks::{TASK_COLUMNS, TASK_FIELDS};
 use super::text::{fitted, padded, safe, width};
 use super::when::local;
@@ -47,8 +48,7 @@ impl Progress {
         let detail = detail.into_iter().flatten().next().map(|text| format!(" ({})", safe(text))).unwrap_or_default();
         let line = format!("{}: {}{detail}", task.task_id, task.state);
         if self.said.insert(task.task_id.clone(), line.clone()).as_ref() != Some(&line) {
-            // Nobody to say it to is no failure.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            say(&line);
         }
     }
 }
@@ -302,7 +302,7 @@ fn print_waited(
             count => format!("{count} tasks have not ended{}", WHICH),
         }),
         (true, _, _) => session.printer.record(last, &["unfinished", "is_timed_out"])?,
-        (false, [_], [task]) if !session.printer.is_for_people() => session.printer.record(task, TASK_FIELDS)?,
+        (false, [_], [task]) if !session.printer.is_for_people() => names::record(session, task, TASK_FIELDS)?,
         (false, _, tasks) => names::rows(session, tasks, TASK_COLUMNS, TASK_FIELDS)?,
     }
     judged(&last.tasks, gone, last.is_timed_out, patience)
@@ -319,7 +319,19 @@ fn judged(tasks: &[TaskView], gone: &[String], is_timed_out: bool, patience: &Pa
     Ok(())
 }
 
-const WATCH_FIELDS: &[&str] = &["at", "event", "from_state", "why", "who", "task"];
+const WATCH_FIELDS: &[&str] = &[
+    "at",
+    "event",
+    "from_state",
+    "task.state",
+    "task.task_id",
+    "task.account_id",
+    "task.generator",
+    "task.topic",
+    "task.progress",
+    "why",
+    "who",
+];
 /// Columns of the topic in a line, which is there to know the task by.
 const TOPIC_COLUMNS: usize = 30;
 const WATCH_HEADING: &str = "AT                   TASK               WHAT HAPPENED: STATE  [TOPIC]  WHY";

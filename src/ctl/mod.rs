@@ -5,6 +5,8 @@
 //! | [`args`] | what may be typed? |
 //! | [`failure`] | which exit code, which message? |
 //! | [`output`] | how is an answer printed? (table, JSON, CSV) |
+//! | [`spreadsheet`] | how is it CSV? |
+//! | [`table`] | how does a table fit a terminal? |
 //! | [`text`] | how is untrusted text shown, and how wide is it? |
 //! | [`when`] | how are times read and shown? |
 //! | [`settings`] | how is a setting written in a file? |
@@ -31,8 +33,10 @@ pub mod pool;
 pub mod review;
 pub mod schedule;
 pub mod settings;
+pub mod spreadsheet;
 pub mod stats;
 pub mod submit;
+pub mod table;
 pub mod tasks;
 pub mod text;
 pub mod when;
@@ -151,8 +155,7 @@ impl Session {
     /// Says something to people, unless a program reads the output.
     pub fn tell(&self, message: impl AsRef<str>) {
         if self.printer.is_for_people() {
-            // Nobody to say it to is no failure.
-            let _ = writeln!(std::io::stderr(), "{}", message.as_ref());
+            output::say(message.as_ref());
         }
     }
 }

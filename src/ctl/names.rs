@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Session;
 use super::failure::Failure;
-use super::output::Column;
+use super::table::Column;
 use crate::control::api::{AccountsReply, NoParams};
 
 /// Names of accounts by their numbers.
@@ -51,21 +51,33 @@ fn values<T: Serialize>(rows: &[T], names: &Names) -> Result<Vec<Value>, Failure
     rows.iter().map(named).collect::<Result<_, serde_json::Error>>().map_err(|error| Failure::Io(error.into()))
 }
 
-/// Prints rows that have `account_id`, or numbers of `accounts`: for people by name, in the column `account`.
+/// The fields of a spreadsheet: the name of whose it is stands last, so that the others keep their places.
+fn with_name<'a>(fields: &[&'a str]) -> Vec<&'a str> {
+    let is_named = !fields.contains(&"account_id") || fields.contains(&"account");
+    fields.iter().copied().chain((!is_named).then_some("account")).collect()
+}
+
+/// Prints rows that have `account_id`, or numbers of `accounts`: for people by name, in the column `account`, and for spreadsheets with
+/// it.
 pub fn rows<T: Serialize>(session: &Session, rows: &[T], columns: &[Column], fields: &[&str]) -> Result<(), Failure> {
-    if !session.printer.is_for_people() || rows.is_empty() {
-        return session.printer.rows(rows, columns, fields);
+    let is_plain = !session.printer.is_for_people() && !fields.contains(&"account_id");
+    let fields = with_name(fields);
+    if session.printer.is_json() || is_plain || rows.is_empty() {
+        return session.printer.rows(rows, columns, &fields);
     }
-    session.printer.rows(&values(rows, &Names::ask(session))?, columns, fields)
+    session.printer.rows(&values(rows, &Names::ask(session))?, columns, &fields)
 }
 
 /// The same for one record: for people the name stands behind the number.
 pub fn record<T: Serialize>(session: &Session, record: &T, fields: &[&str]) -> Result<(), Failure> {
-    if !session.printer.is_for_people() {
+    if session.printer.is_json() || !session.printer.is_for_people() && !fields.contains(&"account_id") {
         return session.printer.record(record, fields);
     }
     let names = Names::ask(session);
     let mut value = values(std::slice::from_ref(record), &names)?.pop().unwrap_or_default();
+    if !session.printer.is_for_people() {
+        return session.printer.record(&value, &with_name(fields));
+    }
     if let Some(id) = value.get("account_id").and_then(Value::as_i64) {
         let name = names.of(id);
         value["account_id"] = Value::String(if name == id.to_string() { name } else { format!("{id} ({name})") });

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::Session;
-use super::args::{MetricsArgs, NoticeVerb, ReportArgs};
+use super::args::{Format, MetricsArgs, NoticeVerb, ReportArgs};
 use super::failure::Failure;
-use super::output::{Column, fixed, flexible, spare, wanted};
+use super::table::{Column, fixed, flexible, sentences, spare};
 use super::text::safe;
 use crate::control::api::{
     AcknowledgeParams, ApiError, CheckView, EmptyReply, HealthReply, HookView, MetricsReply, NoParams, NoticeParams,
@@ -34,36 +34,53 @@ const TEST_LOOK: Duration = Duration::from_millis(200);
 /// What a textfile says where the daemon does not answer.
 const DOWN: &str = "# HELP contentd_up 1 where the daemon answers.\n# TYPE contentd_up gauge\ncontentd_up 0\n";
 
-const CHECK_COLUMNS: &[Column] = &[
+/// A check as a row of a spreadsheet.
+const CHECK_FIELDS: &[&str] = &[
+    "name",
+    "status",
+    "text",
+    "value",
+    "limit",
+    "critical_limit",
+    "unit",
+    "is_wrong_below",
+    "severity",
+    "since",
+    "acknowledged_by",
+];
+pub(super) const CHECK_COLUMNS: &[Column] = &[
     fixed("STATUS", "status"),
     flexible("CHECK", "name"),
-    fixed("SINCE", "since"),
-    flexible("WHAT", "text"),
-    flexible("KNOWN BY", "acknowledged_by"),
+    spare("SINCE", "since"),
+    sentences("WHAT", "text"),
+    flexible("KNOWN BY", "acknowledged_by").goes(1),
 ];
 const NOTICE_FIELDS: &[&str] =
     &["notice_id", "kind", "alarm", "severity", "text", "value", "limit", "since", "at", "deliveries"];
-const NOTICE_COLUMNS: &[Column] = &[
+/// A message as a row of a spreadsheet: its deliveries in a word each.
+const TOLD_FIELDS: &[&str] =
+    &["notice_id", "kind", "alarm", "severity", "text", "value", "limit", "since", "at", "told"];
+pub(super) const NOTICE_COLUMNS: &[Column] = &[
     fixed("ID", "notice_id"),
     fixed("AT", "at"),
     spare("KIND", "kind"),
     spare("SEVERITY", "severity"),
     spare("ALARM", "alarm"),
-    wanted("WHAT", "text"),
-    flexible("TO", "told"),
+    sentences("WHAT", "text"),
+    flexible("TO", "told").goes(1),
 ];
-const HOOK_COLUMNS: &[Column] = &[
+pub(super) const HOOK_COLUMNS: &[Column] = &[
     flexible("HOOK", "name"),
     fixed("WAITING", "waiting"),
     fixed("OLDEST", "oldest_at"),
     fixed("GIVEN UP", "given_up"),
 ];
-const DELIVERY_COLUMNS: &[Column] = &[
+pub(super) const DELIVERY_COLUMNS: &[Column] = &[
     flexible("HOOK", "hook"),
     fixed("STATE", "state"),
-    fixed("TRIES", "tries"),
-    fixed("NEXT OR END", "due_at"),
-    flexible("LAST WORDS", "last_error"),
+    spare("TRIES", "tries"),
+    fixed("NEXT OR END", "due_at").goes(1),
+    sentences("LAST WORDS", "last_error"),
 ];
 
 /// `contentctl health`.
@@ -84,7 +101,7 @@ pub fn health(session: &Session) -> Result<(), Failure> {
         }
     };
     if session.printer.is_for_people() {
-        session.printer.text(&line)?;
+        session.printer.prose(&line)?;
         if let Ok(reply) = &asked {
             session.printer.rows(&reply.checks, CHECK_COLUMNS, &[])?;
             if let Some(until) = &reply.silenced_until {
@@ -94,6 +111,9 @@ pub fn health(session: &Session) -> Result<(), Failure> {
         }
     } else {
         match &asked {
+            Ok(reply) if session.printer.format() == Format::Csv => {
+                session.printer.rows(&reply.checks, &[], CHECK_FIELDS)?
+            }
             Ok(reply) => session.printer.record(reply, &["status", "checks", "silenced_until"])?,
             Err(failure) => {
                 let said = json!({ "status": status, "error": failure.to_string() });
@@ -282,6 +302,10 @@ fn beginning_with(session: &Session, id: &str, not_found: Failure) -> Result<Not
 fn list(session: &Session, limit: u32) -> Result<(), Failure> {
     let reply: NoticesReply = session.call("io.contentd.Daemon.Notices", &NoticesParams { limit: Some(limit) })?;
     if !session.printer.is_for_people() {
+        if session.printer.format() == Format::Csv {
+            let rows: Vec<_> = reply.notices.iter().map(row).collect();
+            return session.printer.rows(&rows, &[], TOLD_FIELDS);
+        }
         return session.printer.record(&reply, &["notices", "hooks", "silenced_until", "silenced_by"]);
     }
     let rows: Vec<_> = reply.notices.iter().map(row).collect();
@@ -311,7 +335,8 @@ fn row(notice: &NoticeView) -> serde_json::Value {
     let told = notice.deliveries.iter().map(|one| format!("{} {}", one.hook, one.state));
     json!({
         "at": notice.at, "kind": notice.kind, "severity": notice.severity, "alarm": notice.alarm, "text": notice.text,
-        "told": told.collect::<Vec<_>>(), "notice_id": notice.notice_id,
+        "told": told.collect::<Vec<_>>(), "notice_id": notice.notice_id, "value": notice.value, "limit": notice.limit,
+        "since": notice.since,
     })
 }
 

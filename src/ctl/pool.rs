@@ -3,15 +3,14 @@
 //! The surprise: `next` without a key makes one, so that a call that is repeated over a restart of the daemon takes nothing
 //! a second time.
 
-use std::io::Write as _;
-
 use serde_json::{Value, json};
 
 use super::Session;
 use super::args::pool::{PoolDoneArgs, PoolFailArgs, PoolNextArgs, PoolVerb};
 use super::failure::Failure;
-use super::output::{Column, fixed, flexible, spare, wanted};
+use super::output::say;
 use super::submit::random_key;
+use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::safe;
 use super::when;
 use crate::control::api::checked::MAX_LIMIT;
@@ -40,36 +39,55 @@ const FIELDS: &[&str] = &[
     "title",
     "unserved",
 ];
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     fixed("ID", "pool_id"),
     spare("CONTENT", "content_id"),
     spare("PRI", "priority"),
     fixed("STATUS", "status"),
     spare("DUE", "scheduled_at"),
-    flexible("ACCOUNT", "account"),
-    flexible("TITLE", "title"),
+    flexible("ACCOUNT", "account").goes(1),
+    wanted("TITLE", "title"),
     spare("PUBLISHED", "published_at"),
     spare("RETRIES", "retry_count"),
-    wanted("ERROR", "last_error").unless("held_reason"),
-    wanted("HELD", "held_reason"),
+    sentences("ERROR", "last_error").unless("held_reason"),
+    sentences("HELD", "held_reason"),
 ];
-const HANDED_OUT_FIELDS: &[&str] =
-    &["pool_id", "fence", "key", "lease_until", "priority", "account", "external_id", "content"];
-const HANDED_OUT_COLUMNS: &[Column] = &[
+const HANDED_OUT_FIELDS: &[&str] = &[
+    "pool_id",
+    "fence",
+    "key",
+    "lease_until",
+    "priority",
+    "account",
+    "external_id",
+    "content.content_id",
+    "content.title",
+    "content.content",
+];
+pub(super) const HANDED_OUT_COLUMNS: &[Column] = &[
     fixed("ID", "pool_id"),
     fixed("FENCE", "fence"),
     fixed("YOURS UNTIL", "lease_until"),
     fixed("CONTENT", "content_id"),
-    fixed("ACCOUNT", "account"),
+    flexible("ACCOUNT", "account").goes(1),
     flexible("TITLE", "title"),
 ];
-
-const PUBLISHER_COLUMNS: &[Column] = &[
-    fixed("PUBLISHER", "name"),
+pub(super) const HANDOUT_COLUMNS: &[Column] = &[
+    fixed("FENCE", "fence"),
+    flexible("HOLDER", "holder"),
+    spare("KEY", "key"),
+    fixed("HANDED OUT", "handed_out_at").goes(1),
+    spare("SENDS", "sends"),
+    fixed("ENDED", "ended_at").goes(1),
+    fixed("OUTCOME", "outcome"),
+    sentences("ERROR", "error"),
+];
+pub(super) const PUBLISHER_COLUMNS: &[Column] = &[
+    flexible("PUBLISHER", "name"),
     fixed("AWAY", "is_away"),
-    fixed("SINCE", "since"),
-    fixed("TRIED NEXT", "next_probe_at"),
-    flexible("WHY", "why"),
+    spare("SINCE", "since"),
+    fixed("TRIED NEXT", "next_probe_at").goes(1),
+    sentences("WHY", "why"),
 ];
 
 /// The publishers and the pool of a status, where there is anything to say.
@@ -83,17 +101,18 @@ pub fn print_publishing(session: &Session, status: &StatusReply) -> Result<(), F
     }
     for account in &status.unserved_accounts {
         let account = safe(account);
-        session.printer.text(&format!(
+        let said = format!(
             "\napproved pieces of account {account:?} wait, and no publisher serves it: add it to `accounts` of a [publishers.NAME] \
              and reload, or take them with `contentctl pool next --account {account}`"
-        ))?;
+        );
+        session.printer.prose(&said)?;
     }
     let said: Vec<_> =
         status.pool.iter().filter(|(_, count)| **count > 0).map(|(state, count)| format!("{count} {state}")).collect();
     if said.is_empty() {
         return Ok(());
     }
-    session.printer.text(&format!("\nin the publish pool: {}", safe(&said.join(", "))))
+    session.printer.prose(&format!("\nin the publish pool: {}", safe(&said.join(", "))))
 }
 
 /// `contentctl pool`.
@@ -169,24 +188,14 @@ fn tell_away(session: &Session) {
 fn show(session: &Session, pool_id: i64) -> Result<(), Failure> {
     let reply: PoolShowReply = session.call("io.contentd.Pool.Show", &PoolParams { pool_id })?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &["entry", "handouts", "publication"]);
+        return session.printer.nested(&reply, &["entry", "handouts", "publication"]);
     }
     print_entry(session, &reply.entry)?;
     if let Some(publication) = &reply.publication {
         // When, the entry has said.
         session.printer.record(publication, &["published_by", "url", "reference"])?;
     }
-    let columns = [
-        fixed("FENCE", "fence"),
-        fixed("HOLDER", "holder"),
-        fixed("KEY", "key"),
-        fixed("HANDED OUT", "handed_out_at"),
-        fixed("SENDS", "sends"),
-        fixed("ENDED", "ended_at"),
-        fixed("OUTCOME", "outcome"),
-        flexible("ERROR", "error"),
-    ];
-    session.printer.rows(&reply.handouts, &columns, &[])
+    session.printer.rows(&reply.handouts, HANDOUT_COLUMNS, &[])
 }
 
 fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
@@ -239,11 +248,9 @@ fn join_piece(session: &Session, content: &mut ContentView) -> Result<(), Failur
         }
         Err(failure) => {
             let id = content.content_id;
-            // Nobody to say it to is no failure.
-            let _ = writeln!(
-                std::io::stderr(),
+            say(&format!(
                 "contentctl: content {id} is yours and is printed without its piece: `contentctl content show {id}` reads it"
-            );
+            ));
             Err(failure)
         }
     }
@@ -254,7 +261,14 @@ fn done(session: &Session, args: PoolDoneArgs) -> Result<(), Failure> {
     if fence.is_none() && reason.is_none() {
         return Err(nameless(session, pool_id, "done"));
     }
-    said(session, "io.contentd.Pool.Done", &PoolDoneParams { pool_id, fence, url, reference, reason })
+    // The same word again changes nothing, and its answer is the same: only what stood before tells them apart.
+    let look = || session.call::<_, PoolShowReply>("io.contentd.Pool.Show", &PoolParams { pool_id });
+    let before = session.printer.is_for_people().then(look).and_then(Result::ok);
+    said(session, "io.contentd.Pool.Done", &PoolDoneParams { pool_id, fence, url, reference, reason })?;
+    if before.is_some_and(|before| before.entry.status == "published") {
+        session.tell(format!("pool entry {pool_id} was published already, and nothing was changed"));
+    }
+    Ok(())
 }
 
 fn fail(session: &Session, args: PoolFailArgs) -> Result<(), Failure> {

@@ -14,8 +14,9 @@ use super::args::{EditArgs, RejectArgs, ReviewVerb};
 use super::content::{CONTENT_FIELDS, print_piece, print_reviewed, review};
 use super::failure::Failure;
 use super::names;
-use super::output::{Column, fixed, flexible, write_out};
+use super::output::write_out;
 use super::submit::read_file;
+use super::table::{Column, fixed, flexible, spare, wanted};
 use super::text::{counted, safe, safe_lines};
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
@@ -24,13 +25,13 @@ use crate::control::api::{
 };
 use crate::control::values::TextOrNumber;
 
-const WAITING_COLUMNS: &[Column] = &[
+pub(super) const WAITING_COLUMNS: &[Column] = &[
     fixed("ID", "content_id"),
-    flexible("ACCOUNT", "account"),
-    fixed("CREATED", "created_at"),
-    fixed("WORDS", "word_count"),
-    fixed("SCORE", "quality_score"),
-    flexible("TITLE", "title"),
+    flexible("ACCOUNT", "account").goes(1),
+    spare("CREATED", "created_at"),
+    spare("WORDS", "word_count"),
+    spare("SCORE", "quality_score"),
+    wanted("TITLE", "title"),
     flexible("BEGINS", "summary"),
 ];
 
@@ -196,23 +197,53 @@ fn edit(session: &Session, args: &EditArgs) -> Result<(), Failure> {
     }
 }
 
+/// Editors that draw on a screen. Without one they hang or end at once, and what a script of the caller's own does nobody can know.
+const DRAWS: [&str; 12] =
+    ["editor", "hx", "joe", "kak", "mcedit", "micro", "nano", "nvim", "pico", "sensible-editor", "vi", "vim"];
+
+/// Whether this command line needs a terminal.
+fn draws(editor: &str) -> bool {
+    let program = editor.split_whitespace().next().unwrap_or_default();
+    Path::new(program).file_name().is_some_and(|name| DRAWS.iter().any(|one| name == *one))
+}
+
 fn edit_by_hand(session: &Session, current: &ContentReply, base_hash: String) -> Result<(), Failure> {
-    let before = current.content.content.as_deref().unwrap_or_default();
-    let path = draft(current.content.content_id, before)?;
-    let kept = |why: String| Failure::Refused(format!("{why}; what you typed is in {}", path.display()));
     let named = ["VISUAL", "EDITOR"].iter().filter_map(|name| std::env::var(name).ok());
     let editor = named.into_iter().find(|editor| !editor.trim().is_empty()).unwrap_or_else(|| "vi".to_owned());
-    let status = shell(&editor, &[&path]).status()?;
-    if !status.success() {
-        return Err(kept(format!("the editor {editor:?} ended with {status}, and nothing was changed")));
+    let id = current.content.content_id;
+    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) && draws(&editor) {
+        return Err(Failure::Refused(format!(
+            "the editor {editor:?} needs a terminal, and here is none: `contentctl review edit {id} --file FILE` takes the new text \
+             from a file, and from standard input where FILE is -"
+        )));
     }
-    let after = fs::read_to_string(&path).map_err(|error| kept(format!("the edited text cannot be read: {error}")))?;
-    if after == before {
+    let before = current.content.content.as_deref().unwrap_or_default();
+    let path = draft(id, before)?;
+    let kept = |why: String| Failure::Refused(format!("{why}; what you typed is in {}", path.display()));
+    let ended = shell(&editor, &[&path]).status();
+    let after = fs::read_to_string(&path);
+    let failed = match ended {
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(format!("the editor {editor:?} ended with {status}, and nothing was changed")),
+        Err(error) => Some(format!("the editor {editor:?} could not be started ({error}), and nothing was changed")),
+    };
+    if after.as_ref().is_ok_and(|after| after == before) {
         remove(&path);
-        session.tell("nothing was changed");
-        return Ok(());
+        return match failed {
+            Some(why) => {
+                Err(Failure::Refused(format!("{why}; $VISUAL or $EDITOR names another one, --file FILE needs none")))
+            }
+            None => {
+                session.tell("nothing was changed");
+                Ok(())
+            }
+        };
     }
-    let sent = send(session, current.content.content_id, base_hash, None, Some(after));
+    if let Some(why) = failed {
+        return Err(kept(why));
+    }
+    let after = after.map_err(|error| kept(format!("the edited text cannot be read: {error}")))?;
+    let sent = send(session, id, base_hash, None, Some(after));
     sent.map_err(|failure| kept(failure.to_string()))?;
     remove(&path);
     Ok(())
@@ -266,6 +297,16 @@ mod tests {
         let path = Path::new("/tmp/a b;c");
         let output = shell("printf '<%s>' -n", &[path]).output().expect("a shell");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "<-n></tmp/a b;c>");
+    }
+
+    #[test]
+    fn an_editor_that_draws_is_known_by_its_name() {
+        for editor in ["vi", "/usr/bin/nvim -n", "  nano"] {
+            assert!(draws(editor), "{editor}");
+        }
+        for editor in ["", "sed -i s/a/b/", "/home/ada/bin/vi-less"] {
+            assert!(!draws(editor), "{editor}");
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::args::{Format, ScheduleAddArgs, ScheduleVerb};
 use super::batch::split_keywords;
 use super::failure::Failure;
 use super::names;
-use super::output::{Column, fixed, flexible, spare, wanted, write_out};
+use super::output::write_out;
+use super::table::{Column, fixed, flexible, sentences, spare};
 use super::text::{safe, safe_lines};
 use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::schedules::TopicParams;
@@ -36,6 +37,7 @@ const FIELDS: &[&str] = &[
     "at_end",
     "list_size",
     "list_taken",
+    "next_topics",
     "requirements",
     "keywords",
     "category",
@@ -55,18 +57,18 @@ const FIELDS: &[&str] = &[
     "created_at",
     "updated_at",
 ];
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     fixed("ID", "schedule_id"),
-    fixed("NAME", "name"),
-    fixed("WHEN", "when"),
+    flexible("NAME", "name"),
+    flexible("WHEN", "when"),
     spare("ZONE", "zone"),
     spare("ACCOUNTS", "accounts"),
     spare("TOPICS", "topics"),
     spare("SOURCE", "source"),
-    fixed("NEXT IN ZONE", "next_local"),
+    fixed("NEXT IN ZONE", "next_local").goes(1),
     spare("NEXT IN UTC", "next_utc"),
-    wanted("PAUSED", "paused_why"),
-    wanted("TROUBLE", "trouble"),
+    sentences("PAUSED", "paused_why"),
+    sentences("TROUBLE", "trouble"),
 ];
 const FIRE_FIELDS: &[&str] = &[
     "fire_id",
@@ -84,16 +86,16 @@ const FIRE_FIELDS: &[&str] = &[
     "reason",
     "who",
 ];
-const FIRE_COLUMNS: &[Column] = &[
+pub(super) const FIRE_COLUMNS: &[Column] = &[
     fixed("ID", "fire_id"),
     fixed("DUE", "due_at"),
-    fixed("KIND", "kind"),
+    spare("KIND", "kind"),
     fixed("STATE", "state"),
     fixed("TASKS", "count"),
-    fixed("MISSED", "missed"),
-    fixed("NEXT TRY", "next_try_at"),
-    fixed("WHO", "who"),
-    flexible("REASON", "reason"),
+    spare("MISSED", "missed"),
+    fixed("NEXT TRY", "next_try_at").goes(1),
+    flexible("WHO", "who").goes(0),
+    sentences("REASON", "reason"),
 ];
 
 /// A schedule as a line of a table.
@@ -145,13 +147,27 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
         }
         ScheduleVerb::Run { schedule } => run(session, &schedule),
         ScheduleVerb::Pause { schedule, reason } => {
+            let was_paused = was_paused(session, &schedule);
             let params = SchedulePauseParams { schedule: TextOrNumber(schedule), reason };
             let reply: ScheduleReply = session.call("io.contentd.Schedules.Pause", &params)?;
-            print(session, &reply.schedule)
+            print(session, &reply.schedule)?;
+            if was_paused == Some(true) {
+                session.tell(format!(
+                    "schedule {} was paused already, and nothing was changed",
+                    safe(&reply.schedule.name)
+                ));
+            }
+            Ok(())
         }
         ScheduleVerb::Resume { schedule } => {
+            let was_paused = was_paused(session, &schedule);
             let reply: ScheduleReply = session.call("io.contentd.Schedules.Resume", &named(schedule))?;
-            print(session, &reply.schedule)
+            print(session, &reply.schedule)?;
+            if was_paused == Some(false) {
+                session
+                    .tell(format!("schedule {} was not paused, and nothing was changed", safe(&reply.schedule.name)));
+            }
+            Ok(())
         }
         ScheduleVerb::Remove { schedule } => {
             let name = safe(&schedule);
@@ -177,6 +193,14 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
     }
 }
 
+/// Whether a schedule is paused now: what is done to it twice is done once, and people are told. None where nobody reads that, or
+/// where it cannot be seen, which the call itself says better.
+fn was_paused(session: &Session, schedule: &str) -> Option<bool> {
+    let params = ScheduleParams { schedule: TextOrNumber(schedule.to_owned()) };
+    let asked = session.printer.is_for_people().then(|| session.call("io.contentd.Schedules.Get", &params));
+    asked?.ok().map(|reply: ScheduleReply| reply.schedule.is_paused)
+}
+
 fn list(session: &Session) -> Result<(), Failure> {
     let reply: SchedulesReply = session.call("io.contentd.Schedules.List", &NoParams {})?;
     if session.printer.is_for_people() {
@@ -189,11 +213,18 @@ fn list(session: &Session) -> Result<(), Failure> {
     session.printer.rows(&reply.schedules, COLUMNS, FIELDS)
 }
 
-/// A schedule and, for people, its next times as both clocks show them.
+/// A schedule and, for people, its next topics, and its next times as both clocks show them.
 fn print(session: &Session, schedule: &ScheduleView) -> Result<(), Failure> {
-    names::record(session, schedule, FIELDS)?;
     if session.printer.format() != Format::Table {
-        return Ok(());
+        return names::record(session, schedule, FIELDS);
+    }
+    // Below they stand with what comes next.
+    let topics = of_list(schedule);
+    let is_said = |field: &str| topics.is_some() && matches!(field, "list_size" | "list_taken" | "next_topics");
+    let fields: Vec<&str> = FIELDS.iter().copied().filter(|field| !is_said(field)).collect();
+    names::record(session, schedule, &fields)?;
+    if let Some(topics) = topics {
+        session.printer.prose(&topics)?;
     }
     let is_worked_through =
         schedule.list_size.is_some_and(|size| schedule.list_taken.is_some_and(|taken| taken as usize >= size));
@@ -204,6 +235,27 @@ fn print(session: &Session, schedule: &ScheduleView) -> Result<(), Failure> {
     let heading = if schedule.is_paused { "it is paused; it would be due at" } else { "next" };
     let times = schedule.next.iter().map(|next| format!("  {}   {}\n", safe(&next.local), next.at));
     write_out(format!("{heading}:\n{}", times.collect::<String>()).as_bytes())
+}
+
+/// How far a list is, and what it has next; none of a schedule that has no list.
+fn of_list(schedule: &ScheduleView) -> Option<String> {
+    let (size, taken) = (schedule.list_size?, schedule.list_taken? as usize);
+    let left = size.saturating_sub(taken);
+    let mut lines = format!("topics of its list: {} of {size} taken, {left} left", taken.min(size));
+    if schedule.next_topics.is_empty() {
+        return Some(lines);
+    }
+    let is_from_the_beginning = left == 0;
+    lines.push_str(if is_from_the_beginning { "; again from the beginning:" } else { "; next:" });
+    for topic in &schedule.next_topics {
+        lines.push_str(&format!("\n  {}", safe(topic)));
+    }
+    let all = if is_from_the_beginning { size } else { left };
+    let more = all.saturating_sub(schedule.next_topics.len());
+    if more > 0 {
+        lines.push_str(&format!("\n  and {more} more"));
+    }
+    Some(lines)
 }
 
 fn run(session: &Session, schedule: &str) -> Result<(), Failure> {
@@ -325,5 +377,45 @@ fn of_topic(topic: Topic) -> TopicParams {
         max_retries: params.max_retries.map(i64::from),
         auto_approve: params.auto_approve,
         generator: params.generator,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{AtEnd, Misfire, Params, Schedule, ScheduleId, Timing, TopicSource};
+    use crate::task::{AccountId, Timestamp};
+
+    fn shown(size: usize, cursor: u32, at_end: AtEnd) -> Option<String> {
+        let topic = |n: usize| Topic { topic: format!("topic {n}"), ..Topic::default() };
+        let schedule = Schedule {
+            id: ScheduleId(1),
+            name: "s".into(),
+            timing: Timing::Every { seconds: 60, anchor: Timestamp(0), zone: "UTC".into() },
+            accounts: vec![AccountId(1)],
+            topics_each: 1,
+            source: TopicSource::List { topics: (1..=size).map(topic).collect(), at_end },
+            params: Params::default(),
+            misfire: Misfire::Once,
+            cursor,
+            next_due: None,
+            paused_why: None,
+            created_by: "1000:ada".into(),
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        };
+        of_list(&ScheduleView::of(&schedule, 5, Timestamp(0)))
+    }
+
+    #[test]
+    fn a_list_is_shown_with_what_comes_next() {
+        let next = |from: usize, to: usize| (from..=to).map(|n| format!("\n  topic {n}")).collect::<String>();
+        let some = shown(15, 3, AtEnd::Stop).expect("it has a list");
+        assert_eq!(some, format!("topics of its list: 3 of 15 taken, 12 left; next:{}\n  and 2 more", next(4, 13)));
+        let last = shown(15, 14, AtEnd::Again).expect("it has a list");
+        assert_eq!(last, format!("topics of its list: 14 of 15 taken, 1 left; next:{}", next(15, 15)));
+        assert_eq!(shown(2, 2, AtEnd::Stop).as_deref(), Some("topics of its list: 2 of 2 taken, 0 left"));
+        let again = shown(2, 2, AtEnd::Again).expect("it has a list");
+        assert_eq!(again, format!("topics of its list: 2 of 2 taken, 0 left; again from the beginning:{}", next(1, 2)));
     }
 }

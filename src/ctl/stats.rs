@@ -11,16 +11,18 @@ use serde_json::{Value, json};
 use super::Session;
 use super::args::{By, StatsArgs};
 use super::failure::Failure;
-use super::output::{Column, fixed};
+use super::table::{Column, fixed, spare};
 use super::when;
 use crate::control::api::{StatisticsParams, StatisticsReply, SummaryParams, SummaryReply};
-use crate::control::values::{TextOrNumber, WireTime};
+use crate::control::values::{TextOrNumber, WireTime, parse_duration_s};
 use crate::task::Timestamp;
 
 /// More days than a year has are a typing error.
 const MAX_DAYS: usize = 366;
-/// Where the days begin that are shown where nothing was said: seven of them with today.
-const USUAL_DAYS: &str = "6d";
+/// The days that are shown where nothing was said.
+const USUAL_DAYS: &str = "7d";
+/// Seconds of a day, as a span is typed.
+const DAY_S: u64 = 24 * 3600;
 
 const FIELDS: &[&str] = &[
     "total",
@@ -54,17 +56,17 @@ const DAY_FIELDS: &[&str] = &[
     "median_wait_s",
     "p90_wait_s",
 ];
-const DAY_COLUMNS: &[Column] = &[
+pub(super) const DAY_COLUMNS: &[Column] = &[
     fixed("DAY", "day"),
     fixed("CREATED", "created"),
     fixed("COMPLETED", "completed"),
     fixed("FAILED", "failed"),
-    fixed("TIMEOUT", "timeout"),
-    fixed("CANCELLED", "cancelled"),
-    fixed("RETRIED", "retried"),
-    fixed("MEDIAN S", "median_duration_s"),
-    fixed("P90 S", "p90_duration_s"),
-    fixed("WAIT S", "median_wait_s"),
+    fixed("TIMEOUT", "timeout").goes(1),
+    fixed("CANCELLED", "cancelled").goes(1),
+    spare("RETRIED", "retried"),
+    spare("MEDIAN S", "median_duration_s"),
+    spare("P90 S", "p90_duration_s"),
+    spare("WAIT S", "median_wait_s"),
 ];
 
 /// `contentctl stats`.
@@ -104,9 +106,8 @@ fn in_all(session: &Session, args: StatsArgs) -> Result<(), Failure> {
 fn by_day(session: &Session, args: StatsArgs) -> Result<(), Failure> {
     let now = jiff::Timestamp::now();
     let text = args.since.unwrap_or_else(|| USUAL_DAYS.to_owned());
-    let since = when::since(&text, now)?;
-    let from: jiff::Timestamp = since.parse().map_err(|_| Failure::usage("--since", &text, "a time"))?;
-    let days = days(from, now, &TimeZone::system());
+    let zone = TimeZone::system();
+    let days = days(first_day(&text, now, &zone)?, now, &zone);
     if days.len() > MAX_DAYS {
         let cure = format!("at most {MAX_DAYS} days by day; leave --by out for more");
         return Err(Failure::usage("--since", &text, &cure));
@@ -139,11 +140,22 @@ fn row(day: Date, summary: &SummaryReply) -> Value {
     })
 }
 
-/// The days from the one that `from` lies in to the one that `now` lies in, each with its beginning and its end.
-fn days(from: jiff::Timestamp, now: jiff::Timestamp, zone: &TimeZone) -> Vec<(Date, jiff::Timestamp, jiff::Timestamp)> {
+/// A span is of so many days with today: seven days ago lies in an eighth, of which nobody asked. A time is of the day that it lies in.
+fn first_day(text: &str, now: jiff::Timestamp, zone: &TimeZone) -> Result<Date, Failure> {
+    let refused = |cure: &str| Failure::usage("--since", text, cure);
+    if let Some(seconds) = parse_duration_s(text) {
+        let before = i64::try_from(seconds.div_ceil(DAY_S).max(1) - 1).unwrap_or(i64::MAX);
+        let span = jiff::Span::new().try_days(before).map_err(|_| refused("a time"))?;
+        return now.to_zoned_datetime(zone.clone()).date().checked_sub(span).map_err(|_| refused("a time"));
+    }
+    let since: jiff::Timestamp = when::since(text, now)?.parse().map_err(|_| refused("a time"))?;
+    Ok(since.to_zoned_datetime(zone.clone()).date())
+}
+
+/// The days from `day` to the one that `now` lies in, each with its beginning and its end.
+fn days(mut day: Date, now: jiff::Timestamp, zone: &TimeZone) -> Vec<(Date, jiff::Timestamp, jiff::Timestamp)> {
     let begins = |day: Date| day.at(0, 0, 0, 0).to_zoned_datetime(zone.clone()).ok().map(|zoned| zoned.timestamp());
     let last = now.to_zoned_datetime(zone.clone()).date();
-    let mut day = from.to_zoned_datetime(zone.clone()).date();
     let mut found = Vec::new();
     while day <= last && found.len() <= MAX_DAYS {
         let Ok(next) = day.checked_add(1.day()) else { break };
@@ -160,10 +172,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_nothing_is_said_seven_days_are_shown() {
+    fn a_span_is_of_so_many_days_with_today() {
         let now: jiff::Timestamp = "2026-06-20T08:00:00Z".parse().expect("a time");
-        let since: jiff::Timestamp = when::since(USUAL_DAYS, now).expect("a span").parse().expect("a time");
-        assert_eq!(days(since, now, &TimeZone::UTC).len(), 7);
+        let rows = |since: &str| {
+            let first = first_day(since, now, &TimeZone::UTC).expect("it can be read");
+            days(first, now, &TimeZone::UTC).len()
+        };
+        for (since, count) in [(USUAL_DAYS, 7), ("7d", 7), ("1d", 1), ("24h", 1), ("25h", 2), ("0", 1), ("1w", 7)] {
+            assert_eq!(rows(since), count, "{since}");
+        }
+        assert_eq!([rows("2026-06-18T23:00:00Z"), rows("2026-06-20T00:00:00Z")], [3, 1], "from the day of a time on");
+        assert!(first_day("99999999999999d", now, &TimeZone::UTC).is_err());
     }
 
     #[test]
@@ -171,7 +190,7 @@ mod tests {
         let zone = TimeZone::get("Europe/Berlin").expect("the zone is known");
         let time = |text: &str| text.parse::<jiff::Timestamp>().expect("a time");
         // On 25 October 2026 the clocks go back by an hour: a day of 25 hours.
-        let days = days(time("2026-10-24T08:00:00Z"), time("2026-10-26T08:00:00Z"), &zone);
+        let days = days(jiff::civil::date(2026, 10, 24), time("2026-10-26T08:00:00Z"), &zone);
         let hours: Vec<i64> = days.iter().map(|(_, from, to)| to.duration_since(*from).as_hours()).collect();
         assert_eq!(hours, [24, 25, 24]);
         assert!(days.windows(2).all(|pair| pair[0].2 == pair[1].1));

@@ -15,7 +15,7 @@ use super::args::{SubmitArgs, WaitArgs};
 use super::batch::{Fault, Form, Judged, in_order, judge, split_keywords};
 use super::failure::Failure;
 use super::follow;
-use super::output::{Column, fixed};
+use super::table::{Column, fixed};
 use super::text::safe;
 use crate::control::api::{
     ApiError, FieldFault, StageParams, StageReply, Submission, SubmitBatchParams, SubmitBatchReply, SubmitParams,
@@ -30,7 +30,7 @@ const PART_BYTES: usize = 3 << 20;
 /// The longest batch file.
 const FILE_BYTES: u64 = 512 << 20;
 const FIELDS: &[&str] = &["task_id", "state"];
-const COLUMNS: &[Column] = &[fixed("TASK", "task_id"), fixed("STATE", "state")];
+pub(super) const COLUMNS: &[Column] = &[fixed("TASK", "task_id"), fixed("STATE", "state")];
 /// How many faults of a file are printed.
 const SHOWN_FAULTS: usize = 200;
 

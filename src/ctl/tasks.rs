@@ -1,6 +1,5 @@
 //! The verbs on tasks that ask once and print.
 
-use std::io::Write as _;
 use std::ops::ControlFlow;
 
 use serde::Serialize;
@@ -12,7 +11,8 @@ use super::args::{
 use super::daemon;
 use super::failure::Failure;
 use super::names;
-use super::output::{Column, fixed, flexible, spare, wanted};
+use super::output::say;
+use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::{counted, padded, safe};
 use super::when;
 use crate::config::format_duration;
@@ -20,7 +20,7 @@ use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
     NoParams, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply,
-    TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
+    StatusReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -66,34 +66,34 @@ pub const TASK_COLUMNS: &[Column] = &[
     fixed("TASK", "task_id"),
     fixed("STATE", "state"),
     spare("PRI", "priority"),
-    flexible("ACCOUNT", "account"),
+    flexible("ACCOUNT", "account").goes(1),
     spare("CREATED", "created_at"),
     wanted("TOPIC", "topic"),
-    flexible("REASON", "reason"),
-    flexible("ERROR", "error").unless("reason"),
+    flexible("REASON", "reason").goes(2),
+    flexible("ERROR", "error").unless("reason").goes(2),
 ];
 
-const ATTEMPT_COLUMNS: &[Column] = &[
+pub(super) const ATTEMPT_COLUMNS: &[Column] = &[
     fixed("ATTEMPT", "attempt"),
     fixed("STATE", "state"),
-    flexible("REF", "external_ref"),
-    fixed("POLLS", "polls"),
-    fixed("INTENDED", "intended_at"),
-    fixed("ACCEPTED", "accepted_at"),
-    fixed("ENDED", "ended_at"),
-    flexible("ERROR", "error"),
+    flexible("REF", "external_ref").goes(2),
+    spare("POLLS", "polls"),
+    spare("INTENDED", "intended_at"),
+    spare("ACCEPTED", "accepted_at"),
+    fixed("ENDED", "ended_at").goes(1),
+    sentences("ERROR", "error"),
 ];
 
 const HISTORY_FIELDS: &[&str] =
     &["at", "event", "from_state", "to_state", "attempt", "attempt_from", "attempt_to", "why", "who"];
-const HISTORY_COLUMNS: &[Column] = &[
+pub(super) const HISTORY_COLUMNS: &[Column] = &[
     fixed("AT", "at"),
     fixed("EVENT", "event"),
     spare("FROM", "from_state"),
-    fixed("TO", "to_state"),
+    fixed("TO", "to_state").goes(1),
     spare("ATTEMPT", "attempt"),
-    flexible("WHO", "who"),
-    wanted("WHY", "why"),
+    flexible("WHO", "who").goes(1),
+    sentences("WHY", "why"),
 ];
 
 /// Columns of a command with the id of a task, behind which stands what it means.
@@ -112,9 +112,10 @@ fn print_task(session: &Session, task: &TaskView) -> Result<(), Failure> {
     names::record(session, task, &fields)?;
     match task.state.as_str() {
         _ if !session.printer.is_for_people() => Ok(()),
-        "held" => session.printer.text(&ways_out(task)),
+        "held" => session.printer.prose(&ways_out(task)),
         "pending" if waits_for_a_time(task, jiff::Timestamp::now()) => {
-            session.printer.text(&format!("\n`contentctl set {} --delay 0` lets it start at once", safe(&task.task_id)))
+            let cure = format!("\n`contentctl set {} --delay 0` lets it start at once", safe(&task.task_id));
+            session.printer.prose(&cure)
         }
         _ => Ok(()),
     }
@@ -216,6 +217,17 @@ fn filter(args: FilterArgs) -> Result<Option<TaskFilterParams>, Failure> {
     Ok(Some(filter).filter(|filter| *filter != TaskFilterParams::default()))
 }
 
+/// Whether no generator of this name is configured, and no task was ever for it. Who may not ask is not told.
+fn is_nobody(session: &Session, generator: &str) -> bool {
+    let status = session.call::<_, StatusReply>("io.contentd.Daemon.GetStatus", &NoParams {});
+    if !status.is_ok_and(|status| status.generators.iter().all(|known| known.name != generator)) {
+        return false;
+    }
+    let filter = Some(TaskFilterParams { generator: Some(generator.to_owned()), ..TaskFilterParams::default() });
+    let params = ListParams { filter, limit: Some(1), ..ListParams::default() };
+    session.call::<_, TasksReply>("io.contentd.Tasks.List", &params).is_ok_and(|reply| reply.tasks.is_empty())
+}
+
 /// `contentctl list`. More than one call takes is asked for in pages, each from where the last one ended.
 pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let filter = filter(args.filter)?;
@@ -251,13 +263,19 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     }
     if let Some(id) = &searched_to {
         // Programs too: an answer that is not whole must not look so.
-        let _ = writeln!(
-            std::io::stderr(),
+        say(&format!(
             "contentctl: nothing older than {} was looked at; the same with --before {0} goes on there",
             safe(id)
-        );
+        ));
     } else if tasks.is_empty() {
-        session.tell(if is_everything { "there is no task yet" } else { "no task fits" });
+        match filter.and_then(|filter| filter.generator).filter(|name| is_nobody(session, name)) {
+            // Programs too: a name that is typed wrong brings them an empty list for ever.
+            Some(name) => say(&format!(
+                "contentctl: no generator {:?} is configured, and no task names it; `contentctl status` lists those that are",
+                safe(&name)
+            )),
+            None => session.tell(if is_everything { "there is no task yet" } else { "no task fits" }),
+        }
     }
     names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)
 }
@@ -299,7 +317,7 @@ fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str
         }
         (false, _) => {
             let fields = ["done", "done_count", "skipped", "skipped_count", "is_dry_run"];
-            session.printer.record(reply, &fields)?;
+            session.printer.nested(reply, &fields)?;
         }
         (true, tasks) => {
             let verb = if reply.is_dry_run { format!("would be {done}") } else { done.to_owned() };

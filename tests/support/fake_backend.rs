@@ -151,6 +151,9 @@ pub const NOTHING_DUE: &str = "nothing-due";
 /// An entry that waits for its turn; below it each is held, and above it there are none.
 pub const NOT_HELD: i64 = 90;
 
+/// An entry that is out.
+pub const PUBLISHED: i64 = 80;
+
 /// Who had it.
 pub fn handout() -> HandoutView {
     HandoutView {
@@ -410,7 +413,10 @@ impl Backend for FakeBackend {
         if self.is_draining_yet() {
             return done(Err(ApiError::Draining));
         }
-        // 2,500 tasks in all, newest first; those that are large are for the account `large`.
+        // 2,500 tasks in all, newest first; those that are large are for the account `large`, and none names the generator `absent`.
+        if query.filter.generator.as_ref().is_some_and(|one| one.as_str() == "absent") {
+            return done(Ok(TasksReply { tasks: vec![], searched_to: None }));
+        }
         let newest = query.before.and_then(|id| id.trim_start_matches("task-").parse().ok()).unwrap_or(2_501);
         let is_large = query.filter.account.as_deref() == Some("large");
         let ids = (1..newest).rev().skip(query.offset as usize).take(query.limit as usize);
@@ -609,7 +615,11 @@ impl Backend for FakeBackend {
         if id.0 > NOT_HELD {
             return done(Err(ApiError::PoolEntryNotFound { pool_id: id.0 }));
         }
-        done(Ok(PoolShowReply { entry: pooled(id.0), handouts: vec![handout()], publication: None }))
+        let mut entry = pooled(id.0);
+        if id.0 == PUBLISHED {
+            entry.status = "published".to_owned();
+        }
+        done(Ok(PoolShowReply { entry, handouts: vec![handout()], publication: None }))
     }
 
     fn pool_next(&self, _: Peer, query: NextQuery) -> Answer<PoolNextReply> {
@@ -651,7 +661,10 @@ impl Backend for FakeBackend {
     }
 
     fn account_list(&self, _: Peer) -> Answer<AccountsReply> {
-        done(Ok(AccountsReply { accounts: vec![] }))
+        let (created_at, settings) = (WireTime(Timestamp(0)), Default::default());
+        let name = "blog".to_owned();
+        let blog = AccountView { account_id: 1, name, external_id: None, is_enabled: true, created_at, settings };
+        done(Ok(AccountsReply { accounts: vec![blog] }))
     }
 
     fn account_get(&self, _: Peer, account: String) -> Answer<AccountReply> {

@@ -11,6 +11,9 @@ fn done<T: Send + 'static>(result: Result<T, ApiError>) -> Answer<T> {
     std::future::ready(result).boxed()
 }
 
+/// The name of a schedule that is paused.
+pub const PAUSED: &str = "paused";
+
 /// A schedule as tests expect it.
 pub fn schedule(checked: Option<CheckedSchedule>) -> ScheduleView {
     let checked = checked.unwrap_or_else(|| {
@@ -63,7 +66,9 @@ impl FakeBackend {
         if name == "gone" {
             return Err(ApiError::ScheduleNotFound { schedule: name.to_owned() });
         }
-        Ok(ScheduleReply { schedule: schedule(None) })
+        let mut view = schedule(None);
+        view.is_paused = name == PAUSED;
+        Ok(ScheduleReply { schedule: view })
     }
 }
 

@@ -24,7 +24,7 @@ pub const MAX_NAMED: usize = 1_000;
 /// Days of `Cleanup` where nothing was said.
 const DEFAULT_CLEANUP_DAYS: u64 = 7;
 /// The longest that `Cleanup` takes, in days.
-const MAX_CLEANUP_DAYS: u64 = 36_500;
+pub const MAX_CLEANUP_DAYS: u64 = 36_500;
 /// What `Cleanup` is told where what is configured counts.
 pub const RETENTION: &str = "retention";
 const DAY_S: u64 = 24 * 3600;
@@ -436,11 +436,14 @@ pub fn cleanup_age(days: Option<i64>, older_than: Option<&TextOrNumber>) -> Resu
     }
 }
 
+/// The most backups that are kept.
+pub const MAX_KEPT: u32 = 10_000;
+
 /// Judges how many backups to keep.
 pub fn backups_kept(keep: i64) -> Result<u32, ApiError> {
     u32::try_from(keep)
         .ok()
-        .filter(|keep| (1..=10_000).contains(keep))
+        .filter(|keep| (1..=MAX_KEPT).contains(keep))
         .ok_or_else(|| ApiError::invalid("keep", &keep.to_string(), "a number of backups from 1 to 10000"))
 }
 

@@ -213,6 +213,9 @@ pub struct ScheduleView {
     pub list_size: Option<usize>,
     /// Of these, taken.
     pub list_taken: Option<u32>,
+    /// Of these, what comes next, at most ten.
+    #[serde(default)]
+    pub next_topics: Vec<String>,
     /// Instructions to the generator.
     pub requirements: Option<String>,
     /// Words that must occur.
@@ -543,6 +546,17 @@ fn shown(at: Timestamp, zone: &jiff::tz::TimeZone) -> String {
     time.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
+/// How many topics of a list are shown.
+const SHOWN_TOPICS: usize = 10;
+
+/// What its list has next, in the order of being taken; the beginning again where that follows the end.
+fn next_topics(schedule: &Schedule) -> Vec<String> {
+    let TopicSource::List { topics, at_end } = &schedule.source else { return Vec::new() };
+    let taken = schedule.cursor as usize;
+    let from = if taken >= topics.len() && *at_end == AtEnd::Again { 0 } else { taken };
+    topics.iter().skip(from).take(SHOWN_TOPICS).map(|topic| topic.topic.clone()).collect()
+}
+
 impl ScheduleView {
     /// A schedule with its next `count` times after `now`.
     pub fn of(schedule: &Schedule, count: usize, now: Timestamp) -> Self {
@@ -583,6 +597,7 @@ impl ScheduleView {
             // Lists of schedules leave the topics out, and an empty list is none.
             list_size: list.filter(|size| *size > 0),
             list_taken: list.map(|_| schedule.cursor),
+            next_topics: next_topics(schedule),
             requirements: params.requirements,
             keywords: params.keywords,
             category: params.category,

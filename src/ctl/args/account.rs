@@ -70,7 +70,7 @@ pub struct AccountSetArgs {
     #[arg(long, allow_hyphen_values = true)]
     pub keywords: Option<String>,
     /// 1 to 10; 10 runs first
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = super::ranges::priority)]
     pub priority: Option<i64>,
     /// Its pieces wait for a review
     #[arg(long, conflicts_with = "auto_approve")]
@@ -79,13 +79,13 @@ pub struct AccountSetArgs {
     #[arg(long)]
     pub auto_approve: bool,
     /// Unfinished tasks that it may have
-    #[arg(long, allow_hyphen_values = true, value_name = "N")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = super::ranges::account_limit)]
     pub max_pending: Option<i64>,
     /// Jobs that it may have at all generators together
-    #[arg(long, allow_hyphen_values = true, value_name = "N")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = super::ranges::account_limit)]
     pub max_in_flight: Option<i64>,
     /// Submits to generators that it may have in 24 hours
-    #[arg(long, allow_hyphen_values = true, value_name = "N")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = super::ranges::account_limit)]
     pub submits_per_day: Option<i64>,
     /// What is to be unset, with commas between: tone, max_in_flight, …
     #[arg(long, value_name = "FIELDS", value_delimiter = ',')]

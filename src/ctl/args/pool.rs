@@ -43,7 +43,7 @@ pub enum PoolVerb {
         #[arg(long, value_name = "N")]
         fence: u64,
         /// For how long from now, like 10m
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = super::ranges::lease)]
         lease: Option<String>,
     },
     /// Give an entry a due time or a priority, or a failed one another chance
@@ -56,7 +56,7 @@ pub enum PoolVerb {
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
         /// 1 to 10; 10 goes out first
-        #[arg(long, value_name = "N")]
+        #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = super::ranges::priority)]
         priority: Option<i64>,
     },
     /// Take an entry out of the pool; its piece stays approved
@@ -86,10 +86,10 @@ pub struct PoolNextArgs {
     #[arg(long, allow_hyphen_values = true)]
     pub account: Option<String>,
     /// How long they are yours, like 10m [default: publishing.lease]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = super::ranges::lease)]
     pub lease: Option<String>,
     /// At most so many
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = super::ranges::handed_out)]
     pub limit: i64,
     /// A key of yours for this request: the same key gives the same entries again
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]

@@ -13,7 +13,7 @@ pub enum ScheduleVerb {
     Add(Box<ScheduleAddArgs>),
     /// Every schedule, and when it fires next
     List,
-    /// One schedule, and its next five times
+    /// One schedule, its next topics where it has a list of them, and its next five times
     Show {
         /// Number or name
         schedule: String,
@@ -69,7 +69,7 @@ pub struct ScheduleAddArgs {
     #[arg(long, value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub cron: Option<String>,
     /// Every so often: 6h, 90m, or seconds
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = super::ranges::interval)]
     pub every: Option<String>,
     /// In which time zone: an IANA name such as Europe/Berlin [default: this machine's]
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
@@ -78,7 +78,7 @@ pub struct ScheduleAddArgs {
     #[arg(long, short, required = true, value_delimiter = ',', allow_hyphen_values = true)]
     pub account: Vec<String>,
     /// How many topics for each account at each fire [default: 1]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = super::ranges::topics)]
     pub topics: Option<i64>,
     /// A topic of its list; said again for each
     #[arg(long, short, allow_hyphen_values = true)]
@@ -114,13 +114,13 @@ pub struct ScheduleAddArgs {
     #[arg(long, allow_hyphen_values = true)]
     pub tone: Option<String>,
     /// 1 to 10; 10 runs first
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_parser = super::ranges::priority)]
     pub priority: Option<i64>,
     /// Of each attempt: 30m, or seconds
-    #[arg(long, allow_hyphen_values = true, value_name = "TIME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = super::ranges::time_limit)]
     pub time_limit: Option<String>,
     /// Retries that may be spent
-    #[arg(long, allow_hyphen_values = true, value_name = "N")]
+    #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = super::ranges::retries)]
     pub max_retries: Option<i64>,
     /// The pieces wait for a review
     #[arg(long, conflicts_with = "auto_approve")]

@@ -29,6 +29,8 @@ use crate::control::api::{ApiError, Finding, FindingsReply, NoParams, Severity, 
 use crate::control::client::{Client, ClientError};
 
 const FIELDS: &[&str] = &["severity", "subject", "found", "cure"];
+/// Where what was found begins, and goes on.
+const FOUND_COLUMN: usize = 9;
 /// How long the daemon may take to examine itself; it bounds itself to less.
 const EXAMINE_LIMIT: Duration = Duration::from_secs(15);
 /// How long it may take for a small question.
@@ -109,7 +111,7 @@ fn print(session: &Session, findings: &[Finding], is_all: bool) -> Result<(), Fa
     if !session.printer.is_for_people() {
         return session.printer.rows(findings, &[], FIELDS);
     }
-    session.printer.text(&for_people(findings, is_all))
+    session.printer.prose_in(&for_people(findings, is_all), FOUND_COLUMN)
 }
 
 /// What is wrong comes first, whole: a cure that is cut cannot be typed. What is well is folded into a line.

@@ -1,0 +1,121 @@
+//! Answers as CSV.
+//!
+//! A cell holds one value. What stands in a record of a record is a column `outer.inner`; where a record has lists of records, each
+//! value is a row with its key, as TOML would write it in full. The surprise: text that a spreadsheet would run as a formula gets an
+//! apostrophe in front.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::text::safe_lines;
+
+/// The columns of rows that [`flatten`] makes.
+pub const KEYED: &[&str] = &["key", "value"];
+
+/// The value of a field; of one in a record of the record, where it is named `outer.inner`.
+fn found<'a>(row: &'a Value, field: &str) -> &'a Value {
+    let whole = row.get(field).or_else(|| field.split('.').try_fold(row, |value, name| value.get(name)));
+    whole.unwrap_or(&Value::Null)
+}
+
+/// The columns of a record with these fields: those of a record in it stand beside each other.
+pub fn columns(record: &Value, fields: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for field in fields {
+        match record.get(*field) {
+            Some(Value::Object(inner)) => found.extend(inner.keys().map(|name| format!("{field}.{name}"))),
+            _ => found.push((*field).to_owned()),
+        }
+    }
+    found
+}
+
+/// Writes rows, and a heading first where there is one.
+pub fn write<W: Write>(
+    writer: &mut csv::Writer<W>,
+    heading: Option<&[&str]>,
+    fields: &[&str],
+    rows: &[Value],
+    is_terminal: bool,
+) -> Result<(), Failure> {
+    // An error of the reader's pipe must stay what it is, so that it is quiet.
+    let failed = |error: csv::Error| match error.into_kind() {
+        csv::ErrorKind::Io(error) => Failure::Io(error),
+        kind => Failure::Io(io::Error::other(format!("{kind:?}"))),
+    };
+    if let Some(heading) = heading {
+        writer.write_record(heading).map_err(failed)?;
+    }
+    for row in rows {
+        let cells = fields.iter().map(|field| cell(found(row, field), is_terminal));
+        writer.write_record(cells).map_err(failed)?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+fn cell(value: &Value, is_terminal: bool) -> String {
+    let shown = |text: &str| if is_terminal { safe_lines(text) } else { text.to_owned() };
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{}", shown(text)),
+        Value::String(text) => shown(text),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            let joined = items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+            cell(&Value::String(joined), is_terminal)
+        }
+        other => shown(&other.to_string()),
+    }
+}
+
+/// A row for each setting, its key as TOML would write it in full. A list of plain values is one setting.
+pub fn flatten(key: &str, value: &Value, rows: &mut Vec<Value>) {
+    let inner = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            fields.iter().for_each(|(name, value)| flatten(&inner(name), value, rows));
+        }
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            items.iter().enumerate().for_each(|(index, value)| flatten(&inner(&index.to_string()), value, rows));
+        }
+        value => rows.push(json!({ "key": key, "value": value })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_runs_no_formulas() {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let rows = [json!({"id": -5, "topic": "=1+1", "words": ["a", "b"]}), json!({"id": 1, "topic": "a,\"b\"\nc"})];
+        let fields = ["id", "topic", "words"];
+        write(&mut writer, Some(&fields), &fields, &rows, false).expect("it writes");
+        let text = String::from_utf8(writer.into_inner().expect("it flushes")).expect("UTF-8");
+        assert_eq!(text, "id,topic,words\n-5,'=1+1,\"a,b\"\n1,\"a,\"\"b\"\"\nc\",\n");
+        let exact = "a\x07\x1b[2J\tb\r\n\u{200f}";
+        assert_eq!(cell(&json!(exact), false), exact, "a program gets what was written");
+        assert_eq!(cell(&json!("a\x07\x1b[2J\tb"), true), "a\\u{7}\\u{1b}[2J\tb", "no terminal obeys it");
+        assert_eq!(cell(&json!("-\x1b"), true), "'-\\u{1b}");
+        assert_eq!(cell(&json!({ "text": "\u{9b}2J" }), true), "{\"text\":\"\\u{9b}2J\"}", "nor in what is nested");
+    }
+
+    #[test]
+    fn what_is_nested_has_columns_or_rows_of_its_own() {
+        let record =
+            json!({"state": "running", "tasks": {"failed": 1, "held": 2}, "pauses": [], "generators": [{"name": "g"}]});
+        let fields = columns(&record, &["state", "tasks", "absent"]);
+        assert_eq!(fields, ["state", "tasks.failed", "tasks.held", "absent"]);
+        assert_eq!(
+            fields.iter().map(|field| cell(found(&record, field), false)).collect::<Vec<_>>(),
+            ["running", "1", "2", ""]
+        );
+        let mut rows = Vec::new();
+        flatten("", &record, &mut rows);
+        let keys: Vec<&str> = rows.iter().filter_map(|row| row["key"].as_str()).collect();
+        assert_eq!(keys, ["generators.0.name", "pauses", "state", "tasks.failed", "tasks.held"]);
+    }
+}
