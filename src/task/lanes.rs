@@ -304,6 +304,16 @@ impl Lanes {
         Some((key, Waiting::at(place)))
     }
 
+    /// Whether a lane of the window has a task and may run.
+    pub fn has_runnable(&self, mut can_run: impl FnMut(&LaneKey) -> bool) -> bool {
+        self.lanes.iter().any(|(key, lane)| !(lane.tasks.is_empty() && lane.oldest.is_none()) && can_run(key))
+    }
+
+    /// How many lanes are in the window.
+    pub fn count(&self) -> usize {
+        self.lanes.len()
+    }
+
     /// Takes a task out that waits no more. Says whether it was in the window.
     pub fn remove(&mut self, id: &TaskId) -> bool {
         let key = self.forget(id);

@@ -155,6 +155,17 @@ async fn submits_per_day_of_an_account_leave_the_other_alone() {
     assert!(why.contains("submits of account 1"), "{why}");
 }
 
+/// A claim rides in the commit of its submit where nothing before it may run, however much waits that may not.
+#[actix::test]
+async fn tasks_that_may_not_run_keep_no_other_from_a_claim_in_its_first_commit() {
+    let limits = Limits { submits_per_day_per_account: Some(1), ..limits() };
+    let rig = Rig::start(Setup::one(policy(), limits)).await;
+    let first = rig.submit_all((0..100).map(|n| Ask::about(format!("{n}")).priority(10))).await;
+    rig.until_state(&first[0], TaskState::Completed).await;
+    assert!(rig.is_claimed_at_once(Ask::about("of another").priority(1).account(2)).await);
+    assert!(!rig.is_claimed_at_once(Ask::about("one more")).await, "it may not run");
+}
+
 #[actix::test]
 async fn polls_never_exceed_the_calls_of_a_minute() {
     let limits = Limits { calls_per_minute: Some(30), ..limits() };

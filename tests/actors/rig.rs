@@ -19,7 +19,7 @@ use contentd::generator::hooks::Notices;
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
-use contentd::store::write::{Changed, NewTask, PendingLimits, Write, WriteError};
+use contentd::store::write::{Changed, NewTask, PendingLimits, SubmittedTask, Write, WriteError};
 use contentd::task::retry::{Backoff, PollSchedule};
 use contentd::task::{
     AccountId, Attempt, BootId, Clock, Entropy, Event, GeneratorName, Now, Policy, Task, TaskId, TaskState, Timestamp,
@@ -325,9 +325,17 @@ impl Rig {
     /// In one message, so that all of them are there before the first is taken.
     pub async fn submit_all(&self, asks: impl IntoIterator<Item = Ask>) -> Vec<TaskId> {
         let tasks = asks.into_iter().map(|ask| self.new_task(ask)).collect();
-        let submit = SubmitTasks { tasks, max_pending: 100_000 };
-        let submitted = self.queue().send(submit).await.unwrap().unwrap();
-        submitted.into_iter().map(|submitted| submitted.task.id).collect()
+        self.submitted(tasks).await.into_iter().map(|submitted| submitted.task.id).collect()
+    }
+
+    /// Whether the claim of a task was in the commit of its insert.
+    pub async fn is_claimed_at_once(&self, ask: Ask) -> bool {
+        let submitted = self.submitted(vec![self.new_task(ask)]).await;
+        submitted.into_iter().all(|submitted| submitted.attempt.is_some())
+    }
+
+    async fn submitted(&self, tasks: Vec<NewTask>) -> Vec<SubmittedTask> {
+        self.queue().send(SubmitTasks { tasks, max_pending: 100_000 }).await.unwrap().unwrap()
     }
 
     pub fn row(&self, id: &TaskId) -> (Task, Option<Attempt>) {

@@ -37,6 +37,8 @@ pub use messages::{
 const LANES: Bounds = Bounds { lanes: 256, per_lane: 64 };
 /// The longest sleep between two looks at the database.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// So many lanes may be asked for each submit whether they can run.
+const FEW_LANES: usize = 16;
 /// How long to leave a database alone that refused.
 const COOL_DOWN: Duration = Duration::from_secs(1);
 /// The names of settings that hold open breakers begin so.
@@ -274,14 +276,23 @@ impl QueueActor {
         }
     }
 
-    /// Nothing stands in line before a submit, as far as that is known.
-    fn is_line_empty(&self) -> bool {
+    /// Nothing that may run stands in line before a submit, as far as that is known.
+    fn is_way_free(&self) -> bool {
         let is_looking = self.is_refilling || self.needs_refill || self.lanes.needs_refill();
-        !self.is_draining && !is_looking && self.has_settings && self.lanes.is_empty()
+        !self.is_draining && !is_looking && self.has_settings && (self.lanes.is_empty() || self.is_all_hindered())
+    }
+
+    /// Nothing in line may run now. Of many lanes that is not asked: it would take longer than the commit that it saves.
+    fn is_all_hindered(&self) -> bool {
+        let is_all_seen = self.blocked.is_empty() && !self.lanes.has_lanes_behind();
+        let now = self.world.clock.now().utc;
+        is_all_seen
+            && self.lanes.count() <= FEW_LANES
+            && !self.lanes.has_runnable(|key| self.hindrance(key, now).is_none())
     }
 
     fn say_readiness(&self) {
-        self.world.readiness.set(!self.idle.is_empty() && self.is_line_empty());
+        self.world.readiness.set(!self.idle.is_empty() && self.is_way_free());
     }
 
     /// Somebody who pauses once more and names no reason takes nothing back of what was said, and by whom.
@@ -293,7 +304,7 @@ impl QueueActor {
     /// A worker for a submit that may run at once: then its claim rides in the commit of the insert.
     fn worker_for(&mut self, tasks: &[NewTask]) -> Option<(LaneKey, (usize, Addr<WorkerActor>))> {
         let [new] = tasks else { return None };
-        if !self.is_line_empty() {
+        if !self.is_way_free() {
             return None;
         }
         let now = self.world.clock.now().utc;
