@@ -95,8 +95,8 @@ pub enum Verb {
     /// Change a waiting task: its priority, and from when on it may begin
     Set(SetArgs),
     /// Delete tasks that finished more than 7 days ago, or as long ago as --older-than says; one whose piece waits for a review
-    /// stays. By itself, contentd deletes each night what finished longer ago than is configured (retention.finished_tasks, 90d
-    /// if not)
+    /// stays. Pieces and publications are kept; `list`, `history` and `stats` know a deleted task no more. By itself, contentd deletes
+    /// each night what finished longer ago than is configured (retention.finished_tasks, 90d if not)
     Cleanup(CleanupArgs),
     /// How many, how long, how often again
     Stats(StatsArgs),

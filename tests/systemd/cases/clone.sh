@@ -1,6 +1,7 @@
 # The installation from a clone, without the package: the blocks of docs/operators.md that name this file, word by word.
 # rig: -t 300 -f docs/operators.md:/root/operators.md -f systemd:/root/clone/systemd -f $bin:/root/clone/target/release
-# rig: -f packaging/contentd.toml:/root/clone/packaging/contentd.toml -f examples/sample.toml:/root/clone/examples/sample.toml
+# rig: -f packaging/contentd.toml:/root/clone/packaging/contentd.toml -f examples:/root/clone/examples
+# rig: -f contentd.example.toml:/root/clone/contentd.example.toml
 . /root/lib.sh
 
 # Nothing of ours is there yet.
@@ -34,6 +35,8 @@ for unit in contentd.service contentd.socket contentd-run.socket contentd-backup
   ok "$unit is enabled and active" "[ \"\$(systemctl is-enabled $unit)\" = enabled ] && is_active $unit"
 done
 ok "its words are in the journal's catalog" 'journalctl --list-catalog | grep -q contentd'
+ok "its examples are there" '[ -s /usr/share/doc/contentd/examples/contentd.example.toml ] && [ -s /usr/share/doc/contentd/examples/systemd/contentd.service.d/before-253.conf ]'
+ok "a shell completes its verbs" 'bash -c ". /usr/share/bash-completion/completions/contentctl && complete -p contentctl" | grep -q contentctl'
 ok "its pages are there" '[ -s /usr/local/share/man/man1/contentctl.1 ] && [ -s /usr/local/share/man/man8/contentd.8 ]'
 
 h "first piece"
