@@ -68,6 +68,8 @@ const READERS: u32 = 4;
 const READERS_FOR_CALLS: usize = 3;
 /// Threads beside those that the workers' calls block: for readers of the database, polls and fetches.
 const SPARE_THREADS: usize = 8;
+/// For so long a daemon is at what begins with it: first looks of every actor, leftovers, images.
+const FIRST_LOOKS: Duration = Duration::from_secs(1);
 /// The exit status when the restart budget is spent or the database failed: the service manager starts anew.
 const EXIT_BROKEN: u8 = 70;
 
@@ -380,8 +382,11 @@ impl Daemon {
         };
         self.notifier.ready("ready");
         heart.start();
-        // Half of what is mapped by now, a start needs and nothing else. Where it stays, nothing is lost.
-        let _ = memory::let_go_of_code();
+        actix::spawn(async {
+            tokio::time::sleep(FIRST_LOOKS).await;
+            // Most of what is mapped by now, a start needs and nothing else. Where it stays, nothing is lost.
+            let _ = memory::let_go_of_code();
+        });
         Ok(Running { supervisor, world, clock, settings, grants, notices, stopping, notice, server })
     }
 
