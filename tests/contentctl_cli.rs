@@ -177,7 +177,7 @@ fn what_is_done_already_or_meant_by_nobody_is_said() {
         nobody.contains("no generator \"absent\" is configured") && nobody.contains("contentctl status"),
         "{nobody}"
     );
-    assert!(said(&["list", "--account", "large", "--generator", "assumed", "--limit", "1"], 0).is_empty());
+    assert!(!said(&["list", "--account", "large", "--generator", "assumed", "--limit", "1"], 0).contains("no generator"));
 }
 
 #[test]
@@ -366,6 +366,26 @@ fn long_lists_are_asked_for_in_pages() {
     assert_eq!(all.len(), 2500);
     assert_eq!((&all[0]["task_id"], &all[2499]["task_id"]), (&"task-000000002500".into(), &"task-000000000001".into()));
     assert_eq!(server.calls().len(), 3);
+}
+
+#[test]
+fn a_list_that_stops_at_its_limit_says_that_there_are_more() {
+    let server = TestServer::start();
+    for (verb, on) in [
+        (&["list"][..], "--before task-000000002500 goes on"),
+        (&["content", "list"], "--before 7 goes on"),
+        (&["review", "list"], "--offset 1 goes on"),
+        (&["pool", "list"], "--offset 1 goes on"),
+        (&["schedule", "history", "s"], "--before 1 goes on"),
+    ] {
+        for format in ["table", "json", "csv"] {
+            let at = |limit| run(&server, &[&["--output", format], verb, &["--limit", limit]].concat());
+            let cut = at("1");
+            assert!(cut.err.contains("1 shown, there are more") && cut.err.contains(on), "{verb:?}: {}", cut.err);
+            assert!(format != "json" || cut.json().as_array().map(Vec::len) == Some(1), "{verb:?}: {}", cut.out);
+            assert!(!at("3000").err.contains(" shown, "), "{verb:?}");
+        }
+    }
 }
 
 #[test]

@@ -9,11 +9,11 @@ use super::Session;
 use super::args::pool::{PoolDoneArgs, PoolFailArgs, PoolNextArgs, PoolVerb};
 use super::failure::Failure;
 use super::output::say;
+use super::page;
 use super::submit::random_key;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::safe;
 use super::when;
-use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     ContentParams, ContentReply, ContentView, NoParams, PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams,
     PoolNextParams, PoolNextReply, PoolParams, PoolReleaseParams, PoolReleaseReply, PoolRemoveParams, PoolRenewParams,
@@ -123,15 +123,18 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
             let params = PoolListParams {
                 account: account.map(TextOrNumber),
                 status,
-                limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
+                limit: Some(page::asked(&page)),
                 offset: Some(i64::from(page.offset)),
                 before,
             };
-            let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
+            let mut reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
+            // Not in the order of their numbers, so none of them is where the list goes on.
+            let more = page::kept(&mut reply.entries, &page, |_| None);
             if reply.entries.is_empty() {
                 session.tell(if is_everything { "there is nothing in the pool" } else { "no piece fits" });
             }
             session.printer.rows(&reply.entries, COLUMNS, FIELDS)?;
+            page::tell_more(more);
             if session.printer.is_for_people() {
                 tell_unserved(session, &reply);
                 tell_away(session);

@@ -15,10 +15,10 @@ use super::content::{CONTENT_FIELDS, print_piece, print_reviewed, review};
 use super::failure::Failure;
 use super::names;
 use super::output::write_out;
+use super::page;
 use super::submit::read_file;
 use super::table::{Column, fixed, flexible, spare, wanted};
 use super::text::{counted, safe, safe_lines};
-use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     ContentListParams, ContentParams, ContentReply, ContentsReply, EditParams, ReviewParams, WriteAgainParams,
     WriteAgainReply,
@@ -42,13 +42,14 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
             let params = ContentListParams {
                 account: account.map(TextOrNumber),
                 review_status: Some("pending_review".to_owned()),
-                limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
+                limit: Some(page::asked(&page)),
                 offset: Some(i64::from(page.offset)),
                 oldest_first: Some(true),
                 ..ContentListParams::default()
             };
             let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
             let mut reply = session.call_joined("io.contentd.Content.List", &params, join)?;
+            let more = page::kept(&mut reply.contents, &page, |_| None);
             if session.printer.is_for_people() {
                 // The title has a column of its own.
                 for content in &mut reply.contents {
@@ -59,6 +60,7 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
             if reply.contents.is_empty() {
                 session.tell("nothing waits for a review");
             }
+            page::tell_more(more);
             Ok(())
         }
         ReviewVerb::Show { content_id, piece } => {

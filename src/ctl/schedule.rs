@@ -10,9 +10,9 @@ use super::batch::split_keywords;
 use super::failure::Failure;
 use super::names;
 use super::output::write_out;
+use super::page;
 use super::table::{Column, fixed, flexible, sentences, spare};
 use super::text::{safe, safe_lines};
-use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::schedules::TopicParams;
 use crate::control::api::{
     ApiError, EmptyReply, FireReply, FireView, FiresReply, NewScheduleParams, NoParams, ScheduleAddParams,
@@ -178,17 +178,21 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
         ScheduleVerb::History { schedule, page, before } => {
             let params = ScheduleHistoryParams {
                 schedule: TextOrNumber(schedule),
-                limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
+                limit: Some(page::asked(&page)),
                 offset: Some(i64::from(page.offset)),
                 before,
             };
-            let reply: FiresReply = session.call("io.contentd.Schedules.History", &params)?;
+            let mut reply: FiresReply = session.call("io.contentd.Schedules.History", &params)?;
+            let more = page::kept(&mut reply.fires, &page, |fire| Some(fire.fire_id.to_string()));
             if session.printer.is_for_people() {
                 let line = |fire| FireLine { fire, count: fire.tasks.len() };
                 let lines: Vec<FireLine<'_>> = reply.fires.iter().map(line).collect();
-                return session.printer.rows(&lines, FIRE_COLUMNS, FIRE_FIELDS);
+                session.printer.rows(&lines, FIRE_COLUMNS, FIRE_FIELDS)?;
+            } else {
+                session.printer.rows(&reply.fires, FIRE_COLUMNS, FIRE_FIELDS)?;
             }
-            session.printer.rows(&reply.fires, FIRE_COLUMNS, FIRE_FIELDS)
+            page::tell_more(more);
+            Ok(())
         }
     }
 }

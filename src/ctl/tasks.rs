@@ -12,6 +12,7 @@ use super::daemon;
 use super::failure::Failure;
 use super::names;
 use super::output::say;
+use super::page;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::{counted, padded, safe};
 use super::when;
@@ -234,7 +235,8 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let mut before = args.before;
     let mut offset = i64::from(args.page.offset);
     let mut tasks: Vec<TaskView> = Vec::new();
-    let wanted = args.page.limit as usize;
+    // One more than is wanted, which tells whether there are more.
+    let wanted = args.page.limit as usize + 1;
     let mut searched_to = None;
     let is_everything = filter.is_none() && args.topic.is_none() && before.is_none() && offset == 0;
     while tasks.len() < wanted {
@@ -261,11 +263,13 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
         before = tasks.last().map(|task| task.task_id.clone());
         offset = 0;
     }
-    if let Some(id) = &searched_to {
+    let is_cut = tasks.len() == wanted;
+    let more = page::kept(&mut tasks, &args.page, |task| Some(task.task_id.clone())).filter(|_| is_cut);
+    if let Some(id) = searched_to.filter(|_| !is_cut) {
         // Programs too: an answer that is not whole must not look so.
         say(&format!(
             "contentctl: nothing older than {} was looked at; the same with --before {0} goes on there",
-            safe(id)
+            safe(&id)
         ));
     } else if tasks.is_empty() {
         match filter.and_then(|filter| filter.generator).filter(|name| is_nobody(session, name)) {
@@ -277,7 +281,9 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
             None => session.tell(if is_everything { "there is no task yet" } else { "no task fits" }),
         }
     }
-    names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)
+    names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)?;
+    page::tell_more(more);
+    Ok(())
 }
 
 /// `contentctl queue`.

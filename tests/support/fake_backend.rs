@@ -545,9 +545,9 @@ impl Backend for FakeBackend {
         done(Ok(PollAllReply { total: 3, completed: 1, failed: 0, timeout: 0, still_running: 2, error: 0 }))
     }
 
-    fn content_list(&self, _: Peer, _: ContentQuery) -> Answer<ContentsReply> {
-        let record = content(7).content;
-        done(Ok(ContentsReply { contents: vec![ContentView { content: None, html_content: None, ..record }] }))
+    fn content_list(&self, _: Peer, query: ContentQuery) -> Answer<ContentsReply> {
+        let record = ContentView { content: None, html_content: None, ..content(7).content };
+        done(Ok(ContentsReply { contents: vec![record; query.limit.min(2) as usize] }))
     }
 
     fn content_get(&self, _: Peer, content_id: ContentId) -> Answer<ContentReply> {
@@ -600,8 +600,8 @@ impl Backend for FakeBackend {
         done(Ok(ImagesReply { images: vec![] }))
     }
 
-    fn pool_list(&self, _: Peer, _: PoolQuery) -> Answer<PoolReply> {
-        done(Ok(PoolReply { entries: vec![pooled(1)] }))
+    fn pool_list(&self, _: Peer, query: PoolQuery) -> Answer<PoolReply> {
+        done(Ok(PoolReply { entries: (1..=2).map(pooled).take(query.limit as usize).collect() }))
     }
 
     fn pool_release(&self, _: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply> {

@@ -102,7 +102,7 @@ impl ScheduleCalls for FakeBackend {
         done(self.one("remove", &name).map(|_| EmptyReply {}))
     }
 
-    fn schedule_history(&self, _: Peer, name: String, _: u32, _: u32, _: Option<i64>) -> Answer<FiresReply> {
-        done(self.one("history", &name).map(|_| FiresReply { fires: vec![fire()] }))
+    fn schedule_history(&self, _: Peer, name: String, limit: u32, _: u32, _: Option<i64>) -> Answer<FiresReply> {
+        done(self.one("history", &name).map(|_| FiresReply { fires: vec![fire(); limit.min(2) as usize] }))
     }
 }
