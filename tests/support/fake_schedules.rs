@@ -79,7 +79,8 @@ impl ScheduleCalls for FakeBackend {
     }
 
     fn schedule_list(&self, _: Peer) -> Answer<SchedulesReply> {
-        done(Ok(SchedulesReply { schedules: vec![schedule(None)] }))
+        // As the daemon does, without the topics of its list.
+        done(Ok(SchedulesReply { schedules: vec![ScheduleView { list_size: None, ..schedule(None) }] }))
     }
 
     fn schedule_get(&self, _: Peer, name: String) -> Answer<ScheduleReply> {
