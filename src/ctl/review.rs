@@ -20,9 +20,10 @@ use super::submit::read_file;
 use super::table::{Column, fixed, flexible, spare, wanted};
 use super::text::{counted, safe, safe_lines};
 use crate::control::api::{
-    ContentListParams, ContentParams, ContentReply, ContentsReply, EditParams, ReviewParams, WriteAgainParams,
-    WriteAgainReply,
+    ApiError, ContentListParams, ContentParams, ContentReply, ContentsReply, EditParams, ReviewParams,
+    WriteAgainParams, WriteAgainReply,
 };
+use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
 
 pub(super) const WAITING_COLUMNS: &[Column] = &[
@@ -166,7 +167,16 @@ fn reject(session: &Session, args: RejectArgs) -> Result<(), Failure> {
     };
     let params = WriteAgainParams { content_id, content_hash, remark };
     // Twice is once, so a call that was cut is repeated.
-    let reply: WriteAgainReply = session.repeat(|client| client.call("io.contentd.Content.WriteAgain", &params))?;
+    let asked = session.repeat(|client| client.call("io.contentd.Content.WriteAgain", &params));
+    let reply: WriteAgainReply = asked.map_err(|failure| match failure {
+        // A content was named, and what it was asked with went with its task.
+        Failure::Client(ClientError::Refused(ApiError::TaskNotFound { task })) => Failure::Refused(format!(
+            "content {content_id} is kept, and its task {} was deleted by a cleanup, with what was asked: `contentctl submit` asks \
+             for it anew",
+            safe(&task)
+        )),
+        failure => failure,
+    })?;
     session.printer.record(&reply, &["content_id", "review_status", "task_id", "state", "was_known"])?;
     if reply.was_known {
         session.tell(format!("it was written again before: {} is that task, and nothing was added", reply.task_id));
@@ -244,7 +254,12 @@ fn edit_by_hand(session: &Session, current: &ContentReply, base_hash: String) ->
     if let Some(why) = failed {
         return Err(kept(why));
     }
-    let after = after.map_err(|error| kept(format!("the edited text cannot be read: {error}")))?;
+    let after = after.map_err(|error| {
+        kept(match error.kind() {
+            io::ErrorKind::InvalidData => "the text is not UTF-8; nothing was changed".to_owned(),
+            _ => format!("the edited text cannot be read ({error}), and nothing was changed"),
+        })
+    })?;
     let sent = send(session, id, base_hash, None, Some(after));
     sent.map_err(|failure| kept(failure.to_string()))?;
     remove(&path);

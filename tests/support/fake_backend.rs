@@ -191,6 +191,9 @@ pub const MANY_HANDED_OUT: u32 = 3;
 /// A content record whose piece is longer than a message.
 pub const LONG_CONTENT: i64 = 8;
 
+/// A content record whose task a cleanup deleted.
+pub const TASK_GONE: i64 = 9;
+
 /// A content record in three replies: a part of the piece, the rest with a part of the HTML, the rest and no image.
 fn torn(whole: ContentReply) -> [ContentReply; 3] {
     let cut = |text: &Option<String>| {
@@ -254,7 +257,7 @@ impl FakeBackend {
             Some(_) | None => {}
         }
         match id {
-            "gone" => Err(ApiError::TaskNotFound { task: id.to_owned() }),
+            "gone" | "gone-too" => Err(ApiError::TaskNotFound { task: id.to_owned() }),
             "task" => Err(ApiError::AmbiguousTask {
                 prefix: id.to_owned(),
                 candidates: vec!["task-a".to_owned(), "task-b".to_owned()],
@@ -583,6 +586,9 @@ impl Backend for FakeBackend {
 
     fn content_write_again(&self, _: Peer, again: WriteAgainParams) -> Answer<WriteAgainReply> {
         self.called(format!("again {:?}", again.remark));
+        if again.content_id == TASK_GONE {
+            return done(Err(ApiError::TaskNotFound { task: "task-old".to_owned() }));
+        }
         done(Ok(WriteAgainReply {
             content_id: again.content_id,
             review_status: "rejected".to_owned(),
@@ -643,6 +649,9 @@ impl Backend for FakeBackend {
 
     fn pool_word(&self, _: Peer, word: PoolWord) -> Answer<PoolEntryReply> {
         self.called(format!("{:?} of pool entry {}", word.answer, word.id));
+        if let Some(fence) = word.fence.filter(|fence| *fence > 1) {
+            return done(Err(ApiError::StaleFence { pool_id: word.id.0, fence, current: 1 }));
+        }
         done(Ok(PoolEntryReply { entry: pooled(word.id.0) }))
     }
 
