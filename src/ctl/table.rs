@@ -341,7 +341,7 @@ mod tests {
             table(&[Value::Object(row.collect())], columns, Some(terminal))
         };
         let notices = shown(notice::NOTICE_COLUMNS, 60);
-        assert!(notices.text.contains("too many") && notices.text.contains("4de6fdcb"), "{}", notices.text);
+        assert!(notices.text.contains("many requests") && notices.text.contains("4de6fdcb"), "{}", notices.text);
         assert!(!shown(notice::NOTICE_COLUMNS, 80).left_out.contains(&"KIND"));
         let attempts = shown(tasks::ATTEMPT_COLUMNS, 60);
         assert!(attempts.left_out.contains(&"REF") && !attempts.left_out.contains(&"ENDED"), "{}", attempts.text);
