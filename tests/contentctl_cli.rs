@@ -150,6 +150,12 @@ fn what_comes_next_is_said() {
     let server = TestServer::start();
     let added = run(&server, &["account", "add", "blog"]);
     assert!(added.err.contains("--account blog "), "{}", added.err);
+    let settled = run(&server, &["account", "add", "news", "--tone", "dry", "--priority", "9"]);
+    assert_eq!(settled.code, 0, "{}", settled.err);
+    let call = server.calls().pop().expect("it was set");
+    assert!(call.starts_with("set ") && call.contains("dry") && call.contains('9'), "{call}");
+    let nobody = run(&server, &["account", "add"]);
+    assert!(nobody.code == 2 && nobody.err.contains("contentctl account add [OPTIONS] <NAME>"), "{}", nobody.err);
     let added = run(&server, &["account", "add", "--name", "two words"]);
     assert!(added.err.contains("--account 1 "), "a shell would take it for two: {}", added.err);
     let none = run(&server, &["pool", "next", "--key", fake_backend::NOTHING_DUE]);
@@ -177,7 +183,9 @@ fn what_is_done_already_or_meant_by_nobody_is_said() {
         nobody.contains("no generator \"absent\" is configured") && nobody.contains("contentctl status"),
         "{nobody}"
     );
-    assert!(said(&["list", "--account", "large", "--generator", "assumed", "--limit", "1"], 0).is_empty());
+    assert!(
+        !said(&["list", "--account", "large", "--generator", "assumed", "--limit", "1"], 0).contains("no generator")
+    );
 }
 
 #[test]
@@ -202,7 +210,10 @@ fn no_daemon_exits_3_at_once_and_says_where_it_looked() {
     let missing = contentctl(&path);
     assert_eq!(missing.code, 3);
     assert!(
-        missing.err.contains(path.to_str().expect("UTF-8")) && missing.err.contains("no socket"),
+        missing.err.contains(path.to_str().expect("UTF-8"))
+            && missing.err.contains("no socket")
+            && missing.err.contains("start `contentd`;")
+            && !missing.err.contains("systemctl"),
         "{}",
         missing.err
     );
@@ -249,6 +260,8 @@ fn numbers_of_a_span_stand_beside_none_of_this_moment() {
     let server = TestServer::start();
     let told = |arguments: &[&str]| run(&server, arguments).out;
     let (of_span, of_all) = (told(&["stats", "--since", "1h"]), told(&["stats"]));
+    let ahead = run(&server, &["stats", "--since", "2100-01-01", "--by", "day"]);
+    assert!(ahead.code == 0 && ahead.err.contains("no day to show"), "{}", ahead.err);
     for name in ["total", "by_state"] {
         let is_there = |text: &str| text.lines().any(|line| line.starts_with(name));
         assert!(is_there(&of_all) && !is_there(&of_span), "{name}: {of_all}\n{of_span}");
@@ -369,6 +382,34 @@ fn long_lists_are_asked_for_in_pages() {
 }
 
 #[test]
+fn a_list_that_stops_at_its_limit_says_that_there_are_more() {
+    let server = TestServer::start();
+    for (verb, on) in [
+        (&["list"][..], "--before task-000000002500 goes on"),
+        (&["content", "list"], "--before 7 goes on"),
+        (&["review", "list"], "--offset 1 goes on"),
+        (&["pool", "list"], "--offset 1 goes on"),
+        (&["schedule", "history", "s"], "--before 1 goes on"),
+    ] {
+        for format in ["table", "json", "csv"] {
+            let at = |limit| run(&server, &[&["--output", format], verb, &["--limit", limit]].concat());
+            let cut = at("1");
+            assert!(cut.err.contains("1 shown, there are more") && cut.err.contains(on), "{verb:?}: {}", cut.err);
+            assert!(format != "json" || cut.json().as_array().map(Vec::len) == Some(1), "{verb:?}: {}", cut.out);
+            assert!(!at("3000").err.contains(" shown, "), "{verb:?}");
+        }
+    }
+}
+
+#[test]
+fn the_size_of_a_list_stands_in_the_list_of_schedules() {
+    let server = TestServer::start();
+    let listed = run(&server, &["--output", "json", "schedule", "list"]);
+    assert_eq!(listed.json()[0]["list_size"], 1, "{}", listed.err);
+    assert!(run(&server, &["schedule", "list"]).out.contains("0 of 1"));
+}
+
+#[test]
 fn several_are_cancelled_and_those_that_cannot_be_are_told() {
     let server = TestServer::start();
     let one = run(&server, &["--output", "json", "cancel", "task-a"]);
@@ -400,7 +441,6 @@ fn wait_says_how_it_ended() {
     assert_eq!(late.code, 4);
     assert!(late.err.contains("task-a: pending"), "what has not begun is told at once: {}", late.err);
     assert!(late.err.contains("gave up after 1 s;"), "{}", late.err);
-    assert_eq!(run(&server, &["wait", "gone"]).code, 1);
     // So long a drain takes more tries than fit into the time to repeat.
     server.backend.draining_first.store(8, Ordering::SeqCst);
     let drained = run(&server, &["wait", "task-done", "--retry-for", "1"]);
@@ -508,6 +548,17 @@ fn entries_that_were_named_and_not_released_are_told() {
 }
 
 #[test]
+fn a_wrong_fence_of_an_entry_that_nobody_has_is_told_with_its_state() {
+    let server = TestServer::start();
+    for word in [&["pool", "done", "1", "--fence", "5"][..], &["pool", "fail", "1", "--fence", "5", "--error", "no"]] {
+        let refused = run(&server, word);
+        let said = "pool entry 1 is pending: nobody has it, it was never handed out with fence 5";
+        assert!(refused.code == 1 && refused.err.contains(said), "{}", refused.err);
+        assert!(refused.err.contains("contentctl pool next") && !refused.err.contains("anew"), "{}", refused.err);
+    }
+}
+
+#[test]
 fn a_publisher_that_is_away_is_told_with_the_way_out() {
     let server = TestServer::start();
     for verb in [&["status"][..], &["pool", "list"]] {
@@ -539,8 +590,15 @@ fn a_task_that_is_gone_does_not_end_the_wait_for_the_others() {
     assert_eq!(run(&server, &["wait", "task-done", "gone"]).code, 5, "nobody knows how it ended");
     let late = run(&server, &["wait", "gone", "task-a", "--timeout", "1"]);
     assert_eq!(late.code, 4, "the other was waited for: {}", late.err);
-    let alone = run(&server, &["wait", "gone", "gone"]);
-    assert!(alone.code == 1 && alone.err.contains("there is no task \"gone\""), "{}", alone.err);
+    let two = run(&server, &["wait", "gone", "task-done", "gone-too"]);
+    assert_eq!(two.code, 5, "{}", two.err);
+    let said = two.err.contains("gone: nothing") && two.err.contains("gone-too: nothing");
+    assert!(said && two.err.contains("1 other is waited for"), "{}", two.err);
+    for alone in [&["wait", "gone"][..], &["wait", "gone", "gone-too"]] {
+        let none = run(&server, alone);
+        assert_eq!((none.code, none.out.as_str()), (5, ""), "{}", none.err);
+        assert_eq!(none.err.matches("nothing is known of it").count(), alone.len() - 1, "{}", none.err);
+    }
 }
 
 #[test]
@@ -611,6 +669,25 @@ fn pieces_are_printed_as_text_html_or_bytes() {
     let rejected = run(&server, &["--output", "json", "review", "reject", "7"]).json();
     assert!(rejected.get("pool_status").is_none(), "{rejected}");
     assert_eq!(run(&server, &["content", "show", "8"]).code, 1);
+    let gone = run(&server, &["review", "reject", "9", "--again", "shorter"]);
+    let said = "content 9 is kept, and its task task-old was deleted by a cleanup";
+    assert!(gone.code == 1 && gone.err.contains(said) && gone.err.contains("submit"), "{}", gone.err);
+}
+
+#[test]
+fn an_editor_that_leaves_no_text_is_told_so_and_its_file_stays() {
+    let server = TestServer::start();
+    let drafts = tempfile::tempdir().expect("a temporary directory");
+    let mut edits = command(&server, &["review", "edit", "7"]);
+    edits.env("VISUAL", "printf '\\377' >").env("TMPDIR", drafts.path());
+    let refused = ran(edits);
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(
+        refused.err.contains("the text is not UTF-8; nothing was changed; what you typed is in"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(std::fs::read_dir(drafts.path()).expect("it is there").count(), 1);
 }
 
 #[test]

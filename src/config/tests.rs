@@ -186,6 +186,7 @@ fn what_would_cost_money_later_is_refused() {
         (polled("", "stdin = \"{file:topic}\"", "", ""), "only an argument can carry"),
         (polled("", "extract = { topic = \"text\" }", "", ""), "a meaning of its own"),
         (polled("", "", "error = \"jsn:/e\"", ""), "is no extractor"),
+        (polled("", "", "error = \"re:(\"", ""), "generators.g.poll.error: the regular expression does not compile"),
         (polled("", "", "", "[generators.g.poll_one]\nrun = [\"p\"]\nstate = \"text\""), "remove poll_one"),
         (polled("", "", "", "[generators.g.cancel]\nrun = [\"p\", \"{batch_limit}\"]"), "no variable `{batch_limit}`"),
         (polled("", "", "", "[generators.g.find]\nlike = \"fetch\""), "can only be like \"poll\""),

@@ -126,15 +126,15 @@ fn read_submit(mut section: Section<'_, '_>, is_blocking: bool, faults: &mut Fau
             );
             faults.at(&span, why);
         }
-        reference.and_then(|reference| read_ref(&reference, faults)).map(Yields::Reference)
+        reference.and_then(|reference| read_ref(&reference, &section.path("ref"), faults)).map(Yields::Reference)
     };
     section.finish(faults);
     Some(SubmitSpec { call: call?, yields: yields?, vars })
 }
 
-fn read_ref(reference: &Placed<String>, faults: &mut Faults<'_>) -> Option<RefSource> {
+fn read_ref(reference: &Placed<String>, path: &str, faults: &mut Faults<'_>) -> Option<RefSource> {
     if Extractor::is_form(&reference.value) {
-        return compile_extractor(reference, faults).map(RefSource::Extract);
+        return compile_extractor(reference, path, faults).map(RefSource::Extract);
     }
     let template = match Template::compile(&reference.value, &KnownNames::new(["key", "task"])) {
         Ok(template) => template,
@@ -370,7 +370,7 @@ pub(super) fn extractor(
     faults: &mut Faults<'_>,
 ) -> Option<Extractor> {
     let source = section.text(key, faults)?;
-    compile_extractor(&source, faults)
+    compile_extractor(&source, &section.path(key), faults)
 }
 
 fn needed_extractor(section: &mut Section<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<Extractor> {
@@ -382,8 +382,8 @@ fn needed_extractor(section: &mut Section<'_, '_>, key: &'static str, faults: &m
     extractor(section, key, faults)
 }
 
-fn compile_extractor(source: &Placed<String>, faults: &mut Faults<'_>) -> Option<Extractor> {
-    Extractor::compile(&source.value).map_err(|error| faults.at(&source.span, error.to_string())).ok()
+fn compile_extractor(source: &Placed<String>, path: &str, faults: &mut Faults<'_>) -> Option<Extractor> {
+    Extractor::compile(&source.value).map_err(|error| faults.at(&source.span, format!("{path}: {error}"))).ok()
 }
 
 /// `extract = { name = "json:/…" }`: values that later templates use as `{name}`.
@@ -395,7 +395,9 @@ fn read_vars(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> BTreeMap
             faults.at(&Range::clone(&name.span), format!("{:?} cannot be extracted: {why}", name.value));
         }
         let path = section.path(&name.value);
-        if let Some(extractor) = text_of(node, &path, faults).and_then(|source| compile_extractor(&source, faults)) {
+        if let Some(extractor) =
+            text_of(node, &path, faults).and_then(|source| compile_extractor(&source, &path, faults))
+        {
             vars.insert(name.value, extractor);
         }
     }

@@ -105,6 +105,10 @@ pub(crate) fn entries(form: Option<Form>, contents: &[u8], known: &'static [&'st
     let contents = contents.strip_prefix(b"\xef\xbb\xbf").unwrap_or(contents);
     let is_named_so = form == Some(Form::Csv);
     let mut reader = Reader { known, is_named_so, entries: Vec::new(), faults: Vec::new() };
+    if form.is_none_or(|form| form == Form::Jsonl) && begins_with_array(contents) {
+        reader.faults.push((1, ARRAY.to_owned()));
+        return (reader.entries, reader.faults);
+    }
     match form {
         Some(Form::Txt) if known.contains(&TOPIC) => reader.read_lines(contents),
         Some(Form::Jsonl) => reader.read_json_lines(contents),
@@ -112,6 +116,18 @@ pub(crate) fn entries(form: Option<Form>, contents: &[u8], known: &'static [&'st
         _ => reader.read_csv(contents),
     }
     (reader.entries, reader.faults)
+}
+
+/// What is said of an entry for nobody: nothing that was typed is wrong.
+const MISSING_ACCOUNT: &str = "account: it is missing: each entry names one, or --account names one for all";
+
+/// What is said of JSON that is one list.
+const ARRAY: &str = "one JSON object a line is wanted, not an array: `jq -c '.[]'` makes lines of it";
+
+/// Whether it is one list of objects, on one line or over several, and not lines of which one is a list.
+fn begins_with_array(contents: &[u8]) -> bool {
+    let rest = contents.trim_ascii_start().strip_prefix(b"[").map(<[u8]>::trim_ascii_start);
+    rest.is_some_and(|rest| rest.is_empty() || matches!(rest[0], b'{' | b']'))
 }
 
 /// What a line of a text is; only files of tasks have it.
@@ -258,7 +274,10 @@ impl Submissions<'_> {
             let more: Vec<String> = more
                 .iter()
                 .filter(|fault| !is_told(&fault.field))
-                .map(|fault| format!("{}: {:?} cannot be taken: {}", fault.field, fault.value, fault.cure))
+                .map(|fault| match fault.field.as_str() {
+                    "account" if fault.value.is_empty() => MISSING_ACCOUNT.to_owned(),
+                    _ => format!("{}: {:?} cannot be taken: {}", fault.field, fault.value, fault.cure),
+                })
                 .collect();
             faults.extend(more);
         }
@@ -432,6 +451,12 @@ mod tests {
             assert!(told[0].contains("read as CSV") && told[0].contains(".txt"), "{told:?}");
         }
         assert!(!faults("t.csv", "Salt: a history\n")[0].contains("read as CSV"));
+        let nobody = faults("f.jsonl", "{\"topic\": \"x\"}\n");
+        assert_eq!(nobody, [format!("f.jsonl:1: {MISSING_ACCOUNT}")]);
+        for (name, list) in [("-", "[{\"topic\": \"x\"}]\n"), ("t.json", "[\n  {\"topic\": \"x\"}\n]\n")] {
+            let told = faults(name, list);
+            assert!(told.len() == 1 && told[0].contains("not an array"), "{told:?}");
+        }
         let told = faults("f.jsonl", "{\"account\": 1, }\n");
         assert!(told[0].starts_with("f.jsonl:1: column ") && !told[0].contains("at line"), "one place each: {told:?}");
     }

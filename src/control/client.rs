@@ -39,7 +39,7 @@ pub enum ClientError {
         tried: Vec<(PathBuf, io::Error)>,
     },
     /// The connection ended in the middle of a call.
-    #[error("the connection to {path} was cut before the answer came: {source}; `systemctl status contentd` tells why")]
+    #[error("the connection to {path} was cut before the answer came: {source}; {} why", who_tells(path))]
     Cut {
         /// The socket.
         path: PathBuf,
@@ -88,11 +88,25 @@ fn unreachable_message(tried: &[(PathBuf, io::Error)]) -> String {
         message.push_str(&format!("\n  {}: {}", path.display(), cause(path, error)));
     }
     if tried.iter().all(|(_, error)| error.kind() == io::ErrorKind::NotFound) {
-        message.push_str(
-            "\nis it running? `systemctl status contentd` tells; --socket or CONTENTD_SOCKET name another place",
-        );
+        let is_systems = tried.iter().any(|(path, _)| is_systems(path));
+        let cure = if is_systems { "is it running? `systemctl status contentd` tells" } else { "start `contentd`" };
+        message.push_str(&format!("\n{cure}; --socket or CONTENTD_SOCKET name another place"));
     }
     message
+}
+
+/// Whether systemd starts the daemon of this socket: it runs here, and the place is that of its unit.
+pub fn is_systems(path: &Path) -> bool {
+    path == Path::new(SYSTEM_SOCKET) && Path::new("/run/systemd/system").is_dir()
+}
+
+/// Where to see what a daemon is at, with its verb.
+pub fn who_tells(path: &Path) -> &'static str {
+    if is_systems(path) {
+        "`systemctl status contentd` tells"
+    } else {
+        "what `contentd` wrote where it was started tells"
+    }
 }
 
 /// Why nobody answers at a place, in words that help.
@@ -262,8 +276,7 @@ impl Client {
 
     fn tell_of_the_wait(&self) {
         let (path, seconds) = (self.path.display(), PATIENCE.as_secs());
-        let line =
-            format!("{path}: no answer within {seconds} s, waiting on; `systemctl status contentd` tells how it is");
+        let line = format!("{path}: no answer within {seconds} s, waiting on; {} how it is", who_tells(&self.path));
         // Nobody to say it to is no failure.
         let _ = writeln!(io::stderr(), "{line}");
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Session;
-use super::args::{AccountSetArgs, AccountVerb};
+use super::args::{AccountAddArgs, AccountSetArgs, AccountSettingsArgs, AccountVerb};
 use super::batch::{Entry, Fields, Form, entries, in_order, split_keywords};
 use super::failure::Failure;
 use super::submit::{read_file, told};
@@ -98,15 +98,7 @@ impl<'a> Line<'a> {
 /// `contentctl account`.
 pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
     match verb {
-        AccountVerb::Add { named, name, external_id } => {
-            let name = named.or(name).unwrap_or_default();
-            let params = AccountAddParams { name, external_id };
-            let reply: AccountReply = session.call("io.contentd.Accounts.Add", &params)?;
-            print(session, &reply.account)?;
-            session
-                .tell(format!("`contentctl submit --account {} --topic T` writes for it", shell_word(&reply.account)));
-            Ok(())
-        }
+        AccountVerb::Add(args) => add(session, *args),
         AccountVerb::List => {
             let reply: AccountsReply = session.call("io.contentd.Accounts.List", &NoParams {})?;
             if session.printer.is_json() {
@@ -124,7 +116,7 @@ pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
             print(session, &reply.account)
         }
         AccountVerb::Set(args) => {
-            refuse_empty(&args)?;
+            refuse_empty(&args.settings, "; --clear {} unsets it")?;
             let params = params_of(*args);
             let has_setting =
                 params.settings.as_ref().is_some_and(|settings| *settings != AccountSettingsValue::default());
@@ -157,7 +149,7 @@ fn shell_word(account: &AccountView) -> String {
 }
 
 /// An empty value sets nothing; what it is meant for has an option of its own.
-fn refuse_empty(args: &AccountSetArgs) -> Result<(), Failure> {
+fn refuse_empty(args: &AccountSettingsArgs, cure: &str) -> Result<(), Failure> {
     let texts = [
         ("generator", &args.generator),
         ("tone", &args.tone),
@@ -166,7 +158,9 @@ fn refuse_empty(args: &AccountSetArgs) -> Result<(), Failure> {
         ("keywords", &args.keywords),
     ];
     match texts.iter().find(|(_, text)| text.as_deref() == Some("")) {
-        Some((name, _)) => Err(Failure::usage(&format!("--{name}"), "", &format!("a text; --clear {name} unsets it"))),
+        Some((name, _)) => {
+            Err(Failure::usage(&format!("--{name}"), "", &format!("a text{}", cure.replace("{}", name))))
+        }
         None => Ok(()),
     }
 }
@@ -192,29 +186,62 @@ fn set(session: &Session, params: AccountSetParams) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Adds an account and gives it what was said of it; where only the second is refused, that is told, for the account is there.
+fn add(session: &Session, args: AccountAddArgs) -> Result<(), Failure> {
+    let AccountAddArgs { named, name, settings } = args;
+    refuse_empty(&settings, "")?;
+    let params =
+        AccountAddParams { name: named.or(name).unwrap_or_default(), external_id: settings.external_id.clone() };
+    let reply: AccountReply = session.call("io.contentd.Accounts.Add", &params)?;
+    let mut account = reply.account;
+    let word = shell_word(&account);
+    let settings = settings_of(settings);
+    if settings != AccountSettingsValue::default() {
+        let params = AccountSetParams {
+            account: TextOrNumber(account.account_id.to_string()),
+            settings: Some(settings),
+            ..AccountSetParams::default()
+        };
+        let set = session.call("io.contentd.Accounts.Set", &params);
+        let reply: AccountSetReply = set.map_err(|failure| {
+            Failure::Refused(format!(
+                "account {word} was added, and nothing was set for it: {failure}; `contentctl account set {word}` sets it"
+            ))
+        })?;
+        account = reply.account;
+    }
+    print(session, &account)?;
+    session.tell(format!("`contentctl submit --account {word} --topic T` writes for it"));
+    Ok(())
+}
+
 fn params_of(args: AccountSetArgs) -> AccountSetParams {
+    AccountSetParams {
+        account: TextOrNumber(args.account),
+        external_id: args.settings.external_id.clone(),
+        is_enabled: None,
+        settings: Some(settings_of(args.settings)),
+        clear: (!args.clear.is_empty()).then_some(args.clear),
+    }
+}
+
+fn settings_of(args: AccountSettingsArgs) -> AccountSettingsValue {
     let auto_approve = match (args.auto_approve, args.no_auto_approve) {
         (true, _) => Some(true),
         (false, true) => Some(false),
         (false, false) => None,
     };
-    AccountSetParams {
-        account: TextOrNumber(args.account),
-        external_id: args.external_id,
-        is_enabled: None,
-        settings: Some(AccountSettingsValue {
-            generator: args.generator,
-            tone: args.tone,
-            requirements: args.requirements,
-            category: args.category,
-            keywords: args.keywords.as_deref().map(split_keywords),
-            priority: args.priority,
-            auto_approve,
-            max_pending: args.max_pending,
-            max_in_flight: args.max_in_flight,
-            submits_per_day: args.submits_per_day,
-        }),
-        clear: (!args.clear.is_empty()).then_some(args.clear),
+    AccountSettingsValue {
+        generator: args.generator,
+        tone: args.tone,
+        requirements: args.requirements,
+        category: args.category,
+        keywords: args.keywords.as_deref().map(split_keywords),
+        priority: args.priority,
+        auto_approve,
+        max_pending: args.max_pending,
+        max_in_flight: args.max_in_flight,
+        submits_per_day: args.submits_per_day,
     }
 }
 

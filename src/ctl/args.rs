@@ -9,7 +9,7 @@ mod schedule;
 
 use std::path::PathBuf;
 
-pub use account::{AccountSetArgs, AccountVerb};
+pub use account::{AccountAddArgs, AccountSetArgs, AccountSettingsArgs, AccountVerb};
 pub use review::{EditArgs, RejectArgs, ReviewVerb};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -110,8 +110,8 @@ pub enum Verb {
     Notice(NoticeVerb),
     /// Say that a generator's job has ended, so that it is asked about now
     Report(ReportArgs),
-    /// Wait until tasks have ended. One that is not there (a cleanup deleted it) is told, and the others are waited for; exit status
-    /// 5 then
+    /// Wait until tasks have ended. Those that are not there (a cleanup deleted them) are told, and the others are waited for; exit
+    /// status 5 then
     Wait(WaitArgs),
     /// Follow every change
     Watch(WatchArgs),

@@ -7,9 +7,9 @@ use super::args::{ContentVerb, PieceArgs, ResultArgs, ReviewArgs};
 use super::failure::Failure;
 use super::names;
 use super::output::write_out;
+use super::page;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::safe_lines;
-use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, ImagesReply, ReviewParams, TaskParams,
     VersionsReply,
@@ -125,21 +125,25 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
                 account: account.map(TextOrNumber),
                 review_status: review,
                 task,
-                limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
+                limit: Some(page::asked(&page)),
                 offset: Some(i64::from(page.offset)),
                 before,
                 oldest_first: None,
             };
             let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
-            let reply = session.call_joined("io.contentd.Content.List", &params, join)?;
+            let mut reply = session.call_joined("io.contentd.Content.List", &params, join)?;
+            let more = page::kept(&mut reply.contents, &page, |content| Some(content.content_id.to_string()));
             if reply.contents.is_empty() {
                 session.tell(if is_everything { "there is no piece yet" } else { "no piece fits" });
             }
             // No column of the table has the account, so nobody is asked for its name in vain.
             if session.printer.is_for_people() {
-                return session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS);
+                session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)?;
+            } else {
+                names::rows(session, &reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)?;
             }
-            names::rows(session, &reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)
+            page::tell_more(more);
+            Ok(())
         }
         ContentVerb::Show { content_id, piece } => {
             let params = ContentParams { content_id };

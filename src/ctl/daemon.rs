@@ -17,7 +17,7 @@ use crate::control::api::{
     ApiError, BackupParams, BackupReply, ConfigReply, DrainReply, GeneratorView, NoParams, PauseParams, PauseView,
     PausesReply, PingReply, ReloadReply, ResumeParams, StatusReply, VersionReply, WorkersReply,
 };
-use crate::control::client::ClientError;
+use crate::control::client::{ClientError, who_tells};
 use crate::control::values::TextOrNumber;
 use crate::text::counted;
 
@@ -250,9 +250,9 @@ pub fn ping(session: &Session) -> Result<(), Failure> {
     let reply: PingReply = reply.map_err(|failure| match failure {
         // While a daemon ends what it is at, calls wait on the socket for the next one.
         Failure::Client(ClientError::TimedOut) => Failure::TimedOut(format!(
-            "nobody answered on {path} within {} s: contentd is ending what it is at, or starting; `systemctl status contentd` \
-             says which",
-            PING_LIMIT.as_secs()
+            "nobody answered on {path} within {} s: contentd is ending what it is at, or starting; {} which",
+            PING_LIMIT.as_secs(),
+            who_tells(std::path::Path::new(&path))
         )),
         failure => failure,
     })?;

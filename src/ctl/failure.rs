@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::output::say;
 use super::text::safe_lines;
+use super::when::in_local_times;
 use crate::control::api::ApiError;
 use crate::control::client::ClientError;
 
@@ -69,7 +70,7 @@ pub fn exit_code(result: Result<(), Failure>) -> u8 {
         return 0;
     }
     if !matches!(failure, Failure::NotCompleted | Failure::NotWell | Failure::Health(_)) {
-        say(&format!("contentctl: {}", safe_lines(&failure.to_string())));
+        say(&format!("contentctl: {}", safe_lines(&in_local_times(&failure.to_string()))));
     }
     failure.code()
 }

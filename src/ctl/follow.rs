@@ -18,7 +18,7 @@ use super::names;
 use super::output::say;
 use super::tasks::{TASK_COLUMNS, TASK_FIELDS};
 use super::text::{fitted, padded, safe, width};
-use super::when::local;
+use super::when::{in_local_times, local};
 use crate::control::api::checked::MAX_NAMED;
 use crate::control::api::{ApiError, TaskParams, TaskReply, TaskView, WaitParams, WaitReply, WatchParams, WatchReply};
 use crate::control::client::ClientError;
@@ -43,14 +43,21 @@ impl Progress {
     fn show(&mut self, task: &TaskView) {
         // How far a task is matters only until it has ended.
         let is_over = task.completed_at.is_some();
-        let progress = task.progress.as_ref().filter(|_| !is_over);
-        let detail = [progress, task.reason.as_ref(), task.error.as_ref()];
-        let detail = detail.into_iter().flatten().next().map(|text| format!(" ({})", safe(text))).unwrap_or_default();
+        let progress = task.progress.as_deref().filter(|_| !is_over).map(far);
+        let words = [task.reason.as_deref(), task.error.as_deref()].into_iter().flatten().next();
+        let detail = progress.or_else(|| words.map(in_local_times));
+        let detail = detail.map(|text| format!(" ({})", safe(&text))).unwrap_or_default();
         let line = format!("{}: {}{detail}", task.task_id, task.state);
         if self.said.insert(task.task_id.clone(), line.clone()).as_ref() != Some(&line) {
             say(&line);
         }
     }
+}
+
+/// How far a task is, as its generator says it: a whole number alone is one of a hundred.
+fn far(progress: &str) -> String {
+    let is_of_hundred = progress.parse::<u8>().is_ok_and(|number| number <= 100);
+    if is_of_hundred { format!("{progress} %") } else { progress.to_owned() }
 }
 
 /// How far the tasks of a file are: one line on a terminal, which is written anew; elsewhere a line for each change.
@@ -232,16 +239,36 @@ fn settled_but_gone(
         if left.len() == count {
             return Err(Failure::Client(ClientError::Refused(ApiError::TaskNotFound { task })));
         }
-        gone.push(task);
+        // A refusal names one alone, and who is told how many are waited for wants no other that is gone among them.
+        let mut found = vec![task];
+        found.extend(take_gone(session, &mut left));
+        for task in &found {
+            say(&format!("{}: nothing is known of it (did a cleanup delete it?)", safe(task)));
+        }
+        gone.extend(found);
         if left.is_empty() {
             return Ok(WaitReply { changed: None, tasks: Vec::new(), unfinished: 0, is_timed_out: false });
         }
-        let task = gone.last().map_or("", String::as_str);
-        let others = counted(left.len() as u64, "other is waited for", "others are waited for");
-        // Nobody to say it to is no failure.
-        let _ =
-            writeln!(std::io::stderr(), "{}: nothing is known of it (did a cleanup delete it?); {others}", safe(task));
+        say(&counted(left.len() as u64, "other is waited for", "others are waited for"));
     }
+}
+
+/// Takes those away that are not there. One that cannot be asked about is left: the wait itself comes upon it.
+fn take_gone(session: &Session, left: &mut Vec<String>) -> Vec<String> {
+    let mut gone: Vec<String> = Vec::new();
+    let until = Instant::now() + GRACE;
+    let Ok(mut client) = session.connect() else { return gone };
+    left.retain(|name| {
+        if gone.contains(name) {
+            return false;
+        }
+        let params = TaskParams { task: name.clone() };
+        let asked = client.call_until::<_, TaskReply>("io.contentd.Tasks.Status", &params, until);
+        let is_gone = matches!(asked, Err(ClientError::Refused(ApiError::TaskNotFound { .. })));
+        gone.extend(is_gone.then(|| name.clone()));
+        !is_gone
+    });
+    gone
 }
 
 /// `contentctl wait`.
@@ -257,10 +284,12 @@ pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
         true => settled(session, None, &patience, &mut show)?,
         false => settled_but_gone(session, &args.tasks, &patience, &mut gone, &mut show)?,
     };
-    if last.tasks.is_empty()
-        && let Some(task) = gone.pop()
-    {
-        return Err(Failure::Client(ClientError::Refused(ApiError::TaskNotFound { task })));
+    if last.tasks.is_empty() && !gone.is_empty() {
+        // Nothing to print; a program that named several reads a list all the same.
+        if session.printer.is_json() && args.tasks.len() > 1 {
+            session.printer.json::<[TaskView; 0]>(&[])?;
+        }
+        return Err(Failure::NotCompleted);
     }
     print_waited(session, args, &last, &gone, &patience)
 }
@@ -381,14 +410,15 @@ fn is_news(noted: &mut BTreeMap<String, String>, reply: &WatchReply) -> bool {
         noted.remove(&reply.task.task_id);
         return true;
     }
-    let note = note_of(reply).cloned().unwrap_or_default();
+    let note = note_of(reply).unwrap_or_default();
     let before = noted.insert(reply.task.task_id.clone(), note.clone());
     let is_change = reply.event.is_some() || reply.from_state.as_ref().is_some_and(|from| *from != reply.task.state);
     is_change || before.unwrap_or_default() != note
 }
 
-fn note_of(reply: &WatchReply) -> Option<&String> {
-    reply.why.as_ref().or(reply.task.progress.as_ref())
+fn note_of(reply: &WatchReply) -> Option<String> {
+    let why = reply.why.as_deref().map(in_local_times);
+    why.or_else(|| reply.task.progress.as_deref().map(far))
 }
 
 fn line_of(reply: &WatchReply) -> String {
@@ -407,7 +437,7 @@ fn line_of(reply: &WatchReply) -> String {
         None if is_progress => "progress",
         None => "noted",
     };
-    let note = note_of(reply).map(|text| format!("  {}", safe(text))).unwrap_or_default();
+    let note = note_of(reply).map(|text| format!("  {}", safe(&text))).unwrap_or_default();
     let (at, topic) = (local(&reply.at.to_string()), fitted(&safe(&task.topic), TOPIC_COLUMNS));
     format!("{at}  {}  {}: {from}{}  [{topic}]{note}", safe(&task.task_id), safe(event), safe(&task.state))
 }
@@ -430,6 +460,11 @@ mod tests {
         reply.from_state = Some("submitting".into());
         reply.task.state = "submitted".into();
         assert!(line_of(&reply).contains("accepted: submitting → submitted"), "{}", line_of(&reply));
+    }
+
+    #[test]
+    fn how_far_a_task_is_has_its_unit() {
+        assert_eq!(["10", "100", "0.5", "101", "3 of 7"].map(far), ["10 %", "100 %", "0.5", "101", "3 of 7"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | [`when`] | how are times read and shown? |
 //! | [`settings`] | how is a setting written in a file? |
 //! | [`names`] | whose is it? |
+//! | [`page`] | does a list go on behind its limit? |
 //! | [`submit`], [`tasks`], [`follow`], [`mod@log`], [`content`], [`review`], [`pool`], [`accounts`], [`daemon`], [`doctor`], [`schedule`], [`notice`], [`stats`], [`manual`] | the verbs |
 //!
 //! It knows nothing that the daemon does not tell it, but for the doctor, who is asked when there is no daemon, and its own pages. JSON and CSV stand alone on standard output; everything said to
@@ -29,6 +30,7 @@ pub mod manual;
 pub mod names;
 pub mod notice;
 pub mod output;
+pub mod page;
 pub mod pool;
 pub mod review;
 pub mod schedule;

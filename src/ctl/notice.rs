@@ -61,7 +61,8 @@ const NOTICE_FIELDS: &[&str] =
 const TOLD_FIELDS: &[&str] =
     &["notice_id", "kind", "alarm", "severity", "text", "value", "limit", "since", "at", "told"];
 pub(super) const NOTICE_COLUMNS: &[Column] = &[
-    fixed("ID", "notice_id"),
+    // A message is found by the beginning of its id.
+    flexible("ID", "notice_id"),
     fixed("AT", "at"),
     spare("KIND", "kind"),
     spare("SEVERITY", "severity"),

@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::spreadsheet;
 use super::table::{Column, Table, table};
 use super::text::{NARROWEST_PROSE, at_words, hanging, padded, safe, width};
-use super::when::local;
+use super::when::{in_local_times, local};
 use crate::config::format_duration;
 
 /// Prints answers.
@@ -206,6 +206,7 @@ pub(super) fn cell(value: &Value, field: &str) -> String {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) if is_time(field) => safe(&local(text)),
+        Value::String(text) if is_sentence(field) => safe(&in_local_times(text)),
         Value::String(text) => safe(text),
         Value::Number(number) => match number.as_u64().filter(|_| is_span(field)) {
             Some(seconds) => format_duration(Duration::from_secs(seconds)),
@@ -237,6 +238,13 @@ fn is_time(field: &str) -> bool {
     field.ends_with("_at") || field.ends_with("_until") || matches!(field, "at" | "since")
 }
 
+/// The daemon's own words, in which times may stand.
+fn is_sentence(field: &str) -> bool {
+    field.ends_with("reason")
+        || field.ends_with("error")
+        || matches!(field, "why" | "paused_why" | "trouble" | "text" | "unserved")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,6 +265,9 @@ mod tests {
     #[test]
     fn values_are_shown_as_they_are_typed() {
         assert_eq!([cell(&json!(1800), "time_limit"), cell(&json!(600), "every")], ["30m", "10m"]);
+        let waits = "the next is not before 2026-11-28T00:45:31.435Z";
+        assert!(!cell(&json!(waits), "reason").contains('Z'), "as the times of other columns");
+        assert_eq!(cell(&json!(waits), "topic"), waits);
         assert_eq!(cell(&json!(2.788_000_000_000_000_3), "p90_duration_s"), "2.788");
     }
 }

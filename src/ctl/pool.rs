@@ -9,17 +9,17 @@ use super::Session;
 use super::args::pool::{PoolDoneArgs, PoolFailArgs, PoolNextArgs, PoolVerb};
 use super::failure::Failure;
 use super::output::say;
+use super::page;
 use super::submit::random_key;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::safe;
 use super::when;
-use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    ContentParams, ContentReply, ContentView, NoParams, PoolDoneParams, PoolEntryReply, PoolFailParams, PoolListParams,
-    PoolNextParams, PoolNextReply, PoolParams, PoolReleaseParams, PoolReleaseReply, PoolRemoveParams, PoolRenewParams,
-    PoolReply, PoolScheduleParams, PoolShowReply, PoolView, StatusReply,
+    ApiError, ContentParams, ContentReply, ContentView, NoParams, PoolDoneParams, PoolEntryReply, PoolFailParams,
+    PoolListParams, PoolNextParams, PoolNextReply, PoolParams, PoolReleaseParams, PoolReleaseReply, PoolRemoveParams,
+    PoolRenewParams, PoolReply, PoolScheduleParams, PoolShowReply, PoolView, StatusReply,
 };
-use crate::control::client::Client;
+use crate::control::client::{Client, ClientError};
 use crate::control::values::TextOrNumber;
 
 const FIELDS: &[&str] = &[
@@ -47,6 +47,7 @@ pub(super) const COLUMNS: &[Column] = &[
     spare("DUE", "scheduled_at"),
     flexible("ACCOUNT", "account").goes(1),
     wanted("TITLE", "title"),
+    fixed("LEASE UNTIL", "lease_until").goes(1),
     spare("PUBLISHED", "published_at"),
     spare("RETRIES", "retry_count"),
     sentences("ERROR", "last_error").unless("held_reason"),
@@ -99,12 +100,7 @@ pub fn print_publishing(session: &Session, status: &StatusReply) -> Result<(), F
             session.tell("`contentctl resume --publisher NAME` has a publisher that was mended tried at once");
         }
     }
-    for account in &status.unserved_accounts {
-        let account = safe(account);
-        let said = format!(
-            "\napproved pieces of account {account:?} wait, and no publisher serves it: add it to `accounts` of a [publishers.NAME] \
-             and reload, or take them with `contentctl pool next --account {account}`"
-        );
+    if let Some(said) = unserved(&status.unserved_accounts) {
         session.printer.prose(&said)?;
     }
     let said: Vec<_> =
@@ -115,6 +111,20 @@ pub fn print_publishing(session: &Session, status: &StatusReply) -> Result<(), F
     session.printer.prose(&format!("\nin the publish pool: {}", safe(&said.join(", "))))
 }
 
+/// That no publisher serves these accounts, with the cure once for all of them.
+fn unserved(accounts: &[String]) -> Option<String> {
+    let first = safe(accounts.first()?);
+    let names: Vec<String> = accounts.iter().map(|account| format!("{:?}", safe(account))).collect();
+    let (whose, them, name) = match names.as_slice() {
+        [only] => (format!("account {only}"), "it", first.as_str()),
+        several => (format!("accounts {}", several.join(", ")), "them", "NAME"),
+    };
+    Some(format!(
+        "\napproved pieces of {whose} wait, and no publisher serves {them}: add {them} to `accounts` of a [publishers.NAME] and \
+         reload, or take the pieces with `contentctl pool next --account {name}`"
+    ))
+}
+
 /// `contentctl pool`.
 pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
     match verb {
@@ -123,16 +133,20 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
             let params = PoolListParams {
                 account: account.map(TextOrNumber),
                 status,
-                limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
+                limit: Some(page::asked(&page)),
                 offset: Some(i64::from(page.offset)),
                 before,
             };
-            let reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
+            let mut reply: PoolReply = session.call("io.contentd.Pool.List", &params)?;
+            // Not in the order of their numbers, so none of them is where the list goes on.
+            let more = page::kept(&mut reply.entries, &page, |_| None);
             if reply.entries.is_empty() {
                 session.tell(if is_everything { "there is nothing in the pool" } else { "no piece fits" });
             }
             session.printer.rows(&reply.entries, COLUMNS, FIELDS)?;
+            page::tell_more(more);
             if session.printer.is_for_people() {
+                tell_holders(session, &reply.entries);
                 tell_unserved(session, &reply);
                 tell_away(session);
             }
@@ -170,6 +184,22 @@ fn tell_unserved(session: &Session, reply: &PoolReply) {
     for (why, count) in reasons {
         let wait = crate::text::counted(count, "piece waits", "pieces wait");
         session.tell(format!("{wait}: {}", safe(why)));
+    }
+}
+
+/// How many entries are asked about, of those that somebody has.
+const MOST_ASKED: usize = 20;
+
+/// Who has what is going out now. Whoever cannot be told has the list all the same.
+fn tell_holders(session: &Session, entries: &[PoolView]) {
+    for entry in entries.iter().filter(|entry| entry.status == "publishing").take(MOST_ASKED) {
+        let params = PoolParams { pool_id: entry.pool_id };
+        let Ok(shown) = session.call::<_, PoolShowReply>("io.contentd.Pool.Show", &params) else { return };
+        let until = entry.lease_until.map(|until| format!(" until {}", when::local(&until.to_string())));
+        if let Some(handout) = shown.handouts.iter().find(|handout| handout.fence == entry.fence) {
+            let (id, holder) = (entry.pool_id, safe(&handout.holder));
+            session.tell(format!("pool entry {id} is with {holder}{}", until.unwrap_or_default()));
+        }
     }
 }
 
@@ -307,8 +337,35 @@ fn nameless(session: &Session, pool_id: i64, verb: &str) -> Failure {
 
 /// Says something of an entry and prints it as it then is. The same word again changes nothing, so it may be repeated.
 fn said<P: serde::Serialize>(session: &Session, method: &str, params: &P) -> Result<(), Failure> {
-    let reply: PoolEntryReply = session.call(method, params)?;
+    let reply: PoolEntryReply = session.call(method, params).map_err(|failure| of_fence(session, failure))?;
     print_entry(session, &reply.entry)
+}
+
+/// A fence that the entry does not have, in words that fit what the entry is now: it need not have been handed out anew.
+fn of_fence(session: &Session, failure: Failure) -> Failure {
+    let Failure::Client(ClientError::Refused(ApiError::StaleFence { pool_id, fence, .. })) = &failure else {
+        return failure;
+    };
+    let reply = session.call::<_, PoolShowReply>("io.contentd.Pool.Show", &PoolParams { pool_id: *pool_id });
+    match reply {
+        Ok(reply) if reply.entry.status != "publishing" => Failure::Refused(without_holder(&reply, *fence)),
+        _ => failure,
+    }
+}
+
+/// What to say of a fence that was named for an entry which nobody has.
+fn without_holder(shown: &PoolShowReply, fence: u64) -> String {
+    let (id, status) = (shown.entry.pool_id, safe(&shown.entry.status));
+    let named = if shown.handouts.iter().any(|handout| handout.fence == fence) {
+        format!("it had fence {fence} before")
+    } else {
+        format!("it was never handed out with fence {fence}")
+    };
+    let cure = match status.as_str() {
+        "pending" => "`contentctl pool next` hands it out, with a fence to name".to_owned(),
+        _ => format!("`contentctl pool show {id}` says what became of it"),
+    };
+    format!("pool entry {id} is {status}: nobody has it, {named}, and nothing was changed; {cure}")
 }
 
 /// An entry; for people without an error that its being held says, or its being out has made a matter of the past.
@@ -340,5 +397,21 @@ fn why_passed(session: &Session, pool_id: i64) -> String {
     match session.call::<_, PoolShowReply>("io.contentd.Pool.Show", &PoolParams { pool_id }) {
         Ok(reply) => format!("pool entry {pool_id} is not held, but {}", safe(&reply.entry.status)),
         Err(failure) => failure.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cure_for_accounts_without_a_publisher_is_said_once() {
+        let said = |names: &[&str]| unserved(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(said(&[]), None);
+        let one = said(&["blog"]).expect("it waits");
+        assert!(one.contains("account \"blog\" wait") && one.contains("pool next --account blog`"), "{one}");
+        let two = said(&["blog", "news"]).expect("they wait");
+        assert_eq!(two.matches("no publisher serves").count(), 1);
+        assert!(two.contains("accounts \"blog\", \"news\" wait"), "{two}");
     }
 }

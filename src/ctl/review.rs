@@ -15,14 +15,15 @@ use super::content::{CONTENT_FIELDS, print_piece, print_reviewed, review};
 use super::failure::Failure;
 use super::names;
 use super::output::write_out;
+use super::page;
 use super::submit::read_file;
 use super::table::{Column, fixed, flexible, spare, wanted};
 use super::text::{counted, safe, safe_lines};
-use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
-    ContentListParams, ContentParams, ContentReply, ContentsReply, EditParams, ReviewParams, WriteAgainParams,
-    WriteAgainReply,
+    ApiError, ContentListParams, ContentParams, ContentReply, ContentsReply, EditParams, ReviewParams,
+    WriteAgainParams, WriteAgainReply,
 };
+use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
 
 pub(super) const WAITING_COLUMNS: &[Column] = &[
@@ -42,13 +43,14 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
             let params = ContentListParams {
                 account: account.map(TextOrNumber),
                 review_status: Some("pending_review".to_owned()),
-                limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
+                limit: Some(page::asked(&page)),
                 offset: Some(i64::from(page.offset)),
                 oldest_first: Some(true),
                 ..ContentListParams::default()
             };
             let join = |whole: &mut ContentsReply, part: ContentsReply| whole.contents.extend(part.contents);
             let mut reply = session.call_joined("io.contentd.Content.List", &params, join)?;
+            let more = page::kept(&mut reply.contents, &page, |_| None);
             if session.printer.is_for_people() {
                 // The title has a column of its own.
                 for content in &mut reply.contents {
@@ -59,6 +61,7 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
             if reply.contents.is_empty() {
                 session.tell("nothing waits for a review");
             }
+            page::tell_more(more);
             Ok(())
         }
         ReviewVerb::Show { content_id, piece } => {
@@ -164,7 +167,16 @@ fn reject(session: &Session, args: RejectArgs) -> Result<(), Failure> {
     };
     let params = WriteAgainParams { content_id, content_hash, remark };
     // Twice is once, so a call that was cut is repeated.
-    let reply: WriteAgainReply = session.repeat(|client| client.call("io.contentd.Content.WriteAgain", &params))?;
+    let asked = session.repeat(|client| client.call("io.contentd.Content.WriteAgain", &params));
+    let reply: WriteAgainReply = asked.map_err(|failure| match failure {
+        // A content was named, and what it was asked with went with its task.
+        Failure::Client(ClientError::Refused(ApiError::TaskNotFound { task })) => Failure::Refused(format!(
+            "content {content_id} is kept, and its task {} was deleted by a cleanup, with what was asked: `contentctl submit` asks \
+             for it anew",
+            safe(&task)
+        )),
+        failure => failure,
+    })?;
     session.printer.record(&reply, &["content_id", "review_status", "task_id", "state", "was_known"])?;
     if reply.was_known {
         session.tell(format!("it was written again before: {} is that task, and nothing was added", reply.task_id));
@@ -242,7 +254,12 @@ fn edit_by_hand(session: &Session, current: &ContentReply, base_hash: String) ->
     if let Some(why) = failed {
         return Err(kept(why));
     }
-    let after = after.map_err(|error| kept(format!("the edited text cannot be read: {error}")))?;
+    let after = after.map_err(|error| {
+        kept(match error.kind() {
+            io::ErrorKind::InvalidData => "the text is not UTF-8; nothing was changed".to_owned(),
+            _ => format!("the edited text cannot be read ({error}), and nothing was changed"),
+        })
+    })?;
     let sent = send(session, id, base_hash, None, Some(after));
     sent.map_err(|failure| kept(failure.to_string()))?;
     remove(&path);

@@ -10,9 +10,9 @@ use super::batch::split_keywords;
 use super::failure::Failure;
 use super::names;
 use super::output::write_out;
+use super::page;
 use super::table::{Column, fixed, flexible, sentences, spare};
 use super::text::{safe, safe_lines};
-use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::schedules::TopicParams;
 use crate::control::api::{
     ApiError, EmptyReply, FireReply, FireView, FiresReply, NewScheduleParams, NoParams, ScheduleAddParams,
@@ -65,6 +65,7 @@ pub(super) const COLUMNS: &[Column] = &[
     spare("ACCOUNTS", "accounts"),
     spare("TOPICS", "topics"),
     spare("SOURCE", "source"),
+    spare("TAKEN", "taken"),
     fixed("NEXT IN ZONE", "next_local").goes(1),
     spare("NEXT IN UTC", "next_utc"),
     sentences("PAUSED", "paused_why"),
@@ -106,6 +107,7 @@ struct Line<'a> {
     when: String,
     next_local: Option<&'a str>,
     next_utc: Option<String>,
+    taken: Option<String>,
 }
 
 impl<'a> From<&'a ScheduleView> for Line<'a> {
@@ -115,6 +117,7 @@ impl<'a> From<&'a ScheduleView> for Line<'a> {
             when: when(schedule),
             next_local: next.map(|next| next.local.as_str()),
             next_utc: next.map(|next| next.at.to_string()),
+            taken: schedule.list_size.zip(schedule.list_taken).map(|(size, taken)| format!("{taken} of {size}")),
             schedule,
         }
     }
@@ -178,17 +181,21 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
         ScheduleVerb::History { schedule, page, before } => {
             let params = ScheduleHistoryParams {
                 schedule: TextOrNumber(schedule),
-                limit: Some(i64::from(page.limit.min(MAX_LIMIT))),
+                limit: Some(page::asked(&page)),
                 offset: Some(i64::from(page.offset)),
                 before,
             };
-            let reply: FiresReply = session.call("io.contentd.Schedules.History", &params)?;
+            let mut reply: FiresReply = session.call("io.contentd.Schedules.History", &params)?;
+            let more = page::kept(&mut reply.fires, &page, |fire| Some(fire.fire_id.to_string()));
             if session.printer.is_for_people() {
                 let line = |fire| FireLine { fire, count: fire.tasks.len() };
                 let lines: Vec<FireLine<'_>> = reply.fires.iter().map(line).collect();
-                return session.printer.rows(&lines, FIRE_COLUMNS, FIRE_FIELDS);
+                session.printer.rows(&lines, FIRE_COLUMNS, FIRE_FIELDS)?;
+            } else {
+                session.printer.rows(&reply.fires, FIRE_COLUMNS, FIRE_FIELDS)?;
             }
-            session.printer.rows(&reply.fires, FIRE_COLUMNS, FIRE_FIELDS)
+            page::tell_more(more);
+            Ok(())
         }
     }
 }
@@ -202,7 +209,8 @@ fn was_paused(session: &Session, schedule: &str) -> Option<bool> {
 }
 
 fn list(session: &Session) -> Result<(), Failure> {
-    let reply: SchedulesReply = session.call("io.contentd.Schedules.List", &NoParams {})?;
+    let mut reply: SchedulesReply = session.call("io.contentd.Schedules.List", &NoParams {})?;
+    fill_sizes(session, &mut reply.schedules);
     if session.printer.is_for_people() {
         if reply.schedules.is_empty() {
             session.tell("there is no schedule; `contentctl schedule add` makes one");
@@ -211,6 +219,17 @@ fn list(session: &Session) -> Result<(), Failure> {
         return names::rows(session, &lines, COLUMNS, FIELDS);
     }
     session.printer.rows(&reply.schedules, COLUMNS, FIELDS)
+}
+
+/// A list of schedules comes without the topics of their lists, so how many those are is asked of each. Whoever cannot be told has
+/// the list all the same.
+fn fill_sizes(session: &Session, schedules: &mut [ScheduleView]) {
+    for schedule in schedules.iter_mut().filter(|one| one.list_taken.is_some() && one.list_size.is_none()) {
+        let Some(id) = schedule.schedule_id else { continue };
+        let params = ScheduleParams { schedule: TextOrNumber(id.to_string()) };
+        let Ok(reply) = session.call::<_, ScheduleReply>("io.contentd.Schedules.Get", &params) else { return };
+        schedule.list_size = reply.schedule.list_size;
+    }
 }
 
 /// A schedule and, for people, its next topics, and its next times as both clocks show them.
@@ -288,11 +307,34 @@ fn of_add(failure: Failure) -> Failure {
     }
 }
 
+/// So many tasks an hour are told before they are paid for. One a minute is the most that one account gets from what is typed as
+/// often as a field of minutes can say it; more is a mistyped unit, or topics that accounts multiply.
+const PACE_TOLD: u64 = 60;
+
 /// What is typed in a moment may be paid for every second.
 fn tell_pace(session: &Session, schedule: &ScheduleView) {
-    let Some(seconds) = schedule.every.filter(|seconds| (1..60).contains(seconds)) else { return };
-    let tasks = u64::from(3600 / seconds) * u64::from(schedule.topics) * schedule.accounts.len() as u64;
-    session.tell(format!("it fires every {seconds} s: that is up to {tasks} tasks an hour, each of them paid for"));
+    let each = u64::from(schedule.topics) * schedule.accounts.len() as u64;
+    let times: Vec<i64> = schedule.next.iter().map(|next| next.at.0.0).collect();
+    if let Some(tasks) = an_hour(&times, each).map(|tasks| most_of(schedule, tasks)).filter(|tasks| *tasks > PACE_TOLD)
+    {
+        let fire = super::text::counted(each, "task");
+        session.tell(format!(
+            "that is up to {tasks} tasks an hour ({fire} at each time), each of them paid for; more than {PACE_TOLD} an hour are told"
+        ));
+    }
+}
+
+/// How many tasks an hour of such times brings, in milliseconds, with so many at each.
+fn an_hour(times: &[i64], each: u64) -> Option<u64> {
+    const HOUR_MS: u64 = 3_600_000;
+    let span = u64::try_from(times.last()?.checked_sub(*times.first()?)?).ok().filter(|span| *span > 0)?;
+    Some((times.len() as u64 - 1).saturating_mul(HOUR_MS).saturating_mul(each) / span)
+}
+
+/// A list that ends its schedule makes no more tasks than it has topics left.
+fn most_of(schedule: &ScheduleView, tasks: u64) -> u64 {
+    let left = schedule.list_size.filter(|_| schedule.at_end.as_deref() == Some("stop"));
+    left.map_or(tasks, |size| tasks.min(size.saturating_sub(schedule.list_taken.unwrap_or(0) as usize) as u64))
 }
 
 fn new_schedule(args: ScheduleAddArgs) -> Result<NewScheduleParams, Failure> {
@@ -405,6 +447,15 @@ mod tests {
             updated_at: Timestamp(0),
         };
         of_list(&ScheduleView::of(&schedule, 5, Timestamp(0)))
+    }
+
+    #[test]
+    fn the_pace_is_that_of_the_next_times() {
+        let every = |minutes: i64| (0..5).map(|n| n * minutes * 60_000).collect::<Vec<i64>>();
+        assert_eq!(an_hour(&every(1), 1), Some(60));
+        assert_eq!(an_hour(&every(5), 10), Some(120), "topics and accounts multiply");
+        assert_eq!(an_hour(&every(24 * 60), 1), Some(0));
+        assert_eq!(an_hour(&[7], 1), None, "one time has no pace");
     }
 
     #[test]

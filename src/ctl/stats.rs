@@ -112,6 +112,9 @@ fn by_day(session: &Session, args: StatsArgs) -> Result<(), Failure> {
         let cure = format!("at most {MAX_DAYS} days by day; leave --by out for more");
         return Err(Failure::usage("--since", &text, &cure));
     }
+    if days.is_empty() {
+        session.tell("that begins after today, so there is no day to show");
+    }
     let mut rows = Vec::new();
     for (day, begins, ends) in days {
         let params = SummaryParams {

@@ -54,6 +54,11 @@ impl Column {
         Self { goes: Some(order), ..self }
     }
 
+    /// It is read to its end where there is room, and others are worth more.
+    pub const fn aside(self) -> Self {
+        Self { is_wanted: false, ..self }
+    }
+
     /// It stays, though every cell of it is empty.
     pub const fn kept(self) -> Self {
         Self { is_kept: true, ..self }
@@ -312,7 +317,7 @@ mod tests {
             "next_local" => json!("2026-01-31T08:00:00+08:00"),
             "next_utc" => json!("2026-01-31T00:00:00.000Z"),
             "task_id" => json!("task-0123456789ab"),
-            "notice_id" => json!("4de6fdcb9b0"),
+            "notice_id" => json!("4de6fdcb9b0-0123456789abcdef012345"),
             "state" | "from_state" | "to_state" => json!("processing"),
             "status" => json!("publishing"),
             "review_status" => json!("pending_review"),
@@ -326,6 +331,22 @@ mod tests {
             field if at(field) => json!("2026-01-31T00:00:00.000Z"),
             _ => json!(1234),
         }
+    }
+
+    #[test]
+    fn what_says_more_makes_way_last() {
+        use crate::ctl::{notice, tasks};
+        let shown = |columns: &[Column], terminal| {
+            let row = columns.iter().map(|column| (column.field.to_owned(), usual(column.field)));
+            table(&[Value::Object(row.collect())], columns, Some(terminal))
+        };
+        let notices = shown(notice::NOTICE_COLUMNS, 60);
+        assert!(notices.text.contains("many requests") && notices.text.contains("4de6fdcb"), "{}", notices.text);
+        assert!(!shown(notice::NOTICE_COLUMNS, 80).left_out.contains(&"KIND"));
+        let attempts = shown(tasks::ATTEMPT_COLUMNS, 60);
+        assert!(attempts.left_out.contains(&"REF") && !attempts.left_out.contains(&"ENDED"), "{}", attempts.text);
+        let held = shown(tasks::TASK_COLUMNS, 80).text;
+        assert!(held.lines().last().is_some_and(|line| line.contains("before")), "the reason is whole: {held}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::daemon;
 use super::failure::Failure;
 use super::names;
 use super::output::say;
+use super::page;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::{counted, padded, safe};
 use super::when;
@@ -69,18 +70,18 @@ pub const TASK_COLUMNS: &[Column] = &[
     flexible("ACCOUNT", "account").goes(1),
     spare("CREATED", "created_at"),
     wanted("TOPIC", "topic"),
-    flexible("REASON", "reason").goes(2),
-    flexible("ERROR", "error").unless("reason").goes(2),
+    sentences("REASON", "reason").aside().goes(2),
+    sentences("ERROR", "error").aside().unless("reason").goes(2),
 ];
 
 pub(super) const ATTEMPT_COLUMNS: &[Column] = &[
     fixed("ATTEMPT", "attempt"),
     fixed("STATE", "state"),
-    flexible("REF", "external_ref").goes(2),
+    flexible("REF", "external_ref").goes(0),
     spare("POLLS", "polls"),
-    spare("INTENDED", "intended_at"),
-    spare("ACCEPTED", "accepted_at"),
-    fixed("ENDED", "ended_at").goes(1),
+    fixed("INTENDED", "intended_at").goes(1),
+    fixed("ACCEPTED", "accepted_at").goes(1),
+    fixed("ENDED", "ended_at").goes(2),
     sentences("ERROR", "error"),
 ];
 
@@ -234,7 +235,8 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
     let mut before = args.before;
     let mut offset = i64::from(args.page.offset);
     let mut tasks: Vec<TaskView> = Vec::new();
-    let wanted = args.page.limit as usize;
+    // One more than is wanted, which tells whether there are more.
+    let wanted = args.page.limit as usize + 1;
     let mut searched_to = None;
     let is_everything = filter.is_none() && args.topic.is_none() && before.is_none() && offset == 0;
     while tasks.len() < wanted {
@@ -261,11 +263,13 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
         before = tasks.last().map(|task| task.task_id.clone());
         offset = 0;
     }
-    if let Some(id) = &searched_to {
+    let is_cut = tasks.len() == wanted;
+    let more = page::kept(&mut tasks, &args.page, |task| Some(task.task_id.clone())).filter(|_| is_cut);
+    if let Some(id) = searched_to.filter(|_| !is_cut) {
         // Programs too: an answer that is not whole must not look so.
         say(&format!(
             "contentctl: nothing older than {} was looked at; the same with --before {0} goes on there",
-            safe(id)
+            safe(&id)
         ));
     } else if tasks.is_empty() {
         match filter.and_then(|filter| filter.generator).filter(|name| is_nobody(session, name)) {
@@ -277,7 +281,9 @@ pub fn list(session: &Session, args: ListArgs) -> Result<(), Failure> {
             None => session.tell(if is_everything { "there is no task yet" } else { "no task fits" }),
         }
     }
-    names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)
+    names::rows(session, &tasks, TASK_COLUMNS, TASK_FIELDS)?;
+    page::tell_more(more);
+    Ok(())
 }
 
 /// `contentctl queue`.
@@ -308,6 +314,16 @@ fn named(tasks: Vec<String>, filter: Option<&TaskFilterParams>) -> Result<Option
     }
 }
 
+/// What became of one task of several: what was done to it, and its state where that says more.
+fn became(state: &str, done: &str, is_dry_run: bool) -> String {
+    match state {
+        _ if is_dry_run => format!("would be {done}; it is {state} now"),
+        "cancelling" if done == "cancelled" => "cancelling: its job is to be ended first".to_owned(),
+        state if state == done => done.to_owned(),
+        state => format!("{done}; it is {state} now"),
+    }
+}
+
 /// Prints what became of several tasks; tasks that were named and passed over are a refusal, and so is a filter that met tasks of which
 /// none could be done.
 fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str) -> Result<(), Failure> {
@@ -322,8 +338,7 @@ fn print_bulk(session: &Session, reply: &BulkReply, is_by_name: bool, done: &str
         (true, tasks) => {
             let verb = if reply.is_dry_run { format!("would be {done}") } else { done.to_owned() };
             for task in tasks {
-                let now = if task.state == verb { String::new() } else { format!(", is {}", task.state) };
-                session.printer.text(&format!("{}: {verb}{now}", task.task_id))?;
+                session.printer.text(&format!("{}: {}", task.task_id, became(&task.state, done, reply.is_dry_run)))?;
             }
             session.tell(format!("{} {verb}, {} skipped", reply.done_count, reply.skipped_count));
         }
@@ -443,6 +458,14 @@ mod tests {
     use crate::task::{
         AccountId, Attempt, AttemptKey, AttemptState, GeneratorName, Task, TaskId, TaskState, Timestamp,
     };
+
+    #[test]
+    fn what_became_of_a_task_does_not_contradict_itself() {
+        assert_eq!(became("cancelled", "cancelled", false), "cancelled");
+        assert_eq!(became("cancelling", "cancelled", false), "cancelling: its job is to be ended first");
+        assert_eq!(became("failed", "retried", true), "would be retried; it is failed now");
+        assert_eq!(became("pending", "retried", false), "retried; it is pending now");
+    }
 
     #[test]
     fn a_held_task_is_shown_with_the_ways_out_that_the_daemon_names() {

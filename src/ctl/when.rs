@@ -51,6 +51,34 @@ pub fn local(text: &str) -> String {
     }
 }
 
+/// A sentence for people whose times of the wire are in local time, like those of the columns beside it. What stands in quotes is
+/// somebody's own text and stays.
+pub fn in_local_times(text: &str) -> String {
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, time, after)) = first_time(rest) {
+        told.push_str(before);
+        told.push_str(&local(time));
+        rest = after;
+    }
+    told + rest
+}
+
+/// The first time of the wire in a text, as `2026-01-31T08:15:30.250Z`, with what stands before and behind it.
+fn first_time(text: &str) -> Option<(&str, &str, &str)> {
+    const SECONDS: usize = "2026-01-31T08:15:30".len();
+    text.match_indices('T').find_map(|(at, _)| {
+        let begin = at.checked_sub("2026-01-31".len())?;
+        let (before, from) = (text.get(..begin)?, text.get(begin..)?);
+        let end =
+            SECONDS + from.get(SECONDS..)?.find(|character: char| character != '.' && !character.is_ascii_digit())?;
+        let time = from.get(..=end).filter(|time| time.ends_with('Z'))?;
+        let is_alone = !before.ends_with(|before: char| before.is_alphanumeric() || before == '"');
+        let is_time = is_alone && time.parse::<jiff::Timestamp>().is_ok();
+        is_time.then(|| (before, time, &from[time.len()..]))
+    })
+}
+
 /// Seconds as people say them: `30m`, `1h30m`.
 pub fn span(seconds: u64) -> String {
     crate::task::in_words(seconds)
@@ -80,6 +108,24 @@ mod tests {
         assert_eq!(read("2026-01-31T08:00:00+08:00").expect("reads"), "2026-01-31T00:00:00.000Z");
         let refused = read("soon").expect_err("no time").to_string();
         assert!(refused.contains("--at") && refused.contains("from now"), "{refused}");
+    }
+
+    #[test]
+    fn times_in_a_sentence_are_local_and_nothing_else_is_touched() {
+        let (utc, shown) = ("2026-11-28T00:45:31.435Z", local("2026-11-28T00:45:31.435Z"));
+        assert!(!shown.contains(['T', 'Z', '.']), "{shown}");
+        let told = in_local_times(&format!("The next is not before {utc}, then {utc}."));
+        assert_eq!(told, format!("The next is not before {shown}, then {shown}."));
+        for kept in [
+            "since: \"2026-11-28T00:45:31Z\" cannot be taken",
+            "x2026-11-28T00:45:31Z",
+            "2026-13-28T00:45:31Z",
+            "2026-11-28T00:45:31+01:00",
+            "人工智能人工智T 2026-11-28T",
+            "T",
+        ] {
+            assert_eq!(in_local_times(kept), kept);
+        }
     }
 
     #[test]

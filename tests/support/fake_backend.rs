@@ -191,6 +191,9 @@ pub const MANY_HANDED_OUT: u32 = 3;
 /// A content record whose piece is longer than a message.
 pub const LONG_CONTENT: i64 = 8;
 
+/// A content record whose task a cleanup deleted.
+pub const TASK_GONE: i64 = 9;
+
 /// A content record in three replies: a part of the piece, the rest with a part of the HTML, the rest and no image.
 fn torn(whole: ContentReply) -> [ContentReply; 3] {
     let cut = |text: &Option<String>| {
@@ -254,7 +257,7 @@ impl FakeBackend {
             Some(_) | None => {}
         }
         match id {
-            "gone" => Err(ApiError::TaskNotFound { task: id.to_owned() }),
+            "gone" | "gone-too" => Err(ApiError::TaskNotFound { task: id.to_owned() }),
             "task" => Err(ApiError::AmbiguousTask {
                 prefix: id.to_owned(),
                 candidates: vec!["task-a".to_owned(), "task-b".to_owned()],
@@ -545,9 +548,9 @@ impl Backend for FakeBackend {
         done(Ok(PollAllReply { total: 3, completed: 1, failed: 0, timeout: 0, still_running: 2, error: 0 }))
     }
 
-    fn content_list(&self, _: Peer, _: ContentQuery) -> Answer<ContentsReply> {
-        let record = content(7).content;
-        done(Ok(ContentsReply { contents: vec![ContentView { content: None, html_content: None, ..record }] }))
+    fn content_list(&self, _: Peer, query: ContentQuery) -> Answer<ContentsReply> {
+        let record = ContentView { content: None, html_content: None, ..content(7).content };
+        done(Ok(ContentsReply { contents: vec![record; query.limit.min(2) as usize] }))
     }
 
     fn content_get(&self, _: Peer, content_id: ContentId) -> Answer<ContentReply> {
@@ -583,6 +586,9 @@ impl Backend for FakeBackend {
 
     fn content_write_again(&self, _: Peer, again: WriteAgainParams) -> Answer<WriteAgainReply> {
         self.called(format!("again {:?}", again.remark));
+        if again.content_id == TASK_GONE {
+            return done(Err(ApiError::TaskNotFound { task: "task-old".to_owned() }));
+        }
         done(Ok(WriteAgainReply {
             content_id: again.content_id,
             review_status: "rejected".to_owned(),
@@ -600,8 +606,8 @@ impl Backend for FakeBackend {
         done(Ok(ImagesReply { images: vec![] }))
     }
 
-    fn pool_list(&self, _: Peer, _: PoolQuery) -> Answer<PoolReply> {
-        done(Ok(PoolReply { entries: vec![pooled(1)] }))
+    fn pool_list(&self, _: Peer, query: PoolQuery) -> Answer<PoolReply> {
+        done(Ok(PoolReply { entries: (1..=2).map(pooled).take(query.limit as usize).collect() }))
     }
 
     fn pool_release(&self, _: Peer, ids: Option<Vec<PoolId>>) -> Answer<PoolReleaseReply> {
@@ -643,6 +649,9 @@ impl Backend for FakeBackend {
 
     fn pool_word(&self, _: Peer, word: PoolWord) -> Answer<PoolEntryReply> {
         self.called(format!("{:?} of pool entry {}", word.answer, word.id));
+        if let Some(fence) = word.fence.filter(|fence| *fence > 1) {
+            return done(Err(ApiError::StaleFence { pool_id: word.id.0, fence, current: 1 }));
+        }
         done(Ok(PoolEntryReply { entry: pooled(word.id.0) }))
     }
 

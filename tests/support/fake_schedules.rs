@@ -79,7 +79,8 @@ impl ScheduleCalls for FakeBackend {
     }
 
     fn schedule_list(&self, _: Peer) -> Answer<SchedulesReply> {
-        done(Ok(SchedulesReply { schedules: vec![schedule(None)] }))
+        // As the daemon does, without the topics of its list.
+        done(Ok(SchedulesReply { schedules: vec![ScheduleView { list_size: None, ..schedule(None) }] }))
     }
 
     fn schedule_get(&self, _: Peer, name: String) -> Answer<ScheduleReply> {
@@ -102,7 +103,7 @@ impl ScheduleCalls for FakeBackend {
         done(self.one("remove", &name).map(|_| EmptyReply {}))
     }
 
-    fn schedule_history(&self, _: Peer, name: String, _: u32, _: u32, _: Option<i64>) -> Answer<FiresReply> {
-        done(self.one("history", &name).map(|_| FiresReply { fires: vec![fire()] }))
+    fn schedule_history(&self, _: Peer, name: String, limit: u32, _: u32, _: Option<i64>) -> Answer<FiresReply> {
+        done(self.one("history", &name).map(|_| FiresReply { fires: vec![fire(); limit.min(2) as usize] }))
     }
 }

@@ -460,6 +460,9 @@ impl ApiError {
 
     fn message_on_tasks(&self) -> Option<String> {
         Some(match self {
+            Self::TaskNotFound { task } if matches!(task.as_str(), "task" | "task-") => {
+                format!("{task:?} is the beginning of every task's id; give more of it, as `contentctl list` shows it")
+            }
             Self::TaskNotFound { task } => format!("there is no task {task:?}; `contentctl list` shows what there is"),
             Self::AmbiguousTask { prefix, candidates } => {
                 format!("{prefix:?} is the beginning of several tasks: {}; give more of it", candidates.join(", "))
@@ -717,6 +720,13 @@ mod tests {
         };
         assert!(spent(0).contains("--max-retries 0") && spent(0).contains("--reset-count` retries it"), "{}", spent(0));
         assert!(spent(3).starts_with("3 of 3 retries"), "{}", spent(3));
+    }
+
+    #[test]
+    fn the_beginning_of_every_id_is_no_task_that_is_gone() {
+        let missing = |task: &str| ApiError::TaskNotFound { task: task.into() }.message();
+        assert!(missing("task-").contains("the beginning of every task's id"), "{}", missing("task-"));
+        assert!(missing("task-7").starts_with("there is no task"));
     }
 
     #[test]

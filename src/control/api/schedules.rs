@@ -499,7 +499,13 @@ impl NewScheduleParams {
                 let most = most.ok_or_else(|| ApiError::invalid("misfire_most", &given.to_string(), cure))?;
                 return Ok(Misfire::All { most });
             }
-            Some(other) => return Err(ApiError::invalid("misfire", other, "once, all or none")),
+            Some(other) => {
+                return Err(ApiError::invalid(
+                    "misfire",
+                    other,
+                    "once, all, none, or all with how many at most (`--misfire all:N`)",
+                ));
+            }
         };
         match self.misfire_most {
             Some(most) => Err(ApiError::invalid("misfire_most", &most.to_string(), "leave it out, or say misfire all")),
@@ -673,7 +679,7 @@ mod tests {
             (serde_json::json!({"list": null, "file": "x"}), "file", "absolute"),
             (serde_json::json!({"list": null, "command": "c", "at_end": "again"}), "at_end", "leave it out"),
             (serde_json::json!({"at_end": "maybe"}), "at_end", "stop or again"),
-            (serde_json::json!({"misfire": "some"}), "misfire", "once, all or none"),
+            (serde_json::json!({"misfire": "some"}), "misfire", "all:N"),
             (serde_json::json!({"misfire": "all", "misfire_most": 101}), "misfire_most", "1 to 100"),
             (serde_json::json!({"misfire_most": 3}), "misfire_most", "misfire all"),
             (serde_json::json!({"priority": 11}), "priority", "1 to 10"),

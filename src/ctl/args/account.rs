@@ -8,17 +8,7 @@ use clap::{Args as ClapArgs, Subcommand};
 #[derive(Debug, Subcommand)]
 pub enum AccountVerb {
     /// Add an account
-    Add {
-        /// Its name, unique
-        #[arg(value_name = "NAME", required_unless_present = "name", conflicts_with = "name")]
-        named: Option<String>,
-        /// Its name, as an option
-        #[arg(long, allow_hyphen_values = true)]
-        name: Option<String>,
-        /// What another system calls it
-        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
-        external_id: Option<String>,
-    },
+    Add(Box<AccountAddArgs>),
     /// Every account
     List,
     /// One account
@@ -46,11 +36,37 @@ pub enum AccountVerb {
     },
 }
 
+/// An account.
+#[derive(Debug, ClapArgs)]
+#[command(override_usage = "contentctl account add [OPTIONS] <NAME>")]
+pub struct AccountAddArgs {
+    /// Its name, unique
+    #[arg(value_name = "NAME", required_unless_present = "name", conflicts_with = "name")]
+    pub named: Option<String>,
+    /// Its name, as an option
+    #[arg(long, allow_hyphen_values = true)]
+    pub name: Option<String>,
+    /// What it has.
+    #[command(flatten)]
+    pub settings: AccountSettingsArgs,
+}
+
 /// A change of an account.
 #[derive(Debug, ClapArgs)]
 pub struct AccountSetArgs {
     /// Number or name
     pub account: String,
+    /// What it shall have.
+    #[command(flatten)]
+    pub settings: AccountSettingsArgs,
+    /// What is to be unset, with commas between: tone, max_in_flight, …
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
+    pub clear: Vec<String>,
+}
+
+/// What an account's submits get that do not say, and how much it may have.
+#[derive(Debug, ClapArgs)]
+pub struct AccountSettingsArgs {
     /// What another system calls it
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub external_id: Option<String>,
@@ -87,7 +103,4 @@ pub struct AccountSetArgs {
     /// Submits to generators that it may have in 24 hours
     #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = super::ranges::account_limit)]
     pub submits_per_day: Option<i64>,
-    /// What is to be unset, with commas between: tone, max_in_flight, …
-    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
-    pub clear: Vec<String>,
 }

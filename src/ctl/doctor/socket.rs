@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::groups::{self, Names};
 use super::units::{START_ANEW, SocketUnit};
-use crate::control::client::{Client, ClientError, SYSTEM_SOCKET, cause};
+use crate::control::client::{Client, ClientError, SYSTEM_SOCKET, cause, is_systems};
 use crate::finding::Finding;
 
 const SUBJECT: &str = "socket";
@@ -47,6 +47,9 @@ fn unreachable(path: &Path, error: &io::Error, unit: SocketUnit) -> Finding {
         }
         // The unit holds a socket that no path leads to any more.
         io::ErrorKind::NotFound if unit == SocketUnit::Active => "`sudo systemctl restart contentd.socket`".to_owned(),
+        io::ErrorKind::NotFound if unit == SocketUnit::NotThere && !is_systems(path) => {
+            "start `contentd`; another place is named with --socket".to_owned()
+        }
         io::ErrorKind::NotFound => {
             "`sudo systemctl enable --now contentd.socket contentd.service`; another place is named with --socket"
                 .to_owned()
@@ -140,6 +143,8 @@ mod tests {
         assert_eq!(cure(SocketUnit::Active), "`sudo systemctl restart contentd.socket`");
         assert!(cure(SocketUnit::Failed).contains("reset-failed contentd.service contentd.socket"));
         assert!(cure(SocketUnit::Inactive).contains("enable --now"));
+        let own = unreachable(Path::new("/run/user/1000/contentd.sock"), &missing, SocketUnit::Active).cure;
+        assert!(own.is_some_and(|cure| cure.starts_with("start `contentd`")), "no unit is at this place");
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         let cure = |unit| unreachable(Path::new(SYSTEM_SOCKET), &refused, unit).cure.unwrap_or_default();
         assert!(cure(SocketUnit::Active).contains("systemctl restart"));
