@@ -236,6 +236,11 @@ impl RunDirs {
         self.look(key) == Sight::NeverStarted
     }
 
+    /// Whether the run has a directory. One has none before it was made, and after its end was committed.
+    pub fn exists(&self, key: &AttemptKey) -> bool {
+        self.path_of(key).is_some_and(|path| path.symlink_metadata().is_ok())
+    }
+
     /// Whether nobody is left of the run.
     pub fn is_quiet(&self, key: &AttemptKey) -> bool {
         self.path_of(key).is_none_or(|path| is_quiet(&path))
