@@ -569,7 +569,27 @@ fn a_restore_in_between_takes_no_witness_away() {
         restore_with(&daemon, &file, &[]).exits(0);
         let refused = restore_with(&daemon, &file, &["--nothing-ran-since"]).exits(1);
         assert!(refused.err.contains(&since), "after {restores} restores: {refused:?}");
+        assert!(refused.err.contains("took the place of a database that had"), "after {restores}: {refused:?}");
     }
+    sound(&daemon.database());
+}
+
+#[test]
+fn a_backup_that_was_made_after_a_restore_answers_for_what_that_one_replaced() {
+    let mut daemon = Daemon::with(Setup::default());
+    let file = backup(&daemon, "b.db");
+    let since = daemon.submit("Came since", &[]);
+    daemon.await_state(&since, "completed");
+    assert!(daemon.terminate().success());
+    restore_with(&daemon, &file, &[]).exits(0);
+    daemon.spawn();
+    daemon.await_answer();
+    let newer = backup(&daemon, "newer.db");
+    assert!(daemon.terminate().success());
+    restore_with(&daemon, &newer, &["--nothing-ran-since"]).exits(0);
+    // The one before it answers for nothing of that.
+    let refused = restore_with(&daemon, &file, &["--nothing-ran-since"]).exits(1);
+    assert!(refused.err.contains(&since), "{refused:?}");
     sound(&daemon.database());
 }
 
