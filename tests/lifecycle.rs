@@ -183,6 +183,11 @@ fn a_reload_in_the_middle_of_work_disturbs_nothing() {
         daemon.until_state(id, "completed");
         assert_eq!(home.paid_for(&format!("T{n}")), 1);
     }
+    let started = daemon.ask("io.contentd.Daemon.GetStatus", json!({}))["started_at"].clone();
+    let workers = daemon.ask("io.contentd.Daemon.Workers", json!({}))["workers"].clone();
+    for worker in workers.as_array().unwrap().iter().filter(|worker| worker["processed"].as_u64() > Some(0)) {
+        assert!(worker["since"].as_str() > started.as_str(), "idle since its last call: {worker}");
+    }
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl DaemonBackend {
                     worker_id: number,
                     state: state.to_owned(),
                     task_id: worker.as_ref().and_then(|worker| worker.task.as_ref().map(|id| id.0.clone())),
-                    since: worker.as_ref().and_then(|worker| worker.since).unwrap_or(started_at).into(),
+                    since: worker.as_ref().map_or(started_at, |worker| worker.since).into(),
                     processed: worker.as_ref().map_or(0, |worker| worker.calls),
                     restarts: status.worker_restarts.get(index).copied().unwrap_or(0),
                 }
