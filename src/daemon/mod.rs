@@ -475,7 +475,8 @@ impl Daemon {
         let publishers = publishers::build(&fresh.config, &generators::places(&fresh.config, &self.logs));
         warnings.extend(publishers::faults(&publishers).await);
         let known = generators.iter().map(|generator| generator.name.clone()).collect();
-        let unmet = unmet::look(&self.store, fresh.config.default_generator(), &known, &publishers).await;
+        let sources = fresh.config.schedules.topic_sources.keys().cloned().collect();
+        let unmet = unmet::look(&self.store, fresh.config.default_generator(), &known, &publishers, &sources).await;
         warnings.extend(unmet.into_iter().map(|one| one.as_line()));
         running.world.publishers.replace(publishers);
         warnings.extend(notices::faults(&fresh.config).await);
