@@ -51,6 +51,7 @@ impl DaemonBackend {
             pool: self.pool_counts().await?,
             publishers: self.publishers_of(status.publisher.as_ref()),
             unserved_accounts: self.unserved_accounts().await?,
+            refused_reload: (self.installation.reload)().refused,
         })
     }
 
