@@ -21,7 +21,7 @@ mod restored;
 mod retention;
 mod server_thread;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,6 +147,9 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let options = with_inherited(options, inherited.as_ref())?;
     let loaded = load(&options)?;
     let config = &loaded.config;
+    if !config.daemon.is_database_named {
+        make_home_of(&config.daemon.database);
+    }
     let opened = sqlite::open(&config.daemon.database, READERS)?;
     let socket = match inherited {
         Some(socket) => socket,
@@ -173,6 +176,15 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     logs.close();
     tell!(Level::Info, Kind::DaemonStopped, "stopped");
     code
+}
+
+/// Makes the directories above the one of a database that nobody named: they are the user's own (`~/.local/state`), and may be missing
+/// on a new machine. Where that fails, opening the database says why.
+fn make_home_of(database: &Path) {
+    use std::os::unix::fs::DirBuilderExt;
+    if let Some(home) = database.parent().and_then(Path::parent) {
+        let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
+    }
 }
 
 /// An inherited socket is stronger than what the file says; against the command line it is a contradiction.
