@@ -43,6 +43,7 @@ use crate::control::socket::{self, BoundSocket, Place};
 use crate::events::Kind;
 use crate::generator::command::Places;
 use crate::generator::hooks::Notices;
+use crate::generator::leftovers::Leftovers;
 use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
@@ -184,6 +185,16 @@ fn make_home_of(database: &Path) {
     use std::os::unix::fs::DirBuilderExt;
     if let Some(home) = database.parent().and_then(Path::parent) {
         let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
+    }
+}
+
+/// Where it cannot be made, the start of a run says so.
+fn make_place_of_runs(config: &Config) {
+    if config.generators.values().any(|spec| spec.is_blocking() && spec.is_detached) {
+        let (leftovers, is_shared) = (Leftovers::new(&config.daemon.state_dir), config.daemon.run_socket.is_some());
+        if let Err(error) = leftovers.make_place_of_runs(is_shared) {
+            log::warn!("the directory of runs cannot be made: {error}");
+        }
     }
 }
 
@@ -341,6 +352,8 @@ impl Daemon {
             recovered.doubted,
             recovered.running
         );
+        // Only now: where it was gone, the recovery had to see that.
+        make_place_of_runs(config);
         LeftoverSweep::of(config, &self.store, &self.logs).start();
         let workers = config.daemon.workers as usize;
         let budget_spent = Box::new(move || {
