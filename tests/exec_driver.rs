@@ -368,6 +368,18 @@ fn a_blocking_run_is_told_from_start_to_piece() {
     let RunReport::Piece(piece) = rig.run(driver.look_at_run(accepted("f1"))) else { panic!("no piece") };
     assert_eq!(piece.content.trim(), "about a topic, [secret]");
     rig.run(driver.forget(key("f1")));
+    let report = rig.run(driver.look_at_run(accepted("f1")));
+    assert!(matches!(&report, RunReport::NeverStarted(why) if why.contains("may be paid for")), "{report:?}");
+    // The place of all runs is there, so a run that is not in it never began; without the place nothing proves that.
+    assert!(matches!(rig.run(driver.look_at_run(new_job("f8"))), RunReport::NeverStarted(_)));
+    let (runs, away) = (rig.dir.path().join("state/runs"), rig.dir.path().join("away"));
+    fs::rename(&runs, &away).expect("moved");
+    assert_eq!(rig.run(driver.look_at_run(new_job("f7"))), RunReport::Started { reference: "f7".into() });
+    fs::rename(&away, &runs).expect("moved back");
+    let mut restored = new_job("f9");
+    restored.task.restored_at = Some(restored.task.created_at);
+    let report = rig.run(driver.look_at_run(restored));
+    assert!(matches!(&report, RunReport::NeverStarted(why) if why.contains("may be paid for")), "{report:?}");
     assert!(matches!(rig.run(driver.look_at_run(new_job("f1"))), RunReport::NeverStarted(_)));
     assert!(matches!(rig.run(driver.start_run(new_job("f1"))), RunReport::NeverStarted(_)), "and it never will");
 }

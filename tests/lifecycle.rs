@@ -166,6 +166,19 @@ fn sighup_applies_a_good_configuration_and_refuses_a_bad_one() {
             .iter()
             .any(|fault| fault.as_str().unwrap().contains("contentd.toml:"))
     );
+    let of_reload = || daemon.ask("io.contentd.Daemon.GetStatus", json!({}))["refused_reload"].clone();
+    assert!(of_reload().as_str().is_some_and(|why| why.contains("was refused")), "{}", of_reload());
+    home.configure("", "max_in_flight = 7");
+    daemon.ask("io.contentd.Daemon.Reload", json!({}));
+    assert_eq!(of_reload(), json!(null), "it is said until it is mended");
+    let source = |run: &str| format!("[topic_sources.news]\nrun = [{run:?}]\n");
+    for (configured, what) in
+        [(source("/bin/true"), "added"), (source("/bin/echo"), "changed"), (String::new(), "removed")]
+    {
+        home.configure(&configured, "max_in_flight = 7");
+        let reply = daemon.ask("io.contentd.Daemon.Reload", json!({}));
+        assert_eq!(reply["changed"], json!(["topic_sources.news"]), "{what}");
+    }
 }
 
 #[test]
@@ -182,6 +195,11 @@ fn a_reload_in_the_middle_of_work_disturbs_nothing() {
     for (n, id) in ids.iter().enumerate() {
         daemon.until_state(id, "completed");
         assert_eq!(home.paid_for(&format!("T{n}")), 1);
+    }
+    let started = daemon.ask("io.contentd.Daemon.GetStatus", json!({}))["started_at"].clone();
+    let workers = daemon.ask("io.contentd.Daemon.Workers", json!({}))["workers"].clone();
+    for worker in workers.as_array().unwrap().iter().filter(|worker| worker["processed"].as_u64() > Some(0)) {
+        assert!(worker["since"].as_str() > started.as_str(), "idle since its last call: {worker}");
     }
 }
 

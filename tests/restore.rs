@@ -411,6 +411,30 @@ fn a_run_that_began_after_the_backup_is_found_by_its_directory() {
     sound(&daemon.database());
 }
 
+#[test]
+fn a_run_whose_directory_went_with_its_piece_since_the_backup_is_not_said_to_have_made_nothing() {
+    let mut daemon = with_runs("echo x >> $DIR/count; while [ ! -e $DIR/go-on ]; do sleep 0.1; done; write");
+    let (count, go_on) = (daemon.dir().join("count"), daemon.dir().join("go-on"));
+    let task = daemon.submit("Paid for", &["--generator", "runs"]);
+    daemon.await_state(&task, "processing");
+    daemon.wait_until("the run has begun", || count.exists().then_some(()));
+    let file = backup(&daemon, "b.db");
+    fs::write(&go_on, "").unwrap();
+    daemon.await_state(&task, "completed");
+    assert!(daemon.terminate().success());
+    restore_with(&daemon, &file, &[]).exits(0);
+    daemon.spawn();
+    daemon.await_answer();
+    daemon.await_state(&task, "held");
+    let shown = daemon.ctl(&["status", &task]).exits(0);
+    assert!(shown.out.contains("may be paid for") && !shown.out.contains("nothing was"), "{shown:?}");
+    let refused = daemon.ctl(&["release", &task]);
+    assert!(refused.err.contains("--absent"), "{refused:?}");
+    assert_eq!(daemon.state(&task), "held");
+    assert_eq!(fs::read_to_string(&count).unwrap(), "x\n", "it ran once");
+    sound(&daemon.database());
+}
+
 /// What a task's content record is called.
 fn content_of(daemon: &Daemon, task: &str) -> i64 {
     daemon.call("io.contentd.Tasks.Result", json!({ "task": task }))["content"]["content_id"].as_i64().unwrap()
@@ -545,7 +569,27 @@ fn a_restore_in_between_takes_no_witness_away() {
         restore_with(&daemon, &file, &[]).exits(0);
         let refused = restore_with(&daemon, &file, &["--nothing-ran-since"]).exits(1);
         assert!(refused.err.contains(&since), "after {restores} restores: {refused:?}");
+        assert!(refused.err.contains("took the place of a database that had"), "after {restores}: {refused:?}");
     }
+    sound(&daemon.database());
+}
+
+#[test]
+fn a_backup_that_was_made_after_a_restore_answers_for_what_that_one_replaced() {
+    let mut daemon = Daemon::with(Setup::default());
+    let file = backup(&daemon, "b.db");
+    let since = daemon.submit("Came since", &[]);
+    daemon.await_state(&since, "completed");
+    assert!(daemon.terminate().success());
+    restore_with(&daemon, &file, &[]).exits(0);
+    daemon.spawn();
+    daemon.await_answer();
+    let newer = backup(&daemon, "newer.db");
+    assert!(daemon.terminate().success());
+    restore_with(&daemon, &newer, &["--nothing-ran-since"]).exits(0);
+    // The one before it answers for nothing of that.
+    let refused = restore_with(&daemon, &file, &["--nothing-ran-since"]).exits(1);
+    assert!(refused.err.contains(&since), "{refused:?}");
     sound(&daemon.database());
 }
 

@@ -57,8 +57,8 @@ pub struct WorkerStatus {
     pub state: &'static str,
     /// The task whose call it carries.
     pub task: Option<TaskId>,
-    /// Since when.
-    pub since: Option<Timestamp>,
+    /// Since when it is in that state.
+    pub since: Timestamp,
     /// Calls it has carried.
     pub calls: u64,
 }
@@ -68,7 +68,8 @@ pub struct WorkerActor {
     number: usize,
     world: World,
     supervisor: WeakRecipient<ChildExited>,
-    current: Option<(TaskId, u32, Timestamp)>,
+    current: Option<(TaskId, u32)>,
+    since: Timestamp,
     calls: u64,
     is_draining: bool,
     drained: Vec<tokio::sync::oneshot::Sender<()>>,
@@ -77,7 +78,8 @@ pub struct WorkerActor {
 impl WorkerActor {
     /// Worker `number`, from 1.
     pub fn new(number: usize, world: World, supervisor: WeakRecipient<ChildExited>) -> Self {
-        Self { number, world, supervisor, current: None, calls: 0, is_draining: false, drained: Vec::new() }
+        let since = world.clock.now().utc;
+        Self { number, world, supervisor, current: None, since, calls: 0, is_draining: false, drained: Vec::new() }
     }
 
     fn say_idle(&self, ctx: &Context<Self>) {
@@ -98,8 +100,7 @@ impl Actor for WorkerActor {
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        let orphan = self.current.take().map(|(task, attempt, _)| (task, attempt));
-        ChildExited::report(&self.supervisor, Child::Worker(self.number), orphan);
+        ChildExited::report(&self.supervisor, Child::Worker(self.number), self.current.take());
     }
 }
 
@@ -107,10 +108,12 @@ impl Handler<RunTask> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, run: RunTask, ctx: &mut Self::Context) {
-        self.current = Some((run.task.id.clone(), run.attempt.number, self.world.clock.now().utc));
+        self.current = Some((run.task.id.clone(), run.attempt.number));
+        self.since = self.world.clock.now().utc;
         self.calls += 1;
         let call = carry(self.world.clone(), run).into_actor(self).map(|(), worker, ctx| {
             worker.current = None;
+            worker.since = worker.world.clock.now().utc;
             worker.say_idle(ctx);
             for drained in worker.drained.drain(..) {
                 // A supervisor that stopped waiting is no error.
@@ -228,8 +231,8 @@ impl Handler<GetWorkerStatus> for WorkerActor {
         WorkerStatus {
             worker: self.number,
             state: if self.current.is_some() { "running" } else { "idle" },
-            task: self.current.as_ref().map(|(task, _, _)| task.clone()),
-            since: self.current.as_ref().map(|(_, _, since)| *since),
+            task: self.current.as_ref().map(|(task, _)| task.clone()),
+            since: self.since,
             calls: self.calls,
         }
     }

@@ -51,6 +51,7 @@ impl DaemonBackend {
             pool: self.pool_counts().await?,
             publishers: self.publishers_of(status.publisher.as_ref()),
             unserved_accounts: self.unserved_accounts().await?,
+            refused_reload: (self.installation.reload)().refused,
         })
     }
 
@@ -73,7 +74,7 @@ impl DaemonBackend {
                     worker_id: number,
                     state: state.to_owned(),
                     task_id: worker.as_ref().and_then(|worker| worker.task.as_ref().map(|id| id.0.clone())),
-                    since: worker.as_ref().and_then(|worker| worker.since).unwrap_or(started_at).into(),
+                    since: worker.as_ref().map_or(started_at, |worker| worker.since).into(),
                     processed: worker.as_ref().map_or(0, |worker| worker.calls),
                     restarts: status.worker_restarts.get(index).copied().unwrap_or(0),
                 }

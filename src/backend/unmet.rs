@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::finding::Finding;
 use crate::publisher::{Publishers, Serves};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, TopicSource};
 use crate::store::Store;
 use crate::store::query::Queries;
 use crate::store::write::Account;
@@ -20,6 +20,7 @@ pub async fn look(
     default: Option<&GeneratorName>,
     generators: &BTreeSet<GeneratorName>,
     publishers: &Publishers,
+    topic_sources: &BTreeSet<String>,
 ) -> Vec<Finding> {
     let known = generators.clone();
     let read = move |queries: &dyn Queries| {
@@ -36,6 +37,7 @@ pub async fn look(
         let (what, name) = (format!("schedule {}", schedule.name), schedule.params.generator.as_deref());
         let cure = format!("`contentctl schedule remove {}`, then add it with another", schedule.name);
         findings.extend(unknown_generator(what, name.map(GeneratorName::from).as_ref(), generators, &cure));
+        findings.extend(without_source(schedule, topic_sources));
     }
     if default.is_none() {
         findings.extend(schedules.iter().filter_map(|schedule| without_generator(schedule, &accounts)));
@@ -63,6 +65,20 @@ fn unknown_generator(
     let name = named.filter(|name| !generators.contains(name))?;
     let cure = format!("add [generators.{name}] and reload, or {other}");
     Some(Finding::warning(what, format!("names generator {name}, which is not there"), cure))
+}
+
+/// A schedule whose command of topics is not there, or no longer.
+fn without_source(schedule: &Schedule, topic_sources: &BTreeSet<String>) -> Option<Finding> {
+    let TopicSource::Command { name } = &schedule.source else { return None };
+    if topic_sources.contains(name) {
+        return None;
+    }
+    let found = format!("gets its topics from topic source {name}, which is not there");
+    let cure = format!(
+        "add [topic_sources.{name}] and reload, or `contentctl schedule remove {}`, then add it with another",
+        schedule.name
+    );
+    Some(Finding::warning(format!("schedule {}", schedule.name), found, cure))
 }
 
 /// A schedule whose fires fail, where its topics name no generator themselves.
@@ -101,7 +117,7 @@ fn unknown_accounts(publisher: &str, serves: &Serves, accounts: &[Account]) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{AtEnd, Misfire, Params, ScheduleId, Timing, TopicSource};
+    use crate::schedule::{AtEnd, Misfire, Params, ScheduleId, Timing};
     use crate::task::{AccountId, Timestamp};
 
     fn account(id: i64, name: &str, generator: Option<&str>) -> Account {
@@ -146,6 +162,19 @@ mod tests {
         assert!(one.found.contains("account \"blog\"") && !one.found.contains("news"), "{one:?}");
         assert!(one.cure.is_some_and(|cure| cure.contains("tasks.generator") && cure.contains("account set blog")));
         assert!(of(&[1, 3], None).is_some_and(|two| two.found.contains("blog, shop")));
+    }
+
+    #[test]
+    fn a_schedule_whose_topic_source_went_is_told() {
+        let there = BTreeSet::from(["news".to_owned()]);
+        let of = |name: &str| {
+            let source = TopicSource::Command { name: name.into() };
+            without_source(&Schedule { source, ..schedule(&[1], None) }, &there)
+        };
+        assert_eq!((of("news"), without_source(&schedule(&[1], None), &there)), (None, None));
+        let gone = of("gone").expect("it is not there");
+        assert_eq!(gone.subject, "schedule mornings");
+        assert!(gone.found.contains("topic source gone"), "{gone:?}");
     }
 
     #[test]

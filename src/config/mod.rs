@@ -89,6 +89,8 @@ pub struct DaemonConfig {
     pub socket: PathBuf,
     /// The SQLite database, an absolute path.
     pub database: PathBuf,
+    /// Somebody named it; else it lies where the program keeps its things.
+    pub is_database_named: bool,
     /// Run files and run directories: `$STATE_DIRECTORY`, else beside the database, whose rows name them.
     pub state_dir: PathBuf,
     /// Where detached runs are handed over to the service manager; none: the daemon starts their runners itself.
@@ -317,6 +319,7 @@ fn read_daemon(section: Option<Section<'_, '_>>, env: Env<'_>, faults: &mut Faul
     }
     let drain_timeout = section.span_of_time("drain_timeout", faults).map(|span| span.value);
     section.finish(faults);
+    let is_database_named = configured.is_some() || places::variable(env, "DATABASE_URL").is_some();
     let database = match (places::variable(env, "DATABASE_URL"), configured) {
         (Some(url), _) => parse_database_url(&url).map_err(|why| faults.outside(format!("DATABASE_URL: {why}"))).ok(),
         (None, Some(url)) => parse_database_url(&url.value)
@@ -330,6 +333,7 @@ fn read_daemon(section: Option<Section<'_, '_>>, env: Env<'_>, faults: &mut Faul
     Some(DaemonConfig {
         socket: socket_path(env, socket, rustix::process::getuid().as_raw()),
         database,
+        is_database_named,
         state_dir,
         run_socket,
         workers,

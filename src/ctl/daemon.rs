@@ -65,11 +65,15 @@ pub fn status(session: &Session) -> Result<(), Failure> {
         "pool",
         "publishers",
         "unserved_accounts",
+        "refused_reload",
     ];
     if !session.printer.is_for_people() {
         return session.printer.nested(&reply, &fields);
     }
     session.printer.record(&reply, &fields[..6])?;
+    if let Some(why) = &reply.refused_reload {
+        session.printer.prose(&format!("\nthe last reload: {}; mend it, then `contentctl reload`", safe(why)))?;
+    }
     let held = reply.tasks.get("held").copied().unwrap_or(0);
     if held > 0 {
         let wait = counted(held, "held task waits", "held tasks wait");

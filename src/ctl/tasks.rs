@@ -132,7 +132,11 @@ fn ways_out(task: &TaskView) -> String {
     let (id, generator) = (safe(&task.task_id), safe(&task.generator));
     let ways = task.ways_out.as_deref().unwrap_or_default();
     let can = |way: &str| ways.iter().any(|one| one == way);
-    let mut lines = format!("\nit waits for a person. Look at generator {generator} for a job of it, then one of");
+    // One that is over and was read is looked for nowhere.
+    let mut lines = match can("adopt") {
+        true => format!("\nit waits for a person. Look at generator {generator} for a job of it, then one of"),
+        false => "\nit waits for a person. Its job is over; one of".to_owned(),
+    };
     let mut line = |way: &str, words: String, meaning: &str| {
         if can(way) {
             lines.push_str(&format!("\n  contentctl {}  {meaning}", padded(&words, WAY_COLUMNS)));
@@ -142,7 +146,11 @@ fn ways_out(task: &TaskView) -> String {
     line("release", format!("release {id}"), "nothing was made of it since the backup: it runs");
     line("adopt", format!("settle {id} --adopt REF"), "REF is its job");
     if !can("release") {
-        line("absent", format!("settle {id} --absent"), "there is no job of it: it is submitted again");
+        let meaning = match can("adopt") {
+            true => "there is no job of it: it is submitted again",
+            false => "it is submitted again, and may be paid for again",
+        };
+        line("absent", format!("settle {id} --absent"), meaning);
     }
     line("fail", format!("settle {id} --fail --reason \"…\""), "give it up");
     lines
@@ -484,5 +492,12 @@ mod tests {
         let ways = ways_out(&TaskView::of(&task, Some(&attempt)));
         assert!(ways.contains("contentctl poll task-a") && ways.contains("--absent"), "{ways}");
         assert!(!ways.contains("release"), "its job may be alive: {ways}");
+        task.restored_at = None;
+        (attempt.external_ref, attempt.raw_output) = (Some("k".into()), Some(String::new()));
+        let ways = ways_out(&TaskView::of(&task, Some(&attempt)));
+        assert!(!ways.contains("adopt") && !ways.contains("Look at"), "its run left an empty piece: {ways}");
+        assert!(ways.contains("contentctl poll task-a") && ways.contains("paid for again"), "{ways}");
+        attempt.external_ref = Some("theirs".into());
+        assert!(ways_out(&TaskView::of(&task, Some(&attempt))).contains("--adopt REF"));
     }
 }

@@ -201,19 +201,9 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
         ["daemon.socket", "daemon.database", "daemon.state_dir", "daemon.workers", "daemon.queue"];
     let (before, after) = (sections(old), sections(new));
     let mut changed = Vec::new();
-    for section in [
-        "daemon",
-        "tasks",
-        "polling",
-        "retention",
-        "roles",
-        "review",
-        "images",
-        "schedules",
-        "topic_sources",
-        "notices",
-        "publishing",
-    ] {
+    for section in
+        ["daemon", "tasks", "polling", "retention", "roles", "review", "images", "schedules", "notices", "publishing"]
+    {
         let names = after[section].as_object().into_iter().flat_map(|fields| fields.keys());
         changed.extend(
             names
@@ -232,6 +222,11 @@ pub fn differences(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
     let hooks: std::collections::BTreeSet<_> = old.hooks.keys().chain(new.hooks.keys()).collect();
     let is_changed = |name: &&&String| old.hooks.get(**name) != new.hooks.get(**name);
     changed.extend(hooks.iter().filter(is_changed).map(|name| format!("hooks.{name}")));
+    // Their arguments are shown to nobody, and count all the same.
+    let (before, after) = (&old.schedules.topic_sources, &new.schedules.topic_sources);
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let is_changed = |name: &&&String| before.get(**name) != after.get(**name);
+    changed.extend(names.iter().filter(is_changed).map(|name| format!("topic_sources.{name}")));
     let needs_restart = changed.iter().filter(|name| NEED_RESTART.contains(&name.as_str())).cloned().collect();
     (changed, needs_restart)
 }

@@ -21,7 +21,7 @@ mod restored;
 mod retention;
 mod server_thread;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,7 @@ use crate::control::socket::{self, BoundSocket, Place};
 use crate::events::Kind;
 use crate::generator::command::Places;
 use crate::generator::hooks::Notices;
+use crate::generator::leftovers::Leftovers;
 use crate::generator::log::GeneratorLogs;
 use crate::generator::registry::Generators;
 use crate::host::notify::Notifier;
@@ -149,6 +150,9 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let options = with_inherited(options, inherited.as_ref())?;
     let loaded = load(&options)?;
     let config = &loaded.config;
+    if !config.daemon.is_database_named {
+        make_home_of(&config.daemon.database);
+    }
     let opened = sqlite::open(&config.daemon.database, READERS)?;
     let socket = match inherited {
         Some(socket) => socket,
@@ -175,6 +179,25 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     logs.close();
     tell!(Level::Info, Kind::DaemonStopped, "stopped");
     code
+}
+
+/// Makes the directories above the one of a database that nobody named: they are the user's own (`~/.local/state`), and may be missing
+/// on a new machine. Where that fails, opening the database says why.
+fn make_home_of(database: &Path) {
+    use std::os::unix::fs::DirBuilderExt;
+    if let Some(home) = database.parent().and_then(Path::parent) {
+        let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
+    }
+}
+
+/// Where it cannot be made, the start of a run says so.
+fn make_place_of_runs(config: &Config) {
+    if config.generators.values().any(|spec| spec.is_blocking() && spec.is_detached) {
+        let (leftovers, is_shared) = (Leftovers::new(&config.daemon.state_dir), config.daemon.run_socket.is_some());
+        if let Err(error) = leftovers.make_place_of_runs(is_shared) {
+            log::warn!("the directory of runs cannot be made: {error}");
+        }
+    }
 }
 
 /// An inherited socket is stronger than what the file says; against the command line it is a contradiction.
@@ -331,6 +354,8 @@ impl Daemon {
             recovered.doubted,
             recovered.running
         );
+        // Only now: where it was gone, the recovery had to see that.
+        make_place_of_runs(config);
         LeftoverSweep::of(config, &self.store, &self.logs).start();
         let workers = config.daemon.workers as usize;
         let budget_spent = Box::new(move || {
@@ -480,7 +505,8 @@ impl Daemon {
         let publishers = publishers::build(&fresh.config, &generators::places(&fresh.config, &self.logs));
         warnings.extend(publishers::faults(&publishers).await);
         let known = generators.iter().map(|generator| generator.name.clone()).collect();
-        let unmet = unmet::look(&self.store, fresh.config.default_generator(), &known, &publishers).await;
+        let sources = fresh.config.schedules.topic_sources.keys().cloned().collect();
+        let unmet = unmet::look(&self.store, fresh.config.default_generator(), &known, &publishers, &sources).await;
         warnings.extend(unmet.into_iter().map(|one| one.as_line()));
         running.world.publishers.replace(publishers);
         warnings.extend(notices::faults(&fresh.config).await);

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::access::Access;
 use super::run::directory::RunDirs;
 use super::runfile::{RunFiles, key_as_name};
 use crate::task::{AttemptKey, TaskId};
@@ -24,6 +25,12 @@ impl Leftovers {
     /// Names the directories; nothing is created.
     pub fn new(state_dir: &Path) -> Self {
         Self { calls: RunFiles::new(state_dir), runs: RunDirs::new(state_dir) }
+    }
+
+    /// Makes the directory that run directories lie in; `is_shared`: the runner has a user of its own.
+    pub fn make_place_of_runs(&self, is_shared: bool) -> io::Result<()> {
+        let access = if is_shared { Access::Shared } else { Access::Private };
+        self.runs.clone().with_access(access).make_root()
     }
 
     /// Every key that has files, and when the newest of them was last changed.

@@ -244,7 +244,10 @@ pub fn readings(look: &Look, settings: &Settings) -> Vec<Reading> {
                 let waited = look.oldest.unwrap_or_default();
                 let text = match waited.as_secs() {
                     0 => "no task waits".to_owned(),
-                    seconds => format!("the oldest task that could run has waited for {}", in_words(seconds)),
+                    seconds => format!(
+                        "the oldest task in line has waited for {}, whatever for: `contentctl queue` says it",
+                        in_words(seconds)
+                    ),
                 };
                 found.push(judged(*rule, set, waited.as_secs_f64(), text));
             }

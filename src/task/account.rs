@@ -58,14 +58,20 @@ impl AccountLimits {
             return Some(format!("has {in_flight} jobs at generators, and its max_in_flight is {limit}"));
         }
         let limit = self.submits_per_day.filter(|limit| submits_today >= *limit)?;
-        let next = not_before(next);
+        let next = not_before(next, submits_today, limit);
         Some(format!("had {submits_today} submits to generators in 24 hours, and its submits_per_day is {limit}{next}"))
     }
 }
 
-/// When the first submit of a day counts no longer, as the end of a sentence.
-pub fn not_before(next: Option<Timestamp>) -> String {
-    next.map(|next| format!("; the next is not before {}", next.in_utc())).unwrap_or_default()
+/// When the first submit of a day counts no longer, as the end of a sentence. A limit that was lowered leaves more submits than
+/// it allows: then the first is not enough, and when the others were is not known here.
+pub fn not_before(next: Option<Timestamp>, submits: u32, limit: u32) -> String {
+    let Some(next) = next else { return String::new() };
+    let later = match submits.saturating_sub(limit) {
+        0 => String::new(),
+        over => format!(", and not before {over} more of them are a day old"),
+    };
+    format!("; the next is not before {}{later}", next.in_utc())
 }
 
 /// A change of an account: what is none stays, what is `Some(None)` goes.
@@ -172,6 +178,8 @@ mod tests {
         assert!(limits.hindrance(2, 4, None).is_some_and(|why| why.contains("max_in_flight is 2")));
         let why = limits.hindrance(1, 5, Some(Timestamp(60_000))).expect("its day is over");
         assert!(why.ends_with("submits_per_day is 5; the next is not before 1970-01-01T00:01:00Z"), "{why}");
+        let lowered = limits.hindrance(1, 7, Some(Timestamp(60_000))).expect("its day is over");
+        assert!(lowered.ends_with("00:01:00Z, and not before 2 more of them are a day old"), "{lowered}");
         assert_eq!(AccountLimits::default().hindrance(u32::MAX, u32::MAX, None), None);
     }
 }

@@ -25,7 +25,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn directory_and_files_are_ours_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("state/deep/content 100%?#.db");
+    let path = directory.path().join("state/content 100%?#.db");
     let _opened = open(&path);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     for entry in fs::read_dir(path.parent().unwrap()).unwrap() {
@@ -133,6 +133,9 @@ fn a_path_that_cannot_be_written_says_so() {
     fs::write(&file, "").unwrap();
     let error = refused(&file.join("contentd.db"));
     assert!(matches!(error, OpenError::Unusable { action: "making its directory", .. }), "{error}");
+    let error = refused(&directory.path().join("no/such/contentd.db"));
+    assert!(matches!(error, OpenError::NoDirectory { .. }) && error.to_string().contains("mkdir -p"), "{error}");
+    assert!(!directory.path().join("no").exists(), "a mistyped path leaves nothing behind");
     let error = refused(Path::new("/proc/contentd.db"));
     assert!(matches!(error, OpenError::Unusable { .. }), "{error}");
 }

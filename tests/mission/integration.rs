@@ -90,7 +90,7 @@ fn creator_cli_path() {
 #[test]
 fn database_url() {
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
-    let path = elsewhere.path().join("deep/down/pieces.db");
+    let path = elsewhere.path().join("down/pieces.db");
     let url = format!("sqlite://{}", path.display());
     let mut daemon = Daemon::with(Setup::default().with_env("DATABASE_URL", &url));
     let id = daemon.submit("Tea", &[]);

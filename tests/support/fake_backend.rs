@@ -714,6 +714,7 @@ impl Backend for FakeBackend {
                 next_probe_at: Some(WireTime(Timestamp(600_000))),
             }],
             unserved_accounts: vec![],
+            refused_reload: None,
         }))
     }
 

@@ -99,13 +99,13 @@ impl QueueActor {
         let name = &key.generator;
         let (today, next) = self.submits_of(|(generator, _)| generator == name);
         if let Some(limit) = limits.submits_per_day.filter(|limit| today >= *limit) {
-            let next = not_before(next);
+            let next = not_before(next, today, limit);
             return Some(format!("{today} submits to {name} in 24 hours, and submits_per_day is {limit}{next}"));
         }
         let today = self.submits_today.get(&(name.clone(), key.account));
         let count = today.map_or(0, |today| today.count);
         let limit = limits.submits_per_day_per_account.filter(|limit| count >= *limit)?;
-        let (account, next) = (key.account, not_before(today.map(|today| today.first.plus(A_DAY))));
+        let (account, next) = (key.account, not_before(today.map(|today| today.first.plus(A_DAY)), count, limit));
         Some(format!("{count} submits of account {account} to {name} in 24 hours, and {limit} are allowed{next}"))
     }
 

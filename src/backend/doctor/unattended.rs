@@ -15,7 +15,8 @@ impl DaemonBackend {
         let default = self.settings.borrow().defaults.generator.clone();
         let known = self.world.generators.borrow().iter().map(|generator| generator.name.clone()).collect();
         let publishers = self.world.publishers.current();
-        findings.extend(unmet::look(&self.world.store, default.as_ref(), &known, &publishers).await);
+        let sources = self.settings.borrow().schedules.topic_sources();
+        findings.extend(unmet::look(&self.world.store, default.as_ref(), &known, &publishers, &sources).await);
         findings
     }
 

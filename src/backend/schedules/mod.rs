@@ -5,7 +5,7 @@
 
 mod files;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,6 +56,11 @@ impl ScheduleSettings {
             commands: config.topic_sources.clone(),
             places: Places::of_this_process(state_dir.to_owned(), logs.clone()),
         }
+    }
+
+    /// The names of the commands.
+    pub(super) fn topic_sources(&self) -> BTreeSet<String> {
+        self.commands.keys().cloned().collect()
     }
 
     /// What is named and is not there, a line each; nothing is called. Blocks.

@@ -105,6 +105,9 @@ pub struct StatusReply {
     /// Accounts with approved pieces that no publisher of the configuration serves, where there are publishers.
     #[serde(default)]
     pub unserved_accounts: Vec<String>,
+    /// Why the last reload was refused; null: it was taken, or there was none.
+    #[serde(default)]
+    pub refused_reload: Option<String>,
 }
 
 /// A publisher of the configuration.

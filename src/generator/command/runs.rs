@@ -36,6 +36,11 @@ const NOBODY_IS_LEFT: &str = "no process of the run is left, and nobody wrote ho
 const TERMINATED: &str = "the run was stopped from outside: somebody stopped its unit (systemctl stop contentd-run@…), or \
                           the machine went down";
 const NOTHING_WAS_STARTED: &str = "the runner ended before it started the command; nothing was started";
+const VANISHED: &str = "the directory of the run is gone or emptied: it was cleared after an end that this database does not know (as \
+                        after a restore), or it was deleted or lies in another state directory; what the run made may be paid for";
+/// Of a restored task: a missing directory says nothing, because another daemon may have had the run and cleared it.
+const PERHAPS_CLEARED: &str = "no directory of the run is there: it was not started, or it was cleared after an end that the backup does \
+                               not know, and then what it made may be paid for";
 
 /// What became of a start, as far as it is known without a look.
 enum Begun {
@@ -190,8 +195,19 @@ impl Inner {
                 self.watch(job, &job.task.id);
                 RunReport::Running
             }
-            Meaning::NeverBegan if !self.runs.seal(key) => RunReport::Starting,
-            Meaning::NeverBegan | Meaning::Vanished => RunReport::NeverStarted(NOTHING_WAS_STARTED.to_owned()),
+            Meaning::NeverBegan => {
+                let is_restored = job.task.restored_at.is_some();
+                // Without the place of all runs nothing proves that this one has not begun: the next look asks a person.
+                if self.spec.is_detached && !is_restored && !self.runs.has_root() {
+                    return RunReport::Started { reference };
+                }
+                let is_cleared = is_restored && !self.runs.exists(key);
+                if !self.runs.seal(key) {
+                    return RunReport::Starting;
+                }
+                RunReport::NeverStarted(if is_cleared { PERHAPS_CLEARED } else { NOTHING_WAS_STARTED }.to_owned())
+            }
+            Meaning::Vanished => RunReport::NeverStarted(VANISHED.to_owned()),
             Meaning::CouldNotBegin(why) => RunReport::NeverStarted(self.secrets.read_available().redact_text(why)),
             Meaning::Denied(why) => {
                 let why = self.secrets.read_available().redact_text(why);

@@ -236,6 +236,21 @@ impl RunDirs {
         self.look(key) == Sight::NeverStarted
     }
 
+    /// Makes the directory of run directories, so that a later look can tell a run that has none from a place that is gone.
+    pub fn make_root(&self) -> io::Result<()> {
+        self.access.make_dir(&self.root, Purpose::Passage)
+    }
+
+    /// Whether the directory of run directories is there. Nobody removes it.
+    pub fn has_root(&self) -> bool {
+        self.root.is_dir()
+    }
+
+    /// Whether the run has a directory. One has none before it was made, and after its end was committed.
+    pub fn exists(&self, key: &AttemptKey) -> bool {
+        self.path_of(key).is_some_and(|path| path.symlink_metadata().is_ok())
+    }
+
     /// Whether nobody is left of the run.
     pub fn is_quiet(&self, key: &AttemptKey) -> bool {
         self.path_of(key).is_none_or(|path| is_quiet(&path))

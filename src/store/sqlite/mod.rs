@@ -84,6 +84,17 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// Neither its directory is there nor the one that it would lie in.
+    #[error(
+        "database {}: the directory above {} is not there; correct the path, or make it with `mkdir -p {}`",
+        .path.display(), .directory.display(), .directory.display()
+    )]
+    NoDirectory {
+        /// Which.
+        path: PathBuf,
+        /// Its directory.
+        directory: PathBuf,
+    },
     /// There is no such file.
     #[error("database {}: there is no such file; name one that is there", .path.display())]
     Missing {
@@ -269,8 +280,15 @@ fn ready_path(path: &Path) -> Result<PathBuf, OpenError> {
     let (Some(directory), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Err(bad("it names no file"));
     };
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(unusable("making its directory"))?;
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+        // Whoever mistypes a path gets no tree of directories and no empty database in it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenError::NoDirectory { path: path.to_path_buf(), directory: directory.to_owned() });
+        }
+        Err(error) => return Err(unusable("making its directory")(error)),
+    }
     Ok(directory.canonicalize().map_err(unusable("finding its directory"))?.join(name))
 }
 

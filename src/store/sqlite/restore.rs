@@ -76,14 +76,14 @@ pub enum RestoreError {
     Itself(PathBuf),
     /// Whoever restores says that nothing ran since the backup, and the database says that something did.
     #[error(
-        "--nothing-ran-since is not so: {} has {found} that the backup does not have; restore without it, and what may be done \
+        "--nothing-ran-since is not so: {} {found} that the backup does not have; restore without it, and what may be done \
          already is held",
         .database.display()
     )]
     RanSince {
         /// The database that was to be replaced.
         database: PathBuf,
-        /// What it has.
+        /// What it has, or had before an earlier restore replaced it.
         found: String,
     },
     /// The backup came of a restore, and what that one left in doubt cannot be read.

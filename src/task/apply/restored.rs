@@ -7,21 +7,27 @@
 
 use super::super::ids::AttemptKey;
 use super::super::record::Attempt;
-use super::super::state::{TaskMove, TaskState};
+use super::super::state::{AttemptState, TaskMove, TaskState};
 use super::super::time::Timestamp;
 use super::{Change, Draft, Refusal};
 
 /// Why a restored task waits for a person, and what that person does.
 const UNKNOWN_SINCE: &str = "the database was restored from a backup, and nobody here knows whether a job was made of it since: \
                              look at the generator, then `contentctl release` it (no job), or settle it with --adopt";
-/// The same of one whose job before the backup is known and may be alive: it is not let go by the way.
+/// The same of one whose job before the backup is known and may be alive, or is lost: it is not let go by the way.
 const UNKNOWN_SINCE_WITH_JOB: &str = "the database was restored from a backup, and nobody here knows what became of its job, or whether \
                                       another was made of it since: look at the generator, then `contentctl settle` it with --adopt or \
                                       --absent";
 
 impl Draft<'_> {
     fn unknown_since(&self) -> &'static str {
-        if self.is_job_maybe_alive() { UNKNOWN_SINCE_WITH_JOB } else { UNKNOWN_SINCE }
+        if self.is_job_open() { UNKNOWN_SINCE_WITH_JOB } else { UNKNOWN_SINCE }
+    }
+
+    /// Whether its known job may be alive, or nobody knows what came of it. Who says that nothing was made since the backup says
+    /// nothing of a job that was made before it.
+    fn is_job_open(&self) -> bool {
+        self.is_job_maybe_alive() || self.attempt_state() == Some(AttemptState::EndedLost)
     }
 
     pub(super) fn is_restored(&self) -> bool {
@@ -100,7 +106,9 @@ impl Draft<'_> {
             return Ok(self.finish(TaskMove::Released, why));
         }
         self.task.state.after(TaskMove::SettledAbsent)?;
-        self.refuse_live_job()?;
+        if let Some(attempt) = self.attempt.as_ref().filter(|_| self.is_job_open()) {
+            return Err(Refusal::JobMayBeAlive { attempt: attempt.number });
+        }
         self.forget_free_ends();
         self.task.reason = None;
         self.task.error = None;

@@ -1,11 +1,12 @@
 //! What a person can do with a held task.
 //!
-//! Asked of the judge itself, so that nothing is named that it would refuse, and nothing left out that it takes.
+//! Asked of the judge itself, so that nothing is named that it would refuse, and nothing left out that it takes. The surprise: an
+//! adoption is left out where the job is over and was read; who knows of another one may name it all the same.
 
 use super::super::ids::AttemptKey;
 use super::super::policy::Policy;
 use super::super::record::{Attempt, Task};
-use super::super::state::TaskState;
+use super::super::state::{AttemptState, TaskState};
 use super::super::time::{BootId, Now};
 use super::{CONTENTD, Context, Event, Settlement, apply};
 
@@ -53,6 +54,17 @@ impl WayOut {
     }
 }
 
+/// Whether its job is over and was read, so that no job of it is to be looked for: one that ended by its own word, or one that goes
+/// by our key, as every run of ours does, and left no piece. After a restore there may be another.
+fn is_job_over(task: &Task, attempt: Option<&Attempt>) -> bool {
+    let is_over = |one: &Attempt| match one.state {
+        AttemptState::EndedCompleted | AttemptState::EndedFailed | AttemptState::EndedCancelled => true,
+        AttemptState::Accepted => one.raw_output.is_some() && one.external_ref.as_ref() == Some(&one.key.0),
+        _ => false,
+    };
+    task.restored_at.is_none() && attempt.is_some_and(is_over)
+}
+
 /// Which decisions a held task takes with its current attempt; none of any other task. Whether a job may be adopted depends on the
 /// job that is named, too.
 pub fn ways_out(task: &Task, attempt: Option<&Attempt>) -> Vec<WayOut> {
@@ -71,5 +83,7 @@ pub fn ways_out(task: &Task, attempt: Option<&Attempt>) -> Vec<WayOut> {
         is_outage: false,
         owner: None,
     };
-    WayOut::ALL.into_iter().filter(|way| apply(task, attempt, way.event(), &context).is_ok()).collect()
+    let is_looked_for = !is_job_over(task, attempt);
+    let ways = WayOut::ALL.into_iter().filter(|way| is_looked_for || *way != WayOut::Adopt);
+    ways.filter(|way| apply(task, attempt, way.event(), &context).is_ok()).collect()
 }

@@ -89,13 +89,20 @@ impl Past {
         let mut copy = part.connection()?;
         let failed = |error| part.not_copied(error);
         let own = stored_mark(&mut copy).map_err(failed)?;
+        // Databases that were replaced before the backup was made: it is not older than what they say.
+        let answered = own.as_ref().ok().and_then(Option::as_ref).map_or_else(Vec::new, |own| own.witnesses.clone());
         let mut mark = succeed(mark, own).map_err(|problem| RestoreError::Mark { file: file.to_owned(), problem })?;
-        mark.witnesses.extend(self.witnesses());
+        for witness in self.witnesses() {
+            if !mark.witnesses.contains(&witness) {
+                mark.witnesses.push(witness);
+            }
+        }
         if self.has_doubt_without_witness(&mark) {
             mark.is_nothing_since = false;
         }
         if mark.is_nothing_since {
-            self.bear_witness(&mut copy, &mark.witnesses).map_err(failed)??;
+            let asked = mark.witnesses.iter().filter(|witness| !answered.contains(witness));
+            self.bear_witness(&mut copy, asked).map_err(failed)??;
         }
         for name in NUMBERED {
             let own = number_of(&mut copy, name).map_err(failed)?;
@@ -127,18 +134,19 @@ impl Past {
     }
 
     /// Refuses where something ran since: a last audit row of a database that was replaced is none of the copy's.
-    fn bear_witness(
+    fn bear_witness<'a>(
         &self,
         copy: &mut SqliteConnection,
-        witnesses: &[Witness],
+        witnesses: impl Iterator<Item = &'a Witness>,
     ) -> QueryResult<Result<(), RestoreError>> {
-        let Self::Known { database, .. } = self else { return Ok(Ok(())) };
+        let Self::Known { database, last, .. } = self else { return Ok(Ok(())) };
         for seen in witnesses {
             let known = diesel::sql_query("SELECT id, task_id, at, event FROM events WHERE id = ?");
             let known: Option<Event> = known.bind::<BigInt, _>(seen.id).get_result(copy).optional()?;
             if known.map(Event::into_witness).as_ref() != Some(seen) {
                 let at = jiff::Timestamp::from_millisecond(seen.at).unwrap_or_default();
-                let found = format!("{} of {} at {at:.0}", seen.event, seen.task_id);
+                let has = if last.as_ref() == Some(seen) { "has" } else { "took the place of a database that had" };
+                let found = format!("{has} {} of {} at {at:.0}", seen.event, seen.task_id);
                 return Ok(Err(RestoreError::RanSince { database: database.clone(), found }));
             }
         }
