@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use contentd::actors::queue::QueueChanged;
 use contentd::actors::supervisor::Crash;
+use contentd::generator::Driver;
 use contentd::generator::registry::Limits;
 use contentd::images::{KeepImages, Kept};
 use contentd::store::query::Queries;
@@ -75,6 +76,23 @@ async fn an_accounts_day_is_counted_over_all_generators_and_a_restart() {
     rig.until_all(&ids, TaskState::Completed).await;
     assert!(rig.elapsed_ms() < 4 * 3_600_000, "a limit that is taken away holds nobody");
     rig.assert_paid_once(&ids[..1]);
+}
+
+/// A generator that is taken out of the configuration takes its submits along: they can be counted no more, and would hold the
+/// account for ever.
+#[actix::test]
+async fn submits_at_a_generator_that_is_gone_hold_no_account() {
+    let rig = Rig::start(two_generators()).await;
+    set(&rig, 1, AccountChange { submits_per_day: Some(Some(2)), ..AccountChange::default() }).await;
+    let spent = rig.submit_all((0..2).map(|n| Ask { generator: "other".into(), ..Ask::about(format!("{n}")) })).await;
+    rig.until_all(&spent, TaskState::Completed).await;
+    let waits = rig.submit(Ask::about("one more")).await;
+    rig.pass(Duration::from_secs(3600)).await;
+    assert_eq!(rig.state(&waits), TaskState::Pending);
+    let driver: Arc<dyn Driver> = Arc::new(rig.script().clone());
+    rig.reload(&driver).await;
+    rig.until_state(&waits, TaskState::Completed).await;
+    assert!(rig.elapsed_ms() < 3 * 3_600_000, "nobody waited for the next day");
 }
 
 /// Keeps what its script says, and remembers when it was asked.

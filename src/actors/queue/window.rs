@@ -26,7 +26,8 @@ struct Look {
     oldest: Vec<(LaneKey, ReadyTask)>,
     in_flight: Vec<InFlight>,
     next_ready: Option<Timestamp>,
-    submits: Vec<(GeneratorName, BTreeMap<AccountId, Submits>)>,
+    /// Of generators whose submits of the day matter; none where they were counted before.
+    submits: BTreeMap<GeneratorName, Option<BTreeMap<AccountId, Submits>>>,
     account_limits: BTreeMap<AccountId, AccountLimits>,
 }
 
@@ -65,13 +66,13 @@ impl QueueActor {
                     // An account's day is counted at every generator, whether that has a limit or not.
                     let is_day_limited = account_limits.values().any(|limits| limits.submits_per_day.is_some());
                     let (since, until) = now.day_around();
-                    let is_asked = |(name, is_limited): &(GeneratorName, bool)| {
-                        (*is_limited || is_day_limited) && !counted.contains(name)
+                    let count = |(name, _): (GeneratorName, bool)| {
+                        let is_asked = !counted.contains(&name);
+                        let submits = is_asked.then(|| queries.submits_since(&name, since, until)).transpose()?;
+                        Ok((name, submits))
                     };
-                    let count = |(name, _)| Ok((queries.submits_since(&name, since, until)?, name));
-                    let submits = generators.into_iter().filter(is_asked).map(count);
-                    let submits = submits.map(|counted| counted.map(|(submits, name)| (name, submits)));
-                    let submits = submits.collect::<Result<Vec<_>, DbError>>()?;
+                    let meant = generators.into_iter().filter(|(_, is_limited)| *is_limited || is_day_limited);
+                    let submits = meant.map(count).collect::<Result<BTreeMap<_, _>, DbError>>()?;
                     let heads = if is_window_wanted { Some(heads(queries, now, &except)?) } else { None };
                     let oldest = oldest(queries, now, heads.as_deref().unwrap_or_default(), &probed)?;
                     let (in_flight, next_ready) = (queries.in_flight()?, queries.next_ready(now)?);
@@ -99,8 +100,11 @@ impl QueueActor {
         }
         let count = |entry: InFlight| ((entry.generator, entry.account), entry.jobs);
         self.in_flight = look.in_flight.into_iter().map(count).collect();
+        // Of a generator that is gone, or that nobody's day is counted at, nothing is kept: it would hinder for ever.
+        self.submits_today.retain(|(name, _), _| look.submits.get(name).is_some_and(Option::is_none));
+        self.counted.retain(|name| look.submits.contains_key(name));
         for (name, submits) in look.submits {
-            self.submits_today.retain(|(generator, _), _| *generator != name);
+            let Some(submits) = submits else { continue };
             self.submits_today.extend(submits.into_iter().map(|(account, one)| ((name.clone(), account), one)));
             // What was given back meanwhile may not be in it.
             if !self.is_recount_wanted {
