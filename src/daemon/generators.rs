@@ -9,7 +9,6 @@ use log::Level;
 use crate::actors::learning;
 use crate::config::Config;
 use crate::events::{About, Kind};
-use crate::generator::Driver;
 use crate::generator::command::secrets::is_credential_name;
 use crate::generator::command::{CommandDriver, Places};
 use crate::generator::log::GeneratorLogs;
@@ -19,8 +18,9 @@ use crate::task::Timestamp;
 use crate::tell;
 
 /// Where commands of this configuration find and leave things; what they write to standard error goes to `logs`.
-pub fn places(config: &Config, logs: &GeneratorLogs) -> Places {
+pub fn places(config: &Config, logs: &GeneratorLogs, runs_lost_before: Option<Timestamp>) -> Places {
     Places {
+        runs_lost_before,
         run_socket: config.daemon.run_socket.clone(),
         ..Places::of_this_process(config.daemon.state_dir.clone(), logs.clone())
     }
@@ -31,12 +31,16 @@ pub fn build(config: &Config, places: &Places, before: Option<(&Config, &Generat
     let kept = |name| {
         let (old, running) = before?;
         let is_same = super::effective::is_same_generator(old, config, name);
-        is_same.then(|| running.get(name).map(|generator| Arc::clone(&generator.driver))).flatten()
+        running.get(name).filter(|_| is_same)
     };
     Generators::new(config.generators.iter().map(|(name, spec)| {
-        let driver = kept(name)
-            .unwrap_or_else(|| Arc::new(CommandDriver::new(Arc::new(spec.clone()), places.clone())) as Arc<dyn Driver>);
-        Generator::new(name.clone(), driver, spec.policy(), spec.limits)
+        let Some(before) = kept(name) else {
+            let driver = Arc::new(CommandDriver::new(Arc::new(spec.clone()), places.clone()));
+            return Generator::new(name.clone(), driver, spec.policy(), spec.limits);
+        };
+        let generator = Generator::new(name.clone(), Arc::clone(&before.driver), spec.policy(), spec.limits);
+        generator.remember(before);
+        generator
     }))
 }
 

@@ -38,7 +38,7 @@ impl Drop for Learning<'_> {
 
 /// So many jobs are learned from one by one; of more, each changes little, and one in [`LEARNED_EVERY`] is enough.
 const LEARNED_ONE_BY_ONE: u32 = 50;
-const LEARNED_EVERY: u32 = 10;
+const LEARNED_EVERY: u32 = 20;
 
 impl Generator {
     /// Puts a generator together.
@@ -69,9 +69,17 @@ impl Generator {
     }
 
     /// When the oldest job was accepted, at the earliest, that is no exception yet.
-    pub fn hopeful_since(&self, now: Timestamp) -> Timestamp {
-        let learned = self.policy().polls.learned;
-        learned.map_or(Timestamp(0), |learned| now.minus(learned.hopeless_age()))
+    pub fn hopeful_since(&self, now: Timestamp, past: &[PastJob]) -> Timestamp {
+        let age = self.policy().polls.learned.map(Learned::hopeless_age).or_else(|| Learned::hopeless_at_first(past));
+        age.map_or(Timestamp(0), |age| now.minus(age))
+    }
+
+    /// What was learned of the same generator before a reload.
+    pub fn remember(&self, before: &Self) {
+        if let Some(learned) = before.policy().polls.learned.filter(|_| self.is_asked_one_by_one()) {
+            let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::make_mut(&mut policy).polls.learned = Some(learned);
+        }
     }
 
     /// Why it cannot be called now; empty means that it can. Answers within seconds, whatever the disk does.

@@ -25,12 +25,16 @@ pub struct PastJob {
     pub took: Duration,
 }
 
-/// How many completed jobs are looked at for those from which is learned.
-pub const JOBS_LOOKED_AT: u32 = 400;
+/// How many completed jobs are looked at for those from which is learned: the ones that ended last.
+pub const JOBS_LOOKED_AT: u32 = 800;
 /// From how many of them is learned: a few tell little, and old ones nothing of a generator that has changed.
 const JOBS_LEARNED_FROM: usize = 200;
+/// So many must be left of those that are looked at, if older ones are not.
+const ENOUGH_OF_MANY: usize = 50;
 /// A job this many standard deviations late says nothing of the others: it is stuck, or the generator has changed.
 const HOPELESS: f64 = 4.0;
+/// The same where nothing was learned yet: so many times as long as the longest job.
+const HOPELESS_AT_FIRST: u32 = 10;
 /// Fewer durations tell nothing.
 const ENOUGH_DURATIONS: usize = 5;
 /// Jobs that take ever the same time are still asked about at more than one time.
@@ -38,22 +42,36 @@ const LEAST_SPREAD: f64 = 0.05;
 const MOST_SPREAD: f64 = 1.5;
 
 impl Learned {
-    /// Of a generator's completed jobs, with when the oldest of those in flight was accepted and what was learned before.
+    /// Of a generator's completed jobs, the newest [`JOBS_LOOKED_AT`] ends in their order, with when the oldest of those in flight was
+    /// accepted and what was learned before.
     ///
-    /// Of jobs that began together the short ones end first. So only those count that were accepted before every job still in
-    /// flight: of these all have ended, long ones too. Where they are too few, what was known stays.
+    /// Of jobs that began together the short ones end first. So those count that were accepted before every job still in flight: of
+    /// these all have ended, long ones too. Where there are more ends than are looked at, only jobs that began after the first of
+    /// these ends are all among them, for of older ones the short are missing. Where so many are in flight that no time is left between,
+    /// the last ends must do: under a steady load they are as all are.
     pub fn from_jobs(past: &[PastJob], oldest: Option<Timestamp>, before: Option<Self>) -> Option<Self> {
-        let mut fair: Vec<&PastJob> =
-            past.iter().filter(|job| oldest.is_none_or(|oldest| job.accepted_at < oldest)).collect();
+        let is_every_end = past.len() < JOBS_LOOKED_AT as usize;
+        let first_end = past.last().map(|job| job.accepted_at.plus(job.took)).filter(|_| !is_every_end);
+        let is_fair = |job: &&PastJob| {
+            oldest.is_none_or(|oldest| job.accepted_at < oldest) && first_end.is_none_or(|end| job.accepted_at >= end)
+        };
+        let mut fair: Vec<&PastJob> = past.iter().filter(is_fair).collect();
         fair.sort_by_key(|job| std::cmp::Reverse(job.accepted_at));
         fair.truncate(JOBS_LEARNED_FROM);
-        let durations: Vec<Duration> = fair.iter().map(|job| job.took).collect();
-        Self::of(&durations).or(before)
+        if !is_every_end && fair.len() < ENOUGH_OF_MANY {
+            fair = past.iter().take(JOBS_LEARNED_FROM).collect();
+        }
+        Self::of(&fair.into_iter().map(|job| job.took).collect::<Vec<_>>()).or(before)
     }
 
     /// The age from which on a job in flight is an exception.
     pub fn hopeless_age(self) -> Duration {
         self.median.mul_f64((HOPELESS * self.spread).exp())
+    }
+
+    /// The same where nothing was learned yet, of completed jobs; none of none.
+    pub fn hopeless_at_first(past: &[PastJob]) -> Option<Duration> {
+        past.iter().map(|job| job.took).max().map(|longest| longest * HOPELESS_AT_FIRST)
     }
 
     /// Of the durations of past jobs; nothing of too few.
@@ -151,6 +169,28 @@ mod tests {
             "the shortest of many tell less than nothing"
         );
         assert_eq!(Learned::from_jobs(&past[..4], None, None), None);
+    }
+
+    /// Many jobs at work at once: each of them is older than the ends that are looked at. Long ones must not count more for it.
+    #[test]
+    fn jobs_that_are_all_older_than_the_ends_in_sight_are_taken_as_they_ended() {
+        // One ends each second, after 100 s and after 1,000 s in turns.
+        let ends = (0..i64::from(JOBS_LOOKED_AT)).rev().map(|second| {
+            let took = if second % 2 == 0 { 100 } else { 1_000 };
+            PastJob { accepted_at: Timestamp((second - took) * 1_000), took: Duration::from_secs(took.unsigned_abs()) }
+        });
+        let past: Vec<PastJob> = ends.collect();
+        let learned = Learned::from_jobs(&past, Some(Timestamp(-150_000)), None).expect("enough");
+        assert!((300..=330).contains(&learned.median.as_secs()), "half of both: {learned:?}");
+        // Some time lies between the first end in sight and the oldest in flight: who began in it has ended, long or short.
+        let learned = Learned::from_jobs(&past, Some(Timestamp(-1)), None).expect("enough");
+        assert!((300..=330).contains(&learned.median.as_secs()), "{learned:?}");
+    }
+
+    #[test]
+    fn a_job_that_is_stuck_is_told_from_the_longest_before_anything_is_learned() {
+        assert_eq!(Learned::hopeless_at_first(&seconds(&[3, 7, 5])), Some(Duration::from_secs(70)));
+        assert_eq!(Learned::hopeless_at_first(&[]), None);
     }
 
     #[test]
