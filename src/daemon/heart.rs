@@ -99,15 +99,20 @@ impl Heart {
                     is_silence_told = false;
                     latest.send_replace(Some(status));
                 }
-                Err(silent) if !is_silence_told => {
+                // Whoever is late, and no more than that, is asked again before the service manager acts.
+                Err(_) if is_silence_told => {
+                    sleep(pause / 4).await;
+                    continue;
+                }
+                Err(silent) => {
                     is_silence_told = true;
                     tell!(
                         Level::Error,
                         Kind::ActorSilent,
                         "{silent} does not answer: the watchdog is not fed, and the service manager will start a new daemon"
                     );
+                    continue;
                 }
-                Err(_) => {}
             }
             sleep(pause).await;
         }
