@@ -59,6 +59,7 @@ impl Rig {
             environment: Environment::minimal(&|_| None),
             logs: self.logs.clone(),
             is_look_only: false,
+            runs_lost_before: None,
         }
     }
 
@@ -376,10 +377,22 @@ fn a_blocking_run_is_told_from_start_to_piece() {
     fs::rename(&runs, &away).expect("moved");
     assert_eq!(rig.run(driver.look_at_run(new_job("f7"))), RunReport::Started { reference: "f7".into() });
     fs::rename(&away, &runs).expect("moved back");
+    // Nor does a place that is there again: what another run's look or start has made says nothing of those before.
+    let intended_at = new_job("f6").attempt.intended_at;
+    for (lost_before, is_proof) in [(intended_at.plus(Duration::from_secs(1)), false), (intended_at, true)] {
+        let places = Places { runs_lost_before: Some(lost_before), ..rig.places() };
+        let driver = CommandDriver::new(Arc::new(rig.blocking("true")), places);
+        let report = rig.run(driver.look_at_run(new_job("f6")));
+        assert_eq!(matches!(report, RunReport::NeverStarted(_)), is_proof, "{report:?}");
+    }
     let mut restored = new_job("f9");
     restored.task.restored_at = Some(restored.task.created_at);
-    let report = rig.run(driver.look_at_run(restored));
-    assert!(matches!(&report, RunReport::NeverStarted(why) if why.contains("may be paid for")), "{report:?}");
+    let started = RunReport::Started { reference: "f9".into() };
+    assert_eq!(
+        rig.run(driver.look_at_run(restored)),
+        started,
+        "it may have run after the backup, so the next look asks a person"
+    );
     assert!(matches!(rig.run(driver.look_at_run(new_job("f1"))), RunReport::NeverStarted(_)));
     assert!(matches!(rig.run(driver.start_run(new_job("f1"))), RunReport::NeverStarted(_)), "and it never will");
 }

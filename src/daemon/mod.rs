@@ -55,7 +55,7 @@ use crate::roles::Grants;
 use crate::store::group_commit::GroupCommit;
 use crate::store::write::PieceRules;
 use crate::store::{ReadMode, Store, Writer, sqlite};
-use crate::task::Clock;
+use crate::task::{Clock, Timestamp};
 use crate::tell;
 use clocks::ClockWatch;
 use farewell::StillRunning;
@@ -109,7 +109,7 @@ pub fn check_config(options: &Options) -> anyhow::Result<Checked> {
     };
     let logs = GeneratorLogs::new(&loaded.config.daemon.state_dir);
     // It starts nothing, and a slip in a path must not leave directories behind.
-    let places = Places { is_look_only: true, ..generators::places(&loaded.config, &logs) };
+    let places = Places { is_look_only: true, ..generators::places(&loaded.config, &logs, None) };
     let generators = generators::build(&loaded.config, &places, None);
     let publishers = publishers::build(&loaded.config, &places);
     let mut faults = System::new().block_on(async {
@@ -172,8 +172,12 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let notifier = Arc::new(Notifier::from_env());
     let threads = config.daemon.workers as usize + SPARE_THREADS;
     let actors_runtime = runtime::with_ready_threads(threads).context("cannot start the threads of the daemon")?;
+    let is_place_there = Leftovers::new(&config.daemon.state_dir).has_place_of_runs();
+    let runs_lost_before = (!is_place_there).then(|| SystemClock::new().now().utc);
+    let is_database_new = opened.is_new;
+    let kept_logs = logs.clone();
     let daemon =
-        Daemon { options, loaded, store, is_database_new: opened.is_new, socket, notifier, logs: logs.clone() };
+        Daemon { options, loaded, store, is_database_new, socket, notifier, logs: kept_logs, runs_lost_before };
     let code = System::with_tokio_rt(|| actors_runtime).block_on(daemon.live(asked, failed));
     commits.close();
     logs.close();
@@ -230,6 +234,8 @@ struct Daemon {
     socket: BoundSocket,
     notifier: Arc<Notifier>,
     logs: GeneratorLogs,
+    /// See [`Places::runs_lost_before`].
+    runs_lost_before: Option<Timestamp>,
 }
 
 /// What the running daemon holds to steer itself.
@@ -310,14 +316,15 @@ impl Daemon {
             // A slip in a path must not look like a queue that was emptied.
             if self.is_database_new { " (new: there was none under this name)" } else { "" },
         );
-        let generators = Arc::new(generators::build(config, &generators::places(config, &self.logs), None));
+        let generators =
+            Arc::new(generators::build(config, &generators::places(config, &self.logs, self.runs_lost_before), None));
         for fault in generators::faults(&generators).await {
             tell!(Level::Warn, Kind::GeneratorFaulty, "{fault}; its tasks wait until this is mended");
         }
         for fault in notices::faults(config).await {
             tell!(Level::Warn, Kind::HookFailed, "{fault}; its messages wait until this is mended");
         }
-        let publishers = publishers::build(config, &generators::places(config, &self.logs));
+        let publishers = publishers::build(config, &generators::places(config, &self.logs, self.runs_lost_before));
         for fault in publishers::faults(&publishers).await {
             tell!(Level::Warn, Kind::PublisherFaulty, "{fault}; its pieces wait until this is mended");
         }
@@ -491,18 +498,21 @@ impl Daemon {
     /// What cannot change while running is named and stays.
     async fn take_configuration(&self, running: &Running, loaded: &mut Loaded) -> Result<ReloadReply, ApiError> {
         let (options, before, logs) = (self.options.clone(), loaded.clone(), self.logs.clone());
-        let started_with = self.loaded.config.clone();
+        let (started_with, runs_lost_before) = (self.loaded.config.clone(), self.runs_lost_before);
         let current = Arc::clone(&running.world.generators.borrow());
         // Files may lie on a slow disk, and the actors live on this thread.
-        let prepared =
-            tokio::task::spawn_blocking(move || prepare(&options, &started_with, &before, &current, &logs)).await;
+        let prepared = tokio::task::spawn_blocking(move || {
+            prepare(&options, &started_with, &before, &current, &logs, runs_lost_before)
+        })
+        .await;
         let Prepared { fresh, generators, changed, needs_restart, schedule_faults } =
             prepared.unwrap_or_else(|error| {
                 Err(ApiError::ReloadRefused { faults: vec![format!("the new configuration was not read: {error}")] })
             })?;
         let mut warnings = generators::faults(&generators).await;
         warnings.extend(schedule_faults);
-        let publishers = publishers::build(&fresh.config, &generators::places(&fresh.config, &self.logs));
+        let publishers =
+            publishers::build(&fresh.config, &generators::places(&fresh.config, &self.logs, self.runs_lost_before));
         warnings.extend(publishers::faults(&publishers).await);
         let known = generators.iter().map(|generator| generator.name.clone()).collect();
         let sources = fresh.config.schedules.topic_sources.keys().cloned().collect();
@@ -545,6 +555,7 @@ fn prepare(
     before: &Loaded,
     current: &Generators,
     logs: &GeneratorLogs,
+    runs_lost_before: Option<Timestamp>,
 ) -> Result<Prepared, ApiError> {
     let mut fresh = load(options).map_err(|error| ApiError::ReloadRefused {
         faults: format!("{error:#}").lines().map(str::to_owned).collect(),
@@ -556,7 +567,7 @@ fn prepare(
     fresh.config.daemon.state_dir.clone_from(&before.config.daemon.state_dir);
     let generators = Arc::new(generators::build(
         &fresh.config,
-        &generators::places(&fresh.config, logs),
+        &generators::places(&fresh.config, logs, runs_lost_before),
         Some((&before.config, current)),
     ));
     let schedule_faults = schedule_faults(&fresh.config, logs);

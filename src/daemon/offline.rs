@@ -12,6 +12,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use super::{Options, environment, load_with};
+use crate::config::DaemonConfig;
 use crate::control::server::user_name;
 use crate::finding::Severity;
 use crate::store::restored::RestoreMark;
@@ -26,20 +27,20 @@ const SERVICE_STATE: &str = "/var/lib/contentd";
 const RESTORED_BY: &str = "CONTENTD_RESTORED_BY";
 
 /// The database that a daemon of this configuration would open.
-fn configured(options: &Options) -> anyhow::Result<PathBuf> {
+fn configured(options: &Options) -> anyhow::Result<DaemonConfig> {
     let is_root_of_a_service = rustix::process::geteuid().is_root() && Path::new(SERVICE_STATE).is_dir();
     let env = |name: &str| match environment(name) {
         None if name == "STATE_DIRECTORY" && is_root_of_a_service => Some(SERVICE_STATE.to_owned()),
         other => other,
     };
-    Ok(load_with(options, &env)?.config.daemon.database)
+    Ok(load_with(options, &env)?.config.daemon)
 }
 
 /// `--check-database`: tells what is in it and what is wrong; whether it is sound. `None`: the configured one.
 pub fn check_database(options: &Options, file: Option<PathBuf>) -> anyhow::Result<bool> {
     let path = match file {
         Some(file) => file,
-        None => configured(options)?,
+        None => configured(options)?.database,
     };
     let judgement = check::judge(&path)?;
     tell_judgement(&path, &judgement)?;
@@ -71,7 +72,11 @@ fn tell_judgement(path: &Path, judgement: &Judgement) -> io::Result<()> {
 
 /// `restore`: puts a backup into the place of the database, marks it as restored, and says what comes next; whether it did.
 pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) -> anyhow::Result<bool> {
-    let database = resolved(&configured(options)?)?;
+    let configured = configured(options)?;
+    if !configured.is_database_named {
+        super::make_home_of(&configured.database);
+    }
+    let database = resolved(&configured.database)?;
     let uid = rustix::process::geteuid();
     let who = label(rustix::process::getuid().as_raw());
     if uid.is_root()

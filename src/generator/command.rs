@@ -36,7 +36,7 @@ use super::trial::{Subjects, Trial};
 use super::{Driver, Job, RunEnded, Sweep, Written};
 use crate::finding::Finding;
 use crate::task::outcome::{CancelAnswer, FetchAnswer, FindAnswer, PollAnswer, RunReport, SubmitAnswer};
-use crate::task::{AttemptKey, AttemptState, Task};
+use crate::task::{AttemptKey, AttemptState, Task, Timestamp};
 use plain::PlainChildren;
 use secrets::SecretSource;
 
@@ -57,6 +57,9 @@ pub struct Places {
     pub logs: GeneratorLogs,
     /// Nothing is called, and so no directory is made.
     pub is_look_only: bool,
+    /// The place of all runs was gone when the daemon started, then: of a run that was begun before, its missing directory proves
+    /// nothing, however often the place is made again.
+    pub runs_lost_before: Option<Timestamp>,
 }
 
 impl Places {
@@ -71,6 +74,7 @@ impl Places {
             environment: Environment::minimal(&|name| std::env::var_os(name)),
             logs,
             is_look_only: false,
+            runs_lost_before: None,
         }
     }
 

@@ -33,6 +33,11 @@ impl Leftovers {
         self.runs.clone().with_access(access).make_root()
     }
 
+    /// Whether the directory of run directories is there. Nobody removes it.
+    pub fn has_place_of_runs(&self) -> bool {
+        self.runs.has_root()
+    }
+
     /// Every key that has files, and when the newest of them was last changed.
     pub fn keys(&self) -> io::Result<BTreeMap<AttemptKey, SystemTime>> {
         let mut keys = BTreeMap::new();

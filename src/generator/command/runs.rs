@@ -197,12 +197,14 @@ impl Inner {
             }
             Meaning::NeverBegan => {
                 let is_restored = job.task.restored_at.is_some();
-                // Without the place of all runs nothing proves that this one has not begun: the next look asks a person.
-                if self.spec.is_detached && !is_restored && !self.runs.has_root() {
+                let is_cleared = is_restored && !self.runs.exists(key);
+                // Where a missing directory proves nothing, the run counts as begun: the next look asks a person, and nobody is
+                // offered to have it made again.
+                if self.spec.is_detached && (is_cleared || !is_restored && self.is_place_lost(job)) {
                     return RunReport::Started { reference };
                 }
-                let is_cleared = is_restored && !self.runs.exists(key);
-                if !self.runs.seal(key) {
+                // To seal a run makes the place of all, which must not look as if it had been there.
+                if self.runs.has_root() && !self.runs.seal(key) {
                     return RunReport::Starting;
                 }
                 RunReport::NeverStarted(if is_cleared { PERHAPS_CLEARED } else { NOTHING_WAS_STARTED }.to_owned())
@@ -226,6 +228,12 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Whether the place of all runs is gone, or was when this daemon started and the run had been asked for.
+    fn is_place_lost(&self, job: &Job) -> bool {
+        let is_of_before = |start| job.attempt.intended_at < start;
+        !self.runs.has_root() || self.places.runs_lost_before.is_some_and(is_of_before)
     }
 
     /// The beginning of what a lost run wrote. As with a piece, a secret that was changed since may stand in it.
