@@ -19,10 +19,11 @@ use serde::Deserialize;
 
 const LIST: &str = "tests/mutations/list.toml";
 /// What the copy is made of. No programs: theirs would take the place of the real ones in the target directory.
-const COPIED: [&str; 8] = [
+const COPIED: [&str; 9] = [
     ".cargo",
     "src",
     "crates",
+    "man",
     "migrations",
     "tests/exploration",
     "tests/conformance",
