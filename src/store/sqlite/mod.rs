@@ -308,8 +308,18 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// A URI, because only a URI can ask for a read-only connection; what has a meaning there is escaped.
 fn read_only_uri(path: &Path) -> String {
+    uri(path, "ro")
+}
+
+/// To read and write what is there. A path alone would have SQLite make an empty database where the file was moved away: a
+/// connection that the pool opens in that moment must not, for the next start would take the empty one for the old.
+fn existing_uri(path: &Path) -> String {
+    uri(path, "rw")
+}
+
+fn uri(path: &Path, mode: &str) -> String {
     let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    format!("file:{escaped}?mode=ro")
+    format!("file:{escaped}?mode={mode}")
 }
 
 fn refuse_what_is_not_ours(path: &Path) -> Result<Look, OpenError> {
@@ -357,7 +367,7 @@ fn keep_before_migration(path: &Path, steps: Steps<'_>) -> Result<(), OpenError>
 }
 
 fn writing_connection(path: &Path, steps: Steps<'_>) -> Result<SqliteConnection, OpenError> {
-    let mut connection = SqliteConnection::establish(&path.to_string_lossy()).map_err(failed_as(path))?;
+    let mut connection = SqliteConnection::establish(&existing_uri(path)).map_err(failed_as(path))?;
     connection::prepare_writer(&mut connection).map_err(failed_as(path))?;
     migrate::migrate_in_steps(&mut connection, steps)
         .map_err(|problem| OpenError::Migration { path: path.to_path_buf(), problem })?;
@@ -377,7 +387,7 @@ fn reading_pool(path: &Path, readers: u32) -> Result<Pool<ConnectionManager<Sqli
         .min_idle(Some(1))
         .test_on_check_out(false)
         .connection_customizer(Box::new(connection::ReaderSetup))
-        .build(ConnectionManager::new(path.to_string_lossy()))
+        .build(ConnectionManager::new(existing_uri(path)))
         .map_err(failed_as(path))
 }
 
@@ -402,5 +412,24 @@ fn failed_as<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> OpenError {
         } else {
             OpenError::Failed { path, problem }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_connection_makes_a_database_that_is_not_there() {
+        let dir = tempfile::tempdir().expect("made");
+        let (path, aside) = (dir.path().join("strange?#%20.db"), dir.path().join("aside"));
+        assert!(SqliteConnection::establish(&existing_uri(&path)).is_err());
+        assert!(!path.exists(), "it was not made by asking for it");
+        drop(open(&path, 2).expect("a new one"));
+        assert!(SqliteConnection::establish(&existing_uri(&path)).is_ok());
+        std::fs::rename(&path, &aside).expect("moved");
+        let connect = || ConnectionManager::<SqliteConnection>::new(existing_uri(&path));
+        assert!(diesel::r2d2::ManageConnection::connect(&connect()).is_err(), "as the pool does");
+        assert!(!path.exists(), "an empty one would be taken for the old at the next start");
     }
 }
