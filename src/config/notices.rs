@@ -137,7 +137,7 @@ fn parse_size(text: &str) -> Option<f64> {
     text[..digits].parse::<f64>().ok().map(|number| number * unit).filter(|bytes| (1.0..=1e18).contains(bytes))
 }
 
-/// Writes a size so that [`parse_size`] reads the same one, in the largest unit that does so with few digits.
+/// Writes a size so that `parse_size` reads the same one, in the largest unit that does so with few digits.
 pub fn format_size(bytes: f64) -> String {
     let units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
     let fitting = units.into_iter().find(|(_, unit)| bytes >= *unit && (bytes / unit * 1e3).fract() == 0.0);

@@ -2,7 +2,7 @@
 //!
 //! Diesel prepares its own updates anew at each call, triggers and all, which is most of what a transition costs. This writes
 //! the same text of the same changeset and lets it be kept. It is found again by the changeset's type, without writing its text: so
-//! the changeset must always name the same columns (`treat_none_as_null`); [`names_all`] says so of a struct.
+//! the changeset must always name the same columns (`treat_none_as_null`); `names_all` says so of a struct.
 //! The surprise: where it is built without `SQLITE_ENABLE_QPSG`, SQLite prepares a kept statement anew too, at each binding of a
 //! value that it compared with the condition of a partial index; [`Looked`] is compared with no index.
 
