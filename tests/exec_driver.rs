@@ -376,6 +376,10 @@ fn a_blocking_run_is_told_from_start_to_piece() {
     let (runs, away) = (rig.dir.path().join("state/runs"), rig.dir.path().join("away"));
     fs::rename(&runs, &away).expect("moved");
     assert_eq!(rig.run(driver.look_at_run(new_job("f7"))), RunReport::Started { reference: "f7".into() });
+    // A run that dies with the daemon is free to repeat; that it is sealed must not make the place look as if it had been there.
+    let plain = rig.driver(GeneratorSpec { is_detached: false, ..rig.blocking("true") });
+    assert!(matches!(rig.run(plain.look_at_run(new_job("f5"))), RunReport::NeverStarted(_)));
+    assert_eq!(rig.run(driver.look_at_run(new_job("f7"))), RunReport::Started { reference: "f7".into() });
     fs::rename(&away, &runs).expect("moved back");
     // Nor does a place that is there again: what another run's look or start has made says nothing of those before.
     let intended_at = new_job("f6").attempt.intended_at;
