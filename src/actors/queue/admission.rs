@@ -1,10 +1,12 @@
 //! Whether a task of a lane may start now, and if not, why: the same answer decides and explains.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BREAKER_SETTING, QueueActor};
 use crate::events::{About, Kind};
-use crate::generator::registry::Limits;
+use crate::generator::registry::{Generator, Limits};
 use crate::store::write::Write;
 use crate::task::account::not_before;
 use crate::task::breaker::{Admission, Breaker, FIVE_IN_A_ROW, Notice};
@@ -48,6 +50,20 @@ impl QueueActor {
             .or_else(|| self.day_hindrance(key, limits))
             .or_else(|| self.breaker_hindrance(name, now))
             .or_else(|| self.suspicion(name, now).map(|why| format!("generator {name}: {why}")))
+    }
+
+    /// The generators that may be given one more job, whatever the limits of an account and of the day say.
+    pub(super) fn open_generators(&self) -> BTreeSet<GeneratorName> {
+        let now = self.world.clock.now().utc;
+        let generators = self.world.generators.borrow();
+        let is_open = |generator: &&Arc<Generator>| {
+            let name = &generator.name;
+            !self.pauses.iter().any(|pause| pause.scope.covers_all_of(name))
+                && self.jobs_at(name) < generator.limits.max_in_flight
+                && self.breaker_hindrance(name, now).is_none()
+                && self.suspicion(name, now).is_none()
+        };
+        generators.iter().filter(is_open).map(|generator| generator.name.clone()).collect()
     }
 
     /// What to do about jobs that take up slots for a day because they may be alive though their tasks have ended.

@@ -1,8 +1,7 @@
 //! What the queue is told and asked, and what it tells of itself.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -35,20 +34,21 @@ pub struct TasksSubmitted {
     pub tasks: Vec<SubmittedTask>,
 }
 
-/// Whether a submit may find a free worker. The queue says so and whoever submits looks: where it may, the queue is asked
+/// Where a submit may find a free worker. The queue says so and whoever submits looks: where it may, the queue is asked
 /// first, so that the claim rides in the commit of the insert; else that would only cost time. A word that is late costs a
 /// second commit, and nothing else.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<Mutex<BTreeSet<GeneratorName>>>);
 
 impl Readiness {
-    /// Whether a claim may ride along.
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Whether the claim of one of these may ride along. Of several tasks none is claimed in the commit of their insert.
+    pub fn is_ready_for(&self, tasks: &[NewTask]) -> bool {
+        let [new] = tasks else { return false };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&new.task.generator)
     }
 
-    pub(super) fn set(&self, is_ready: bool) {
-        self.0.store(is_ready, Ordering::Relaxed);
+    pub(super) fn set(&self, open: BTreeSet<GeneratorName>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = open;
     }
 }
 
@@ -183,6 +183,11 @@ impl PauseScope {
     pub(super) fn covers(&self, key: &LaneKey) -> bool {
         self.generator.as_ref().is_none_or(|generator| *generator == key.generator)
             && self.account.is_none_or(|account| account == key.account)
+    }
+
+    /// Whether every lane of a generator is paused by it.
+    pub(super) fn covers_all_of(&self, generator: &GeneratorName) -> bool {
+        self.account.is_none() && self.generator.as_ref().is_none_or(|paused| paused == generator)
     }
 
     /// The setting that holds it over a restart.

@@ -292,7 +292,8 @@ impl QueueActor {
     }
 
     fn say_readiness(&self) {
-        self.world.readiness.set(!self.idle.is_empty() && self.is_way_free());
+        let is_free = !self.idle.is_empty() && self.is_way_free();
+        self.world.readiness.set(if is_free { self.open_generators() } else { BTreeSet::new() });
     }
 
     /// Somebody who pauses once more and names no reason takes nothing back of what was said, and by whom.

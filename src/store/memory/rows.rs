@@ -75,9 +75,9 @@ impl Rows for Tables {
         Ok(self.last_seq)
     }
 
-    fn update_task(&mut self, task: &Task, state_before: TaskState, attempt_before: u32) -> Result<usize, DbError> {
+    fn update_task(&mut self, task: &Task, before: &Task) -> Result<usize, DbError> {
         match self.tasks.get_mut(&task.id) {
-            Some(row) if row.state == state_before && row.attempt == attempt_before => {
+            Some(row) if row.state == before.state && row.attempt == before.attempt => {
                 *row = task.clone();
                 Ok(1)
             }
@@ -117,7 +117,7 @@ impl Rows for Tables {
         }
     }
 
-    fn update_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
+    fn update_attempt(&mut self, attempt: &Attempt, _: &Attempt) -> Result<(), DbError> {
         match self.attempts.get_mut(&(attempt.task_id.clone(), attempt.number)) {
             Some(row) => {
                 *row = attempt.clone();

@@ -1,9 +1,10 @@
 //! The writing side: a batch of writes is one transaction and one fsync.
 //!
 //! The surprise: a write has no savepoint of its own, because nearly every refusal comes before its first row is changed and
-//! a savepoint would cost each write for the sake of few. Where a write failed after it had changed rows
-//! (SQLite counts them), the whole batch is rolled back and done again *carefully*, each write in a savepoint. A
-//! submit of many tasks is refused in the middle often enough to get its savepoint at once.
+//! a savepoint would cost each write for the sake of few. Where a write failed after it may have changed rows
+//! (SQLite counts them, and is asked once a batch), the whole batch is rolled back and done again *carefully*, each write in a
+//! savepoint. A submit of many tasks is refused in the middle often enough to get its savepoint at once, if others share its batch:
+//! at the end of each statement SQLite goes through all that the savepoint around it would have to undo.
 //!
 //! What a statement or a savepoint would have to undo is kept in memory ([`Undo`]): SQLite keeps a copy of each page that is touched,
 //! and beyond 64 KiB it would make a temporary file for it, write the pages and remove it again, several times in a batch.
@@ -90,14 +91,19 @@ impl SqliteBackend {
     /// The answers of a whole batch inside the open transaction; none where it must be done again with care.
     fn execute_all(&mut self, batch: &[Write], care: Care) -> Result<Option<Vec<Answer>>, DbError> {
         let mut answers = Vec::with_capacity(batch.len());
+        // How many rows were changed before this write; asked once a batch, and not known behind a write that has changed some.
+        let mut before = Some(self.changes()?);
         for write in batch {
-            let answer = if care == Care::Careful || is_of_many_rows(write) {
+            // Alone in its batch it is undone with it.
+            let answer = if care == Care::Careful || (batch.len() > 1 && is_of_many_rows(write)) {
+                before = None;
                 self.execute_in_savepoint(write)?
             } else {
-                let before = self.changes()?;
                 let answer = execute(&mut SqliteRows { connection: &mut self.connection }, write);
-                if answer.is_err() && self.changes()? != before {
-                    return Ok(None);
+                match before {
+                    _ if answer.is_ok() => before = None,
+                    Some(before) if self.changes()? == before => {}
+                    Some(_) | None => return Ok(None),
                 }
                 answer
             };

@@ -2,6 +2,8 @@
 //! [`crate::store::write::execute`], and once more by the guard in the database.
 
 mod schedules;
+#[cfg(test)]
+mod update_tests;
 
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
@@ -12,8 +14,8 @@ use diesel::sqlite::SqliteConnection;
 use super::connection::{db_error, optional};
 use super::fixed::Asked;
 use super::models::{
-    AccountChanges, AccountRow, AttemptChanges, AttemptRow, ImageChanges, ImageRow, NewContentRow, NewEventRow,
-    NewImageRow, NewTaskRow, TaskChanges, TaskNotes, TaskRow, VersionRow,
+    AccountChanges, AccountRow, AttemptChanges, AttemptNotes, AttemptRow, ImageChanges, ImageRow, NewContentRow,
+    NewEventRow, NewImageRow, NewTaskRow, TaskChanges, TaskMoves, TaskNotes, TaskRow, VersionRow,
 };
 use super::pool_rows;
 use super::queries::images::of_content as images_of;
@@ -124,17 +126,17 @@ impl Rows for SqliteRows<'_> {
         insert.get_result(self.connection).map_err(db_error)
     }
 
-    fn update_task(&mut self, task: &Task, state_before: TaskState, attempt_before: u32) -> Result<usize, DbError> {
+    fn update_task(&mut self, task: &Task, before: &Task) -> Result<usize, DbError> {
         let row = tasks::id
             .eq(task.id.as_str())
-            .and(looked(tasks::state).eq(state_before.as_str()))
-            .and(tasks::attempt.eq(i64::from(attempt_before)));
-        // The priority, the place in line and the end of an active task change only with its state.
-        let is_note = task.state == state_before && task.attempt == attempt_before && task.state.is_active();
-        let changed = if is_note {
+            .and(looked(tasks::state).eq(before.state.as_str()))
+            .and(tasks::attempt.eq(i64::from(before.attempt)));
+        let changed = if !TaskNotes::are_all(task, before) {
+            update(tasks::table, TaskChanges::from(task), row).execute(self.connection)
+        } else if task.state == before.state && task.attempt == before.attempt {
             update(tasks::table, TaskNotes::from(task), row).execute(self.connection)
         } else {
-            update(tasks::table, TaskChanges::from(task), row).execute(self.connection)
+            update(tasks::table, TaskMoves::from(task), row).execute(self.connection)
         };
         changed.map_err(db_error)
     }
@@ -178,9 +180,13 @@ impl Rows for SqliteRows<'_> {
         Ok(())
     }
 
-    fn update_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError> {
+    fn update_attempt(&mut self, attempt: &Attempt, before: &Attempt) -> Result<(), DbError> {
         let row = attempts::task_id.eq(attempt.task_id.as_str()).and(attempts::number.eq(i64::from(attempt.number)));
-        let changed = update(attempts::table, AttemptChanges::of(attempt)?, row).execute(self.connection);
+        let changed = if AttemptNotes::are_all(attempt, before) {
+            update(attempts::table, AttemptNotes::of(attempt)?, row).execute(self.connection)
+        } else {
+            update(attempts::table, AttemptChanges::of(attempt)?, row).execute(self.connection)
+        };
         Self::expect_one(changed.map_err(db_error)?, || {
             format!("attempt {} of task {} is not there to be updated", attempt.number, attempt.task_id)
         })

@@ -19,7 +19,7 @@ use crate::task::content::{
 };
 use crate::task::image::ImageState;
 use crate::task::review::{Judged, ReviewRules, broken_characters};
-use crate::task::{ContentId, Now, TaskId, TaskState, Timestamp};
+use crate::task::{ContentId, Now, Task, TaskId, TaskState, Timestamp};
 
 /// What is asked of a piece when it comes.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -276,10 +276,9 @@ impl Edit<'_> {
             let position = image.position;
             rows.insert_image(&NewImage { content_id: id, position, url, state, error, now: self.now })?;
         }
-        if let Some(mut task) = rows.task(&new.task_id)?.filter(|task| task.content_id == Some(old.id)) {
-            task.content_id = Some(id);
-            task.updated_at = self.now;
-            rows.update_task(&task, task.state, task.attempt)?;
+        if let Some(before) = rows.task(&new.task_id)?.filter(|task| task.content_id == Some(old.id)) {
+            let task = Task { content_id: Some(id), updated_at: self.now, ..before.clone() };
+            rows.update_task(&task, &before)?;
         }
         let why = format!("edited: content {id} is version {}", new.version);
         write_audit(rows, &old, before, ReviewMove::Superseded, Some(&why), self.who, self.now)?;

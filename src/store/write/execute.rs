@@ -97,14 +97,14 @@ pub(super) fn write_change(
         match attempt {
             Some(before) if before.number == after.number => {
                 if before != after {
-                    rows.update_attempt(after)?;
+                    rows.update_attempt(after, before)?;
                 }
             }
             // A new attempt beside an ended one; the old row was written when it ended.
             Some(_) | None => rows.insert_attempt(after, &change.task.generator)?,
         }
     }
-    let changed = rows.update_task(&change.task, task.state, task.attempt)?;
+    let changed = rows.update_task(&change.task, task)?;
     if changed != 1 {
         return Err(WriteError::Db(DbError::Fatal(format!("task {} changed inside its transaction", task.id))));
     }

@@ -5,7 +5,6 @@ use super::image::{KeptImage, NewImage};
 use super::{Account, DbError, ScheduleRows};
 use crate::publish::Handout;
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, Version};
-use crate::task::state::TaskState;
 use crate::task::{
     AccountId, Attempt, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, Timestamp,
 };
@@ -35,8 +34,8 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
     fn task(&mut self, id: &TaskId) -> Result<Option<Task>, DbError>;
     /// Inserts a task and gives its row number.
     fn insert_task(&mut self, task: &Task) -> Result<i64, DbError>;
-    /// Writes a task over the row with this id, state and attempt; says how many rows that were.
-    fn update_task(&mut self, task: &Task, state_before: TaskState, attempt_before: u32) -> Result<usize, DbError>;
+    /// Writes a task over its row, which is as `before`; says how many rows with its id, state and attempt there were.
+    fn update_task(&mut self, task: &Task, before: &Task) -> Result<usize, DbError>;
     /// An attempt.
     fn attempt(&mut self, task_id: &TaskId, number: u32) -> Result<Option<Attempt>, DbError>;
     /// Another task of a generator that has an attempt for this job, in one of these states: by its reference, or by the key that
@@ -51,7 +50,7 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
     /// Inserts an attempt of a task of this generator.
     fn insert_attempt(&mut self, attempt: &Attempt, generator: &GeneratorName) -> Result<(), DbError>;
     /// Writes an attempt over its row.
-    fn update_attempt(&mut self, attempt: &Attempt) -> Result<(), DbError>;
+    fn update_attempt(&mut self, attempt: &Attempt, before: &Attempt) -> Result<(), DbError>;
     /// Appends to the audit trail.
     fn insert_audit(&mut self, audit: &AuditRow) -> Result<(), DbError>;
     /// What a submitter's key was used for: task and digest.

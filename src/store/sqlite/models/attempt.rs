@@ -129,9 +129,30 @@ impl AttemptRow {
 pub struct AttemptChanges<'a> {
     state: &'static str,
     external_ref: Option<&'a str>,
+    ended_at: Option<i64>,
+    #[diesel(embed)]
+    notes: AttemptNotes<'a>,
+}
+
+impl<'a> AttemptChanges<'a> {
+    /// All that `attempt` says now.
+    pub fn of(attempt: &'a Attempt) -> Result<Self, DbError> {
+        Ok(Self {
+            state: attempt.state.as_str(),
+            external_ref: attempt.external_ref.as_deref(),
+            ended_at: millis(attempt.ended_at),
+            notes: AttemptNotes::of(attempt)?,
+        })
+    }
+}
+
+/// What may change of an attempt while it stands where it stands. No index is on it: SQLite rewrites each of which a statement names a
+/// column.
+#[derive(AsChangeset)]
+#[diesel(table_name = attempts, treat_none_as_null = true)]
+pub struct AttemptNotes<'a> {
     generator_state: Option<&'a str>,
     accepted_at: Option<i64>,
-    ended_at: Option<i64>,
     deadline_at: Option<i64>,
     deadline_boot_id: Option<&'a str>,
     deadline_boot_ms: Option<i64>,
@@ -155,16 +176,20 @@ pub struct AttemptChanges<'a> {
     raw_output: Option<&'a str>,
 }
 
-impl<'a> AttemptChanges<'a> {
-    /// All that `attempt` says now.
+impl<'a> AttemptNotes<'a> {
+    /// Whether the rest is as it was.
+    pub fn are_all(attempt: &Attempt, before: &Attempt) -> bool {
+        attempt.state == before.state
+            && attempt.external_ref == before.external_ref
+            && attempt.ended_at == before.ended_at
+    }
+
+    /// What `attempt` says of it now.
     pub fn of(attempt: &'a Attempt) -> Result<Self, DbError> {
         let deadline = attempt.deadline.as_ref();
         Ok(Self {
-            state: attempt.state.as_str(),
-            external_ref: attempt.external_ref.as_deref(),
             generator_state: attempt.generator_state.as_deref(),
             accepted_at: millis(attempt.accepted_at),
-            ended_at: millis(attempt.ended_at),
             deadline_at: deadline.map(|deadline| deadline.at.0),
             deadline_boot_id: deadline.map(|deadline| deadline.boot_id.0.as_str()),
             deadline_boot_ms: deadline.map(|deadline| deadline.boot_ms),

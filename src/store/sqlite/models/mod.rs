@@ -16,13 +16,13 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 pub use account::{AccountChanges, AccountRow};
-pub use attempt::{AttemptChanges, AttemptRow};
+pub use attempt::{AttemptChanges, AttemptNotes, AttemptRow};
 pub use content::{ContentRow, NewContentRow, NewPoolRow, PoolRow, VersionRow};
 pub use image::{ImageChanges, ImageRow, NewImageRow};
 pub use notice::{AlarmRow, DeliveryRow, NewNoticeRow, NoticeRow};
 pub use publishing::{HandoutChanges, HandoutRow, PoolChanges, PublicationRow, stored_fence};
 pub use schedule::{FireChanges, FireRow, NewFireRow, NewScheduleRow, ScheduleRow};
-pub use task::{NewTaskRow, TaskChanges, TaskNotes, TaskRow};
+pub use task::{NewTaskRow, TaskChanges, TaskMoves, TaskNotes, TaskRow};
 
 use diesel::prelude::*;
 
@@ -31,7 +31,7 @@ use super::update::names_all;
 use crate::store::DbError;
 use crate::task::{AuditRow, TaskId, Timestamp};
 
-names_all!(AttemptChanges, HandoutChanges, ImageChanges, PoolChanges, TaskChanges, TaskNotes);
+names_all!(AttemptChanges, AttemptNotes, HandoutChanges, ImageChanges, PoolChanges, TaskChanges, TaskMoves, TaskNotes);
 
 /// A row that cannot be understood.
 pub fn unreadable(row: impl Display, column: &str, problem: impl Display) -> DbError {

@@ -215,42 +215,103 @@ impl<'a> From<&'a Task> for TaskChanges<'a> {
     }
 }
 
-/// What changes of an active task while its state and its attempt stay: SQLite rewrites every index that a statement names
-/// a column of, changed or not, so the others are not named.
+/// What most changes within a state are about, and nothing that is in line, limited, counted or final: SQLite rewrites every index,
+/// and runs every trigger, that a statement names a column of, changed or not, so the others are not named.
 #[derive(AsChangeset)]
 #[diesel(table_name = tasks, treat_none_as_null = true)]
 pub struct TaskNotes<'a> {
-    auto_approve: bool,
-    retry_count: i64,
-    max_retries: i64,
-    time_limit_s: i64,
-    submitted_at: Option<i64>,
     started_at: Option<i64>,
     wake_at: Option<i64>,
     updated_at: i64,
-    content_id: Option<i64>,
     progress: Option<&'a str>,
     reason: Option<&'a str>,
     error: Option<&'a str>,
-    restored_at: Option<i64>,
 }
 
 impl<'a> From<&'a Task> for TaskNotes<'a> {
     fn from(task: &'a Task) -> Self {
         Self {
-            auto_approve: task.auto_approve,
-            retry_count: task.retry_count.into(),
-            max_retries: task.max_retries.into(),
-            time_limit_s: task.time_limit_s.into(),
-            submitted_at: millis(task.submitted_at),
             started_at: millis(task.started_at),
             wake_at: millis(task.wake_at),
             updated_at: task.updated_at.0,
-            content_id: task.content_id.map(|id| id.0),
             progress: task.progress.as_deref(),
             reason: task.reason.as_deref(),
             error: task.error.as_deref(),
-            restored_at: millis(task.restored_at),
+        }
+    }
+}
+
+impl TaskNotes<'_> {
+    /// Whether nothing else that a transition may change differs, but for what [`TaskMoves`] names.
+    pub fn are_all(task: &Task, before: &Task) -> bool {
+        // By name, so that a new field is not forgotten.
+        let Task {
+            id: _,
+            seq: _,
+            account_id: _,
+            topic: _,
+            keywords: _,
+            category: _,
+            requirements: _,
+            tone: _,
+            priority,
+            auto_approve,
+            generator: _,
+            state: _,
+            attempt: _,
+            retry_count,
+            max_retries,
+            time_limit_s,
+            progress: _,
+            reason: _,
+            error: _,
+            content_id,
+            key: _,
+            submitted_by: _,
+            rewrites: _,
+            created_at: _,
+            queued_at,
+            submitted_at: _,
+            started_at: _,
+            completed_at,
+            wake_at: _,
+            updated_at: _,
+            restored_at,
+            not_before,
+        } = before;
+        let is_of_state = task.state != before.state || task.attempt != before.attempt;
+        (is_of_state || task.submitted_at == before.submitted_at)
+            && task.priority == *priority
+            && task.auto_approve == *auto_approve
+            && task.retry_count == *retry_count
+            && task.max_retries == *max_retries
+            && task.time_limit_s == *time_limit_s
+            && task.content_id == *content_id
+            && task.queued_at == *queued_at
+            && task.completed_at == *completed_at
+            && task.restored_at == *restored_at
+            && task.not_before == *not_before
+    }
+}
+
+/// The same of a change of the state or the attempt.
+#[derive(AsChangeset)]
+#[diesel(table_name = tasks, treat_none_as_null = true)]
+pub struct TaskMoves<'a> {
+    state: &'static str,
+    attempt: i64,
+    submitted_at: Option<i64>,
+    #[diesel(embed)]
+    notes: TaskNotes<'a>,
+}
+
+impl<'a> From<&'a Task> for TaskMoves<'a> {
+    fn from(task: &'a Task) -> Self {
+        Self {
+            state: task.state.as_str(),
+            attempt: task.attempt.into(),
+            submitted_at: millis(task.submitted_at),
+            notes: TaskNotes::from(task),
         }
     }
 }
