@@ -21,7 +21,7 @@ use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 /// How many tasks one slice of a cleanup deletes: short enough that no submit waits long behind it.
-const CLEANUP_SLICE: u32 = 20;
+const CLEANUP_SLICE: u32 = 4;
 /// How long an explanation of a wait may take before the stored reason is given instead.
 const EXPLAIN_LIMIT: Duration = Duration::from_secs(2);
 

@@ -12,24 +12,29 @@ use crate::events::Kind;
 use crate::generator::log::GeneratorLogs;
 use crate::store::write::{FinishedPlace, Write, Written};
 use crate::tell;
+use crate::text::counted;
 
 /// The first sweep of a life: late enough not to meet the start's own work.
 const FIRST: Duration = Duration::from_secs(15 * 60);
 const EVERY: Duration = Duration::from_secs(24 * 3600);
-const SLICE: u32 = 20;
+/// How many tasks one slice deletes, and how long no other follows: a hundred thousand in two hours.
+const SLICE: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// When the next sweep comes.
 pub struct Sweep {
     at: Instant,
     /// Where the next slice goes on.
     after: Option<FinishedPlace>,
+    /// By the slices of this sweep.
+    deleted: u64,
     logs: GeneratorLogs,
 }
 
 impl Sweep {
     /// The first is a quarter of an hour ahead. A task that goes takes its log along.
     pub fn new(logs: GeneratorLogs) -> Self {
-        Self { at: Instant::now() + FIRST, after: None, logs }
+        Self { at: Instant::now() + FIRST, after: None, deleted: 0, logs }
     }
 
     /// Resolves when it is time.
@@ -37,42 +42,43 @@ impl Sweep {
         sleep_until(self.at).await;
     }
 
-    /// Deletes one slice; comes back at once while there is more, else in a day. What the last one leaves on disk goes too.
+    /// Deletes one slice; comes back soon while there is more, else in a day. What the last one leaves on disk goes too.
     pub async fn run(&mut self, world: &World, config: &Config) {
         self.at = Instant::now() + EVERY;
         self.after = match config.retention.finished_tasks {
-            Some(keep) => delete_slice(world, keep, self.after, &self.logs).await,
+            Some(keep) => self.delete_slice(world, keep).await,
             None => None,
         };
         if self.after.is_some() {
-            self.at = Instant::now() + Duration::from_secs(1);
+            self.at = Instant::now() + PAUSE;
             return;
+        }
+        let deleted = std::mem::take(&mut self.deleted);
+        if deleted > 0 {
+            tell!(
+                Level::Info,
+                Kind::CleanedUp,
+                "the nightly sweep deleted {}",
+                counted(deleted, "finished task", "finished tasks")
+            );
         }
         LeftoverSweep::of(config, &world.store, &self.logs).start();
     }
-}
 
-/// Where the next slice goes on, if there may be more.
-async fn delete_slice(
-    world: &World,
-    keep: Duration,
-    after: Option<FinishedPlace>,
-    logs: &GeneratorLogs,
-) -> Option<FinishedPlace> {
-    let finished_before = world.clock.now().utc.minus(keep);
-    match world.store.write(Write::Cleanup { finished_before, after, limit: SLICE }).await {
-        Ok(Written::Cleaned { tasks, next }) => {
-            let count = tasks.len();
-            logs.remove(tasks);
-            if count > 0 {
-                tell!(Level::Info, Kind::CleanedUp, "the nightly sweep deleted {count} finished tasks");
+    /// Where the next slice goes on, if there may be more.
+    async fn delete_slice(&mut self, world: &World, keep: Duration) -> Option<FinishedPlace> {
+        let finished_before = world.clock.now().utc.minus(keep);
+        match world.store.write(Write::Cleanup { finished_before, after: self.after, limit: SLICE }).await {
+            Ok(Written::Cleaned { tasks, next }) => {
+                self.deleted += tasks.len() as u64;
+                self.logs.remove(tasks);
+                next
             }
-            next
-        }
-        Ok(_) => None,
-        Err(error) => {
-            tell!(Level::Warn, Kind::CleanupFailed, "the nightly sweep failed: {error}");
-            None
+            Ok(_) => None,
+            Err(error) => {
+                tell!(Level::Warn, Kind::CleanupFailed, "the nightly sweep failed: {error}");
+                None
+            }
         }
     }
 }

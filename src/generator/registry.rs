@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::Driver;
 use super::fitness::Fitness;
 pub use super::spec::Limits;
-use crate::task::learning::{Learned, PastJob};
+use crate::task::learning::{Learned, PastJob, durations_of};
 use crate::task::policy::Policy;
 use crate::task::{GeneratorName, Timestamp};
 
@@ -24,6 +24,8 @@ pub struct Generator {
     is_learning: AtomicBool,
     /// Jobs that were seen to complete.
     completed: AtomicU32,
+    /// Jobs from whose durations was learned last.
+    learned_from: AtomicU32,
     fitness: Fitness,
 }
 
@@ -36,7 +38,8 @@ impl Drop for Learning<'_> {
     }
 }
 
-/// So many jobs are learned from one by one; of more, each changes little, and one in [`LEARNED_EVERY`] is enough.
+/// So many jobs are learned from one by one; of more, each changes little, and one in [`LEARNED_EVERY`] is enough. It is not their number
+/// that counts but from how many is learned: of many that began at once that may be none until the last has ended.
 const LEARNED_ONE_BY_ONE: u32 = 50;
 const LEARNED_EVERY: u32 = 20;
 
@@ -44,8 +47,16 @@ impl Generator {
     /// Puts a generator together.
     pub fn new(name: GeneratorName, driver: Arc<dyn Driver>, policy: Policy, limits: Limits) -> Self {
         let policy = RwLock::new(Arc::new(policy));
-        let (is_learning, completed) = (AtomicBool::new(false), AtomicU32::new(0));
-        Self { name, driver, limits, policy, is_learning, completed, fitness: Fitness::default() }
+        Self {
+            name,
+            driver,
+            limits,
+            policy,
+            is_learning: AtomicBool::new(false),
+            completed: AtomicU32::new(0),
+            learned_from: AtomicU32::new(0),
+            fitness: Fitness::default(),
+        }
     }
 
     /// What the core must know of it, with what was learned.
@@ -63,7 +74,8 @@ impl Generator {
     /// it comes.
     pub fn begins_to_learn(&self) -> Option<Learning<'_>> {
         let before = self.completed.fetch_add(1, Ordering::Relaxed);
-        let is_worth_it = before < LEARNED_ONE_BY_ONE || before.is_multiple_of(LEARNED_EVERY);
+        let learned_from = self.learned_from.load(Ordering::Relaxed);
+        let is_worth_it = learned_from < LEARNED_ONE_BY_ONE || before.is_multiple_of(LEARNED_EVERY);
         (is_worth_it && self.is_asked_one_by_one() && !self.is_learning.swap(true, Ordering::AcqRel))
             .then_some(Learning(&self.is_learning))
     }
@@ -92,8 +104,11 @@ impl Generator {
         if !self.is_asked_one_by_one() {
             return;
         }
+        let durations = durations_of(past, oldest);
+        self.learned_from.store(u32::try_from(durations.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        // Of too few nothing is learned, and what was known stays.
+        let learned = Learned::of(&durations);
         let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
-        let learned = Learned::from_jobs(past, oldest, policy.polls.learned);
         if learned.is_some() && policy.polls.learned != learned {
             Arc::make_mut(&mut policy).polls.learned = learned;
         }

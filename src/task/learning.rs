@@ -1,6 +1,6 @@
 //! What past jobs tell of when a job will end, and when polls are worth their calls.
 //!
-//! Pure arithmetic. The surprise: durations of those that ended last are not durations of all, see [`Learned::from_jobs`].
+//! Pure arithmetic. The surprise: durations of those that ended last are not durations of all, see [`durations_of`].
 
 use std::time::Duration;
 
@@ -41,29 +41,29 @@ const ENOUGH_DURATIONS: usize = 5;
 const LEAST_SPREAD: f64 = 0.05;
 const MOST_SPREAD: f64 = 1.5;
 
-impl Learned {
-    /// Of a generator's completed jobs, the newest [`JOBS_LOOKED_AT`] ends in their order, with when the oldest of those in flight was
-    /// accepted and what was learned before.
-    ///
-    /// Of jobs that began together the short ones end first. So those count that were accepted before every job still in flight: of
-    /// these all have ended, long ones too. Where there are more ends than are looked at, only jobs that began after the first of
-    /// these ends are all among them, for of older ones the short are missing. Where so many are in flight that no time is left between,
-    /// the last ends must do: under a steady load they are as all are.
-    pub fn from_jobs(past: &[PastJob], oldest: Option<Timestamp>, before: Option<Self>) -> Option<Self> {
-        let is_every_end = past.len() < JOBS_LOOKED_AT as usize;
-        let first_end = past.last().map(|job| job.accepted_at.plus(job.took)).filter(|_| !is_every_end);
-        let is_fair = |job: &&PastJob| {
-            oldest.is_none_or(|oldest| job.accepted_at < oldest) && first_end.is_none_or(|end| job.accepted_at >= end)
-        };
-        let mut fair: Vec<&PastJob> = past.iter().filter(is_fair).collect();
-        fair.sort_by_key(|job| std::cmp::Reverse(job.accepted_at));
-        fair.truncate(JOBS_LEARNED_FROM);
-        if !is_every_end && fair.len() < ENOUGH_OF_MANY {
-            fair = past.iter().take(JOBS_LEARNED_FROM).collect();
-        }
-        Self::of(&fair.into_iter().map(|job| job.took).collect::<Vec<_>>()).or(before)
+/// How long the jobs took from which is learned: of a generator's completed jobs, the newest [`JOBS_LOOKED_AT`] ends in their order, with
+/// when the oldest of those in flight was accepted.
+///
+/// Of jobs that began together the short ones end first. So those count that were accepted before every job still in flight: of
+/// these all have ended, long ones too. Where there are more ends than are looked at, only jobs that began after the first of
+/// these ends are all among them, for of older ones the short are missing. Where so many are in flight that no time is left between,
+/// the last ends must do: under a steady load they are as all are.
+pub fn durations_of(past: &[PastJob], oldest: Option<Timestamp>) -> Vec<Duration> {
+    let is_every_end = past.len() < JOBS_LOOKED_AT as usize;
+    let first_end = past.last().map(|job| job.accepted_at.plus(job.took)).filter(|_| !is_every_end);
+    let is_fair = |job: &&PastJob| {
+        oldest.is_none_or(|oldest| job.accepted_at < oldest) && first_end.is_none_or(|end| job.accepted_at >= end)
+    };
+    let mut fair: Vec<&PastJob> = past.iter().filter(is_fair).collect();
+    fair.sort_by_key(|job| std::cmp::Reverse(job.accepted_at));
+    fair.truncate(JOBS_LEARNED_FROM);
+    if !is_every_end && fair.len() < ENOUGH_OF_MANY {
+        fair = past.iter().take(JOBS_LEARNED_FROM).collect();
     }
+    fair.into_iter().map(|job| job.took).collect()
+}
 
+impl Learned {
     /// The age from which on a job in flight is an exception.
     pub fn hopeless_age(self) -> Duration {
         self.median.mul_f64((HOPELESS * self.spread).exp())
@@ -151,24 +151,19 @@ mod tests {
         values.iter().enumerate().map(job).collect()
     }
 
+    fn learn(past: &[PastJob], oldest: Option<Timestamp>) -> Option<Learned> {
+        Learned::of(&durations_of(past, oldest))
+    }
+
     #[test]
     fn what_began_with_a_job_that_still_runs_is_not_learned_from() {
         let past = seconds(&[100, 100, 100, 100, 100, 3, 3, 3, 3, 3, 3]);
         let fair = Learned::of(&[Duration::from_secs(100); 5]);
-        assert_eq!(Learned::from_jobs(&past, Some(Timestamp(5_000)), None), fair, "those before it have all ended");
-        let any = Learned::from_jobs(&past, None, fair).expect("enough");
+        assert_eq!(learn(&past, Some(Timestamp(5_000))), fair, "those before it have all ended");
+        let any = learn(&past, None).expect("enough");
         assert!(any.median < Duration::from_secs(30), "nothing runs, so nothing is left out: {any:?}");
-        assert_eq!(
-            Learned::from_jobs(&past, Some(Timestamp(4_000)), fair),
-            fair,
-            "four tell nothing: what was known stays"
-        );
-        assert_eq!(
-            Learned::from_jobs(&past, Some(Timestamp(4_000)), None),
-            None,
-            "the shortest of many tell less than nothing"
-        );
-        assert_eq!(Learned::from_jobs(&past[..4], None, None), None);
+        assert_eq!(learn(&past, Some(Timestamp(4_000))), None, "the shortest of many tell less than nothing");
+        assert_eq!(learn(&past[..4], None), None);
     }
 
     /// Many jobs at work at once: each of them is older than the ends that are looked at. Long ones must not count more for it.
@@ -180,10 +175,10 @@ mod tests {
             PastJob { accepted_at: Timestamp((second - took) * 1_000), took: Duration::from_secs(took.unsigned_abs()) }
         });
         let past: Vec<PastJob> = ends.collect();
-        let learned = Learned::from_jobs(&past, Some(Timestamp(-150_000)), None).expect("enough");
+        let learned = learn(&past, Some(Timestamp(-150_000))).expect("enough");
         assert!((300..=330).contains(&learned.median.as_secs()), "half of both: {learned:?}");
         // Some time lies between the first end in sight and the oldest in flight: who began in it has ended, long or short.
-        let learned = Learned::from_jobs(&past, Some(Timestamp(-1)), None).expect("enough");
+        let learned = learn(&past, Some(Timestamp(-1))).expect("enough");
         assert!((300..=330).contains(&learned.median.as_secs()), "{learned:?}");
     }
 
@@ -197,7 +192,7 @@ mod tests {
     fn the_newest_jobs_are_learned_from_in_whatever_order_they_ended() {
         let mut past = seconds(&[vec![10; 200], vec![50; 200]].concat());
         for _ in 0..2 {
-            let learned = Learned::from_jobs(&past, None, None).expect("enough");
+            let learned = learn(&past, None).expect("enough");
             assert_eq!(learned.median, Duration::from_secs(50));
             past.reverse();
         }

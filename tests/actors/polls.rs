@@ -6,7 +6,7 @@ use contentd::actors::poller::PollAll;
 use contentd::task::learning::Learned;
 use contentd::task::outcome::{FetchAnswer, PollAnswer, Verb};
 use contentd::task::retry::PollSchedule;
-use contentd::task::{Policy, TaskState};
+use contentd::task::{Policy, TaskId, TaskState};
 
 use super::rig::{Ask, Rig, Setup, limits, policy};
 use super::script::Fate;
@@ -43,15 +43,34 @@ async fn a_run_that_tells_its_end_waits_for_no_poll_however_short_it_is() {
     }
 }
 
+/// How old its job was when a task was first asked about.
+fn first_poll(rig: &Rig, id: &TaskId) -> Option<i64> {
+    let polls = rig.script().calls(Verb::Poll);
+    polls.iter().find(|call| call.tasks.contains(id)).map(|call| call.at_ms - rig.script().jobs_of(id)[0].made_at)
+}
+
+/// As long as the first of them runs nothing is fair to learn from, and it is the last to end, after more than fifty others.
+#[actix::test]
+async fn jobs_that_began_at_once_are_learned_from_when_the_last_has_ended() {
+    let rig = Rig::start(Setup::default()).await;
+    rig.script().behave(|behaviour| behaviour.job_ms = 200_000);
+    let slow = rig.submit(Ask::about("slow")).await;
+    rig.until_state(&slow, TaskState::Submitted).await;
+    rig.script().behave(|behaviour| behaviour.job_ms = 100_000);
+    let past = rig.submit_all((0..57).map(|n| Ask::about(format!("{n}")))).await;
+    rig.until_all(&past, TaskState::Completed).await;
+    rig.until_state(&slow, TaskState::Completed).await;
+    let next = rig.submit(Ask::about("next")).await;
+    rig.until_state(&next, TaskState::Completed).await;
+    let after = first_poll(&rig, &next).unwrap();
+    assert!(after >= 60_000, "what was learned of 58 jobs: {after} ms");
+}
+
 #[actix::test]
 async fn the_first_poll_waits_until_past_jobs_were_done() {
     let rig = Rig::start(Setup { workers: 1, ..Setup::default() }).await;
     rig.script().behave(|behaviour| behaviour.job_ms = 100_000);
     let past = rig.submit_all((0..6).map(|n| Ask::about(format!("{n}")))).await;
-    let first_poll = |rig: &Rig, id| {
-        let polls = rig.script().calls(Verb::Poll);
-        polls.iter().find(|call| call.tasks.contains(id)).map(|call| call.at_ms - rig.script().jobs_of(id)[0].made_at)
-    };
     rig.until_all(&past, TaskState::Completed).await;
     let before = first_poll(&rig, &past[0]).unwrap();
     assert!(before < 2_000, "nothing is known yet, so it looks soon: {before} ms");

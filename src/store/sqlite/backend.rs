@@ -35,6 +35,7 @@ pub struct SqliteBackend {
     whereabouts: Whereabouts,
     last_sync: Option<Duration>,
     undo: Option<Undo>,
+    copies: Copies,
     /// Given back after the connection is closed.
     _lock: OwnerLock,
 }
@@ -49,6 +50,22 @@ enum Undo {
     InFile,
 }
 
+/// How many pages of the log are copied into the database at once, in the commit that finds so many. Whoever waits for a commit
+/// waits for that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    /// As SQLite does by itself: most pages of the log are there several times, and are copied once.
+    Large,
+    /// While old tasks are deleted, whose pages lie all over the file: for so many more batches.
+    Small { left: u32 },
+}
+
+/// SQLite's own number of pages.
+const LARGE_COPY: u32 = 1_000;
+const SMALL_COPY: u32 = 100;
+/// So many batches after the last slice of a cleanup the next one is over.
+const SLICES_APART: u32 = 64;
+
 /// How a batch is carried out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Care {
@@ -60,7 +77,7 @@ enum Care {
 
 impl SqliteBackend {
     pub(super) fn new(connection: SqliteConnection, whereabouts: Whereabouts, lock: OwnerLock) -> Self {
-        Self { connection, whereabouts, last_sync: None, undo: None, _lock: lock }
+        Self { connection, whereabouts, last_sync: None, undo: None, copies: Copies::Large, _lock: lock }
     }
 
     /// The writing connection, for tests that look behind the seam.
@@ -82,6 +99,18 @@ impl SqliteBackend {
             self.undo = Some(undo);
         }
         Ok(())
+    }
+
+    /// Outside a transaction, like the above.
+    fn copy_in(&mut self, copies: Copies) -> Result<(), DbError> {
+        let is_new = std::mem::discriminant(&copies) != std::mem::discriminant(&self.copies);
+        self.copies = copies;
+        let pages = match copies {
+            _ if !is_new => return Ok(()),
+            Copies::Large => LARGE_COPY,
+            Copies::Small { .. } => SMALL_COPY,
+        };
+        self.run(&format!("PRAGMA wal_autocheckpoint = {pages}"))
     }
 
     fn changes(&mut self) -> Result<i64, DbError> {
@@ -128,6 +157,7 @@ impl SqliteBackend {
 
     fn commit_with(&mut self, batch: &[Write], care: Care) -> Result<Option<Vec<Answer>>, DbError> {
         self.keep_undo(if batch.iter().any(is_large) { Undo::InFile } else { Undo::InMemory })?;
+        self.copy_in(self.copies.before(batch))?;
         self.run("BEGIN IMMEDIATE")?;
         let answers = match self.execute_all(batch, care) {
             Ok(Some(answers)) => {
@@ -144,6 +174,17 @@ impl SqliteBackend {
             let _ = self.connection.batch_execute("ROLLBACK");
         }
         answers
+    }
+}
+
+impl Copies {
+    fn before(self, batch: &[Write]) -> Self {
+        let is_cleanup = batch.iter().any(|write| matches!(write, Write::Cleanup { .. }));
+        match self {
+            _ if is_cleanup => Self::Small { left: SLICES_APART },
+            Self::Small { left } if left > 0 => Self::Small { left: left - 1 },
+            Self::Small { .. } | Self::Large => Self::Large,
+        }
     }
 }
 
@@ -218,5 +259,41 @@ impl Backend for SqliteBackend {
 
     fn last_sync(&self) -> Option<Duration> {
         self.last_sync
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite;
+    use crate::task::Timestamp;
+
+    #[derive(QueryableByName)]
+    struct Pages {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        wal_autocheckpoint: i64,
+    }
+
+    #[test]
+    fn the_log_is_copied_in_small_parts_as_long_as_a_cleanup_goes_on() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut backend = sqlite::open(&dir.path().join("c.db"), 1).expect("a new database").backend;
+        let mut pages_after = |write: Write| {
+            backend.commit(&[write]).expect("committed").remove(0).expect("written");
+            let pages: Pages =
+                diesel::sql_query("PRAGMA wal_autocheckpoint").get_result(&mut backend.connection).expect("told");
+            pages.wal_autocheckpoint
+        };
+        let other = || Write::PutSetting { name: "x".into(), value: None };
+        let slice = || Write::Cleanup { finished_before: Timestamp(0), after: None, limit: 4 };
+        assert_eq!(pages_after(other()), i64::from(LARGE_COPY));
+        for _ in 0..2 {
+            assert_eq!(pages_after(slice()), i64::from(SMALL_COPY));
+            for _ in 0..SLICES_APART {
+                assert_eq!(pages_after(other()), i64::from(SMALL_COPY));
+            }
+        }
+        assert_eq!(pages_after(other()), i64::from(LARGE_COPY));
+        assert_eq!(pages_after(slice()), i64::from(SMALL_COPY));
     }
 }

@@ -1,7 +1,7 @@
 //! Looking after the database file while its owner runs: how it stands, whether it is whole, and a copy of it.
 //!
 //! Each call opens a read-only connection of its own, so that none of the pool's readers is held for as long as a large file
-//! takes, and blocks its thread. Nothing here writes to the database. The surprise: a copy is made by SQLite itself from
+//! takes, and blocks its thread. Nothing here changes what the database holds. The surprise: a copy is made by SQLite itself from
 //! one state of the database, and writers go on meanwhile: in WAL mode a reader never stops them.
 
 use std::fs::{self, File, OpenOptions};
@@ -9,12 +9,13 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 use thiserror::Error;
 
-use super::{beside, connection, migrate, read_only_uri};
+use super::{beside, connection, existing_uri, migrate, read_only_uri};
 
 /// How the database stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -152,7 +153,9 @@ pub fn copy(database: &Path, target: &Path) -> Result<Copied, BackupError> {
     let mut connection = open(database).map_err(failed)?;
     // An empty file is what SQLite writes into, and its mode stays.
     let copying = diesel::sql_query("VACUUM INTO ?").bind::<Text, _>(part.path.to_string_lossy());
-    copying.execute(&mut connection).map_err(|error| failed(error.to_string()))?;
+    let copied = copying.execute(&mut connection);
+    shorten_log(database);
+    copied.map_err(|error| failed(error.to_string()))?;
     drop(connection);
     let mut copy = open(&part.path).map_err(failed)?;
     let faults = faults_of(&mut copy).map_err(failed)?;
@@ -162,6 +165,17 @@ pub fn copy(database: &Path, target: &Path) -> Result<Copied, BackupError> {
     let tasks = number(&mut copy, "SELECT count(*) AS number FROM tasks").map_err(failed)?;
     drop(copy);
     Ok(Copied { bytes: part.publish(target)?, tasks })
+}
+
+/// While a copy is made the log can only grow. What it holds by now is copied into the database here, because else the next commit would,
+/// and somebody waits for that. Whatever hinders it, the next commit does it after all.
+fn shorten_log(database: &Path) {
+    let shortened = SqliteConnection::establish(&existing_uri(database))
+        .map_err(|error| error.to_string())
+        .and_then(|mut own| own.batch_execute("PRAGMA wal_checkpoint(PASSIVE)").map_err(|error| error.to_string()));
+    if let Err(error) = shortened {
+        log::warn!("after a copy: the log of {} was not shortened: {error}", database.display());
+    }
 }
 
 /// The file that a copy is written to. It goes with this, unless it was published.
@@ -224,8 +238,11 @@ mod tests {
         let database = dir.path().join("a?b#.db");
         let opened = sqlite::open(&database, 1).expect("it is made");
         let target = dir.path().join("copy %.db");
+        let bytes = || fs::metadata(&database).expect("it is there").len();
+        let before = bytes();
         let copied = copy(&database, &target).expect("it is copied");
         assert_eq!(copied.tasks, 0);
+        assert!(bytes() > before, "what the log held is in the database now: {before} bytes");
         assert_eq!(fs::metadata(&target).expect("it is there").len(), copied.bytes);
         assert_eq!(fs::metadata(&target).expect("it is there").mode() & 0o777, 0o600);
         assert!(matches!(copy(&database, &target), Err(BackupError::Exists(path)) if path == target));
