@@ -1,4 +1,5 @@
-//! Submits: defaults are filled in, accounts and generators are looked up, and everything goes in one message to the queue.
+//! Submits: defaults are filled in, accounts and generators are looked up, and the tasks are written, by the queue where one can be
+//! claimed in the same commit.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

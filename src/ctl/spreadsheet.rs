@@ -62,7 +62,8 @@ fn cell(value: &Value, is_terminal: bool) -> String {
         Value::Null => String::new(),
         Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{}", shown(text)),
         Value::String(text) => shown(text),
-        Value::Array(items) if items.iter().all(Value::is_string) => {
+        // With a comma in one of them nobody could tell where it ends: such a list is written as JSON.
+        Value::Array(items) if items.iter().all(|item| item.as_str().is_some_and(|text| !text.contains(','))) => {
             let joined = items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
             cell(&Value::String(joined), is_terminal)
         }
@@ -96,6 +97,7 @@ mod tests {
         write(&mut writer, Some(&fields), &fields, &rows, false).expect("it writes");
         let text = String::from_utf8(writer.into_inner().expect("it flushes")).expect("UTF-8");
         assert_eq!(text, "id,topic,words\n-5,'=1+1,\"a,b\"\n1,\"a,\"\"b\"\"\nc\",\n");
+        assert_eq!(cell(&json!(["x, y", "z"]), false), r#"["x, y","z"]"#, "two, and not three");
         let exact = "a\x07\x1b[2J\tb\r\n\u{200f}";
         assert_eq!(cell(&json!(exact), false), exact, "a program gets what was written");
         assert_eq!(cell(&json!("a\x07\x1b[2J\tb"), true), "a\\u{7}\\u{1b}[2J\tb", "no terminal obeys it");

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::GeneratorName;
 use super::time::Timestamp;
+use crate::text::counted;
 
 /// What a submit of the account that does not say gets. What is none here the configuration says.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -55,7 +56,10 @@ impl AccountLimits {
     /// Why no further task of an account may start; none where one may. `next` is when the first submit of the day counts no longer.
     pub fn hindrance(&self, in_flight: u32, submits_today: u32, next: Option<Timestamp>) -> Option<String> {
         if let Some(limit) = self.max_in_flight.filter(|limit| in_flight >= *limit) {
-            return Some(format!("has {in_flight} jobs at generators, and its max_in_flight is {limit}"));
+            return Some(format!(
+                "has {} at generators, and its max_in_flight is {limit}",
+                counted(in_flight, "job", "jobs")
+            ));
         }
         let limit = self.submits_per_day.filter(|limit| submits_today >= *limit)?;
         let next = not_before(next, submits_today, limit);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contentd::actors::queue::{Pause, PauseScope, QueueActor, SetPause};
 use contentd::actors::supervisor::Crash;
 use contentd::task::outcome::Verb;
-use contentd::task::{AccountId, Event, GeneratorName, NotBefore, TaskState};
+use contentd::task::{AccountId, Event, GeneratorName, NotBefore, TaskId, TaskState};
 
 use super::rig::{Ask, Rig, Setup, limits, policy, sample};
 
@@ -183,4 +183,27 @@ async fn resume_of_everything_ends_every_pause() {
     rig.until_state(&id, TaskState::Completed).await;
     let rig = rig.restart().await;
     assert!(rig.status().await.queue.unwrap().pauses.is_empty(), "nor do they come back with a restart");
+}
+
+/// The queue says when a claim may ride in a submit's commit; of everything else it hears afterwards.
+#[actix::test]
+async fn what_is_written_past_the_queue_starts_when_it_is_told_and_at_the_next_look_when_it_is_not() {
+    let rig = Rig::start(Setup::default()).await;
+    let asks = |count: usize| (0..count).map(|number| Ask::about(format!("{number}")));
+    let started_after = |rig: &Rig, id: &TaskId| rig.task(id).submitted_at.unwrap().since(rig.task(id).created_at);
+    rig.until("it is ready", async |rig| rig.is_asked_first(asks(1))).await;
+    assert!(!rig.is_asked_first(asks(2)), "of several none is claimed with its insert");
+    for (is_told, longest) in [(true, 1), (false, 31)] {
+        let ids = rig.submit_past_the_queue(asks(3), is_told).await;
+        rig.until_all(&ids, TaskState::Completed).await;
+        assert!(ids.iter().all(|id| started_after(&rig, id) <= Duration::from_secs(longest)), "told: {is_told}");
+    }
+    rig.pause(Some(sample()), None).await;
+    assert!(!rig.is_asked_first(asks(1)), "nothing can be claimed");
+    let ids = rig.submit_past_the_queue(asks(3), true).await;
+    rig.pass(Duration::from_secs(60)).await;
+    assert!(ids.iter().all(|id| rig.state(id) == TaskState::Pending));
+    assert_eq!(rig.resume(Some(sample()), None).await, 0);
+    rig.until_all(&ids, TaskState::Completed).await;
+    rig.until("it is ready again", async |rig| rig.is_asked_first(asks(1))).await;
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use actix::prelude::*;
 use contentd::actors::failing::FailingJobs;
 use contentd::actors::poller::PollNow;
-use contentd::actors::queue::{ExplainWaits, Pause, PauseScope, PersonDecided, QueueActor, SetPause, SubmitTasks};
+use contentd::actors::queue::{
+    ExplainWaits, Pause, PauseScope, PersonDecided, QueueActor, SetPause, SubmitTasks, TasksSubmitted,
+};
 use contentd::actors::recovery::recover;
 use contentd::actors::supervisor::{DaemonStatus, Drain, GetStatus, Reload, SupervisorActor, WorldChannels};
 use contentd::actors::{Happened, Peers, World};
@@ -19,7 +21,7 @@ use contentd::generator::hooks::Notices;
 use contentd::generator::registry::{Generator, Generators, Limits};
 use contentd::store::memory::MemoryDb;
 use contentd::store::query::Queries;
-use contentd::store::write::{Changed, NewTask, PendingLimits, SubmittedTask, Write, WriteError};
+use contentd::store::write::{Changed, NewTask, PendingLimits, SubmittedTask, Write, WriteError, Written};
 use contentd::task::retry::{Backoff, PollSchedule};
 use contentd::task::{
     AccountId, Attempt, BootId, Clock, Entropy, Event, GeneratorName, Now, Policy, Task, TaskId, TaskState, Timestamp,
@@ -326,6 +328,24 @@ impl Rig {
     pub async fn submit_all(&self, asks: impl IntoIterator<Item = Ask>) -> Vec<TaskId> {
         let tasks = asks.into_iter().map(|ask| self.new_task(ask)).collect();
         self.submitted(tasks).await.into_iter().map(|submitted| submitted.task.id).collect()
+    }
+
+    /// Written as the daemon's backend writes tasks of which the queue need not be asked, which is told of them afterwards, or is not.
+    pub async fn submit_past_the_queue(&self, asks: impl IntoIterator<Item = Ask>, is_told: bool) -> Vec<TaskId> {
+        let tasks = asks.into_iter().map(|ask| self.new_task(ask)).collect();
+        let write = Write::SubmitTasks { tasks, max_pending: 100_000, now: self.world.clock.now() };
+        let Written::Submitted(tasks) = self.world.store.write(write).await.unwrap() else { panic!("not submitted") };
+        let ids = tasks.iter().map(|submitted| submitted.task.id.clone()).collect();
+        if is_told {
+            self.queue().do_send(TasksSubmitted { tasks });
+        }
+        ids
+    }
+
+    /// Whether the queue wants to be asked before such a task is written.
+    pub fn is_asked_first(&self, asks: impl IntoIterator<Item = Ask>) -> bool {
+        let tasks: Vec<NewTask> = asks.into_iter().map(|ask| self.new_task(ask)).collect();
+        self.world.readiness.is_ready_for(&tasks)
     }
 
     /// Whether the claim of a task was in the commit of its insert.

@@ -478,6 +478,9 @@ pub fn account_name(given: &str) -> Result<String, ApiError> {
         let cure = format!("1 to {} characters on one line", limits::SHORT_TEXT_CHARS);
         return Err(ApiError::invalid("name", given, cure));
     }
+    if name.contains(',') {
+        return Err(ApiError::invalid("name", name, "a name without a comma: it is between the names of a list"));
+    }
     if name.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(ApiError::invalid("name", name, "a name that is not only digits: those are account numbers"));
     }

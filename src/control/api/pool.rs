@@ -322,6 +322,18 @@ impl PoolNextParams {
 
 const SETTLE: &str = "say why: a held entry is settled by an operator (or name the fence it was handed out with)";
 
+/// An address that a person can open, for nothing takes back what a published entry says.
+fn address(given: Option<String>) -> Result<Option<String>, ApiError> {
+    let Some(address) = given else { return Ok(None) };
+    let is_one_word = !address.contains(char::is_whitespace);
+    match url::Url::parse(&address) {
+        Ok(parsed) if is_one_word && matches!(parsed.scheme(), "http" | "https") => Ok(Some(address)),
+        Ok(_) | Err(_) => {
+            Err(ApiError::invalid("url", &address, "the address of the piece, such as https://example.org/a/7"))
+        }
+    }
+}
+
 impl PoolDoneParams {
     /// Judges the form: a holder names its fence, a person a reason.
     pub fn check(self) -> Result<PoolWord, ApiError> {
@@ -329,7 +341,7 @@ impl PoolDoneParams {
             Some(_) => None,
             None => Some(needed("reason", self.reason, SETTLE)?),
         };
-        let (url, reference) = (text("url", self.url)?, text("reference", self.reference)?);
+        let (url, reference) = (address(text("url", self.url)?)?, text("reference", self.reference)?);
         Ok(PoolWord::of(self.pool_id, self.fence, PoolAnswer::Done { url, reference, settles }))
     }
 }

@@ -100,7 +100,7 @@ pub struct AccountSettingsArgs {
     /// Jobs that it may have at all generators together
     #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = super::ranges::account_limit)]
     pub max_in_flight: Option<i64>,
-    /// Submits to generators that it may have in 24 hours
+    /// Submits to generators that it may have in 24 hours; each retry is one more
     #[arg(long, allow_hyphen_values = true, value_name = "N", value_parser = super::ranges::account_limit)]
     pub submits_per_day: Option<i64>,
 }

@@ -1,10 +1,10 @@
 //! The writing side: a batch of writes is one transaction and one fsync.
 //!
 //! The surprise: a write has no savepoint of its own, because nearly every refusal comes before its first row is changed and
-//! a savepoint would cost each write for the sake of few. Where a write failed after it may have changed rows
-//! (SQLite counts them, and is asked once a batch), the whole batch is rolled back and done again *carefully*, each write in a
-//! savepoint. A submit of many tasks is refused in the middle often enough to get its savepoint at once, if others share its batch:
-//! at the end of each statement SQLite goes through all that the savepoint around it would have to undo.
+//! a savepoint would cost each write for the sake of few. Where a write failed after it had changed rows
+//! (SQLite counts them), the whole batch is rolled back and done again *carefully*, each write in a
+//! savepoint. A submit of many tasks is refused in the middle often enough to get its savepoint at once, if others share its batch;
+//! alone it is undone with it, because at the end of each statement SQLite goes through all that a savepoint around it would have to undo.
 //!
 //! What a statement or a savepoint would have to undo is kept in memory ([`Undo`]): SQLite keeps a copy of each page that is touched,
 //! and beyond 64 KiB it would make a temporary file for it, write the pages and remove it again, several times in a batch.
@@ -56,15 +56,28 @@ enum Undo {
 enum Copies {
     /// As SQLite does by itself: most pages of the log are there several times, and are copied once.
     Large,
-    /// While old tasks are deleted, whose pages lie all over the file: for so many more batches.
-    Small { left: u32 },
+    /// While old tasks are deleted, whose pages lie all over the file.
+    Small {
+        /// When the cleanup is over, if no other slice comes.
+        until: Instant,
+    },
 }
 
 /// SQLite's own number of pages.
 const LARGE_COPY: u32 = 1_000;
 const SMALL_COPY: u32 = 100;
-/// So many batches after the last slice of a cleanup the next one is over.
-const SLICES_APART: u32 = 64;
+/// No slice of a cleanup comes so long after the last.
+const SLICES_APART: Duration = Duration::from_secs(1);
+
+/// What came of a batch in its transaction.
+enum Executed {
+    /// An answer for each write, to be committed.
+    Whole(Vec<Answer>),
+    /// The only write was refused after it had changed rows.
+    Refused(Answer),
+    /// One was, and it has no savepoint: all of it is to be done again with care.
+    InPart,
+}
 
 /// How a batch is carried out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,31 +130,31 @@ impl SqliteBackend {
         diesel::select(total_changes()).get_result(&mut self.connection).map_err(db_error)
     }
 
-    /// The answers of a whole batch inside the open transaction; none where it must be done again with care.
-    fn execute_all(&mut self, batch: &[Write], care: Care) -> Result<Option<Vec<Answer>>, DbError> {
+    /// A whole batch inside the open transaction.
+    fn execute_all(&mut self, batch: &[Write], care: Care) -> Result<Executed, DbError> {
         let mut answers = Vec::with_capacity(batch.len());
-        // How many rows were changed before this write; asked once a batch, and not known behind a write that has changed some.
-        let mut before = Some(self.changes()?);
-        for write in batch {
-            // Alone in its batch it is undone with it.
-            let answer = if care == Care::Careful || (batch.len() > 1 && is_of_many_rows(write)) {
-                before = None;
+        // How many rows were changed before this write.
+        let mut before = self.changes()?;
+        for (index, write) in batch.iter().enumerate() {
+            let is_alone = batch.len() == 1;
+            let is_careful = care == Care::Careful || (!is_alone && is_of_many_rows(write));
+            let answer = if is_careful {
                 self.execute_in_savepoint(write)?
             } else {
-                let answer = execute(&mut SqliteRows { connection: &mut self.connection }, write);
-                match before {
-                    _ if answer.is_ok() => before = None,
-                    Some(before) if self.changes()? == before => {}
-                    Some(_) | None => return Ok(None),
-                }
-                answer
+                execute(&mut SqliteRows { connection: &mut self.connection }, write)
             };
             if let Err(WriteError::Db(error @ (DbError::StorageFull(_) | DbError::Fatal(_)))) = answer {
                 return Err(error);
             }
+            if !is_careful && answer.is_err() && self.changes()? != before {
+                return Ok(if is_alone { Executed::Refused(answer) } else { Executed::InPart });
+            }
+            if (is_careful || answer.is_ok()) && index + 1 < batch.len() {
+                before = self.changes()?;
+            }
             answers.push(answer);
         }
-        Ok(Some(answers))
+        Ok(Executed::Whole(answers))
     }
 
     fn execute_in_savepoint(&mut self, write: &Write) -> Result<Answer, DbError> {
@@ -157,32 +170,41 @@ impl SqliteBackend {
 
     fn commit_with(&mut self, batch: &[Write], care: Care) -> Result<Option<Vec<Answer>>, DbError> {
         self.keep_undo(if batch.iter().any(is_large) { Undo::InFile } else { Undo::InMemory })?;
-        self.copy_in(self.copies.before(batch))?;
+        self.copy_in(self.copies.before(batch, Instant::now()))?;
         self.run("BEGIN IMMEDIATE")?;
-        let answers = match self.execute_all(batch, care) {
-            Ok(Some(answers)) => {
-                // With synchronous=FULL this is the write to the log and its fsync.
-                let began = Instant::now();
-                let committed = self.run("COMMIT");
-                self.last_sync = Some(began.elapsed());
-                committed.map(|()| Some(answers))
-            }
-            other => other,
+        let undone = match self.execute_all(batch, care) {
+            Ok(Executed::Whole(answers)) => return self.commit_whole(answers).map(Some),
+            Ok(Executed::Refused(answer)) => Ok(Some(vec![answer])),
+            Ok(Executed::InPart) => Ok(None),
+            Err(error) => Err(error),
         };
-        if !matches!(answers, Ok(Some(_))) {
-            // Fails where SQLite has rolled back by itself, which is what is wanted.
-            let _ = self.connection.batch_execute("ROLLBACK");
+        self.roll_back();
+        undone
+    }
+
+    /// With synchronous=FULL this is the write to the log and its fsync.
+    fn commit_whole(&mut self, answers: Vec<Answer>) -> Result<Vec<Answer>, DbError> {
+        let began = Instant::now();
+        let committed = self.run("COMMIT");
+        self.last_sync = Some(began.elapsed());
+        if committed.is_err() {
+            self.roll_back();
         }
-        answers
+        committed.map(|()| answers)
+    }
+
+    fn roll_back(&mut self) {
+        // Fails where SQLite has rolled back by itself, which is what is wanted.
+        let _ = self.connection.batch_execute("ROLLBACK");
     }
 }
 
 impl Copies {
-    fn before(self, batch: &[Write]) -> Self {
+    fn before(self, batch: &[Write], now: Instant) -> Self {
         let is_cleanup = batch.iter().any(|write| matches!(write, Write::Cleanup { .. }));
         match self {
-            _ if is_cleanup => Self::Small { left: SLICES_APART },
-            Self::Small { left } if left > 0 => Self::Small { left: left - 1 },
+            _ if is_cleanup => Self::Small { until: now + SLICES_APART },
+            Self::Small { until } if now < until => self,
             Self::Small { .. } | Self::Large => Self::Large,
         }
     }
@@ -266,7 +288,8 @@ impl Backend for SqliteBackend {
 mod tests {
     use super::*;
     use crate::store::sqlite;
-    use crate::task::Timestamp;
+    use crate::store::write::{NewTask, PendingLimits};
+    use crate::task::{AccountId, Clock, Task, Timestamp};
 
     #[derive(QueryableByName)]
     struct Pages {
@@ -274,26 +297,62 @@ mod tests {
         wal_autocheckpoint: i64,
     }
 
+    fn slice() -> Write {
+        Write::Cleanup { finished_before: Timestamp(0), after: None, limit: 4 }
+    }
+
     #[test]
-    fn the_log_is_copied_in_small_parts_as_long_as_a_cleanup_goes_on() {
+    fn a_cleanup_has_the_log_copied_in_small_parts() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut backend = sqlite::open(&dir.path().join("c.db"), 1).expect("a new database").backend;
         let mut pages_after = |write: Write| {
             backend.commit(&[write]).expect("committed").remove(0).expect("written");
-            let pages: Pages =
-                diesel::sql_query("PRAGMA wal_autocheckpoint").get_result(&mut backend.connection).expect("told");
-            pages.wal_autocheckpoint
+            let asked = diesel::sql_query("PRAGMA wal_autocheckpoint");
+            asked.get_result::<Pages>(&mut backend.connection).expect("told").wal_autocheckpoint
         };
-        let other = || Write::PutSetting { name: "x".into(), value: None };
-        let slice = || Write::Cleanup { finished_before: Timestamp(0), after: None, limit: 4 };
-        assert_eq!(pages_after(other()), i64::from(LARGE_COPY));
-        for _ in 0..2 {
-            assert_eq!(pages_after(slice()), i64::from(SMALL_COPY));
-            for _ in 0..SLICES_APART {
-                assert_eq!(pages_after(other()), i64::from(SMALL_COPY));
-            }
-        }
-        assert_eq!(pages_after(other()), i64::from(LARGE_COPY));
+        assert_eq!(pages_after(Write::PutSetting { name: "x".into(), value: None }), i64::from(LARGE_COPY));
         assert_eq!(pages_after(slice()), i64::from(SMALL_COPY));
+    }
+
+    #[test]
+    fn a_cleanup_is_over_a_while_after_its_last_slice() {
+        let began = Instant::now();
+        let small = Copies::Large.before(&[slice()], began);
+        assert!(small.before(&[], began + SLICES_APART / 2) == small);
+        assert!(small.before(&[], began + SLICES_APART) == Copies::Large);
+        let later = began + SLICES_APART / 2;
+        assert!(small.before(&[slice()], later).before(&[], began + SLICES_APART) != Copies::Large);
+        assert!(Copies::Large.before(&[], began) == Copies::Large);
+    }
+
+    /// Alone it is undone with its batch; beside others it is done again with a savepoint around it.
+    #[test]
+    fn what_is_refused_in_the_middle_leaves_nothing_and_costs_nobody_else() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut backend = sqlite::open(&dir.path().join("c.db"), 1).expect("a new database").backend;
+        let account = Write::AddAccount { name: "one".into(), external_id: None, now: Timestamp(0) };
+        backend.commit(&[account]).expect("committed").remove(0).expect("added");
+        let many = |count: usize| Write::SubmitTasks {
+            tasks: (0..count).map(|_| new_task()).collect(),
+            max_pending: 5,
+            now: crate::host::SystemClock::new().now(),
+        };
+        let mut counts = |batch: &[Write]| {
+            let answers = backend.commit(batch).expect("committed");
+            let tasks: i64 =
+                crate::store::sqlite::schema::tasks::table.count().get_result(backend.connection()).expect("counted");
+            (answers.iter().map(Result::is_ok).collect::<Vec<_>>(), tasks)
+        };
+        assert_eq!(counts(&[many(6)]), (vec![false], 0));
+        assert_eq!(counts(&[many(2), many(6), many(1)]), (vec![true, false, true], 3));
+        // Refused before its first row, behind one that has changed some.
+        assert_eq!(counts(&[many(2), many(1)]), (vec![true, false], 5));
+    }
+
+    fn new_task() -> NewTask {
+        let id = crate::task::Entropy::task_id(&crate::host::OsEntropy);
+        let mut task = Task::blank(id, AccountId(1), "g".into(), Timestamp(1));
+        task.topic = "a topic".to_owned();
+        NewTask { task, digest: String::new(), claim: None, limits: PendingLimits::default() }
     }
 }

@@ -1,6 +1,6 @@
 //! Looking after the database file while its owner runs: how it stands, whether it is whole, and a copy of it.
 //!
-//! Each call opens a read-only connection of its own, so that none of the pool's readers is held for as long as a large file
+//! Each call opens a connection of its own, so that none of the pool's readers is held for as long as a large file
 //! takes, and blocks its thread. Nothing here changes what the database holds. The surprise: a copy is made by SQLite itself from
 //! one state of the database, and writers go on meanwhile: in WAL mode a reader never stops them.
 
@@ -9,12 +9,12 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 use thiserror::Error;
 
+use super::whereabouts::Whereabouts;
 use super::{beside, connection, existing_uri, migrate, read_only_uri};
 
 /// How the database stands.
@@ -153,9 +153,9 @@ pub fn copy(database: &Path, target: &Path) -> Result<Copied, BackupError> {
     let mut connection = open(database).map_err(failed)?;
     // An empty file is what SQLite writes into, and its mode stays.
     let copying = diesel::sql_query("VACUUM INTO ?").bind::<Text, _>(part.path.to_string_lossy());
-    let copied = copying.execute(&mut connection);
-    shorten_log(database);
-    copied.map_err(|error| failed(error.to_string()))?;
+    let whereabouts = Whereabouts::of(database, database).map_err(|error| failed(error.to_string()))?;
+    copying.execute(&mut connection).map_err(|error| failed(error.to_string()))?;
+    shorten_log(database, whereabouts);
     drop(connection);
     let mut copy = open(&part.path).map_err(failed)?;
     let faults = faults_of(&mut copy).map_err(failed)?;
@@ -169,14 +169,43 @@ pub fn copy(database: &Path, target: &Path) -> Result<Copied, BackupError> {
 
 /// While a copy is made the log can only grow. What it holds by now is copied into the database here, because else the next commit would,
 /// and somebody waits for that. Whatever hinders it, the next commit does it after all.
-fn shorten_log(database: &Path) {
-    let shortened = SqliteConnection::establish(&existing_uri(database))
-        .map_err(|error| error.to_string())
-        .and_then(|mut own| own.batch_execute("PRAGMA wal_checkpoint(PASSIVE)").map_err(|error| error.to_string()));
-    if let Err(error) = shortened {
+fn shorten_log(database: &Path, mut whereabouts: Whereabouts) {
+    // By its name another file could be written to by now, and the owner is about to say so.
+    if whereabouts.look().is_err() {
+        return;
+    }
+    if let Err(error) = copy_log(database) {
         log::warn!("after a copy: the log of {} was not shortened: {error}", database.display());
     }
 }
+
+/// SQLite syncs the database only where nothing was left to copy at the end, so it goes on until commits leave it nothing.
+fn copy_log(database: &Path) -> Result<(), String> {
+    let mut own = SqliteConnection::establish(&existing_uri(database)).map_err(|error| error.to_string())?;
+    for _ in 0..MOST_ROUNDS {
+        let copied: Copying = diesel::sql_query("PRAGMA wal_checkpoint(PASSIVE)")
+            .get_result(&mut own)
+            .map_err(|error| error.to_string())?;
+        if copied.busy != 0 || copied.checkpointed == copied.log {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How the log stands after a copy, in pages.
+#[derive(QueryableByName)]
+struct Copying {
+    #[diesel(sql_type = BigInt)]
+    busy: i64,
+    #[diesel(sql_type = BigInt)]
+    log: i64,
+    #[diesel(sql_type = BigInt)]
+    checkpointed: i64,
+}
+
+/// Each round copies what was committed during the one before.
+const MOST_ROUNDS: usize = 10;
 
 /// The file that a copy is written to. It goes with this, unless it was published.
 struct Part {

@@ -10,9 +10,11 @@
 //! a journal that is one more write to the disk in each commit.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::io::Errno;
 
 use super::beside;
 use crate::store::DbError;
@@ -27,7 +29,15 @@ struct Identity {
 
 /// What a name means now.
 fn identity(path: &Path) -> io::Result<Identity> {
-    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO)?;
+    let found = match statx(CWD, path, AtFlags::empty(), StatxFlags::INO) {
+        // A kernel or a container that does not know it.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let meta = path.metadata()?;
+            let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+            return Ok(Identity { device, inode: meta.ino() });
+        }
+        found => found?,
+    };
     Ok(Identity { device: (found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino })
 }
 

@@ -20,14 +20,15 @@ impl Draft<'_> {
 
     pub(super) fn cancel_requested(mut self) -> Result<Change, Refusal> {
         match self.task.state {
-            TaskState::Pending => self.moved(TaskMove::Cancelled, None),
-            TaskState::Held if !self.is_job_maybe_alive() => {
+            state if state == TaskState::Pending || (state == TaskState::Held && !self.is_job_maybe_alive()) => {
+                // Why it waited is over.
                 self.task.reason = None;
                 self.moved(TaskMove::Cancelled, None)
             }
             // Asked twice is asked once.
             TaskState::Cancelling => Ok(self.note()),
-            TaskState::Submitting
+            TaskState::Pending
+            | TaskState::Submitting
             | TaskState::Submitted
             | TaskState::Processing
             | TaskState::Held

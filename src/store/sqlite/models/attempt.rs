@@ -129,6 +129,7 @@ impl AttemptRow {
 pub struct AttemptChanges<'a> {
     state: &'static str,
     external_ref: Option<&'a str>,
+    accepted_at: Option<i64>,
     ended_at: Option<i64>,
     #[diesel(embed)]
     notes: AttemptNotes<'a>,
@@ -140,19 +141,19 @@ impl<'a> AttemptChanges<'a> {
         Ok(Self {
             state: attempt.state.as_str(),
             external_ref: attempt.external_ref.as_deref(),
+            accepted_at: millis(attempt.accepted_at),
             ended_at: millis(attempt.ended_at),
             notes: AttemptNotes::of(attempt)?,
         })
     }
 }
 
-/// What may change of an attempt while it stands where it stands. No index is on it: SQLite rewrites each of which a statement names a
-/// column.
+/// What may change of an attempt while it stands where it stands. No index has any of it, nor its condition: SQLite rewrites each of
+/// which a statement names a column.
 #[derive(AsChangeset)]
 #[diesel(table_name = attempts, treat_none_as_null = true)]
 pub struct AttemptNotes<'a> {
     generator_state: Option<&'a str>,
-    accepted_at: Option<i64>,
     deadline_at: Option<i64>,
     deadline_boot_id: Option<&'a str>,
     deadline_boot_ms: Option<i64>,
@@ -181,6 +182,7 @@ impl<'a> AttemptNotes<'a> {
     pub fn are_all(attempt: &Attempt, before: &Attempt) -> bool {
         attempt.state == before.state
             && attempt.external_ref == before.external_ref
+            && attempt.accepted_at == before.accepted_at
             && attempt.ended_at == before.ended_at
     }
 
@@ -189,7 +191,6 @@ impl<'a> AttemptNotes<'a> {
         let deadline = attempt.deadline.as_ref();
         Ok(Self {
             generator_state: attempt.generator_state.as_deref(),
-            accepted_at: millis(attempt.accepted_at),
             deadline_at: deadline.map(|deadline| deadline.at.0),
             deadline_boot_id: deadline.map(|deadline| deadline.boot_id.0.as_str()),
             deadline_boot_ms: deadline.map(|deadline| deadline.boot_ms),
