@@ -21,6 +21,15 @@ async fn a_pending_task_is_cancelled_at_once_and_never_submitted() {
 }
 
 #[actix::test]
+async fn a_cancelled_task_waits_for_nothing_and_does_not_say_so() {
+    let rig = Rig::start(Setup::default()).await;
+    let id = rig.submit(Ask { delay: Some(Duration::from_secs(3_600)), ..Ask::about("delayed") }).await;
+    rig.decide(&id, Event::CancelRequested).await.unwrap();
+    let task = rig.task(&id);
+    assert_eq!((task.state, task.reason, task.wake_at), (TaskState::Cancelled, None, None));
+}
+
+#[actix::test]
 async fn a_submit_in_hand_is_ended_through_its_job() {
     let rig = Rig::start(Setup::default()).await;
     rig.script().behave(|behaviour| behaviour.call_ms = 5_000);

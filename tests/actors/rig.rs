@@ -24,7 +24,8 @@ use contentd::store::query::Queries;
 use contentd::store::write::{Changed, NewTask, PendingLimits, SubmittedTask, Write, WriteError, Written};
 use contentd::task::retry::{Backoff, PollSchedule};
 use contentd::task::{
-    AccountId, Attempt, BootId, Clock, Entropy, Event, GeneratorName, Now, Policy, Task, TaskId, TaskState, Timestamp,
+    AccountId, Attempt, BootId, Clock, DELAYED, Entropy, Event, GeneratorName, Now, Policy, Task, TaskId, TaskState,
+    Timestamp,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -301,7 +302,7 @@ impl Rig {
             max_retries: ask.max_retries,
             time_limit_s: ask.time_limit_s,
             progress: None,
-            reason: None,
+            reason: ask.delay.map(|_| DELAYED.to_owned()),
             error: None,
             content_id: None,
             key: None,

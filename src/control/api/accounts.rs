@@ -282,6 +282,12 @@ mod tests {
     }
 
     #[test]
+    fn no_new_name_has_a_comma_which_is_between_names() {
+        let refused = crate::control::api::checked::account_name("a,b").expect_err("it is refused").message();
+        assert!(refused.starts_with("name") && refused.contains("without a comma"), "{refused}");
+    }
+
+    #[test]
     fn every_clearable_field_is_cleared() {
         for name in CLEARABLE {
             let params = AccountSetParams { clear: Some(vec![name.to_owned()]), ..Default::default() };

@@ -391,3 +391,34 @@ impl PoolRemoveParams {
         Ok(PoolWord::of(self.pool_id, None, answer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_piece_was_published_is_an_address_that_can_be_opened() {
+        let done = |url: Option<&str>| {
+            let url = url.map(str::to_owned);
+            PoolDoneParams { pool_id: 1, fence: Some(1), url, ..PoolDoneParams::default() }.check()
+        };
+        for url in [None, Some("https://example.org/a/7?b=c#d"), Some("http://[::1]:8080/")] {
+            assert!(done(url).is_ok(), "{url:?}");
+        }
+        for url in [
+            "not a url",
+            "x",
+            "https://example.org/a b",
+            "javascript:alert(1)",
+            "file:///etc/passwd",
+            "/a/7",
+            "https://",
+        ] {
+            let refused = done(Some(url)).expect_err("no address").message();
+            assert!(
+                refused.contains("url") && refused.contains(url) && refused.contains("https://example.org/a/7"),
+                "{refused}"
+            );
+        }
+    }
+}
