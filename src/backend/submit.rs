@@ -103,7 +103,8 @@ impl DaemonBackend {
         })
     }
 
-    /// Has tasks written. The queue is asked first where a worker may take one at once; else it is told afterwards, and nobody waits for it.
+    /// Has tasks written. The queue is asked first where a worker may take one at once; else it is told afterwards, and nobody waits
+    /// for it.
     async fn take(&self, tasks: Vec<NewTask>, max_pending: u64) -> Result<Vec<Submitted>, ApiError> {
         let of_write = |error| errors::of_write(error, "submit");
         if self.world.readiness.is_ready_for(&tasks) {

@@ -17,7 +17,7 @@ use crate::text::counted;
 /// The first sweep of a life: late enough not to meet the start's own work.
 const FIRST: Duration = Duration::from_secs(15 * 60);
 const EVERY: Duration = Duration::from_secs(24 * 3600);
-/// How many tasks one slice deletes, and how long no other follows: three million in a night of ten hours.
+/// How many tasks one slice deletes, and how long no other follows: some two million in a night of ten hours.
 const SLICE: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(50);
 /// After so many it is told how far the sweep has come.
