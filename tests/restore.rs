@@ -502,6 +502,43 @@ fn what_had_ended_or_waited_for_a_review_in_the_backup_is_neither_paid_for_nor_p
 }
 
 #[test]
+fn what_went_out_since_the_backup_is_handed_out_again_under_the_key_that_it_had() {
+    let mut daemon = Daemon::with(Setup::without_polls());
+    let done = daemon.submit("Done before", &[]);
+    poll_until_completed(&daemon, &done);
+    let under_way = daemon.submit("Under way", &[]);
+    daemon.await_state(&under_way, "submitted");
+    let file = backup(&daemon, "b.db");
+
+    poll_until_completed(&daemon, &under_way);
+    let next = |daemon: &Daemon| {
+        let given =
+            daemon.call("io.contentd.Pool.Next", json!({ "limit": 9 }))["handed_out"].as_array().unwrap().clone();
+        let key_of = |one: &Value| {
+            (one["content"]["task_id"].as_str().unwrap().to_owned(), one["key"].as_str().unwrap().to_owned())
+        };
+        (given.iter().map(key_of).collect::<std::collections::BTreeMap<_, _>>(), given)
+    };
+    let (keys, given) = next(&daemon);
+    assert_eq!(keys.keys().collect::<Vec<_>>().len(), 2, "{given:?}");
+    for one in &given {
+        daemon.ctl(&["pool", "done", &one["pool_id"].to_string(), "--fence", &one["fence"].to_string()]).exits(0);
+    }
+    daemon.kill9();
+    restore_with(&daemon, &file, &[]).exits(0);
+    daemon.spawn();
+    daemon.await_answer();
+    // What was under way has the same piece once more, under another number of content and of entry.
+    poll_until_completed(&daemon, &under_way);
+    assert!(next(&daemon).0.is_empty(), "nobody has looked whether it is out");
+    daemon.ctl(&["pool", "release", "--all"]).exits(0);
+    let (again, given_again) = next(&daemon);
+    assert_eq!(again, keys, "whoever takes each key once takes none of them twice");
+    assert_ne!(given_again, given);
+    sound(&daemon.database());
+}
+
+#[test]
 fn a_run_since_the_backup_is_taken_up_when_the_run_that_is_known_is_over() {
     let mut daemon = with_runs(
         "echo x >> $DIR/count; \

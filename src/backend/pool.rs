@@ -83,7 +83,7 @@ impl DaemonBackend {
             holder: Holder::Consumer(peer.label()),
             only: None,
             account,
-            keys: (0..query.limit).map(|_| self.world.entropy.attempt_key()).collect(),
+            limit: query.limit,
             request: query.key,
             lease_until: now.plus(self.lease(query.lease_s)),
             now,

@@ -122,7 +122,7 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
             out,
             "The next start holds each task that may have got a job since the backup, and each piece that may have been published.\n\
              Look at the generators, then `contentctl release TASK...` or `contentctl release --state held`. Look at the places where pieces\n\
-             are published, then `contentctl pool release`: a piece that went out since the backup goes out again, with another key."
+             are published, then `contentctl pool release`: a piece that went out since the backup is handed out again, under the key that it had."
         )?;
     }
     Ok(true)

@@ -43,7 +43,8 @@ pub struct Handout {
     pub pool_id: PoolId,
     /// Which one of that entry, from 1: the fencing number.
     pub fence: u64,
-    /// What the holder may pass on, so that the same piece is known again. Never used for another handing out.
+    /// What the holder may pass on, so that the same piece is known again. Never used for another handing out, and
+    /// made again after a restore: see [`super::key`].
     pub key: AttemptKey,
     /// Who has it.
     pub holder: Holder,

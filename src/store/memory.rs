@@ -17,6 +17,7 @@ use super::query::{Page, TaskFilter};
 use super::write::{Account, KeptImage, Write, WriteError, Written, execute};
 use super::{Backend, DbError, InlineWriter, ReadMode, Store};
 use crate::publish::Handout;
+use crate::publish::key::SEED_SETTING;
 use crate::task::content::{ContentRecord, PoolEntry, ReviewState};
 use crate::task::{Attempt, AuditRow, Task, TaskId, TaskState, Timestamp};
 
@@ -38,17 +39,25 @@ struct Tables {
 }
 
 /// The twin's disk. Clones share it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MemoryDb {
     tables: Arc<Mutex<Tables>>,
     /// The same rows once more, where each write is tried first: one that is refused must leave nothing behind.
     trial: Arc<Mutex<Tables>>,
 }
 
+impl Default for MemoryDb {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl MemoryDb {
-    /// An empty one.
+    /// An empty one. Its publish keys follow from a seed that every twin has.
     pub fn new() -> Self {
-        Self::default()
+        let seed = (SEED_SETTING.to_owned(), "twin".to_owned());
+        let tables = Tables { settings: BTreeMap::from([seed]), ..Tables::default() };
+        Self { tables: Arc::new(Mutex::new(tables.clone())), trial: Arc::new(Mutex::new(tables)) }
     }
 
     /// A store on it that commits inline.

@@ -17,7 +17,7 @@ use contentd::task::content::{
 };
 use contentd::task::image::ImageState;
 use contentd::task::review::{Phrase, ReviewRules};
-use contentd::task::{AccountId, AttemptKey, ContentId, Event, PoolId, Task, TaskId, TaskState, Timestamp};
+use contentd::task::{AccountId, ContentId, Event, PoolId, Task, TaskId, TaskState, Timestamp};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
@@ -131,7 +131,7 @@ fn hand_out_to<B: AsBackend + ?Sized>(side: &mut Side<B>, holder: Holder, now: T
         holder,
         only: None,
         account: None,
-        keys: (0..2).map(|n| AttemptKey(format!("key {n} of {}", now.0))).collect(),
+        limit: 2,
         request: None,
         lease_until: Timestamp(now.0 + 10_000),
         now,

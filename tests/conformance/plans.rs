@@ -319,14 +319,14 @@ fn no_write_reads_the_history() {
             holder: Holder::Consumer("1:x".into()),
             only: None,
             account: None,
-            keys: vec!["k".into()],
+            limit: 1,
             request: Some("r".into()),
             lease_until: Timestamp(START + 200),
             now: Timestamp(START + 100),
         };
         let given = side.write(Write::Pool(PoolWrite::HandOut(Box::new(hand_out.clone())))).unwrap();
         let Written::Pool(contentd::store::write::PoolWritten::HandedOut(given)) = given else { panic!("{given:?}") };
-        let of_one = HandOut { account: Some(AccountId(1)), request: None, keys: vec!["k2".into()], ..hand_out };
+        let of_one = HandOut { account: Some(AccountId(1)), request: None, ..hand_out };
         let held = side.write(Write::Pool(PoolWrite::HandOut(Box::new(of_one)))).unwrap();
         let Written::Pool(contentd::store::write::PoolWritten::HandedOut(held)) = held else { panic!("{held:?}") };
         for (id, event) in [

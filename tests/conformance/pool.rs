@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use contentd::publish::key::SEED_SETTING;
 use contentd::publish::outcome::{PublishAnswer, Published};
-use contentd::publish::{Handout, Holder, PoolChange, PoolEvent, PoolRefusal, PublishPolicy};
+use contentd::publish::{
+    Handout, Holder, PieceIdentity, PoolChange, PoolEvent, PoolRefusal, PublishPolicy, publish_key,
+};
 use contentd::store::query::{KeyUse, Page, PoolFilter, PoolStanding};
 use contentd::store::write::{HandOut, PoolWrite, PoolWritten, Write, WriteError, Written};
 use contentd::task::content::{PoolEntry, PoolState, PublishState, ReviewMove};
@@ -25,6 +28,7 @@ on_every_backend! {
     the_same_request_is_given_the_same_entries,
     an_answer_with_an_older_fence_changes_nothing,
     where_a_piece_went_is_on_its_record_and_in_its_trail,
+    each_handing_out_has_a_key_of_its_own_that_a_restore_makes_again,
     what_is_held_waits_for_a_person,
     doubt_outlives_a_rejection_and_an_approval,
     a_removed_entry_comes_back_while_its_piece_is_approved,
@@ -52,10 +56,9 @@ fn pieces(side: &mut Side, account: AccountId, from: usize, count: usize) -> Vec
         .collect()
 }
 
-fn hand_out(holder: Holder, count: usize, at: i64) -> HandOut {
-    let key = |n| AttemptKey(format!("{}-{at}-{n}", holder.name()));
+fn hand_out(holder: Holder, count: u32, at: i64) -> HandOut {
     HandOut {
-        keys: (0..count).map(key).collect(),
+        limit: count,
         holder,
         only: None,
         account: None,
@@ -229,6 +232,48 @@ fn where_a_piece_went_is_on_its_record_and_in_its_trail(mut side: Side) {
     assert_eq!(trail[trail.len() - 2..], ["pool_handed_out", "pool_published"]);
     let reject = review_of(content.id, ReviewMove::Rejected);
     assert_eq!(side.write(reject), Err(WriteError::AlreadyPublished(content.id)));
+}
+
+fn each_handing_out_has_a_key_of_its_own_that_a_restore_makes_again(mut side: Side) {
+    let ada = side.account("ada").id;
+    let mut ids = pieces(&mut side, ada, 1, 2);
+    let content_id = entry(&side, ids[0]).content_id;
+    let content = side.queries.content(content_id).unwrap().unwrap().record;
+    let seed = side.queries.settings(SEED_SETTING).unwrap().remove(0).1;
+    let piece =
+        PieceIdentity { task_id: content.task_id, version: content.version, content_hash: content.content_hash };
+    let mut given = Vec::new();
+    let mut at = LATER;
+    let mut once_more = |side: &mut Side, id| {
+        at += 100_000;
+        let asked = HandOut { only: Some(id), ..hand_out(consumer("a"), 1, at) };
+        let (handed_out, handout) = take(side, asked).remove(0);
+        let failed = PoolEvent::Failed { error: "no".into(), is_final: true };
+        say(side, id, Some(handed_out.fence), failed, at).unwrap();
+        given.push(handout.key);
+    };
+    let back = |side: &mut Side, id| {
+        say(side, id, None, PoolEvent::Rescheduled { at: Some(Timestamp(LATER)), priority: None }, LATER).unwrap();
+    };
+    once_more(&mut side, ids[0]);
+    back(&mut side, ids[0]);
+    once_more(&mut side, ids[0]);
+    // Another entry of the same piece goes on where the first one was.
+    side.write(review_of(content_id, ReviewMove::Rejected)).unwrap();
+    side.write(review_of(content_id, ReviewMove::Approved)).unwrap();
+    let pool = side.queries.pool(&PoolFilter::default(), Page::first(9)).unwrap();
+    ids.push(pool.iter().find(|entry| entry.content_id == content_id && entry.fence == 0).unwrap().id);
+    back(&mut side, ids[2]);
+    once_more(&mut side, ids[2]);
+    back(&mut side, ids[2]);
+    // The fencing number leaps at a restore, and the key does not.
+    side.write(Write::Pool(PoolWrite::HoldRestored { now: Timestamp(LATER) })).unwrap();
+    side.write(Write::Pool(PoolWrite::Release { ids: None, who: "1:ada".into(), now: Timestamp(LATER) })).unwrap();
+    once_more(&mut side, ids[2]);
+    once_more(&mut side, ids[1]);
+    let of_the_piece: Vec<AttemptKey> = (1..=4).map(|nth| publish_key(&seed, &piece, nth)).collect();
+    assert_eq!(given[..4], of_the_piece);
+    assert!(!of_the_piece.contains(&given[4]), "another piece has other keys");
 }
 
 fn review_of(content_id: ContentId, decision: ReviewMove) -> Write {
@@ -496,7 +541,7 @@ fn what_no_person_dated_is_due_by_the_clock_that_was_set(mut side: Side) {
     // The first as it was approved; the second waits for its retry, the third for a person's time; the fourth is held.
     let taken = |n: usize| HandOut { only: Some(ids[n]), ..hand_out(Holder::Publisher("site".into()), 1, LATER) };
     for n in [1, 3] {
-        take(&mut side, HandOut { keys: vec![AttemptKey(format!("k{n}"))], ..taken(n) });
+        take(&mut side, taken(n));
     }
     say(&mut side, ids[1], Some(1), PoolEvent::Answered(PublishAnswer::Retry("busy".into())), LATER).unwrap();
     let at = Some(Timestamp(LATER + 9 * hour));

@@ -8,9 +8,9 @@ use contentd::publish::{Holder, PoolEvent, PublishPolicy};
 use contentd::store::query::{Page, PoolFilter};
 use contentd::store::sqlite::SqliteBackend;
 use contentd::store::write::{HandOut, PoolWrite, Write, Written};
+use contentd::task::Timestamp;
 use contentd::task::content::{PoolState, ReviewMove};
 use contentd::task::outcome::JobState;
-use contentd::task::{AttemptKey, Timestamp};
 use diesel::connection::InstrumentationEvent;
 use diesel::prelude::*;
 
@@ -90,7 +90,7 @@ fn every_statement_about_a_piece_in_doubt_is_kept_prepared() {
                 holder: Holder::Consumer("1:x".into()),
                 only: Some(first),
                 account: None,
-                keys: vec![AttemptKey(format!("key at {at}"))],
+                limit: 1,
                 request: None,
                 lease_until: Timestamp(at + 500),
                 now: Timestamp(at),

@@ -42,7 +42,7 @@ impl Consumer {
                 holder: Holder::Consumer(self.name.into()),
                 only: None,
                 account: Some(AccountId(2)),
-                keys: vec![world.entropy.attempt_key()],
+                limit: 1,
                 request: Some(request),
                 lease_until: now.plus(Duration::from_secs(300)),
                 now,

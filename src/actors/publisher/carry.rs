@@ -45,7 +45,7 @@ pub(super) async fn publish(world: World, publisher: Arc<Publisher>, entry: Pool
         holder: Holder::Publisher(publisher.name.clone()),
         only: Some(entry.id),
         account: None,
-        keys: vec![world.entropy.attempt_key()],
+        limit: 1,
         request: None,
         lease_until: now.plus(publisher.policy.call_limit),
         now,

@@ -1,6 +1,6 @@
 //! The rows as a write sees and changes them.
 
-use crate::publish::Handout;
+use crate::publish::{Handout, PieceIdentity};
 use crate::store::DbError;
 use crate::store::write::{Account, FinishedPlace, FinishedTask, KeptImage, NewImage, Rows, Slice};
 use crate::task::account::AccountLimits;
@@ -221,6 +221,22 @@ impl Rows for Tables {
 
     fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError> {
         Ok(self.doubt_of(content_id))
+    }
+
+    fn piece_identity(&mut self, content_id: ContentId) -> Result<Option<PieceIdentity>, DbError> {
+        let content = self.contents.iter().find(|content| content.id == content_id);
+        Ok(content.map(|content| PieceIdentity {
+            task_id: content.record.task_id.clone(),
+            version: content.record.version,
+            content_hash: content.record.content_hash.clone(),
+        }))
+    }
+
+    fn times_handed_out(&mut self, content_id: ContentId) -> Result<u64, DbError> {
+        let is_of = |handout: &&Handout| {
+            self.pool.iter().any(|entry| entry.id == handout.pool_id && entry.content_id == content_id)
+        };
+        Ok(self.handouts.iter().filter(is_of).count() as u64)
     }
 
     fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError> {

@@ -11,13 +11,15 @@ use super::fixed::Fixed;
 use super::models::{HandoutChanges, HandoutRow, NewPoolRow, PoolChanges, PoolRow, PublicationRow, stored_fence};
 use super::schema::{contents, handouts, publications, publish_pool};
 use super::update::update as row_update;
-use crate::publish::Handout;
+use crate::publish::{Handout, PieceIdentity};
 use crate::store::DbError;
 use crate::task::content::{DueBy, PoolEntry, PoolState, Publication, PublishState, ReviewState};
 use crate::task::{AccountId, ContentId, PoolId, TaskId, Timestamp, limits};
 
 /// The condition of the index `pool_of_content`.
 const IS_IN_THE_POOL: Fixed = Fixed("publish_pool.status <> 'removed'");
+/// The condition of the index `pool_removed`.
+const WAS_REMOVED: Fixed = Fixed("publish_pool.status = 'removed'");
 /// The condition of the index `pool_doubted`.
 const WAS_DOUBTED: Fixed = Fixed("publish_pool.status = 'removed' AND publish_pool.held_reason IS NOT NULL");
 /// The condition of the index `handouts_of_request`.
@@ -32,6 +34,29 @@ fn expect_one(changed: usize, what: impl FnOnce() -> String) -> Result<(), DbErr
 pub fn task_of_content(connection: &mut Connection, id: ContentId) -> Result<Option<TaskId>, DbError> {
     let found = contents::table.find(id.0).select(contents::task_id);
     Ok(optional(found.first::<String>(connection))?.map(TaskId))
+}
+
+pub fn piece_identity(connection: &mut Connection, id: ContentId) -> Result<Option<PieceIdentity>, DbError> {
+    let found = contents::table.find(id.0).select((contents::task_id, contents::version, contents::content_hash));
+    let Some((task_id, version, content_hash)) = optional(found.first::<(String, i64, String)>(connection))? else {
+        return Ok(None);
+    };
+    let version =
+        u32::try_from(version).map_err(|_| DbError::Refused(format!("content {id} has version {version}")))?;
+    Ok(Some(PieceIdentity { task_id: TaskId(task_id), version, content_hash }))
+}
+
+pub fn times_handed_out(connection: &mut Connection, content_id: ContentId) -> Result<u64, DbError> {
+    let of_piece = || publish_pool::table.filter(publish_pool::content_id.eq(content_id.0)).select(publish_pool::id);
+    // One index has the entry that is in the pool, another those that were taken out.
+    let mut entries: Vec<i64> = of_piece().filter(WAS_REMOVED).load(connection).map_err(db_error)?;
+    entries.extend(optional(of_piece().filter(IS_IN_THE_POOL).first::<i64>(connection))?);
+    let mut times = 0;
+    for entry in entries {
+        let handed_out = handouts::table.filter(handouts::pool_id.eq(entry)).count();
+        times += handed_out.get_result::<i64>(connection).map_err(db_error)?.unsigned_abs();
+    }
+    Ok(times)
 }
 
 pub fn entry_of(connection: &mut Connection, content_id: ContentId) -> Result<Option<PoolEntry>, DbError> {

@@ -21,7 +21,7 @@ use super::pool_rows;
 use super::queries::images::of_content as images_of;
 use super::schema::{accounts, attempts, contents, events, images, settings, state_counts, submit_keys, tasks};
 use super::update::{looked, update};
-use crate::publish::Handout;
+use crate::publish::{Handout, PieceIdentity};
 use crate::store::DbError;
 use crate::store::write::{Account, FinishedPlace, FinishedTask, KeptImage, MOST_LOOKED_AT, NewImage, Rows, Slice};
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, Version};
@@ -293,6 +293,14 @@ impl Rows for SqliteRows<'_> {
 
     fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError> {
         pool_rows::doubt_of(self.connection, content_id)
+    }
+
+    fn piece_identity(&mut self, content_id: ContentId) -> Result<Option<PieceIdentity>, DbError> {
+        pool_rows::piece_identity(self.connection, content_id)
+    }
+
+    fn times_handed_out(&mut self, content_id: ContentId) -> Result<u64, DbError> {
+        pool_rows::times_handed_out(self.connection, content_id)
     }
 
     fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError> {

@@ -7,6 +7,7 @@
 use super::review::{doubt_of, end_doubt};
 use super::rows::Rows;
 use super::{DbError, WriteError};
+use crate::publish::key::{SEED_SETTING, publish_key};
 use crate::publish::state::PoolMove;
 use crate::publish::{Context, Handout, Holder, PoolChange, PoolEvent, PoolRefusal, PublishPolicy, apply, hand_out};
 use crate::store::restored;
@@ -23,8 +24,8 @@ pub struct HandOut {
     pub only: Option<PoolId>,
     /// Of this account alone.
     pub account: Option<AccountId>,
-    /// Fresh keys: as many as may go out.
-    pub keys: Vec<AttemptKey>,
+    /// So many at most.
+    pub limit: u32,
     /// The consumer's own key of the request.
     pub request: Option<String>,
     /// Until when.
@@ -117,15 +118,15 @@ impl HandOut {
                 return still_in_hand(rows, before);
             }
         }
-        let limit = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         let due = match self.only {
             Some(id) => vec![rows.pool_entry(id)?.ok_or(WriteError::PoolEntryNotFound(id))?],
-            None => rows.due_pool_entries(self.account, self.now, limit)?,
+            None => rows.due_pool_entries(self.account, self.now, self.limit)?,
         };
         let mut handed_out = Vec::with_capacity(due.len());
-        for (entry, key) in due.into_iter().zip(&self.keys) {
+        for entry in due {
+            let key = next_key(rows, &entry)?;
             let (holder, request) = (self.holder.clone(), self.request.clone());
-            let judged = hand_out(&entry, holder, key.clone(), request, self.lease_until, self.now);
+            let judged = hand_out(&entry, holder, key, request, self.lease_until, self.now);
             let change = judged.map_err(|refusal| refused(&entry, refusal))?;
             let who = if self.holder.is_publisher() { CONTENTD } else { self.holder.name() };
             write_change(rows, &entry, None, &change, who, self.now)?;
@@ -133,6 +134,16 @@ impl HandOut {
         }
         Ok(handed_out)
     }
+}
+
+/// The key under which an entry goes out the next time.
+fn next_key(rows: &mut dyn Rows, entry: &PoolEntry) -> Result<AttemptKey, WriteError> {
+    let seed = rows.setting(SEED_SETTING)?;
+    let seed = seed.ok_or_else(|| DbError::Refused(format!("the setting {SEED_SETTING} is gone from the database")))?;
+    let piece = rows.piece_identity(entry.content_id)?.ok_or(WriteError::ContentNotFound(entry.content_id))?;
+    // No fencing number: those leap at a restore, and each entry of a piece has its own.
+    let earlier = rows.times_handed_out(entry.content_id)?;
+    Ok(publish_key(&seed, &piece, earlier + 1))
 }
 
 /// Of what a request was given, what it still has: nothing that was answered, or that went on to somebody else.

@@ -3,7 +3,7 @@
 use super::cleanup::{FinishedPlace, Slice};
 use super::image::{KeptImage, NewImage};
 use super::{Account, DbError, ScheduleRows};
-use crate::publish::Handout;
+use crate::publish::{Handout, PieceIdentity};
 use crate::task::content::{ContentRecord, NewContent, PoolEntry, PoolState, Publication, PublishState, Version};
 use crate::task::{
     AccountId, Attempt, AttemptState, AuditRow, ContentId, GeneratorName, PoolId, Task, TaskId, Timestamp,
@@ -88,6 +88,10 @@ pub trait Rows: ScheduleRows + super::NoticeRows {
     fn held_pool_entries(&mut self) -> Result<Vec<PoolEntry>, DbError>;
     /// The last entry of a content record that was taken out while it was held, and stands in doubt since.
     fn pool_doubt_of(&mut self, content_id: ContentId) -> Result<Option<PoolEntry>, DbError>;
+    /// Which text a content record is, without the text.
+    fn piece_identity(&mut self, content_id: ContentId) -> Result<Option<PieceIdentity>, DbError>;
+    /// How often a piece was handed out, in all its entries of the pool.
+    fn times_handed_out(&mut self, content_id: ContentId) -> Result<u64, DbError>;
     /// A pool entry.
     fn pool_entry(&mut self, id: PoolId) -> Result<Option<PoolEntry>, DbError>;
     /// Writes a pool entry over its row.

@@ -1,0 +1,2 @@
+DROP INDEX pool_removed;
+DELETE FROM settings WHERE name = 'publish_seed';
