@@ -1,6 +1,8 @@
 //! A disk that fails under a running daemon: no room, fsyncs that fail, writes that stop in their middle.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -168,6 +170,84 @@ fn an_fsync_that_fails_stops_the_daemon_and_the_next_start_goes_on() {
     }
     assert_eq!(next.list().len(), 3);
     assert_eq!(promises::broken(&home.database()), [""; 0]);
+}
+
+/// Submits of some pages each to a daemon that runs none of them, until `is_enough` or one is not answered with a yes; the topics that
+/// were acknowledged.
+fn fill_the_log(home: &Home, topics: &str, is_enough: impl Fn() -> bool) -> Vec<String> {
+    const MOST: usize = 2_000;
+    let requirements = "many words ".repeat(3_000);
+    let mut acknowledged = Vec::new();
+    for n in 0..MOST {
+        if is_enough() {
+            return acknowledged;
+        }
+        let many: Vec<Value> = (0..10)
+            .map(|m| {
+                let topic = format!("{topics}-{n}-{m}");
+                json!({ "account": "blog", "topic": topic, "generator": "counted", "requirements": requirements })
+            })
+            .collect();
+        let Ok(Ok(reply)) = call(&home.socket(), "io.contentd.Tasks.SubmitBatch", json!({ "tasks": many })) else {
+            return acknowledged;
+        };
+        assert_eq!(reply["tasks"].as_array().map(Vec::len), Some(10), "{reply}");
+        acknowledged.extend(many.iter().map(|task| task["topic"].as_str().unwrap().to_owned()));
+    }
+    panic!("after {MOST} submits of ten tasks not yet: {}", home.log());
+}
+
+/// All of these are in a database that nobody has open.
+fn all_are_there(database: &Path, acknowledged: &[String]) {
+    let topics = promises::lines(database, "SELECT topic AS line FROM tasks WHERE length(requirements) = 33000");
+    let topics: BTreeSet<&str> = topics.iter().map(String::as_str).collect();
+    let missing: Vec<_> = acknowledged.iter().filter(|topic| !topics.contains(topic.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?} of {}", acknowledged.len());
+}
+
+#[test]
+fn pages_that_a_failed_fsync_threw_away_are_copied_again() {
+    let home = counting::home();
+    let shim = Shimmed::of(&home);
+    let daemon = shim.start();
+    daemon.add_account("blog");
+    daemon.ask("io.contentd.Daemon.Pause", json!({}));
+    let mut acknowledged = fill_the_log(&home, "before", || home.database().metadata().unwrap().len() > 4 << 20);
+    shim.break_by("lost-pages", "");
+    acknowledged.extend(fill_the_log(&home, "lost", || shim.has_bitten("lost-pages")));
+    shim.forget_bite("lost-pages");
+    acknowledged.extend(fill_the_log(&home, "lost-again", || shim.has_bitten("lost-pages")));
+    shim.mend("lost-pages");
+    // Copied, so that the log begins anew over the frames that were copied in vain.
+    let long = || home.database().metadata().unwrap().len();
+    let so_far = long();
+    acknowledged.extend(fill_the_log(&home, "after", || long() > so_far + (4 << 20)));
+    daemon.kill();
+    assert_eq!(promises::broken_on_disk(&home.database()), [""; 0]);
+    let next = home.start();
+    next.kill();
+    all_are_there(&home.database(), &acknowledged);
+}
+
+#[test]
+fn a_log_that_cannot_be_copied_stops_the_daemon_before_it_fills_the_disk() {
+    let home = counting::home();
+    let shim = Shimmed::of(&home);
+    let mut daemon = shim.start();
+    daemon.add_account("blog");
+    daemon.ask("io.contentd.Daemon.Pause", json!({}));
+    shim.break_by("lost-pages", "");
+    let acknowledged = fill_the_log(&home, "lost", || false);
+    assert_eq!(daemon.ended().code(), Some(70));
+    assert!(home.log().contains("disk I/O error; the daemon stops"), "{}", home.log());
+    let log = home.database().with_file_name("contentd.db-wal");
+    assert!(log.metadata().unwrap().len() < 100 << 20, "it was not left to grow");
+    assert!(acknowledged.len() > 1_000, "{}", acknowledged.len());
+    shim.mend("lost-pages");
+    let next = shim.start();
+    next.kill();
+    assert_eq!(promises::broken_on_disk(&home.database()), [""; 0]);
+    all_are_there(&home.database(), &acknowledged);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 /* Stands before the C library and breaks what a test asks for: a file of that name in $SHIM_DIR turns a fault on.
  *
  *   fsync   fsync and fdatasync of the database fail with EIO
+ *   lost-pages  an fsync of the database itself, not of its log, fails with EIO, and what was written since the last one is gone
  *   full    writes to the database fail with ENOSPC
  *   full-runs  the same of writes to the directories of runs
  *   lost-runs  an fsync of a run's output fails with EIO, and what was written is gone: the next fsync is good
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,14 +73,57 @@ static int loses_what_was_written(int fd) {
   return 1;
 }
 
+/* What stood where the database was written to since its last fsync. Only its writer copies into it, one write after the other. */
+static struct was {
+  struct was *before;
+  off64_t at;
+  size_t count;
+  char bytes[];
+} *written;
+static pthread_mutex_t written_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int is_database(int fd) {
+  return names(fd, "contentd.db") && !names(fd, "contentd.db-");
+}
+
+static void remember(int fd, size_t count, off64_t at) {
+  if (!is_on("lost-pages") || !is_database(fd)) return;
+  struct was *was = calloc(1, sizeof *was + count);
+  if (!was) abort();
+  was->at = at;
+  was->count = count;
+  if (pread64(fd, was->bytes, count, at) < 0) abort();
+  pthread_mutex_lock(&written_lock);
+  was->before = written;
+  written = was;
+  pthread_mutex_unlock(&written_lock);
+}
+
+static int loses_pages(int fd) {
+  if (!is_database(fd)) return 0;
+  int is_lost = is_on("lost-pages");
+  REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
+  pthread_mutex_lock(&written_lock);
+  while (written) {
+    struct was *was = written;
+    if (is_lost && real(fd, was->bytes, was->count, was->at) < 0) abort();
+    if (is_lost) has_bitten("lost-pages");
+    written = was->before;
+    free(was);
+  }
+  pthread_mutex_unlock(&written_lock);
+  errno = EIO;
+  return is_lost;
+}
+
 int fsync(int fd) {
   REAL(int, "fsync", int);
-  return fails_to_sync(fd) || loses_what_was_written(fd) ? -1 : real(fd);
+  return fails_to_sync(fd) || loses_pages(fd) || loses_what_was_written(fd) ? -1 : real(fd);
 }
 
 int fdatasync(int fd) {
   REAL(int, "fdatasync", int);
-  return fails_to_sync(fd) ? -1 : real(fd);
+  return fails_to_sync(fd) || loses_pages(fd) ? -1 : real(fd);
 }
 
 static int is_full(int fd) {
@@ -108,6 +153,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
   REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
   if (is_full(fd)) return -1;
   tear(fd, bytes, count, at);
+  remember(fd, count, at);
   return real(fd, bytes, count, at);
 }
 

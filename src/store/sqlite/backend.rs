@@ -17,6 +17,7 @@ use diesel::sqlite::SqliteConnection;
 
 use super::connection::db_error;
 use super::lock::OwnerLock;
+use super::log_copying::LogCopying;
 use super::rows::SqliteRows;
 use super::whereabouts::Whereabouts;
 use crate::store::write::{AccountWrite, PoolWrite, ScheduleWrite, Write, WriteError, Written, execute};
@@ -35,7 +36,7 @@ pub struct SqliteBackend {
     whereabouts: Whereabouts,
     last_sync: Option<Duration>,
     undo: Option<Undo>,
-    copies: Copies,
+    log: LogCopying,
     /// Given back after the connection is closed.
     _lock: OwnerLock,
 }
@@ -49,25 +50,6 @@ enum Undo {
     /// keeps the pages that it touches beside those that the savepoint around them keeps.
     InFile,
 }
-
-/// How many pages of the log are copied into the database at once, in the commit that finds so many. Whoever waits for a commit
-/// waits for that.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Copies {
-    /// As SQLite does by itself: most pages of the log are there several times, and are copied once.
-    Large,
-    /// While old tasks are deleted, whose pages lie all over the file.
-    Small {
-        /// When the cleanup is over, if no other slice comes.
-        until: Instant,
-    },
-}
-
-/// SQLite's own number of pages.
-const LARGE_COPY: u32 = 1_000;
-const SMALL_COPY: u32 = 100;
-/// No slice of a cleanup comes so long after the last.
-const SLICES_APART: Duration = Duration::from_secs(1);
 
 /// What came of a batch in its transaction.
 enum Executed {
@@ -90,7 +72,7 @@ enum Care {
 
 impl SqliteBackend {
     pub(super) fn new(connection: SqliteConnection, whereabouts: Whereabouts, lock: OwnerLock) -> Self {
-        Self { connection, whereabouts, last_sync: None, undo: None, copies: Copies::Large, _lock: lock }
+        Self { connection, whereabouts, last_sync: None, undo: None, log: LogCopying::default(), _lock: lock }
     }
 
     /// The writing connection, for tests that look behind the seam.
@@ -112,18 +94,6 @@ impl SqliteBackend {
             self.undo = Some(undo);
         }
         Ok(())
-    }
-
-    /// Outside a transaction, like the above.
-    fn copy_in(&mut self, copies: Copies) -> Result<(), DbError> {
-        let is_new = std::mem::discriminant(&copies) != std::mem::discriminant(&self.copies);
-        self.copies = copies;
-        let pages = match copies {
-            _ if !is_new => return Ok(()),
-            Copies::Large => LARGE_COPY,
-            Copies::Small { .. } => SMALL_COPY,
-        };
-        self.run(&format!("PRAGMA wal_autocheckpoint = {pages}"))
     }
 
     fn changes(&mut self) -> Result<i64, DbError> {
@@ -170,7 +140,7 @@ impl SqliteBackend {
 
     fn commit_with(&mut self, batch: &[Write], care: Care) -> Result<Option<Vec<Answer>>, DbError> {
         self.keep_undo(if batch.iter().any(is_large) { Undo::InFile } else { Undo::InMemory })?;
-        self.copy_in(self.copies.before(batch, Instant::now()))?;
+        self.log.prepare(&mut self.connection, batch, Instant::now())?;
         self.run("BEGIN IMMEDIATE")?;
         let undone = match self.execute_all(batch, care) {
             Ok(Executed::Whole(answers)) => return self.commit_whole(answers).map(Some),
@@ -196,17 +166,6 @@ impl SqliteBackend {
     fn roll_back(&mut self) {
         // Fails where SQLite has rolled back by itself, which is what is wanted.
         let _ = self.connection.batch_execute("ROLLBACK");
-    }
-}
-
-impl Copies {
-    fn before(self, batch: &[Write], now: Instant) -> Self {
-        let is_cleanup = batch.iter().any(|write| matches!(write, Write::Cleanup { .. }));
-        match self {
-            _ if is_cleanup => Self::Small { until: now + SLICES_APART },
-            Self::Small { until } if now < until => self,
-            Self::Small { .. } | Self::Large => Self::Large,
-        }
     }
 }
 
@@ -263,7 +222,8 @@ impl Backend for SqliteBackend {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        self.look()?;
+        let log_bytes = self.whereabouts.look()?;
+        self.log.look(&mut self.connection, log_bytes)?;
         let answers = match self.commit_with(batch, Care::Quick)? {
             Some(answers) => answers,
             None => self
@@ -276,7 +236,7 @@ impl Backend for SqliteBackend {
     }
 
     fn look(&mut self) -> Result<(), DbError> {
-        self.whereabouts.look()
+        self.whereabouts.look().map(|_| ())
     }
 
     fn last_sync(&self) -> Option<Duration> {
@@ -290,40 +250,6 @@ mod tests {
     use crate::store::sqlite;
     use crate::store::write::{NewTask, PendingLimits};
     use crate::task::{AccountId, Clock, Task, Timestamp};
-
-    #[derive(QueryableByName)]
-    struct Pages {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        wal_autocheckpoint: i64,
-    }
-
-    fn slice() -> Write {
-        Write::Cleanup { finished_before: Timestamp(0), after: None, limit: 4 }
-    }
-
-    #[test]
-    fn a_cleanup_has_the_log_copied_in_small_parts() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut backend = sqlite::open(&dir.path().join("c.db"), 1).expect("a new database").backend;
-        let mut pages_after = |write: Write| {
-            backend.commit(&[write]).expect("committed").remove(0).expect("written");
-            let asked = diesel::sql_query("PRAGMA wal_autocheckpoint");
-            asked.get_result::<Pages>(&mut backend.connection).expect("told").wal_autocheckpoint
-        };
-        assert_eq!(pages_after(Write::PutSetting { name: "x".into(), value: None }), i64::from(LARGE_COPY));
-        assert_eq!(pages_after(slice()), i64::from(SMALL_COPY));
-    }
-
-    #[test]
-    fn a_cleanup_is_over_a_while_after_its_last_slice() {
-        let began = Instant::now();
-        let small = Copies::Large.before(&[slice()], began);
-        assert!(small.before(&[], began + SLICES_APART / 2) == small);
-        assert!(small.before(&[], began + SLICES_APART) == Copies::Large);
-        let later = began + SLICES_APART / 2;
-        assert!(small.before(&[slice()], later).before(&[], began + SLICES_APART) != Copies::Large);
-        assert!(Copies::Large.before(&[], began) == Copies::Large);
-    }
 
     /// Alone it is undone with its batch; beside others it is done again with a savepoint around it.
     #[test]

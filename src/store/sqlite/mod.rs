@@ -21,6 +21,7 @@ mod connection;
 mod fixed;
 pub mod guard;
 mod lock;
+mod log_copying;
 pub mod migrate;
 mod models;
 mod notices;

@@ -15,7 +15,7 @@ use diesel::sqlite::SqliteConnection;
 use thiserror::Error;
 
 use super::whereabouts::Whereabouts;
-use super::{beside, connection, existing_uri, migrate, read_only_uri};
+use super::{beside, connection, existing_uri, log_copying, migrate, read_only_uri};
 
 /// How the database stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -183,25 +183,11 @@ fn shorten_log(database: &Path, mut whereabouts: Whereabouts) {
 fn copy_log(database: &Path) -> Result<(), String> {
     let mut own = SqliteConnection::establish(&existing_uri(database)).map_err(|error| error.to_string())?;
     for _ in 0..MOST_ROUNDS {
-        let copied: Copying = diesel::sql_query("PRAGMA wal_checkpoint(PASSIVE)")
-            .get_result(&mut own)
-            .map_err(|error| error.to_string())?;
-        if copied.busy != 0 || copied.checkpointed == copied.log {
+        if log_copying::copy(&mut own).map_err(|error| error.to_string())?.is_over() {
             break;
         }
     }
     Ok(())
-}
-
-/// How the log stands after a copy, in pages.
-#[derive(QueryableByName)]
-struct Copying {
-    #[diesel(sql_type = BigInt)]
-    busy: i64,
-    #[diesel(sql_type = BigInt)]
-    log: i64,
-    #[diesel(sql_type = BigInt)]
-    checkpointed: i64,
 }
 
 /// Each round copies what was committed during the one before.

@@ -5,7 +5,7 @@
 //! writes. The log beside the file counts as much: the newest commits are in it alone. Only names that are gone, or that mean
 //! another file, are told; that a name cannot be looked at says nothing about what is written.
 //!
-//! The surprise: the kernel is asked for nothing but the number of the file. Whoever asks for its times as well has Linux 6.13 and
+//! The surprise: the kernel is asked for nothing but the number of the file and its length. Whoever asks for its times as well has Linux 6.13 and
 //! later write an exact one with the next write to it, instead of one a tick, and so the inode with each fsync: on an ext4 without
 //! a journal that is one more write to the disk in each commit.
 
@@ -27,18 +27,19 @@ struct Identity {
     inode: u64,
 }
 
-/// What a name means now.
-fn identity(path: &Path) -> io::Result<Identity> {
-    let found = match statx(CWD, path, AtFlags::empty(), StatxFlags::INO) {
+/// What a name means now, and how long that file is, in bytes.
+fn identity(path: &Path) -> io::Result<(Identity, u64)> {
+    let found = match statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::SIZE) {
         // A kernel or a container that does not know it.
         Err(Errno::NOSYS | Errno::PERM) => {
             let meta = path.metadata()?;
             let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
-            return Ok(Identity { device, inode: meta.ino() });
+            return Ok((Identity { device, inode: meta.ino() }, meta.len()));
         }
         found => found?,
     };
-    Ok(Identity { device: (found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino })
+    let device = (found.stx_dev_major, found.stx_dev_minor);
+    Ok((Identity { device, inode: found.stx_ino }, found.stx_size))
 }
 
 /// Where the files of an open database are.
@@ -56,31 +57,32 @@ impl Whereabouts {
     /// which SQLite has its log.
     pub fn of(named: &Path, path: &Path) -> io::Result<Self> {
         let log_path = beside(path, "-wal");
-        let log = identity(&log_path).ok();
-        Ok(Self { path: std::path::absolute(named)?, file: identity(path)?, log_path, log })
+        let log = identity(&log_path).ok().map(|(log, _)| log);
+        Ok(Self { path: std::path::absolute(named)?, file: identity(path)?.0, log_path, log })
     }
 
-    /// Whether both are where they were.
-    pub fn look(&mut self) -> Result<(), DbError> {
+    /// Whether both are where they were, and how long the log is, in bytes; 0 where that cannot be looked at.
+    pub fn look(&mut self) -> Result<u64, DbError> {
         refuse_another(&self.path, self.file)?;
         match self.log {
             Some(log) => refuse_another(&self.log_path, log),
             None => {
-                self.log = identity(&self.log_path).ok();
-                Ok(())
+                let found = identity(&self.log_path).ok();
+                self.log = found.map(|(log, _)| log);
+                Ok(found.map_or(0, |(_, bytes)| bytes))
             }
         }
     }
 }
 
-fn refuse_another(path: &Path, opened: Identity) -> Result<(), DbError> {
+fn refuse_another(path: &Path, opened: Identity) -> Result<u64, DbError> {
     let what = match identity(path) {
-        Ok(found) if found == opened => return Ok(()),
+        Ok((found, bytes)) if found == opened => return Ok(bytes),
         Ok(_) => "was replaced by another file",
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             "was moved or removed"
         }
-        Err(_) => return Ok(()),
+        Err(_) => return Ok(0),
     };
     Err(DbError::Fatal(format!(
         "{} {what} while contentd had it open, and what is written now would not be found again: put it back where it was, with the \
