@@ -58,7 +58,7 @@ struct List {
 struct Mutation {
     name: String,
     why: String,
-    /// The test that must notice it: a test file, or a file and the beginning of a test's name, as `conformance::suite`.
+    /// The test that must notice it: a test file, or a file and the beginning of a test's name, as `conformance::lives`.
     #[serde(default = "exploration")]
     caught_by: String,
     /// Its places; most have one.

@@ -12,11 +12,12 @@ use contentd::store::sqlite::{self, SqliteBackend, SqliteQueries};
 use contentd::store::write::{
     Account, Changed, Claim, Env, NewTask, PendingLimits, SubmittedTask, Transition, Write, WriteError, Written,
 };
-use contentd::task::content::RenderedPiece;
+use contentd::task::content::{RenderedPiece, ReviewMove};
 use contentd::task::outcome::{FetchAnswer, Image, JobState, Piece, PollAnswer, SubmitAnswer};
 use contentd::task::retry::{Backoff, PollSchedule};
 use contentd::task::{
-    AccountId, AttemptKey, BootId, Event, GeneratorName, Now, Policy, Task, TaskId, TaskState, Timestamp,
+    AccountId, AttemptKey, BootId, ContentId, CorrectedState, Event, GeneratorName, Now, Policy, Task, TaskId,
+    TaskState, Timestamp,
 };
 use tempfile::TempDir;
 
@@ -257,3 +258,35 @@ pub fn piece(content: &str) -> Event {
         score: Some(0.75),
     })))
 }
+
+/// The numbers of tasks, as [`id`] made them.
+pub fn names(tasks: &[contentd::task::Task]) -> Vec<&str> {
+    tasks.iter().map(|task| task.id.as_str().trim_start_matches("task-").trim_start_matches('0')).collect()
+}
+
+/// A person's review of what has this hash.
+pub fn review_of(content_id: ContentId, decision: ReviewMove, expected_hash: Option<&str>) -> Write {
+    Write::Review {
+        content_id,
+        decision,
+        reason: Some("read it".into()),
+        expected_hash: expected_hash.map(str::to_owned),
+        who: "1001:bob".into(),
+        due: None,
+        now: Timestamp(START + 500),
+    }
+}
+
+/// A person's word about where a task stands.
+pub fn correct(to: CorrectedState) -> Event {
+    Event::Corrected { to, reason: "a person says so".into(), abandon: false }
+}
+
+/// Runs each test on each backend.
+macro_rules! on_every_backend {
+    ($($name:ident),+ $(,)?) => {
+        mod on_memory { $(#[test] fn $name() { super::$name($crate::common::memory()); })+ }
+        mod on_sqlite { $(#[test] fn $name() { super::$name($crate::common::sqlite()); })+ }
+    };
+}
+pub(crate) use on_every_backend;

@@ -1,21 +1,28 @@
 //! One suite for every backend of the store, and what SQLite alone must hold.
 //!
-//! Each test of `suite` runs on the in-memory twin and on a real database with the real migrations in a directory of its
+//! Each test of these runs on the in-memory twin and on a real database with the real migrations in a directory of its
 //! own. `random` lets both go through the same random events and compares every answer. The rest is SQLite's: its
 //! guard, its plans, its opening, its group commit and its end by force.
 
+mod cleanup;
 mod common;
 mod crash;
+mod doubts;
 mod group_commit;
 mod guard;
+mod lives;
 mod migrations;
 mod notices;
 mod opening;
+mod piece_rules;
 mod pieces;
 mod plans;
 mod pool;
 mod prepared;
+mod questions;
 mod random;
 mod readers;
+mod restored;
 mod schedules;
-mod suite;
+mod submits;
+mod versions;

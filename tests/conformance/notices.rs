@@ -16,13 +16,6 @@ use contentd::task::{AttemptKey, Event, TaskState, Timestamp};
 
 use super::common::*;
 
-macro_rules! on_every_backend {
-    ($($name:ident),+ $(,)?) => {
-        mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
-        mod on_sqlite { $(#[test] fn $name() { super::$name(super::sqlite()); })+ }
-    };
-}
-
 on_every_backend! {
     an_alarm_and_its_messages_are_written_together,
     a_silence_is_seen_inside_the_transaction,

@@ -15,13 +15,6 @@ use contentd::task::{AccountId, AttemptKey, ContentId, PoolId, Timestamp};
 
 use super::common::*;
 
-macro_rules! on_every_backend {
-    ($($name:ident),+ $(,)?) => {
-        mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
-        mod on_sqlite { $(#[test] fn $name() { super::$name(super::sqlite()); })+ }
-    };
-}
-
 on_every_backend! {
     entries_go_out_by_priority_and_due_time_each_to_one,
     the_list_has_the_order_of_going_out,

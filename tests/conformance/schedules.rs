@@ -12,13 +12,6 @@ use contentd::task::{AccountId, TaskId, TaskState, Timestamp};
 
 use super::common::*;
 
-macro_rules! on_every_backend {
-    ($($name:ident),+ $(,)?) => {
-        mod on_memory { $(#[test] fn $name() { super::$name(super::memory()); })+ }
-        mod on_sqlite { $(#[test] fn $name() { super::$name(super::sqlite()); })+ }
-    };
-}
-
 on_every_backend! {
     a_schedule_comes_back_as_it_was_asked,
     a_due_time_is_begun_once,
