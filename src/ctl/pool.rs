@@ -50,8 +50,24 @@ pub(super) const COLUMNS: &[Column] = &[
     fixed("LEASE UNTIL", "lease_until").goes(1),
     spare("PUBLISHED", "published_at"),
     spare("RETRIES", "retry_count"),
-    sentences("ERROR", "last_error").unless("held_reason"),
-    sentences("HELD", "held_reason"),
+    sentences("ERROR", "last_error").unless("held_reason").below(),
+    sentences("HELD", "held_reason").below(),
+];
+/// What stands beside an entry in a row of a spreadsheet: where its piece is, and a handing out.
+const SHOWN_FIELDS: &[&str] = &[
+    "publication.published_by",
+    "publication.url",
+    "publication.reference",
+    "handouts.fence",
+    "handouts.holder",
+    "handouts.is_publisher",
+    "handouts.key",
+    "handouts.handed_out_at",
+    "handouts.sends",
+    "handouts.doubted_at",
+    "handouts.ended_at",
+    "handouts.outcome",
+    "handouts.error",
 ];
 const HANDED_OUT_FIELDS: &[&str] = &[
     "pool_id",

@@ -70,8 +70,24 @@ pub const TASK_COLUMNS: &[Column] = &[
     flexible("ACCOUNT", "account").goes(1),
     spare("CREATED", "created_at"),
     wanted("TOPIC", "topic"),
-    sentences("REASON", "reason").aside().goes(2),
-    sentences("ERROR", "error").aside().unless("reason").goes(2),
+    sentences("REASON", "reason").aside().goes(2).below(),
+    sentences("ERROR", "error").aside().unless("reason").goes(2).below(),
+];
+
+/// An attempt in a row of a spreadsheet, beside its task.
+const ATTEMPT_FIELDS: &[&str] = &[
+    "attempts.attempt",
+    "attempts.state",
+    "attempts.key",
+    "attempts.external_ref",
+    "attempts.generator_state",
+    "attempts.sends",
+    "attempts.polls",
+    "attempts.intended_at",
+    "attempts.accepted_at",
+    "attempts.ended_at",
+    "attempts.timeout_at",
+    "attempts.error",
 ];
 
 pub(super) const ATTEMPT_COLUMNS: &[Column] = &[
