@@ -11,14 +11,14 @@ use std::process::{Command, Stdio};
 
 use super::Session;
 use super::args::{EditArgs, RejectArgs, ReviewVerb};
-use super::content::{CONTENT_FIELDS, print_piece, print_reviewed, review};
+use super::content::{listed_fields, print_piece, print_reviewed, review};
 use super::failure::Failure;
 use super::names;
 use super::output::write_out;
 use super::page;
 use super::submit::read_file;
-use super::table::{Column, fixed, flexible, spare, wanted};
-use super::text::{counted, safe, safe_lines};
+use super::table::{Column, fixed, flexible, sentences, spare, wanted};
+use super::text::{counted, hanging, safe, safe_lines, wrapped};
 use crate::control::api::{
     ApiError, ContentListParams, ContentParams, ContentReply, ContentsReply, EditParams, ReviewParams,
     WriteAgainParams, WriteAgainReply,
@@ -33,7 +33,8 @@ pub(super) const WAITING_COLUMNS: &[Column] = &[
     spare("WORDS", "word_count"),
     spare("SCORE", "quality_score"),
     wanted("TITLE", "title"),
-    flexible("BEGINS", "summary"),
+    flexible("BEGINS", "summary").goes(1),
+    sentences("REASON", "review_reason").below(),
 ];
 
 /// `contentctl review`.
@@ -57,7 +58,7 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
                     content.summary = behind_title(&content.title, &content.summary).to_owned();
                 }
             }
-            names::rows(session, &reply.contents, WAITING_COLUMNS, CONTENT_FIELDS)?;
+            names::rows(session, &reply.contents, WAITING_COLUMNS, &listed_fields())?;
             if reply.contents.is_empty() {
                 session.tell("nothing waits for a review");
             }

@@ -107,6 +107,7 @@ pub fn content(id: i64) -> ContentReply {
             quality_score: Some(0.9),
             category: None,
             review_status: "approved".to_owned(),
+            review_reason: Some("the task asks for a review".to_owned()),
             publish_status: "pooled".to_owned(),
             content_hash: "ab".repeat(32),
             created_at: WireTime(Timestamp(1_769_847_330_250)),
