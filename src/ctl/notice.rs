@@ -199,6 +199,9 @@ pub fn metrics(session: &Session, args: &MetricsArgs) -> Result<(), Failure> {
         let cure = "a name that ends in .prom: the node exporter reads no other";
         return Err(Failure::usage("--textfile", &path.to_string_lossy(), cure));
     }
+    if args.textfile.is_none() {
+        session.printer.refuse_csv("the page is a text for Prometheus; leave --output out, or take json")?;
+    }
     let asked = session.call::<_, MetricsReply>("io.contentd.Daemon.Metrics", &NoParams {});
     let Some(path) = &args.textfile else {
         let reply = asked?;

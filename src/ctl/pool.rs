@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::Session;
 use super::args::pool::{PoolDoneArgs, PoolFailArgs, PoolNextArgs, PoolVerb};
 use super::failure::Failure;
-use super::output::say;
+use super::output::{say, value_of};
 use super::page;
+use super::spreadsheet;
 use super::submit::random_key;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::safe;
@@ -233,8 +234,16 @@ fn tell_away(session: &Session) {
 
 fn show(session: &Session, pool_id: i64) -> Result<(), Failure> {
     let reply: PoolShowReply = session.call("io.contentd.Pool.Show", &PoolParams { pool_id })?;
+    if session.printer.is_json() {
+        return session.printer.json(&reply);
+    }
     if !session.printer.is_for_people() {
-        return session.printer.nested(&reply, &["entry", "handouts", "publication"]);
+        let mut entry = value_of(&reply.entry)?;
+        entry["publication"] = value_of(&reply.publication)?;
+        let handouts = reply.handouts.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
+        let rows = spreadsheet::beside(&entry, "handouts", &handouts, None);
+        let fields: Vec<&str> = FIELDS.iter().chain(SHOWN_FIELDS).copied().collect();
+        return session.printer.rows(&rows, &[], &fields);
     }
     print_entry(session, &reply.entry)?;
     if let Some(publication) = &reply.publication {

@@ -176,7 +176,7 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
             let name = safe(&schedule);
             let _: EmptyReply = session.call("io.contentd.Schedules.Remove", &named(schedule))?;
             session.tell(format!("schedule {name} is removed; its tasks stay"));
-            if session.printer.is_for_people() { Ok(()) } else { session.printer.json(&EmptyReply {}) }
+            if session.printer.is_json() { session.printer.json(&EmptyReply {}) } else { Ok(()) }
         }
         ScheduleVerb::History { schedule, page, before } => {
             let params = ScheduleHistoryParams {
@@ -218,7 +218,7 @@ fn list(session: &Session) -> Result<(), Failure> {
         let lines: Vec<Line<'_>> = reply.schedules.iter().map(Line::from).collect();
         return names::rows(session, &lines, COLUMNS, FIELDS);
     }
-    session.printer.rows(&reply.schedules, COLUMNS, FIELDS)
+    names::rows(session, &reply.schedules, COLUMNS, FIELDS)
 }
 
 /// A list of schedules comes without the topics of their lists, so how many those are is asked of each. Whoever cannot be told has

@@ -11,8 +11,9 @@ use super::args::{
 use super::daemon;
 use super::failure::Failure;
 use super::names;
-use super::output::say;
+use super::output::{say, value_of};
 use super::page;
+use super::spreadsheet;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::{counted, padded, safe};
 use super::when;
@@ -205,9 +206,14 @@ struct Shown {
 pub fn show(session: &Session, task: String) -> Result<(), Failure> {
     let reply = session.call_joined("io.contentd.Tasks.Show", &TaskParams { task }, ShowReply::join)?;
     let shown = Shown { task: reply.task, result: reply.result, attempts: reply.attempts };
+    if session.printer.is_json() {
+        return session.printer.json(&shown);
+    }
     if !session.printer.is_for_people() {
-        let fields: Vec<&str> = TASK_FIELDS.iter().copied().chain(["result"]).collect();
-        return session.printer.record(&shown, &fields);
+        let attempts = shown.attempts.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
+        let rows = spreadsheet::beside(&value_of(&shown)?, "attempts", &attempts, Some("result"));
+        let fields: Vec<&str> = TASK_FIELDS.iter().chain(&["result"]).chain(ATTEMPT_FIELDS).copied().collect();
+        return names::rows(session, &rows, &[], &fields);
     }
     print_task(session, &shown.task)?;
     if !shown.attempts.is_empty() {
