@@ -451,6 +451,20 @@ fn several_are_cancelled_and_those_that_cannot_be_are_told() {
 }
 
 #[test]
+fn a_delay_that_stands_is_told_with_a_retry() {
+    let server = TestServer::start();
+    let later = run(&server, &["retry", "task-later"]);
+    assert_eq!((later.code, later.out.as_str()), (0, "task-later: retried; it is pending now\n"), "{}", later.err);
+    let said = "task-later: not before 2100-01-01 08:00:00: `contentctl set task-later --delay 0` starts it now";
+    assert!(later.err.contains(said), "{}", later.err);
+    for args in [&["retry", "task-a"][..], &["retry", "task-later", "--dry-run"], &["cancel", "task-later"]] {
+        let other = run(&server, args);
+        assert!(other.code == 0 && !other.err.contains("not before"), "{args:?}: {}", other.err);
+    }
+    assert_eq!(run(&server, &["--output", "json", "retry", "task-later"]).err, "");
+}
+
+#[test]
 fn wait_says_how_it_ended() {
     let server = TestServer::start();
     let done = run(&server, &["--output", "json", "wait", "task-done"]);

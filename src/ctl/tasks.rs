@@ -419,7 +419,26 @@ pub fn retry(session: &Session, args: RetryArgs) -> Result<(), Failure> {
         reason: args.reason,
     };
     let reply: BulkReply = session.call("io.contentd.Tasks.Retry", &params)?;
+    tell_delays(session, &reply);
     print_bulk(session, &reply, is_by_name, "retried")
+}
+
+/// How many retried tasks are asked about.
+const MOST_ASKED: usize = 20;
+
+/// Says of retried tasks whose delay still stands that they do not start now. Whoever cannot be told has retried them all the same.
+fn tell_delays(session: &Session, reply: &BulkReply) {
+    if !session.printer.is_for_people() || reply.is_dry_run {
+        return;
+    }
+    let now = jiff::Timestamp::now();
+    for done in reply.done.iter().filter(|task| task.state == "pending").take(MOST_ASKED) {
+        let Ok(task) = one(session, "io.contentd.Tasks.Status", &done.task_id) else { return };
+        if let Some(at) = task.next_attempt_at.filter(|_| waits_for_a_time(&task, now)) {
+            let (id, at) = (safe(&task.task_id), when::local(&at.to_string()));
+            session.tell(format!("{id}: not before {at}: `contentctl set {id} --delay 0` starts it now"));
+        }
+    }
 }
 
 /// `contentctl correct`.

@@ -265,6 +265,10 @@ impl FakeBackend {
             }),
             "panic" => panic!("a fault of the backend"),
             "task-done" => Ok(TaskView { content_id: Some(7), reason: None, ..task(id, "completed") }),
+            "task-later" => {
+                let next_attempt_at = Some(WireTime(Timestamp(4_102_444_800_000)));
+                Ok(TaskView { next_attempt_at, ..task(id, "pending") })
+            }
             "task-failed" => Ok(TaskView { error: Some("429".to_owned()), reason: None, ..task(id, "failed") }),
             id => Ok(task(id, "pending")),
         }
@@ -289,8 +293,9 @@ impl FakeBackend {
                     action: "cancel".to_owned(),
                     cure: "it has ended".to_owned(),
                 },
-                Ok(_) => {
-                    reply.done.push(TaskRef { task_id: name, state: "cancelled".to_owned() });
+                Ok(task) => {
+                    let state = if name == "task-later" { task.state } else { "cancelled".to_owned() };
+                    reply.done.push(TaskRef { task_id: name, state });
                     reply.done_count += 1;
                     continue;
                 }
