@@ -103,6 +103,18 @@ pub fn hanging(text: &str, columns: usize, column: usize) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Text for a terminal of so many columns: a line that is longer goes on as far in as it began.
+pub fn wrapped(text: &str, columns: usize) -> String {
+    let lines = text.split('\n').map(|line| {
+        let inset = line.len() - line.trim_start_matches(' ').len();
+        if width(line) <= columns || columns < inset + NARROWEST_PROSE {
+            return line.to_owned();
+        }
+        at_words(line, columns, columns - inset).join(&format!("\n{}", " ".repeat(inset)))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Words, each with the spaces before it. Characters of two columns know no spaces: each is a word of its own. What stands between
 /// backticks is one where it has at most so many columns.
 fn words(text: &str, longest: usize) -> Vec<(&str, &str)> {
@@ -188,6 +200,10 @@ mod tests {
         let prose = "reason: the generator said\n  contentctl poll ID   ask again\nend";
         assert_eq!(hanging(prose, 24, 0), "reason: the generator\n  said\n  contentctl poll ID\n    ask again\nend");
         assert_eq!(hanging(prose, 12, 0), prose, "too narrow");
+        let piece = "The sea is salt because of the rivers.\n\n    a list goes on under itself\n";
+        let shown = "The sea is salt because of\nthe rivers.\n\n    a list goes on under\n    itself\n";
+        assert_eq!(wrapped(piece, 26), shown);
+        assert_eq!(wrapped(piece, 80), piece);
     }
 
     proptest! {
