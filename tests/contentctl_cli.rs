@@ -146,6 +146,19 @@ fn usage_says_what_is_missing_and_nothing_else() {
 }
 
 #[test]
+fn a_word_that_is_not_ours_or_no_text_is_told() {
+    use std::os::unix::ffi::OsStrExt;
+    let server = TestServer::start();
+    let other = run(&server, &["check-database"]);
+    assert!(other.code == 2 && other.err.contains("`contentd --check-database`"), "{}", other.err);
+    let mut unreadable = command(&server, &["submit", "-a", "1", "-t"]);
+    unreadable.arg(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let unreadable = ran(unreadable);
+    assert!(unreadable.code == 2 && unreadable.err.contains("\"caf\u{fffd}\""), "{}", unreadable.err);
+    assert_eq!(server.calls().len(), 0);
+}
+
+#[test]
 fn what_comes_next_is_said() {
     let server = TestServer::start();
     let added = run(&server, &["account", "add", "blog"]);
