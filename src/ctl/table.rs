@@ -439,7 +439,7 @@ mod tests {
             ("notice list", notice::NOTICE_COLUMNS, &["ID", "AT", "WHAT"]),
             ("notice list, hooks", notice::HOOK_COLUMNS, &["HOOK", "WAITING", "GIVEN UP"]),
             ("notice show", notice::DELIVERY_COLUMNS, &["HOOK", "STATE", "LAST WORDS"]),
-            ("stats --by day", stats::DAY_COLUMNS, &["DAY", "CREATED", "COMPLETED", "FAILED", "TIMEOUT"]),
+            ("stats --by day", stats::DAY_COLUMNS, &["DAY", "CREATED", "DONE", "FAILED", "TIMEOUT"]),
             ("content list", content::CONTENT_COLUMNS, &["ID", "REVIEW", "TITLE"]),
             ("content history", content::VERSION_COLUMNS, &["VERSION", "ID", "REVIEW", "REASON"]),
             ("content images", content::IMAGE_COLUMNS, &["N", "STATE", "FILE", "URL", "ERROR"]),
