@@ -445,6 +445,32 @@ fn the_size_of_a_list_stands_in_the_list_of_schedules() {
 }
 
 #[test]
+fn a_fire_is_a_line_and_its_tasks_are_named() {
+    let server = TestServer::start();
+    let fired = run(&server, &["schedule", "run", "s"]);
+    assert_eq!(fired.out, "s: fire 1 has begun; `contentctl schedule history s` tells what became of it\n");
+    let history = run(&server, &["schedule", "history", "s"]);
+    assert!(history.out.contains("TASK IDS") && history.out.contains("task-a, task-b"), "{}", history.out);
+}
+
+#[test]
+fn where_there_is_nothing_a_word_says_so_and_no_heading() {
+    let server = TestServer::start();
+    for (verb, word) in [
+        (&["list", "--generator", "absent"][..], "no generator"),
+        (&["pool", "show", "70"], "it was not handed out yet"),
+        (&["status"], "no generator is configured"),
+        (&["workers"], "0 of 0 busy"),
+    ] {
+        let shown = run(&server, verb);
+        assert!(shown.err.contains(word), "{verb:?}: {}", shown.err);
+        let is_heading =
+            |line: &str| ["TASK ", "FENCE ", "GENERATOR ", "WORKER "].iter().any(|one| line.starts_with(one));
+        assert!(!shown.out.lines().any(is_heading), "{verb:?}: {}", shown.out);
+    }
+}
+
+#[test]
 fn several_are_cancelled_and_those_that_cannot_be_are_told() {
     let server = TestServer::start();
     let one = run(&server, &["--output", "json", "cancel", "task-a"]);
@@ -793,13 +819,14 @@ fn every_other_verb_works_in_every_format() {
     }
     assert!(server.calls().contains(&"cleanup Seconds(604800)".to_owned()));
     run(&server, &["cleanup", "--older-than", "retention", "--dry-run"]);
-    assert_eq!(server.calls().last().map(String::as_str), Some("cleanup Retention"));
+    assert!(server.calls().contains(&"cleanup Retention".to_owned()));
+    assert_eq!(run(&server, &["cleanup"]).out, "3 tasks that finished more than 90d ago: deleted\n");
     let sooner = run(&server, &["cleanup", "--older-than", "12h", "--dry-run"]);
     assert_eq!(
-        sooner.out, "3 tasks that finished more than 90d ago: would be deleted\n",
+        sooner.out, "3 tasks that finished more than 90d ago: would be deleted; 2 would stay\n",
         "the age is the daemon's word"
     );
-    assert_eq!(server.calls().last().map(String::as_str), Some("cleanup Seconds(43200)"));
+    assert!(server.calls().contains(&"cleanup Seconds(43200)".to_owned()));
     let unread = run(&server, &["metrics", "--textfile", "/nowhere/contentd.txt"]);
     assert!(unread.code == 2 && unread.err.contains(".prom"), "{}", unread.err);
     assert_eq!(run(&server, &["cleanup", "--older-than", "soon"]).code, 1);
@@ -835,6 +862,8 @@ fn pages_and_completions_are_written_without_a_daemon() {
         let page = std::fs::read_to_string(place.path().join(path)).expect("it is there");
         assert!(page.starts_with(".TH ") && !page.contains("@VERBS@"), "{path}");
     }
+    let told = nobody(&["manual", "share/man"]);
+    assert!(told.out.lines().count() == 4 && told.err.contains("4 manual pages were written"), "{}", told.err);
     let bash = nobody(&["completions", "bash"]);
     assert!(bash.code == 0 && bash.out.contains("complete -F _contentctl"), "{}", bash.err);
     assert!(nobody(&["completions", "zsh", "contentd"]).out.starts_with("#compdef contentd\n"));

@@ -85,6 +85,9 @@ pub fn status(session: &Session) -> Result<(), Failure> {
         session.printer.prose(&said)?;
     }
     session.printer.text("")?;
+    if reply.generators.is_empty() {
+        session.tell("no generator is configured: a section [generators.NAME] of the configuration makes one");
+    }
     let generators: Vec<GeneratorView> = reply.generators.iter().map(said_once).collect();
     session.printer.rows(&generators, GENERATOR_COLUMNS, &[])?;
     if reply.generators.iter().any(|generator| generator.next_probe_at.is_some()) {

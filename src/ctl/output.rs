@@ -42,6 +42,11 @@ impl Printer {
         self.format == Format::Table
     }
 
+    /// Whether somebody looks at it now.
+    pub fn is_terminal(self) -> bool {
+        self.is_terminal
+    }
+
     /// Whether a program reads it as the daemon said it.
     pub fn is_json(self) -> bool {
         self.format == Format::Json
@@ -61,6 +66,10 @@ impl Printer {
                 spreadsheet::write(&mut writer, Some(fields), fields, &values(rows)?, self.is_terminal)
             }
             Format::Table => {
+                if rows.is_empty() {
+                    // A heading alone says nothing; whoever asks says what it means that there is none.
+                    return Ok(());
+                }
                 let Table { text, left_out, .. } = table(&values(rows)?, columns, self.columns);
                 write_out(text.as_bytes())?;
                 if !left_out.is_empty() {

@@ -250,6 +250,9 @@ fn show(session: &Session, pool_id: i64) -> Result<(), Failure> {
         // When, the entry has said.
         session.printer.record(publication, &["published_by", "url", "reference"])?;
     }
+    if reply.handouts.is_empty() {
+        session.tell("it was not handed out yet");
+    }
     session.printer.rows(&reply.handouts, HANDOUT_COLUMNS, &[])
 }
 

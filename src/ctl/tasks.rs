@@ -22,7 +22,7 @@ use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
     NoParams, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply,
-    StatusReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
+    StatisticsParams, StatisticsReply, StatusReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -483,11 +483,19 @@ pub fn cleanup(session: &Session, args: &CleanupArgs) -> Result<(), Failure> {
         return session.printer.record(&reply, &["deleted", "is_dry_run", "older_than_s"]);
     }
     let what = if reply.is_dry_run { "would be deleted" } else { "deleted" };
+    let stays = if reply.is_dry_run { staying(session, reply.deleted) } else { None };
     session.printer.text(&format!(
-        "{} that finished more than {} ago: {what}",
+        "{} that finished more than {} ago: {what}{}",
         counted(reply.deleted, "task"),
-        format_duration(std::time::Duration::from_secs(reply.older_than_s))
+        format_duration(std::time::Duration::from_secs(reply.older_than_s)),
+        stays.map(|count| format!("; {count} would stay")).unwrap_or_default()
     ))
+}
+
+/// How many tasks stay where so many are deleted. Whoever may not count them is told the others.
+fn staying(session: &Session, deleted: u64) -> Option<u64> {
+    let reply = session.call("io.contentd.Tasks.Statistics", &StatisticsParams::default());
+    reply.ok().and_then(|reply: StatisticsReply| reply.total.checked_sub(deleted))
 }
 
 /// `contentctl poll`.

@@ -155,6 +155,9 @@ pub const NOT_HELD: i64 = 90;
 /// An entry that is out.
 pub const PUBLISHED: i64 = 80;
 
+/// An entry that was never handed out.
+pub const NEVER_OUT: i64 = 70;
+
 /// Who had it.
 pub fn handout() -> HandoutView {
     HandoutView {
@@ -494,8 +497,8 @@ impl Backend for FakeBackend {
     fn statistics(&self, _: Peer, query: StatisticsQuery) -> Answer<StatisticsReply> {
         self.called(format!("statistics since={:?}", query.since));
         done(Ok(StatisticsReply {
-            total: 2,
-            by_state: BTreeMap::from([("pending".to_owned(), 2)]),
+            total: 5,
+            by_state: BTreeMap::from([("pending".to_owned(), 2), ("completed".to_owned(), 3)]),
             finished: BTreeMap::new(),
             created: 2,
             retries: 0,
@@ -631,7 +634,8 @@ impl Backend for FakeBackend {
         if id.0 == PUBLISHED {
             entry.status = "published".to_owned();
         }
-        done(Ok(PoolShowReply { entry, handouts: vec![handout()], publication: None }))
+        let handouts = if id.0 == NEVER_OUT { vec![] } else { vec![handout()] };
+        done(Ok(PoolShowReply { entry, handouts, publication: None }))
     }
 
     fn pool_next(&self, _: Peer, query: NextQuery) -> Answer<PoolNextReply> {
