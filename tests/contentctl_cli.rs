@@ -275,7 +275,7 @@ fn numbers_of_a_span_stand_beside_none_of_this_moment() {
     let (of_span, of_all) = (told(&["stats", "--since", "1h"]), told(&["stats"]));
     let ahead = run(&server, &["stats", "--since", "2100-01-01", "--by", "day"]);
     assert!(ahead.code == 0 && ahead.err.contains("no day to show"), "{}", ahead.err);
-    for name in ["total", "by_state"] {
+    for name in ["total", "by state"] {
         let is_there = |text: &str| text.lines().any(|line| line.starts_with(name));
         assert!(is_there(&of_all) && !is_there(&of_span), "{name}: {of_all}\n{of_span}");
     }

@@ -101,7 +101,27 @@ fn in_all(session: &Session, args: StatsArgs) -> Result<(), Failure> {
     // They are of this moment, whatever the span is: beside its numbers people take them for those.
     let is_left_out = |field: &str| is_of_a_span && session.printer.is_for_people() && NOW_FIELDS.contains(&field);
     let fields: Vec<&str> = FIELDS.iter().copied().filter(|field| !is_left_out(field)).collect();
+    if session.printer.is_for_people() {
+        let shown = in_words(&record, &fields);
+        let names: Vec<&str> = shown.iter().map(|(name, _)| name.as_str()).collect();
+        let values: serde_json::Map<String, Value> = shown.iter().cloned().collect();
+        return session.printer.record(&Value::Object(values), &names);
+    }
     session.printer.record(&record, &fields)
+}
+
+/// Fields as people read them: no underscores, a share of a hundred, seconds with their unit.
+fn in_words(record: &Value, fields: &[&str]) -> Vec<(String, Value)> {
+    let worded = |field: &&str| {
+        let (value, seconds) = (record[*field].clone(), field.strip_suffix("_s"));
+        let shown = match (value.as_f64(), seconds) {
+            (Some(value), Some(_)) => json!(format!("{} s", short(value))),
+            (Some(share), None) if *field == "success_rate" => json!(format!("{} %", (share * 1_000.0).round() / 10.0)),
+            _ => value,
+        };
+        (seconds.unwrap_or(field).replace('_', " "), shown)
+    };
+    fields.iter().map(worded).collect()
 }
 
 fn by_day(session: &Session, args: StatsArgs) -> Result<(), Failure> {
@@ -134,10 +154,14 @@ fn by_day(session: &Session, args: StatsArgs) -> Result<(), Failure> {
 }
 
 /// Seconds as people read them beside each other: a digit behind the point below ten of them, and none above.
+fn short(seconds: f64) -> f64 {
+    if seconds < 10.0 { (seconds * 10.0).round() / 10.0 } else { seconds.round() }
+}
+
 fn shorten(row: &mut Value) {
     for field in ["median_duration_s", "p90_duration_s", "median_wait_s"] {
         if let Some(seconds) = row[field].as_f64() {
-            row[field] = json!(if seconds < 10.0 { (seconds * 10.0).round() / 10.0 } else { seconds.round() });
+            row[field] = json!(short(seconds));
         }
     }
 }
@@ -199,6 +223,16 @@ mod tests {
         }
         assert_eq!([rows("2026-06-18T23:00:00Z"), rows("2026-06-20T00:00:00Z")], [3, 1], "from the day of a time on");
         assert!(first_day("99999999999999d", now, &TimeZone::UTC).is_err());
+    }
+
+    #[test]
+    fn numbers_have_names_and_units_for_people() {
+        let record = json!({"by_state": {"held": 2}, "success_rate": 0.862_745_098, "p90_duration_s": 0.862_745_098});
+        let shown = in_words(&record, &["by_state", "success_rate", "p90_duration_s", "median_wait_s"]);
+        let expected =
+            [("by state", json!({"held": 2})), ("success rate", json!("86.3 %")), ("p90 duration", json!("0.9 s"))];
+        assert_eq!(shown[..3], expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(shown[3], ("median wait".to_owned(), Value::Null), "what is not known is not shown");
     }
 
     #[test]
