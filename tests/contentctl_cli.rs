@@ -146,6 +146,19 @@ fn usage_says_what_is_missing_and_nothing_else() {
 }
 
 #[test]
+fn a_word_that_is_not_ours_or_no_text_is_told() {
+    use std::os::unix::ffi::OsStrExt;
+    let server = TestServer::start();
+    let other = run(&server, &["check-database"]);
+    assert!(other.code == 2 && other.err.contains("`contentd --check-database`"), "{}", other.err);
+    let mut unreadable = command(&server, &["submit", "-a", "1", "-t"]);
+    unreadable.arg(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let unreadable = ran(unreadable);
+    assert!(unreadable.code == 2 && unreadable.err.contains("\"caf\u{fffd}\""), "{}", unreadable.err);
+    assert_eq!(server.calls().len(), 0);
+}
+
+#[test]
 fn what_comes_next_is_said() {
     let server = TestServer::start();
     let added = run(&server, &["account", "add", "blog"]);
@@ -262,7 +275,7 @@ fn numbers_of_a_span_stand_beside_none_of_this_moment() {
     let (of_span, of_all) = (told(&["stats", "--since", "1h"]), told(&["stats"]));
     let ahead = run(&server, &["stats", "--since", "2100-01-01", "--by", "day"]);
     assert!(ahead.code == 0 && ahead.err.contains("no day to show"), "{}", ahead.err);
-    for name in ["total", "by_state"] {
+    for name in ["total", "by state"] {
         let is_there = |text: &str| text.lines().any(|line| line.starts_with(name));
         assert!(is_there(&of_all) && !is_there(&of_span), "{name}: {of_all}\n{of_span}");
     }
@@ -366,6 +379,28 @@ fn in_csv_a_cell_holds_one_value_and_a_row_says_whose_it_is() {
     let given = csv(&["pool", "next", "--limit", "1"]);
     assert!(given.contains(",content.content_id,content.title,content.content\n") && given.contains(",7,"), "{given}");
     assert!(csv(&["stats"]).contains(",by_state.pending,"));
+    for verb in [&["schedule", "show", "s"][..], &["schedule", "list"]] {
+        let shown = csv(verb);
+        let columns = |line: usize| shown.lines().nth(line).expect("a line").split(',').collect::<Vec<_>>();
+        let place = columns(0).iter().position(|name| *name == "accounts").expect("a column");
+        assert_eq!(columns(1)[place], "blog", "{shown}");
+    }
+    let entry = csv(&["pool", "show", "1"]);
+    assert!(entry.starts_with("pool_id,content_id,") && entry.contains(",handouts.holder,"), "{entry}");
+    assert!(entry.lines().count() == 2 && entry.contains(",1000:ada,"), "{entry}");
+    assert!(csv(&["workers"]).starts_with("worker_id,state,task_id,since,"));
+    let task = csv(&["show", "task-a"]);
+    assert!(task.starts_with("task_id,state,") && task.contains(",result,attempts.attempt,"), "{task}");
+    assert!(task.lines().nth(1).is_some_and(|row| row.contains(",raw,") && row.ends_with(",blog")), "{task}");
+    for verb in [&["content", "list"][..], &["review", "list"]] {
+        let list = csv(verb);
+        assert!(!list.contains(",content,") && list.contains(",review_reason,account\n"), "{list}");
+        assert!(list.contains(",the task asks for a review,blog\n"), "{list}");
+    }
+    for verb in [&["metrics"][..], &["call", "io.contentd.Daemon.Ping"]] {
+        let refused = run(&server, &[&["--output", "csv"], verb].concat());
+        assert!(refused.code == 2 && refused.err.contains("--output: \"csv\""), "{verb:?}: {}", refused.err);
+    }
     for verb in [&["status"][..], &["pool", "show", "1"], &["workers"], &["pause"], &["notice", "list"], &["stats"]] {
         assert!(!csv(verb).contains("[{") && !csv(verb).contains("{\""), "{verb:?}: {}", csv(verb));
     }
@@ -410,6 +445,32 @@ fn the_size_of_a_list_stands_in_the_list_of_schedules() {
 }
 
 #[test]
+fn a_fire_is_a_line_and_its_tasks_are_named() {
+    let server = TestServer::start();
+    let fired = run(&server, &["schedule", "run", "s"]);
+    assert_eq!(fired.out, "s: fire 1 has begun; `contentctl schedule history s` tells what became of it\n");
+    let history = run(&server, &["schedule", "history", "s"]);
+    assert!(history.out.contains("TASK IDS") && history.out.contains("task-a, task-b"), "{}", history.out);
+}
+
+#[test]
+fn where_there_is_nothing_a_word_says_so_and_no_heading() {
+    let server = TestServer::start();
+    for (verb, word) in [
+        (&["list", "--generator", "absent"][..], "no generator"),
+        (&["pool", "show", "70"], "it was not handed out yet"),
+        (&["status"], "no generator is configured"),
+        (&["workers"], "0 of 0 busy"),
+    ] {
+        let shown = run(&server, verb);
+        assert!(shown.err.contains(word), "{verb:?}: {}", shown.err);
+        let is_heading =
+            |line: &str| ["TASK ", "FENCE ", "GENERATOR ", "WORKER "].iter().any(|one| line.starts_with(one));
+        assert!(!shown.out.lines().any(is_heading), "{verb:?}: {}", shown.out);
+    }
+}
+
+#[test]
 fn several_are_cancelled_and_those_that_cannot_be_are_told() {
     let server = TestServer::start();
     let one = run(&server, &["--output", "json", "cancel", "task-a"]);
@@ -426,6 +487,20 @@ fn several_are_cancelled_and_those_that_cannot_be_are_told() {
     let none = run(&server, &["retry", "--state", "failed", "--generator", "none-can-be"]);
     assert_eq!(none.code, 1, "it met one and did nothing: {}", none.err);
     assert!(none.err.contains("1 skipped") && none.err.contains("task-done"), "{}", none.err);
+}
+
+#[test]
+fn a_delay_that_stands_is_told_with_a_retry() {
+    let server = TestServer::start();
+    let later = run(&server, &["retry", "task-later"]);
+    assert_eq!((later.code, later.out.as_str()), (0, "task-later: retried; it is pending now\n"), "{}", later.err);
+    let said = "task-later: not before 2100-01-01 08:00:00: `contentctl set task-later --delay 0` starts it now";
+    assert!(later.err.contains(said), "{}", later.err);
+    for args in [&["retry", "task-a"][..], &["retry", "task-later", "--dry-run"], &["cancel", "task-later"]] {
+        let other = run(&server, args);
+        assert!(other.code == 0 && !other.err.contains("not before"), "{args:?}: {}", other.err);
+    }
+    assert_eq!(run(&server, &["--output", "json", "retry", "task-later"]).err, "");
 }
 
 #[test]
@@ -739,17 +814,19 @@ fn every_other_verb_works_in_every_format() {
         assert_eq!((json.code, json.err.as_str()), (0, ""), "{verb:?}");
         json.json();
         let csv = run(&server, &[&["--output", "csv"], *verb].concat());
-        assert_eq!(csv.code, 0, "{verb:?}: {}", csv.err);
+        let is_text = ["metrics", "call"].contains(&verb[0]);
+        assert_eq!(csv.code, if is_text { 2 } else { 0 }, "{verb:?}: {}", csv.err);
     }
     assert!(server.calls().contains(&"cleanup Seconds(604800)".to_owned()));
     run(&server, &["cleanup", "--older-than", "retention", "--dry-run"]);
-    assert_eq!(server.calls().last().map(String::as_str), Some("cleanup Retention"));
+    assert!(server.calls().contains(&"cleanup Retention".to_owned()));
+    assert_eq!(run(&server, &["cleanup"]).out, "3 tasks that finished more than 90d ago: deleted\n");
     let sooner = run(&server, &["cleanup", "--older-than", "12h", "--dry-run"]);
     assert_eq!(
-        sooner.out, "3 tasks that finished more than 90d ago: would be deleted\n",
+        sooner.out, "3 tasks that finished more than 90d ago: would be deleted; 2 would stay\n",
         "the age is the daemon's word"
     );
-    assert_eq!(server.calls().last().map(String::as_str), Some("cleanup Seconds(43200)"));
+    assert!(server.calls().contains(&"cleanup Seconds(43200)".to_owned()));
     let unread = run(&server, &["metrics", "--textfile", "/nowhere/contentd.txt"]);
     assert!(unread.code == 2 && unread.err.contains(".prom"), "{}", unread.err);
     assert_eq!(run(&server, &["cleanup", "--older-than", "soon"]).code, 1);
@@ -785,6 +862,8 @@ fn pages_and_completions_are_written_without_a_daemon() {
         let page = std::fs::read_to_string(place.path().join(path)).expect("it is there");
         assert!(page.starts_with(".TH ") && !page.contains("@VERBS@"), "{path}");
     }
+    let told = nobody(&["manual", "share/man"]);
+    assert!(told.out.lines().count() == 4 && told.err.contains("4 manual pages were written"), "{}", told.err);
     let bash = nobody(&["completions", "bash"]);
     assert!(bash.code == 0 && bash.out.contains("complete -F _contentctl"), "{}", bash.err);
     assert!(nobody(&["completions", "zsh", "contentd"]).out.starts_with("#compdef contentd\n"));

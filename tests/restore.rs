@@ -173,6 +173,7 @@ fn the_program_judges_a_database_and_says_what_is_wrong_with_which_task() {
     let run = |args: &[&str]| daemon::Ran::from(daemon.contentd(args).output().unwrap());
     let live = run(&["--check-database"]).exits(0);
     assert!(live.out.contains("the database is sound") && live.out.contains("1  tasks completed"), "{live:?}");
+    assert!(!live.out.contains("wait for a release"), "that nothing waits says nothing: {live:?}");
     let file = daemon.dir().join("copy.db");
     daemon.call("io.contentd.Daemon.Backup", json!({ "file": file }));
     let before = (fs::read(&file).unwrap(), fs::read_dir(daemon.dir()).unwrap().count());

@@ -140,6 +140,7 @@ impl ContentView {
             quality_score: record.quality_score,
             category: record.category.clone(),
             review_status: record.review_status.to_string(),
+            review_reason: record.review_reason.clone(),
             publish_status: record.publish_status.to_string(),
             content_hash: record.content_hash.clone(),
             created_at: record.created_at.into(),

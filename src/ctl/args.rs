@@ -29,8 +29,9 @@ pub enum Format {
     Table,
     /// For programs: JSON alone on standard output.
     Json,
-    /// For spreadsheets: a cell holds one value, and what has lists in it, as a status, is a row for each value. Text that a spreadsheet
-    /// would take for a formula gets an apostrophe in front.
+    /// For spreadsheets: a cell holds one value. A task with its attempts and a pool entry with its holders are a row for each of those;
+    /// what has other lists in it, as a status, is a row for each value. Text that a spreadsheet would take for a formula gets an
+    /// apostrophe in front.
     Csv,
 }
 

@@ -38,6 +38,12 @@ pub(super) const CONTENT_FIELDS: &[&str] = &[
     "published_by",
     "published_url",
 ];
+/// Those of a record in a list, which carries no pieces: a spreadsheet has no use for two columns that are always empty.
+pub(super) fn listed_fields() -> Vec<&'static str> {
+    let fields = CONTENT_FIELDS.iter().copied().filter(|field| !matches!(*field, "content" | "html_content"));
+    fields.chain(["review_reason"]).collect()
+}
+
 pub(super) const CONTENT_COLUMNS: &[Column] = &[
     fixed("ID", "content_id"),
     fixed("TASK", "task_id").goes(1),
@@ -93,7 +99,6 @@ struct Record {
     content: ContentView,
     version: u32,
     reviewed_by: Option<String>,
-    review_reason: Option<String>,
     findings: Vec<String>,
     edited_by: Option<String>,
     rewritten_by: Option<String>,
@@ -140,7 +145,7 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
             if session.printer.is_for_people() {
                 session.printer.rows(&reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)?;
             } else {
-                names::rows(session, &reply.contents, CONTENT_COLUMNS, CONTENT_FIELDS)?;
+                names::rows(session, &reply.contents, CONTENT_COLUMNS, &listed_fields())?;
             }
             page::tell_more(more);
             Ok(())
@@ -168,7 +173,10 @@ pub fn content(session: &Session, verb: ContentVerb) -> Result<(), Failure> {
 
 /// Prints a record for programs, its piece for people.
 pub(super) fn print_piece(session: &Session, reply: ContentReply, how: &PieceArgs) -> Result<(), Failure> {
-    let ContentReply { content, version, reviewed_by, review_reason, findings, edited_by, rewritten_by, .. } = reply;
+    let ContentReply { mut content, version, reviewed_by, review_reason, findings, edited_by, rewritten_by, .. } =
+        reply;
+    // An older daemon says it of the record's answer alone.
+    content.review_reason = review_reason;
     let text = content.content.as_deref().unwrap_or_default();
     if how.raw {
         return write_out(text.as_bytes());
@@ -180,9 +188,7 @@ pub(super) fn print_piece(session: &Session, reply: ContentReply, how: &PieceArg
         return session.printer.text(&safe_lines(text));
     }
     let fields: Vec<&str> = CONTENT_FIELDS.iter().copied().chain(REPLY_FIELDS.iter().copied()).collect();
-    session
-        .printer
-        .record(&Record { content, version, reviewed_by, review_reason, findings, edited_by, rewritten_by }, &fields)
+    session.printer.record(&Record { content, version, reviewed_by, findings, edited_by, rewritten_by }, &fields)
 }
 
 pub(super) fn review(session: &Session, args: ReviewArgs, method: &str) -> Result<(), Failure> {

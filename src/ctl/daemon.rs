@@ -46,6 +46,7 @@ pub(super) const WORKER_COLUMNS: &[Column] = &[
     spare("PROCESSED", "processed"),
     spare("RESTARTS", "restarts"),
 ];
+const WORKER_FIELDS: &[&str] = &["worker_id", "state", "task_id", "since", "processed", "restarts"];
 /// How long a daemon may take to say that it is there.
 const PING_LIMIT: Duration = Duration::from_secs(5);
 
@@ -84,6 +85,9 @@ pub fn status(session: &Session) -> Result<(), Failure> {
         session.printer.prose(&said)?;
     }
     session.printer.text("")?;
+    if reply.generators.is_empty() {
+        session.tell("no generator is configured: a section [generators.NAME] of the configuration makes one");
+    }
     let generators: Vec<GeneratorView> = reply.generators.iter().map(said_once).collect();
     session.printer.rows(&generators, GENERATOR_COLUMNS, &[])?;
     if reply.generators.iter().any(|generator| generator.next_probe_at.is_some()) {
@@ -112,10 +116,10 @@ fn print_pauses(session: &Session, pauses: &[PauseView]) -> Result<(), Failure> 
 /// `contentctl workers`.
 pub fn workers(session: &Session) -> Result<(), Failure> {
     let reply: WorkersReply = session.call("io.contentd.Daemon.Workers", &NoParams {})?;
-    if !session.printer.is_for_people() {
-        return session.printer.nested(&reply, &["workers", "total", "busy", "queue_size"]);
+    if session.printer.is_json() {
+        return session.printer.json(&reply);
     }
-    session.printer.rows(&reply.workers, WORKER_COLUMNS, &[])?;
+    session.printer.rows(&reply.workers, WORKER_COLUMNS, WORKER_FIELDS)?;
     let pending = counted(reply.queue_size, "task", "tasks");
     session.tell(format!("{} of {} busy, {pending} pending", reply.busy, reply.total));
     Ok(())
@@ -225,6 +229,7 @@ fn without_nulls(value: Value) -> Value {
 
 /// `contentctl call`.
 pub fn call(session: &Session, args: &CallArgs) -> Result<(), Failure> {
+    session.printer.refuse_csv("an answer to a raw call is JSON; leave --output out")?;
     let parameters: Value = serde_json::from_str(&args.parameters)
         .map_err(|error| Failure::usage("JSON", &args.parameters, &format!("a JSON object ({error})")))?;
     if !parameters.is_object() {

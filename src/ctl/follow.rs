@@ -44,13 +44,25 @@ impl Progress {
         // How far a task is matters only until it has ended.
         let is_over = task.completed_at.is_some();
         let progress = task.progress.as_deref().filter(|_| !is_over).map(far);
-        let words = [task.reason.as_deref(), task.error.as_deref()].into_iter().flatten().next();
-        let detail = progress.or_else(|| words.map(in_local_times));
+        let detail = progress.or_else(|| words_of(task).map(|words| in_local_times(&words)));
         let detail = detail.map(|text| format!(" ({})", safe(&text))).unwrap_or_default();
         let line = format!("{}: {}{detail}", task.task_id, task.state);
         if self.said.insert(task.task_id.clone(), line.clone()).as_ref() != Some(&line) {
             say(&line);
         }
+    }
+}
+
+/// Why a task is as it is. One that goes on says why its last attempt ended, too: else nobody would see that there was one.
+fn words_of(task: &TaskView) -> Option<String> {
+    let goes_on = matches!(task.state.as_str(), "pending" | "submitting" | "submitted" | "processing");
+    match (task.reason.as_deref(), task.error.as_deref()) {
+        (Some(reason), Some(error)) if goes_on && reason != error => {
+            Some(format!("{reason}; the last attempt: {error}"))
+        }
+        (Some(reason), _) => Some(reason.to_owned()),
+        (None, Some(error)) if goes_on => Some(format!("tried again; the last attempt: {error}")),
+        (None, error) => error.map(str::to_owned),
     }
 }
 
@@ -460,6 +472,18 @@ mod tests {
         reply.from_state = Some("submitting".into());
         reply.task.state = "submitted".into();
         assert!(line_of(&reply).contains("accepted: submitting → submitted"), "{}", line_of(&reply));
+    }
+
+    #[test]
+    fn a_task_that_is_tried_again_says_why() {
+        let mut task = Task::blank(TaskId("task-a".into()), AccountId(1), GeneratorName("sample".into()), Timestamp(0));
+        task.error = Some("429".into());
+        let words = |task: &Task| words_of(&TaskView::of(task, None));
+        assert_eq!(words(&task).as_deref(), Some("tried again; the last attempt: 429"));
+        task.reason = Some("waits for retry 1 of 3".into());
+        assert_eq!(words(&task).as_deref(), Some("waits for retry 1 of 3; the last attempt: 429"));
+        (task.state, task.reason) = (TaskState::Failed, None);
+        assert_eq!(words(&task).as_deref(), Some("429"));
     }
 
     #[test]

@@ -26,7 +26,13 @@ pub fn manual(session: &Session, args: &ManualArgs) -> Result<(), Failure> {
     if session.printer.is_json() {
         return session.printer.json(&written);
     }
-    session.printer.text(&written.iter().map(|path| safe(path) + "\n").collect::<String>())
+    session.printer.text(&written.iter().map(|path| safe(path) + "\n").collect::<String>())?;
+    let directory = safe(&args.directory.display().to_string());
+    session.tell(format!(
+        "{} manual pages were written; where `man contentctl` does not find its page, `man -M {directory} contentctl` does",
+        written.len()
+    ));
+    Ok(())
 }
 
 /// `contentctl completions SHELL [PROGRAM]`.

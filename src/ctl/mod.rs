@@ -3,6 +3,7 @@
 //! | file | question |
 //! | --- | --- |
 //! | [`args`] | what may be typed? |
+//! | `wrong` | what was meant by what may not be typed? |
 //! | [`failure`] | which exit code, which message? |
 //! | [`output`] | how is an answer printed? (table, JSON, CSV) |
 //! | [`spreadsheet`] | how is it CSV? |
@@ -42,6 +43,7 @@ pub mod table;
 pub mod tasks;
 pub mod text;
 pub mod when;
+mod wrong;
 
 pub use crate::control::batch;
 
@@ -164,7 +166,7 @@ impl Session {
 
 /// Runs the command line to its exit code.
 pub fn main() -> u8 {
-    let args = Args::parse();
+    let args = Args::try_parse().unwrap_or_else(|error| wrong::refuse(error));
     let Some(verb) = args.verb else {
         return failure::exit_code(overview());
     };

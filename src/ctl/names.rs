@@ -51,6 +51,11 @@ fn values<T: Serialize>(rows: &[T], names: &Names) -> Result<Vec<Value>, Failure
     rows.iter().map(named).collect::<Result<_, serde_json::Error>>().map_err(|error| Failure::Io(error.into()))
 }
 
+/// Whether rows with these fields are of accounts.
+fn is_of_accounts(fields: &[&str]) -> bool {
+    fields.iter().any(|field| matches!(*field, "account_id" | "accounts"))
+}
+
 /// The fields of a spreadsheet: the name of whose it is stands last, so that the others keep their places.
 fn with_name<'a>(fields: &[&'a str]) -> Vec<&'a str> {
     let is_named = !fields.contains(&"account_id") || fields.contains(&"account");
@@ -60,7 +65,7 @@ fn with_name<'a>(fields: &[&'a str]) -> Vec<&'a str> {
 /// Prints rows that have `account_id`, or numbers of `accounts`: for people by name, in the column `account`, and for spreadsheets with
 /// it.
 pub fn rows<T: Serialize>(session: &Session, rows: &[T], columns: &[Column], fields: &[&str]) -> Result<(), Failure> {
-    let is_plain = !session.printer.is_for_people() && !fields.contains(&"account_id");
+    let is_plain = !session.printer.is_for_people() && !is_of_accounts(fields);
     let fields = with_name(fields);
     if session.printer.is_json() || is_plain || rows.is_empty() {
         return session.printer.rows(rows, columns, &fields);
@@ -70,7 +75,7 @@ pub fn rows<T: Serialize>(session: &Session, rows: &[T], columns: &[Column], fie
 
 /// The same for one record: for people the name stands behind the number.
 pub fn record<T: Serialize>(session: &Session, record: &T, fields: &[&str]) -> Result<(), Failure> {
-    if session.printer.is_json() || !session.printer.is_for_people() && !fields.contains(&"account_id") {
+    if session.printer.is_json() || !session.printer.is_for_people() && !is_of_accounts(fields) {
         return session.printer.record(record, fields);
     }
     let names = Names::ask(session);

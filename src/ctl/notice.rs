@@ -91,7 +91,8 @@ pub fn health(session: &Session) -> Result<(), Failure> {
         Ok::<HealthReply, Failure>(reply?)
     });
     let (status, line, code) = match &asked {
-        Ok(reply) => (reply.status.as_str(), first_line(reply), code_of(&reply.status)),
+        // The numbers are for monitoring systems; people see them in the rows below.
+        Ok(reply) => (reply.status.as_str(), first_line(reply, !session.printer.is_terminal()), code_of(&reply.status)),
         Err(failure) => {
             let status = if is_silence(failure) { "critical" } else { "unknown" };
             (
@@ -147,15 +148,19 @@ fn code_of(status: &str) -> u8 {
     }
 }
 
-/// What a monitoring system reads: the status, what is wrong, and each number with its limits.
-fn first_line(reply: &HealthReply) -> String {
+/// What a monitoring system reads: the status, what is wrong, and each number with its limits; people are spared those.
+fn first_line(reply: &HealthReply, has_numbers: bool) -> String {
     let wrong: Vec<&CheckView> = reply.checks.iter().filter(|check| matches!(code_of(&check.status), 1 | 2)).collect();
     let what = match wrong.as_slice() {
         [] => format!("{} checks", reply.checks.len()),
         wrong => wrong.iter().map(|check| one_line(&check.text)).collect::<Vec<_>>().join("; "),
     };
+    let line = format!("CONTENTD {} - {what}", reply.status.to_uppercase());
+    if !has_numbers {
+        return line;
+    }
     let numbers: Vec<String> = reply.checks.iter().map(number).collect();
-    format!("CONTENTD {} - {what} | {}", reply.status.to_uppercase(), numbers.join(" "))
+    format!("{line} | {}", numbers.join(" "))
 }
 
 /// `'label'=value[unit];warning;critical;minimum`.
@@ -198,6 +203,9 @@ pub fn metrics(session: &Session, args: &MetricsArgs) -> Result<(), Failure> {
     if let Some(path) = args.textfile.as_deref().filter(|path| path.extension().is_none_or(|one| one != "prom")) {
         let cure = "a name that ends in .prom: the node exporter reads no other";
         return Err(Failure::usage("--textfile", &path.to_string_lossy(), cure));
+    }
+    if args.textfile.is_none() {
+        session.printer.refuse_csv("the page is a text for Prometheus; leave --output out, or take json")?;
     }
     let asked = session.call::<_, MetricsReply>("io.contentd.Daemon.Metrics", &NoParams {});
     let Some(path) = &args.textfile else {
@@ -346,6 +354,10 @@ fn show(session: &Session, notice: &NoticeView) -> Result<(), Failure> {
         return session.printer.record(notice, NOTICE_FIELDS);
     }
     session.printer.record(notice, &NOTICE_FIELDS[..NOTICE_FIELDS.len() - 1])?;
+    if notice.deliveries.is_empty() {
+        session.tell("no hook is told of it");
+        return Ok(());
+    }
     session.printer.text("")?;
     session.printer.rows(&notice.deliveries, DELIVERY_COLUMNS, &[])
 }
@@ -419,11 +431,12 @@ mod tests {
         let reply =
             HealthReply { status: "critical".into(), checks: vec![disk, failures, waiting], silenced_until: None };
         assert_eq!(
-            first_line(&reply),
+            first_line(&reply, true),
             "CONTENTD CRITICAL - disk / says; this | 'disk'=500000000B;;1000000000:;0 'failures'=33.333%;20;50;0 \
              'breaker/a_b_c'=1;0;;0"
         );
+        assert_eq!(first_line(&reply, false), "CONTENTD CRITICAL - disk / says; this", "for people");
         let well = HealthReply { status: "ok".into(), checks: vec![], silenced_until: None };
-        assert_eq!(first_line(&well), "CONTENTD OK - 0 checks | ");
+        assert_eq!(first_line(&well, true), "CONTENTD OK - 0 checks | ");
     }
 }

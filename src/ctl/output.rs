@@ -2,8 +2,9 @@
 //!
 //! JSON is what the daemon said, field for field. A table ([`super::table`]) shows a choice of columns and escapes what a terminal would
 //! obey. On a terminal it fits, and prose is broken at words; in a pipe nothing is cut and a line stays one, so that it can be searched.
-//! CSV has every field; text that a spreadsheet would run as a formula gets an apostrophe in front, as OWASP advises, and on a terminal
-//! control characters are escaped but for lines and tabs. So JSON is the form for programs that need every byte.
+//! CSV has every field, with at most three digits behind a point; text that a spreadsheet would run as a formula gets an apostrophe in
+//! front, as OWASP advises, and on a terminal control characters are escaped but for lines and tabs. So JSON is the form for programs that
+//! need every byte.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -41,6 +42,11 @@ impl Printer {
         self.format == Format::Table
     }
 
+    /// Whether somebody looks at it now.
+    pub fn is_terminal(self) -> bool {
+        self.is_terminal
+    }
+
     /// Whether a program reads it as the daemon said it.
     pub fn is_json(self) -> bool {
         self.format == Format::Json
@@ -60,6 +66,10 @@ impl Printer {
                 spreadsheet::write(&mut writer, Some(fields), fields, &values(rows)?, self.is_terminal)
             }
             Format::Table => {
+                if rows.is_empty() {
+                    // A heading alone says nothing; whoever asks says what it means that there is none.
+                    return Ok(());
+                }
                 let Table { text, left_out, .. } = table(&values(rows)?, columns, self.columns);
                 write_out(text.as_bytes())?;
                 if !left_out.is_empty() {
@@ -99,6 +109,14 @@ impl Printer {
             spreadsheet::flatten(field, record.get(*field).unwrap_or(&Value::Null), &mut rows);
         }
         self.rows(&rows, &[], spreadsheet::KEYED)
+    }
+
+    /// Refuses CSV where an answer is no table.
+    pub fn refuse_csv(self, why: &str) -> Result<(), Failure> {
+        match self.format {
+            Format::Csv => Err(Failure::usage("--output", "csv", why)),
+            Format::Json | Format::Table => Ok(()),
+        }
     }
 
     /// Prints JSON, whatever the format.
@@ -173,7 +191,8 @@ pub fn columns_of(terminal: impl std::os::fd::AsFd) -> Option<usize> {
     named.or_else(asked).filter(|columns| *columns > 0)
 }
 
-fn value_of<T: Serialize>(item: &T) -> Result<Value, Failure> {
+/// As it is written.
+pub(super) fn value_of<T: Serialize>(item: &T) -> Result<Value, Failure> {
     serde_json::to_value(item).map_err(|error| Failure::Io(io::Error::other(error)))
 }
 
@@ -222,7 +241,7 @@ pub(super) fn cell(value: &Value, field: &str) -> String {
 }
 
 /// More than three digits behind the point only look exact.
-fn number_of(number: &serde_json::Number) -> String {
+pub(super) fn number_of(number: &serde_json::Number) -> String {
     match number.as_f64().filter(|_| number.is_f64()) {
         Some(value) => ((value * 1_000.0).round() / 1_000.0).to_string(),
         None => number.to_string(),

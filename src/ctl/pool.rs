@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::Session;
 use super::args::pool::{PoolDoneArgs, PoolFailArgs, PoolNextArgs, PoolVerb};
 use super::failure::Failure;
-use super::output::say;
+use super::output::{say, value_of};
 use super::page;
+use super::spreadsheet;
 use super::submit::random_key;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::safe;
@@ -50,8 +51,24 @@ pub(super) const COLUMNS: &[Column] = &[
     fixed("LEASE UNTIL", "lease_until").goes(1),
     spare("PUBLISHED", "published_at"),
     spare("RETRIES", "retry_count"),
-    sentences("ERROR", "last_error").unless("held_reason"),
-    sentences("HELD", "held_reason"),
+    sentences("ERROR", "last_error").unless("held_reason").below(),
+    sentences("HELD", "held_reason").below(),
+];
+/// What stands beside an entry in a row of a spreadsheet: where its piece is, and a handing out.
+const SHOWN_FIELDS: &[&str] = &[
+    "publication.published_by",
+    "publication.url",
+    "publication.reference",
+    "handouts.fence",
+    "handouts.holder",
+    "handouts.is_publisher",
+    "handouts.key",
+    "handouts.handed_out_at",
+    "handouts.sends",
+    "handouts.doubted_at",
+    "handouts.ended_at",
+    "handouts.outcome",
+    "handouts.error",
 ];
 const HANDED_OUT_FIELDS: &[&str] = &[
     "pool_id",
@@ -217,13 +234,24 @@ fn tell_away(session: &Session) {
 
 fn show(session: &Session, pool_id: i64) -> Result<(), Failure> {
     let reply: PoolShowReply = session.call("io.contentd.Pool.Show", &PoolParams { pool_id })?;
+    if session.printer.is_json() {
+        return session.printer.json(&reply);
+    }
     if !session.printer.is_for_people() {
-        return session.printer.nested(&reply, &["entry", "handouts", "publication"]);
+        let mut entry = value_of(&reply.entry)?;
+        entry["publication"] = value_of(&reply.publication)?;
+        let handouts = reply.handouts.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
+        let rows = spreadsheet::beside(&entry, "handouts", &handouts, None);
+        let fields: Vec<&str> = FIELDS.iter().chain(SHOWN_FIELDS).copied().collect();
+        return session.printer.rows(&rows, &[], &fields);
     }
     print_entry(session, &reply.entry)?;
     if let Some(publication) = &reply.publication {
         // When, the entry has said.
         session.printer.record(publication, &["published_by", "url", "reference"])?;
+    }
+    if reply.handouts.is_empty() {
+        session.tell("it was not handed out yet");
     }
     session.printer.rows(&reply.handouts, HANDOUT_COLUMNS, &[])
 }

@@ -11,14 +11,14 @@ use std::process::{Command, Stdio};
 
 use super::Session;
 use super::args::{EditArgs, RejectArgs, ReviewVerb};
-use super::content::{CONTENT_FIELDS, print_piece, print_reviewed, review};
+use super::content::{listed_fields, print_piece, print_reviewed, review};
 use super::failure::Failure;
 use super::names;
-use super::output::write_out;
+use super::output::{columns_of, write_out};
 use super::page;
 use super::submit::read_file;
-use super::table::{Column, fixed, flexible, spare, wanted};
-use super::text::{counted, safe, safe_lines};
+use super::table::{Column, fixed, flexible, sentences, spare, wanted};
+use super::text::{counted, hanging, safe, safe_lines, wrapped};
 use crate::control::api::{
     ApiError, ContentListParams, ContentParams, ContentReply, ContentsReply, EditParams, ReviewParams,
     WriteAgainParams, WriteAgainReply,
@@ -33,7 +33,8 @@ pub(super) const WAITING_COLUMNS: &[Column] = &[
     spare("WORDS", "word_count"),
     spare("SCORE", "quality_score"),
     wanted("TITLE", "title"),
-    flexible("BEGINS", "summary"),
+    flexible("BEGINS", "summary").goes(1),
+    sentences("REASON", "review_reason").below(),
 ];
 
 /// `contentctl review`.
@@ -57,7 +58,7 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
                     content.summary = behind_title(&content.title, &content.summary).to_owned();
                 }
             }
-            names::rows(session, &reply.contents, WAITING_COLUMNS, CONTENT_FIELDS)?;
+            names::rows(session, &reply.contents, WAITING_COLUMNS, &listed_fields())?;
             if reply.contents.is_empty() {
                 session.tell("nothing waits for a review");
             }
@@ -91,8 +92,8 @@ fn get(session: &Session, content_id: i64) -> Result<ContentReply, Failure> {
     session.call_joined("io.contentd.Content.Get", &ContentParams { content_id }, ContentReply::join)
 }
 
-/// What stands above a piece: what it is, and what was found about it.
-fn heading(reply: &ContentReply) -> String {
+/// What stands above a piece: what it is, and what was found about it; on a terminal of so many columns.
+fn heading(reply: &ContentReply, columns: Option<usize>) -> String {
     let content = &reply.content;
     let score = content.quality_score.map(|score| format!(", score {score}")).unwrap_or_default();
     let mut lines = vec![
@@ -115,20 +116,32 @@ fn heading(reply: &ContentReply) -> String {
     lines.extend(reply.findings.iter().map(|finding| format!("the rules say: {}", safe(finding))));
     lines.push(match content.review_status.as_str() {
         "superseded" => {
-            format!("a newer version replaced it: contentctl content history {} shows which", content.content_id)
+            format!("a newer version replaced it: `contentctl content history {}` shows which", content.content_id)
         }
         _ => format!("contentctl review approve {} --hash {}", content.content_id, safe(&content.content_hash)),
     });
     let width = lines.iter().map(|line| super::text::width(line)).max().unwrap_or(0).clamp(8, 72);
-    lines.push("─".repeat(width));
-    lines.join("\n") + "\n"
+    lines.push("─".repeat(width.min(columns.unwrap_or(usize::MAX))));
+    let Some(columns) = columns else { return lines.join("\n") + "\n" };
+    // What is to be typed stays one line.
+    let is_typed = |line: &str| line.starts_with("contentctl ");
+    let fitting = |line: String| if is_typed(&line) { line } else { hanging(&line, columns, 0) };
+    lines.into_iter().map(fitting).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// A piece with its heading, as it is read; on a terminal of so many columns.
+fn readable(reply: &ContentReply, columns: Option<usize>) -> String {
+    let piece = safe_lines(reply.content.content.as_deref().unwrap_or_default());
+    let piece = columns.map_or(piece.clone(), |columns| wrapped(&piece, columns));
+    let end = if piece.ends_with('\n') { "" } else { "\n" };
+    format!("{}{piece}{end}", heading(reply, columns))
 }
 
 fn show(reply: &ContentReply) -> Result<(), Failure> {
-    let piece = safe_lines(reply.content.content.as_deref().unwrap_or_default());
-    let end = if piece.ends_with('\n') { "" } else { "\n" };
-    let text = format!("{}{piece}{end}", heading(reply));
-    if io::stdout().is_terminal() && page(&text)? {
+    let is_terminal = io::stdout().is_terminal();
+    // A pager would break lines in the middle of words.
+    let text = readable(reply, is_terminal.then(|| columns_of(io::stdout())).flatten());
+    if is_terminal && page(&text)? {
         return Ok(());
     }
     write_out(text.as_bytes())
@@ -324,6 +337,28 @@ mod tests {
         for editor in ["", "sed -i s/a/b/", "/home/ada/bin/vi-less"] {
             assert!(!draws(editor), "{editor}");
         }
+    }
+
+    #[test]
+    fn a_piece_is_broken_at_words_for_a_pager_alone() {
+        let reply: ContentReply = serde_json::from_value(serde_json::json!({
+            "content": {
+                "content_id": 7, "task_id": "task-a", "account_id": 1, "title": "Salt", "summary": "", "images": [],
+                "content": format!("# Salt\n\n{}\n", "Why the sea is salt, and why rivers are not. ".repeat(9).trim_end()),
+                "word_count": 90, "review_status": "pending_review", "publish_status": "unpublished",
+                "content_hash": "ab".repeat(32), "created_at": "2026-01-31T08:00:00Z",
+            },
+            "version": 1, "findings": ["it has 90 words, and at least 300 are wanted, as each of the rules says"],
+        }))
+        .expect("it is one");
+        let shown = readable(&reply, Some(60));
+        let is_whole = |line: &str| {
+            super::super::text::width(line) <= 60 || line.starts_with("contentctl review approve 7 --hash abab")
+        };
+        assert!(shown.lines().all(is_whole) && shown.contains("--hash abab"), "{shown}");
+        let piped = readable(&reply, None);
+        assert_eq!(piped.lines().last().map(|line| line.matches("salt").count()), Some(9), "{piped}");
+        assert_eq!(shown.split_whitespace().filter(|word| *word == "salt,").count(), 9, "{shown}");
     }
 
     #[test]

@@ -97,6 +97,7 @@ pub(super) const FIRE_COLUMNS: &[Column] = &[
     fixed("NEXT TRY", "next_try_at").goes(1),
     flexible("WHO", "who").goes(0),
     sentences("REASON", "reason"),
+    sentences("TASK IDS", "tasks").aside().goes(2).below(),
 ];
 
 /// A schedule as a line of a table.
@@ -116,11 +117,16 @@ impl<'a> From<&'a ScheduleView> for Line<'a> {
         Self {
             when: when(schedule),
             next_local: next.map(|next| next.local.as_str()),
-            next_utc: next.map(|next| next.at.to_string()),
+            next_utc: next.filter(|next| !is_utc(&next.local)).map(|next| next.at.to_string()),
             taken: schedule.list_size.zip(schedule.list_taken).map(|(size, taken)| format!("{taken} of {size}")),
             schedule,
         }
     }
+}
+
+/// Whether the clock of its zone shows what that of UTC shows: said twice it looks like two times.
+fn is_utc(local: &str) -> bool {
+    local.ends_with('Z') || local.ends_with("+00:00")
 }
 
 fn when(schedule: &ScheduleView) -> String {
@@ -176,7 +182,7 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
             let name = safe(&schedule);
             let _: EmptyReply = session.call("io.contentd.Schedules.Remove", &named(schedule))?;
             session.tell(format!("schedule {name} is removed; its tasks stay"));
-            if session.printer.is_for_people() { Ok(()) } else { session.printer.json(&EmptyReply {}) }
+            if session.printer.is_json() { session.printer.json(&EmptyReply {}) } else { Ok(()) }
         }
         ScheduleVerb::History { schedule, page, before } => {
             let params = ScheduleHistoryParams {
@@ -190,6 +196,9 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
             if session.printer.is_for_people() {
                 let line = |fire| FireLine { fire, count: fire.tasks.len() };
                 let lines: Vec<FireLine<'_>> = reply.fires.iter().map(line).collect();
+                if lines.is_empty() {
+                    session.tell("it has not fired, or not since then");
+                }
                 session.printer.rows(&lines, FIRE_COLUMNS, FIRE_FIELDS)?;
             } else {
                 session.printer.rows(&reply.fires, FIRE_COLUMNS, FIRE_FIELDS)?;
@@ -218,7 +227,7 @@ fn list(session: &Session) -> Result<(), Failure> {
         let lines: Vec<Line<'_>> = reply.schedules.iter().map(Line::from).collect();
         return names::rows(session, &lines, COLUMNS, FIELDS);
     }
-    session.printer.rows(&reply.schedules, COLUMNS, FIELDS)
+    names::rows(session, &reply.schedules, COLUMNS, FIELDS)
 }
 
 /// A list of schedules comes without the topics of their lists, so how many those are is asked of each. Whoever cannot be told has
@@ -252,7 +261,10 @@ fn print(session: &Session, schedule: &ScheduleView) -> Result<(), Failure> {
         return Ok(());
     }
     let heading = if schedule.is_paused { "it is paused; it would be due at" } else { "next" };
-    let times = schedule.next.iter().map(|next| format!("  {}   {}\n", safe(&next.local), next.at));
+    let times = schedule.next.iter().map(|next| match is_utc(&next.local) {
+        true => format!("  {}\n", safe(&next.local)),
+        false => format!("  {}   {}\n", safe(&next.local), next.at),
+    });
     write_out(format!("{heading}:\n{}", times.collect::<String>()).as_bytes())
 }
 
@@ -280,9 +292,14 @@ fn of_list(schedule: &ScheduleView) -> Option<String> {
 fn run(session: &Session, schedule: &str) -> Result<(), Failure> {
     let params = ScheduleParams { schedule: TextOrNumber(schedule.to_owned()) };
     let reply: FireReply = session.call("io.contentd.Schedules.Run", &params)?;
-    session.printer.record(&reply.fire, FIRE_FIELDS)?;
-    session.tell(format!("`contentctl schedule history {}` tells what became of it", safe(schedule)));
-    Ok(())
+    if !session.printer.is_for_people() {
+        return session.printer.record(&reply.fire, FIRE_FIELDS);
+    }
+    let name = safe(schedule);
+    let id = reply.fire.fire_id;
+    session
+        .printer
+        .prose(&format!("{name}: fire {id} has begun; `contentctl schedule history {name}` tells what became of it"))
 }
 
 fn add(session: &Session, args: ScheduleAddArgs) -> Result<(), Failure> {
@@ -429,24 +446,34 @@ mod tests {
     use crate::task::{AccountId, Timestamp};
 
     fn shown(size: usize, cursor: u32, at_end: AtEnd) -> Option<String> {
+        of_list(&view("UTC", size, cursor, at_end))
+    }
+
+    fn view(zone: &str, size: usize, cursor: u32, at_end: AtEnd) -> ScheduleView {
         let topic = |n: usize| Topic { topic: format!("topic {n}"), ..Topic::default() };
         let schedule = Schedule {
             id: ScheduleId(1),
             name: "s".into(),
-            timing: Timing::Every { seconds: 60, anchor: Timestamp(0), zone: "UTC".into() },
+            timing: Timing::Every { seconds: 60, anchor: Timestamp(0), zone: zone.into() },
             accounts: vec![AccountId(1)],
             topics_each: 1,
             source: TopicSource::List { topics: (1..=size).map(topic).collect(), at_end },
             params: Params::default(),
             misfire: Misfire::Once,
             cursor,
-            next_due: None,
+            next_due: Some(Timestamp(60_000)),
             paused_why: None,
             created_by: "1000:ada".into(),
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
         };
-        of_list(&ScheduleView::of(&schedule, 5, Timestamp(0)))
+        ScheduleView::of(&schedule, 5, Timestamp(0))
+    }
+
+    #[test]
+    fn a_time_that_both_clocks_show_is_shown_once() {
+        let utc = |zone| Line::from(&view(zone, 1, 0, AtEnd::Stop)).next_utc.is_some();
+        assert_eq!(["UTC", "Asia/Shanghai"].map(utc), [false, true]);
     }
 
     #[test]

@@ -56,15 +56,16 @@ const DAY_FIELDS: &[&str] = &[
     "median_wait_s",
     "p90_wait_s",
 ];
+/// Their headings are so short that all of them stand beside each other on a terminal of 80 columns.
 pub(super) const DAY_COLUMNS: &[Column] = &[
     fixed("DAY", "day"),
     fixed("CREATED", "created"),
-    fixed("COMPLETED", "completed"),
+    fixed("DONE", "completed"),
     fixed("FAILED", "failed"),
     fixed("TIMEOUT", "timeout").goes(1),
-    fixed("CANCELLED", "cancelled").goes(1),
-    spare("RETRIED", "retried"),
-    spare("MEDIAN S", "median_duration_s"),
+    fixed("CANCEL", "cancelled").goes(1),
+    spare("AGAIN", "retried"),
+    spare("P50 S", "median_duration_s"),
     spare("P90 S", "p90_duration_s"),
     spare("WAIT S", "median_wait_s"),
 ];
@@ -100,7 +101,27 @@ fn in_all(session: &Session, args: StatsArgs) -> Result<(), Failure> {
     // They are of this moment, whatever the span is: beside its numbers people take them for those.
     let is_left_out = |field: &str| is_of_a_span && session.printer.is_for_people() && NOW_FIELDS.contains(&field);
     let fields: Vec<&str> = FIELDS.iter().copied().filter(|field| !is_left_out(field)).collect();
+    if session.printer.is_for_people() {
+        let shown = in_words(&record, &fields);
+        let names: Vec<&str> = shown.iter().map(|(name, _)| name.as_str()).collect();
+        let values: serde_json::Map<String, Value> = shown.iter().cloned().collect();
+        return session.printer.record(&Value::Object(values), &names);
+    }
     session.printer.record(&record, &fields)
+}
+
+/// Fields as people read them: no underscores, a share of a hundred, seconds with their unit.
+fn in_words(record: &Value, fields: &[&str]) -> Vec<(String, Value)> {
+    let worded = |field: &&str| {
+        let (value, seconds) = (record[*field].clone(), field.strip_suffix("_s"));
+        let shown = match (value.as_f64(), seconds) {
+            (Some(value), Some(_)) => json!(format!("{} s", short(value))),
+            (Some(share), None) if *field == "success_rate" => json!(format!("{} %", (share * 1_000.0).round() / 10.0)),
+            _ => value,
+        };
+        (seconds.unwrap_or(field).replace('_', " "), shown)
+    };
+    fields.iter().map(worded).collect()
 }
 
 fn by_day(session: &Session, args: StatsArgs) -> Result<(), Failure> {
@@ -126,7 +147,23 @@ fn by_day(session: &Session, args: StatsArgs) -> Result<(), Failure> {
         let summary: SummaryReply = session.call("io.contentd.Tasks.Summary", &params)?;
         rows.push(row(day, &summary));
     }
+    if session.printer.is_for_people() {
+        rows.iter_mut().for_each(shorten);
+    }
     session.printer.rows(&rows, DAY_COLUMNS, DAY_FIELDS)
+}
+
+/// Seconds as people read them beside each other: a digit behind the point below ten of them, and none above.
+fn short(seconds: f64) -> f64 {
+    if seconds < 10.0 { (seconds * 10.0).round() / 10.0 } else { seconds.round() }
+}
+
+fn shorten(row: &mut Value) {
+    for field in ["median_duration_s", "p90_duration_s", "median_wait_s"] {
+        if let Some(seconds) = row[field].as_f64() {
+            row[field] = json!(short(seconds));
+        }
+    }
 }
 
 fn wire(time: jiff::Timestamp) -> String {
@@ -186,6 +223,33 @@ mod tests {
         }
         assert_eq!([rows("2026-06-18T23:00:00Z"), rows("2026-06-20T00:00:00Z")], [3, 1], "from the day of a time on");
         assert!(first_day("99999999999999d", now, &TimeZone::UTC).is_err());
+    }
+
+    #[test]
+    fn numbers_have_names_and_units_for_people() {
+        let record = json!({"by_state": {"held": 2}, "success_rate": 0.862_745_098, "p90_duration_s": 0.862_745_098});
+        let shown = in_words(&record, &["by_state", "success_rate", "p90_duration_s", "median_wait_s"]);
+        let expected =
+            [("by state", json!({"held": 2})), ("success rate", json!("86.3 %")), ("p90 duration", json!("0.9 s"))];
+        assert_eq!(shown[..3], expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(shown[3], ("median wait".to_owned(), Value::Null), "what is not known is not shown");
+    }
+
+    #[test]
+    fn a_day_fits_eighty_columns_with_all_that_is_told_of_it() {
+        let summary: SummaryReply = serde_json::from_value(json!({
+            "created": 1234, "finished": {"completed": 1200, "failed": 30, "timeout": 4, "cancelled": 5}, "retried": 17,
+            "retries": 20, "median_duration_s": 123.862_745_098, "p90_duration_s": 0.862_745_098, "median_wait_s": 1234.56,
+            "p90_wait_s": null,
+        }))
+        .expect("it is one");
+        let mut row = row(jiff::civil::date(2026, 1, 31), &summary);
+        shorten(&mut row);
+        let table = crate::ctl::table::table(&[row], DAY_COLUMNS, Some(80));
+        assert!(table.left_out.is_empty() && !table.is_cut, "{}", table.text);
+        for shown in [" 124 ", " 0.9 ", " 1235\n"] {
+            assert!(table.text.contains(shown), "{shown}: {}", table.text);
+        }
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! On a terminal no line of a table wraps by itself. Where the whole does not fit, columns in which nothing stands go first, then
 //! cells that are only looked over are cut and sentences go on in the next line of their column, and what is worth least makes way
-//! for what the table is asked for. In a pipe nothing is cut, broken or left out. The surprise: what makes way goes in an order that
-//! each table says, because the least important column is not always the last one.
+//! for what the table is asked for. Reasons, which a column would break into many short lines, then stand below their row. In a pipe
+//! nothing is cut, broken or left out. The surprise: what makes way goes in an order that each table says, because the least important
+//! column is not always the last one.
 
 use serde_json::Value;
 
@@ -24,6 +25,8 @@ pub struct Column {
     goes: Option<u8>,
     /// An empty cell of it says something, so it stays though all are empty.
     is_kept: bool,
+    /// Where it does not fit beside the others it stands below the row.
+    is_below: bool,
     /// A field that says the same now and then: this column is empty then.
     unless: Option<&'static str>,
 }
@@ -41,7 +44,7 @@ enum Narrows {
 
 impl Column {
     const fn of(title: &'static str, field: &'static str, narrows: Narrows) -> Self {
-        Self { title, field, narrows, is_wanted: false, goes: None, is_kept: false, unless: None }
+        Self { title, field, narrows, is_wanted: false, goes: None, is_kept: false, is_below: false, unless: None }
     }
 
     /// Empty where it would only repeat what this field says.
@@ -57,6 +60,11 @@ impl Column {
     /// It is read to its end where there is room, and others are worth more.
     pub const fn aside(self) -> Self {
         Self { is_wanted: false, ..self }
+    }
+
+    /// It stands on lines of its own below the row where there is no room for it beside the others.
+    pub const fn below(self) -> Self {
+        Self { is_below: true, ..self }
     }
 
     /// It stays, though every cell of it is empty.
@@ -97,6 +105,8 @@ const READABLE: usize = 24;
 /// The narrowest that can be read at all: for more, nothing goes that says something of its own.
 const LEGIBLE: usize = 16;
 const GAP: usize = 2;
+/// How far in the lines below a row begin, and those that they go on with.
+const BELOW: (&str, &str) = ("  ", "    ");
 
 /// A table as it is printed.
 pub struct Table {
@@ -119,27 +129,25 @@ pub fn table(rows: &[Value], columns: &[Column], terminal: Option<usize>) -> Tab
             cells.iter().map(|row| width(&row[index])).chain([width(column.title)]).max().unwrap_or(0)
         })
         .collect();
-    let mut kept: Vec<usize> = (0..columns.len()).collect();
-    let mut left_out = Vec::new();
-    let mut widths = natural.clone();
     let terminal = terminal.unwrap_or(usize::MAX);
-    if line_of(&widths) > terminal {
+    let mut beside: Vec<usize> = (0..columns.len()).collect();
+    let mut below = Vec::new();
+    let mut laid = Laid { kept: beside.clone(), widths: natural.clone(), left_out: Vec::new() };
+    if line_of(&natural) > terminal {
         let has_words = |index: usize| rows.is_empty() || cells.iter().any(|row| !row[index].is_empty());
-        kept.retain(|index| columns[*index].is_kept || has_words(*index));
+        beside.retain(|index| columns[*index].is_kept || has_words(*index));
         loop {
-            let next = kept.iter().enumerate().rev().filter_map(|(place, index)| Some((columns[*index].goes?, place)));
-            let next = next.min_by_key(|(order, _)| *order);
-            let least = if next.is_some_and(|(order, _)| order == 0) { READABLE } else { LEGIBLE };
-            widths = narrowed(&kept, columns, &natural, terminal, least);
-            let is_readable =
-                |(index, width): (&usize, &usize)| !columns[*index].is_wanted || *width >= natural[*index].min(least);
-            if line_of(&widths) <= terminal && kept.iter().zip(&widths).all(is_readable) {
+            laid = laid_out(beside.clone(), columns, &natural, terminal);
+            let squeezed = laid.squeezed(columns, &natural);
+            if rows.is_empty() || squeezed.is_empty() {
                 break;
             }
-            let Some((_, place)) = next else { break };
-            left_out.push(kept.remove(place));
+            beside.retain(|index| !squeezed.contains(index));
+            below.extend(squeezed);
         }
     }
+    below.sort_unstable();
+    let Laid { kept, widths, mut left_out } = laid;
     let is_cut = line_of(&widths) > terminal;
     let heading: Vec<&str> = columns.iter().map(|column| column.title).collect();
     let mut text = String::new();
@@ -147,6 +155,7 @@ pub fn table(rows: &[Value], columns: &[Column], terminal: Option<usize>) -> Tab
     for row in &cells {
         let row: Vec<&str> = row.iter().map(String::as_str).collect();
         push_row(&mut text, &row, &kept, columns, &widths, terminal);
+        below.iter().for_each(|index| push_below(&mut text, columns[*index].title, row[*index], terminal));
     }
     if rows.is_empty() {
         // There was nothing in them.
@@ -154,6 +163,40 @@ pub fn table(rows: &[Value], columns: &[Column], terminal: Option<usize>) -> Tab
     }
     left_out.sort_unstable();
     Table { text, left_out: left_out.into_iter().map(|index| columns[index].title).collect(), is_cut }
+}
+
+/// Which columns stand beside each other, how wide, and for which there was no room.
+struct Laid {
+    kept: Vec<usize>,
+    widths: Vec<usize>,
+    left_out: Vec<usize>,
+}
+
+impl Laid {
+    /// Those that may stand below their rows and have no room here for what is in them.
+    fn squeezed(&self, columns: &[Column], natural: &[usize]) -> Vec<usize> {
+        let narrow = self.kept.iter().zip(&self.widths).filter(|(index, width)| **width < natural[**index]);
+        let squeezed = narrow.map(|(index, _)| index).chain(&self.left_out);
+        squeezed.copied().filter(|index| columns[*index].is_below).collect()
+    }
+}
+
+/// Columns in a terminal of so many: made narrower, and left out where that is not enough.
+fn laid_out(mut kept: Vec<usize>, columns: &[Column], natural: &[usize], terminal: usize) -> Laid {
+    let mut left_out = Vec::new();
+    loop {
+        let next = kept.iter().enumerate().rev().filter_map(|(place, index)| Some((columns[*index].goes?, place)));
+        let next = next.min_by_key(|(order, _)| *order);
+        let least = if next.is_some_and(|(order, _)| order == 0) { READABLE } else { LEGIBLE };
+        let widths = narrowed(&kept, columns, natural, terminal, least);
+        let is_readable =
+            |(index, width): (&usize, &usize)| !columns[*index].is_wanted || *width >= natural[*index].min(least);
+        let is_fitting = line_of(&widths) <= terminal && kept.iter().zip(&widths).all(is_readable);
+        match next {
+            Some((_, place)) if !is_fitting => left_out.push(kept.remove(place)),
+            _ => return Laid { kept, widths, left_out },
+        }
+    }
 }
 
 fn shown(row: &Value, column: &Column) -> String {
@@ -201,6 +244,19 @@ fn push_row(text: &mut String, cells: &[&str], kept: &[usize], columns: &[Column
             .map(|(lines, width)| padded(lines.get(number).map_or("", String::as_str), *width))
             .collect();
         text.push_str(&fitted(line.join(&" ".repeat(GAP)).trim_end(), terminal));
+        text.push('\n');
+    }
+}
+
+/// What stands below a row, with its heading in front.
+fn push_below(text: &mut String, title: &str, cell: &str, terminal: usize) {
+    if cell.is_empty() {
+        return;
+    }
+    let columns = terminal.saturating_sub(width(BELOW.1)).max(1);
+    for (number, line) in broken(&format!("{title}: {cell}"), columns).iter().enumerate() {
+        let inset = if number == 0 { BELOW.0 } else { BELOW.1 };
+        text.push_str(&fitted(&format!("{inset}{line}"), terminal));
         text.push('\n');
     }
 }
@@ -299,6 +355,25 @@ mod tests {
     }
 
     #[test]
+    fn a_long_reason_stands_below_its_row_on_a_terminal() {
+        let columns = [fixed("ID", "id"), wanted("TITLE", "title"), sentences("REASON", "reason").below()];
+        let reason = "the generator said: 429 too many requests, `contentctl pool release 1` lets it go out";
+        let rows = [json!({"id": 1, "title": "Salt", "reason": reason}), json!({"id": 2, "title": "Tea"})];
+        let expected = "ID  TITLE\n\
+                        1   Salt\n\
+                        \u{20} REASON: the generator said: 429 too many\n\
+                        \u{20}   requests, `contentctl pool release 1` lets\n\
+                        \u{20}   it go out\n\
+                        2   Tea\n";
+        assert_eq!(table(&rows, &columns, Some(46)).text, expected);
+        let piped = table(&rows, &columns, None).text;
+        assert!(piped.starts_with("ID  TITLE  REASON\n") && piped.lines().count() == 3, "{piped}");
+        let short = [json!({"id": 1, "title": "Why bread rises ".repeat(5), "reason": "waits for a worker"})];
+        assert!(table(&short, &columns, Some(60)).text.starts_with("ID  TITLE"), "it fits beside the others");
+        assert_eq!(table(&short, &columns, Some(60)).text.lines().count(), 2);
+    }
+
+    #[test]
     fn what_one_column_says_the_next_does_not_repeat() {
         let columns = [fixed("REASON", "reason"), flexible("ERROR", "error").unless("reason")];
         let rows = [json!({"reason": "restored", "error": "restored"}), json!({"reason": "waits", "error": "429"})];
@@ -364,7 +439,7 @@ mod tests {
             ("notice list", notice::NOTICE_COLUMNS, &["ID", "AT", "WHAT"]),
             ("notice list, hooks", notice::HOOK_COLUMNS, &["HOOK", "WAITING", "GIVEN UP"]),
             ("notice show", notice::DELIVERY_COLUMNS, &["HOOK", "STATE", "LAST WORDS"]),
-            ("stats --by day", stats::DAY_COLUMNS, &["DAY", "CREATED", "COMPLETED", "FAILED", "TIMEOUT"]),
+            ("stats --by day", stats::DAY_COLUMNS, &["DAY", "CREATED", "DONE", "FAILED", "TIMEOUT"]),
             ("content list", content::CONTENT_COLUMNS, &["ID", "REVIEW", "TITLE"]),
             ("content history", content::VERSION_COLUMNS, &["VERSION", "ID", "REVIEW", "REASON"]),
             ("content images", content::IMAGE_COLUMNS, &["N", "STATE", "FILE", "URL", "ERROR"]),

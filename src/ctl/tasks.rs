@@ -11,8 +11,9 @@ use super::args::{
 use super::daemon;
 use super::failure::Failure;
 use super::names;
-use super::output::say;
+use super::output::{say, value_of};
 use super::page;
+use super::spreadsheet;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::{counted, padded, safe};
 use super::when;
@@ -21,7 +22,7 @@ use crate::control::api::checked::MAX_LIMIT;
 use crate::control::api::{
     AttemptView, BulkReply, CancelParams, CleanupParams, CleanupReply, CorrectParams, HistoryReply, ListParams,
     NoParams, PollAllReply, QueueParams, QueueReply, ReleaseParams, RetryParams, SetParams, SettleParams, ShowReply,
-    StatusReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
+    StatisticsParams, StatisticsReply, StatusReply, TaskFilterParams, TaskParams, TaskReply, TaskView, TasksReply,
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
@@ -70,8 +71,24 @@ pub const TASK_COLUMNS: &[Column] = &[
     flexible("ACCOUNT", "account").goes(1),
     spare("CREATED", "created_at"),
     wanted("TOPIC", "topic"),
-    sentences("REASON", "reason").aside().goes(2),
-    sentences("ERROR", "error").aside().unless("reason").goes(2),
+    sentences("REASON", "reason").aside().goes(2).below(),
+    sentences("ERROR", "error").aside().unless("reason").goes(2).below(),
+];
+
+/// An attempt in a row of a spreadsheet, beside its task.
+const ATTEMPT_FIELDS: &[&str] = &[
+    "attempts.attempt",
+    "attempts.state",
+    "attempts.key",
+    "attempts.external_ref",
+    "attempts.generator_state",
+    "attempts.sends",
+    "attempts.polls",
+    "attempts.intended_at",
+    "attempts.accepted_at",
+    "attempts.ended_at",
+    "attempts.timeout_at",
+    "attempts.error",
 ];
 
 pub(super) const ATTEMPT_COLUMNS: &[Column] = &[
@@ -189,9 +206,14 @@ struct Shown {
 pub fn show(session: &Session, task: String) -> Result<(), Failure> {
     let reply = session.call_joined("io.contentd.Tasks.Show", &TaskParams { task }, ShowReply::join)?;
     let shown = Shown { task: reply.task, result: reply.result, attempts: reply.attempts };
+    if session.printer.is_json() {
+        return session.printer.json(&shown);
+    }
     if !session.printer.is_for_people() {
-        let fields: Vec<&str> = TASK_FIELDS.iter().copied().chain(["result"]).collect();
-        return session.printer.record(&shown, &fields);
+        let attempts = shown.attempts.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
+        let rows = spreadsheet::beside(&value_of(&shown)?, "attempts", &attempts, Some("result"));
+        let fields: Vec<&str> = TASK_FIELDS.iter().chain(&["result"]).chain(ATTEMPT_FIELDS).copied().collect();
+        return names::rows(session, &rows, &[], &fields);
     }
     print_task(session, &shown.task)?;
     if !shown.attempts.is_empty() {
@@ -397,7 +419,26 @@ pub fn retry(session: &Session, args: RetryArgs) -> Result<(), Failure> {
         reason: args.reason,
     };
     let reply: BulkReply = session.call("io.contentd.Tasks.Retry", &params)?;
+    tell_delays(session, &reply);
     print_bulk(session, &reply, is_by_name, "retried")
+}
+
+/// How many retried tasks are asked about.
+const MOST_ASKED: usize = 20;
+
+/// Says of retried tasks whose delay still stands that they do not start now. Whoever cannot be told has retried them all the same.
+fn tell_delays(session: &Session, reply: &BulkReply) {
+    if !session.printer.is_for_people() || reply.is_dry_run {
+        return;
+    }
+    let now = jiff::Timestamp::now();
+    for done in reply.done.iter().filter(|task| task.state == "pending").take(MOST_ASKED) {
+        let Ok(task) = one(session, "io.contentd.Tasks.Status", &done.task_id) else { return };
+        if let Some(at) = task.next_attempt_at.filter(|_| waits_for_a_time(&task, now)) {
+            let (id, at) = (safe(&task.task_id), when::local(&at.to_string()));
+            session.tell(format!("{id}: not before {at}: `contentctl set {id} --delay 0` starts it now"));
+        }
+    }
 }
 
 /// `contentctl correct`.
@@ -442,11 +483,19 @@ pub fn cleanup(session: &Session, args: &CleanupArgs) -> Result<(), Failure> {
         return session.printer.record(&reply, &["deleted", "is_dry_run", "older_than_s"]);
     }
     let what = if reply.is_dry_run { "would be deleted" } else { "deleted" };
+    let stays = if reply.is_dry_run { staying(session, reply.deleted) } else { None };
     session.printer.text(&format!(
-        "{} that finished more than {} ago: {what}",
+        "{} that finished more than {} ago: {what}{}",
         counted(reply.deleted, "task"),
-        format_duration(std::time::Duration::from_secs(reply.older_than_s))
+        format_duration(std::time::Duration::from_secs(reply.older_than_s)),
+        stays.map(|count| format!("; {count} would stay")).unwrap_or_default()
     ))
+}
+
+/// How many tasks stay where so many are deleted. Whoever may not count them is told the others.
+fn staying(session: &Session, deleted: u64) -> Option<u64> {
+    let reply = session.call("io.contentd.Tasks.Statistics", &StatisticsParams::default());
+    reply.ok().and_then(|reply: StatisticsReply| reply.total.checked_sub(deleted))
 }
 
 /// `contentctl poll`.

@@ -103,6 +103,18 @@ pub fn hanging(text: &str, columns: usize, column: usize) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Text for a terminal of so many columns: a line that is longer goes on as far in as it began.
+pub fn wrapped(text: &str, columns: usize) -> String {
+    let lines = text.split('\n').map(|line| {
+        let inset = line.len() - line.trim_start_matches(' ').len();
+        if width(line) <= columns || columns < inset + NARROWEST_PROSE {
+            return line.to_owned();
+        }
+        at_words(line, columns, columns - inset).join(&format!("\n{}", " ".repeat(inset)))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Words, each with the spaces before it. Characters of two columns know no spaces: each is a word of its own. What stands between
 /// backticks is one where it has at most so many columns.
 fn words(text: &str, longest: usize) -> Vec<(&str, &str)> {
@@ -114,7 +126,9 @@ fn words(text: &str, longest: usize) -> Vec<(&str, &str)> {
         let is_wide = character.width() == Some(2);
         if character == '`' {
             let end = text[at + 1..].find('`').map(|end| at + end + 2);
-            is_typed = !is_typed && !is_open && end.is_some_and(|end| width(&text[at..end]) <= longest);
+            // What ends a sentence goes with it, and would have a line of its own where there is no room for both.
+            let whole = |end: usize| end + text[end..].find(|next| !is_end(next)).unwrap_or(text.len() - end);
+            is_typed = !is_typed && !is_open && end.is_some_and(|end| width(&text[at..whole(end)]) <= longest);
             is_open = end.is_some() && !is_open;
         }
         let ends = match character {
@@ -122,7 +136,7 @@ fn words(text: &str, longest: usize) -> Vec<(&str, &str)> {
             _ if is_typed && character != '`' => false,
             ' ' => word < at,
             // No line begins with the end of a sentence.
-            '，' | '。' | '、' | '；' | '：' | '！' | '？' | '）' | '》' | '」' | '』' => false,
+            end if !end.is_ascii() && is_end(end) => false,
             _ => (is_wide || last_is_wide) && word < at && !text[word..at].ends_with(' '),
         };
         if ends {
@@ -138,6 +152,12 @@ fn words(text: &str, longest: usize) -> Vec<(&str, &str)> {
         found.push((&text[gap..word], &text[word..]));
     }
     found
+}
+
+/// What stands at the end of a sentence, or of a part of it.
+fn is_end(character: char) -> bool {
+    const ENDS: &str = ",.;:!?)，。、；：！？）》」』";
+    ENDS.contains(character)
 }
 
 /// A number of things in words: `1 task`, `2 tasks`.
@@ -175,10 +195,15 @@ mod tests {
         assert_eq!(at_words("", 5, 5), [""]);
         assert_eq!(at_words("写作，人工智能", 6, 6), ["写作，", "人工智", "能"]);
         assert_eq!(broken("see `pool list` or `pool`", 8), ["see", "`pool", "list` or", "`pool`"]);
+        assert_eq!(broken("`pool list`, or", 11), ["`pool", "list`, or"], "no comma has a line of its own");
         assert_eq!(broken("a-word-of-18-chars here", 8), ["a-word-o", "f-18-cha", "rs", "here"]);
         let prose = "reason: the generator said\n  contentctl poll ID   ask again\nend";
         assert_eq!(hanging(prose, 24, 0), "reason: the generator\n  said\n  contentctl poll ID\n    ask again\nend");
         assert_eq!(hanging(prose, 12, 0), prose, "too narrow");
+        let piece = "The sea is salt because of the rivers.\n\n    a list goes on under itself\n";
+        let shown = "The sea is salt because of\nthe rivers.\n\n    a list goes on under\n    itself\n";
+        assert_eq!(wrapped(piece, 26), shown);
+        assert_eq!(wrapped(piece, 80), piece);
     }
 
     proptest! {

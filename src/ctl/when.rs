@@ -1,6 +1,6 @@
 //! How times are read from people and shown to them: in local time, `TZ` honoured.
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 
 use super::failure::Failure;
@@ -26,10 +26,10 @@ pub fn since(text: &str, now: jiff::Timestamp) -> Result<String, Failure> {
 }
 
 /// How a time ahead may be written.
-const AHEAD_FORMS: &str =
-    "now, a span from now (2h, 1d), a date (2026-01-31), a local time (2026-01-31T08:00), or RFC 3339";
+const AHEAD_FORMS: &str = "now, a span from now (2h, 1d), a time of day (09:00: the next one), a date (2026-01-31), a local time (2026-01-31T08:00), or \
+     RFC 3339";
 
-/// Reads a time ahead as of `now`; gives RFC 3339.
+/// Reads a time ahead as of `now`; gives RFC 3339. A time of day is the next one, in local time.
 pub fn from_now(option: &str, text: &str, now: jiff::Timestamp) -> Result<String, Failure> {
     let refused = || Failure::usage(option, text, AHEAD_FORMS);
     let wire = |ms| WireTime(Timestamp(ms)).to_string();
@@ -40,7 +40,24 @@ pub fn from_now(option: &str, text: &str, now: jiff::Timestamp) -> Result<String
         let ahead = i64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or_else(refused)?;
         return Ok(wire(now.as_millisecond().saturating_add(ahead)));
     }
+    if let Some(time) = time_of_day(text) {
+        return next(time, now, &TimeZone::system()).map(|time| wire(time.as_millisecond())).ok_or_else(refused);
+    }
     since(text, now).map_err(|_| refused())
+}
+
+/// `9:00`, `09:00` or `09:00:30`.
+fn time_of_day(text: &str) -> Option<Time> {
+    let is_one = text.contains(':') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+    let forms = ["%H:%M", "%H:%M:%S"].iter();
+    forms.filter(|_| is_one).find_map(|form| Time::strptime(form, text).ok())
+}
+
+/// When a clock of this zone shows that time next.
+fn next(time: Time, now: jiff::Timestamp, zone: &TimeZone) -> Option<jiff::Timestamp> {
+    let today = now.to_zoned_datetime(zone.clone()).date();
+    let on = |date: Date| Some(date.to_datetime(time).to_zoned_datetime(zone.clone()).ok()?.timestamp());
+    on(today).filter(|at| *at > now).or_else(|| on(today.tomorrow().ok()?))
 }
 
 /// A time of the wire in local time, to the second; anything else as it is.
@@ -106,6 +123,15 @@ mod tests {
         assert_eq!(read("now").expect("reads"), "2026-02-01T00:00:00.000Z");
         assert_eq!(read("90m").expect("reads"), "2026-02-01T01:30:00.000Z");
         assert_eq!(read("2026-01-31T08:00:00+08:00").expect("reads"), "2026-01-31T00:00:00.000Z");
+        let zone = TimeZone::get("Europe/Berlin").expect("the zone is known");
+        let next_of = |text: &str| {
+            let time = time_of_day(text).expect("a time of day");
+            next(time, now, &zone).expect("it comes").to_string()
+        };
+        // It is one o'clock there.
+        assert_eq!(next_of("09:00"), "2026-02-01T08:00:00Z");
+        assert_eq!([next_of("0:30"), next_of("01:00:00")], ["2026-02-01T23:30:00Z", "2026-02-02T00:00:00Z"]);
+        assert!(read("09:00").is_ok() && ["25:00", "9", "09:00x", "::"].map(time_of_day).iter().all(Option::is_none));
         let refused = read("soon").expect_err("no time").to_string();
         assert!(refused.contains("--at") && refused.contains("from now"), "{refused}");
     }

@@ -64,7 +64,9 @@ fn tell_judgement(path: &Path, judgement: &Judgement) -> io::Result<()> {
     writeln!(out, "database    {}", path.display())?;
     let form = if judgement.needs_migration { ", older than this contentd: a start brings it up to date" } else { "" };
     writeln!(out, "form        {}{form}", judgement.version)?;
-    for (name, count) in &judgement.counts {
+    // That nothing waits says nothing.
+    let is_told = |name: &str, count: u64| count > 0 || !name.contains("wait for a release");
+    for (name, count) in judgement.counts.iter().filter(|(name, count)| is_told(name, *count)) {
         writeln!(out, "{count:>10}  {name}")?;
     }
     Ok(())

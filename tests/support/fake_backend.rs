@@ -107,6 +107,7 @@ pub fn content(id: i64) -> ContentReply {
             quality_score: Some(0.9),
             category: None,
             review_status: "approved".to_owned(),
+            review_reason: Some("the task asks for a review".to_owned()),
             publish_status: "pooled".to_owned(),
             content_hash: "ab".repeat(32),
             created_at: WireTime(Timestamp(1_769_847_330_250)),
@@ -153,6 +154,9 @@ pub const NOT_HELD: i64 = 90;
 
 /// An entry that is out.
 pub const PUBLISHED: i64 = 80;
+
+/// An entry that was never handed out.
+pub const NEVER_OUT: i64 = 70;
 
 /// Who had it.
 pub fn handout() -> HandoutView {
@@ -264,6 +268,10 @@ impl FakeBackend {
             }),
             "panic" => panic!("a fault of the backend"),
             "task-done" => Ok(TaskView { content_id: Some(7), reason: None, ..task(id, "completed") }),
+            "task-later" => {
+                let next_attempt_at = Some(WireTime(Timestamp(4_102_444_800_000)));
+                Ok(TaskView { next_attempt_at, ..task(id, "pending") })
+            }
             "task-failed" => Ok(TaskView { error: Some("429".to_owned()), reason: None, ..task(id, "failed") }),
             id => Ok(task(id, "pending")),
         }
@@ -288,8 +296,9 @@ impl FakeBackend {
                     action: "cancel".to_owned(),
                     cure: "it has ended".to_owned(),
                 },
-                Ok(_) => {
-                    reply.done.push(TaskRef { task_id: name, state: "cancelled".to_owned() });
+                Ok(task) => {
+                    let state = if name == "task-later" { task.state } else { "cancelled".to_owned() };
+                    reply.done.push(TaskRef { task_id: name, state });
                     reply.done_count += 1;
                     continue;
                 }
@@ -488,8 +497,8 @@ impl Backend for FakeBackend {
     fn statistics(&self, _: Peer, query: StatisticsQuery) -> Answer<StatisticsReply> {
         self.called(format!("statistics since={:?}", query.since));
         done(Ok(StatisticsReply {
-            total: 2,
-            by_state: BTreeMap::from([("pending".to_owned(), 2)]),
+            total: 5,
+            by_state: BTreeMap::from([("pending".to_owned(), 2), ("completed".to_owned(), 3)]),
             finished: BTreeMap::new(),
             created: 2,
             retries: 0,
@@ -625,7 +634,8 @@ impl Backend for FakeBackend {
         if id.0 == PUBLISHED {
             entry.status = "published".to_owned();
         }
-        done(Ok(PoolShowReply { entry, handouts: vec![handout()], publication: None }))
+        let handouts = if id.0 == NEVER_OUT { vec![] } else { vec![handout()] };
+        done(Ok(PoolShowReply { entry, handouts, publication: None }))
     }
 
     fn pool_next(&self, _: Peer, query: NextQuery) -> Answer<PoolNextReply> {

@@ -2,7 +2,7 @@
 
 use contentd::control::api::*;
 use contentd::schedule::{Fire, FireId, FireKind, FireState, Schedule, ScheduleId};
-use contentd::task::{AccountId, Timestamp};
+use contentd::task::{AccountId, TaskId, Timestamp};
 use futures_util::FutureExt;
 
 use super::FakeBackend;
@@ -54,7 +54,7 @@ pub fn fire() -> FireView {
         began: Timestamp(0),
         ended: None,
         topics: vec![],
-        tasks: vec![],
+        tasks: vec![TaskId("task-a".into()), TaskId("task-b".into())],
         why: None,
         who: "contentd".into(),
     })

@@ -36,6 +36,9 @@ pub struct ContentView {
     pub category: Option<String>,
     /// `pending_review approved rejected superseded`.
     pub review_status: String,
+    /// Why: why a person must look at it, or what was said of it.
+    #[serde(default)]
+    pub review_reason: Option<String>,
     /// `unpublished pooled published`.
     pub publish_status: String,
     /// SHA-256 in hexadecimal; an approval may name it.

@@ -51,8 +51,8 @@ pub enum PoolVerb {
         /// The entry's number
         #[arg(value_name = "ID", value_parser = super::pool_number)]
         pool_id: i64,
-        /// now, a span from now (2h), a local time (2026-01-31T08:00) or RFC 3339 [default: now; with --priority the time that a
-        /// pending entry has]
+        /// now, a span from now (2h), a time of day (09:00: the next one), a local time (2026-01-31T08:00) or RFC 3339 [default: now;
+        /// with --priority the time that a pending entry has]
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
         /// 1 to 10; 10 goes out first
