@@ -281,12 +281,3 @@ pub fn review_of(content_id: ContentId, decision: ReviewMove, expected_hash: Opt
 pub fn correct(to: CorrectedState) -> Event {
     Event::Corrected { to, reason: "a person says so".into(), abandon: false }
 }
-
-/// Runs each test on each backend.
-macro_rules! on_every_backend {
-    ($($name:ident),+ $(,)?) => {
-        mod on_memory { $(#[test] fn $name() { super::$name($crate::common::memory()); })+ }
-        mod on_sqlite { $(#[test] fn $name() { super::$name($crate::common::sqlite()); })+ }
-    };
-}
-pub(crate) use on_every_backend;

@@ -4,6 +4,14 @@
 //! own. `random` lets both go through the same random events and compares every answer. The rest is SQLite's: its
 //! guard, its plans, its opening, its group commit and its end by force.
 
+/// Runs each test on each backend.
+macro_rules! on_every_backend {
+    ($($name:ident),+ $(,)?) => {
+        mod on_memory { $(#[test] fn $name() { super::$name($crate::common::memory()); })+ }
+        mod on_sqlite { $(#[test] fn $name() { super::$name($crate::common::sqlite()); })+ }
+    };
+}
+
 mod cleanup;
 mod common;
 mod crash;
