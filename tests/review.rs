@@ -132,6 +132,40 @@ fn an_account_says_what_its_submits_do_not() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+/// Whoever meets a limit a day is told how much of it is spent, everything that holds a task, and that a wait for it may be left.
+#[test]
+fn what_is_spent_of_a_day_is_told_and_who_waits_for_the_next_may_leave() {
+    let home = home("");
+    let daemon = home.start();
+    let ctl = Ctl(&home);
+    ctl.run(&["account", "add", "blog", "--submits-per-day", "1"]);
+    ctl.run(&["account", "add", "press"]);
+    assert_eq!(ctl.json(&["account", "show", "blog"])["submits_today"], 0);
+    piece(&daemon, &ctl, "Tea");
+    let spent = || (ctl.json(&["account", "show", "blog"])["submits_today"] == 1).then_some(());
+    live::eventually("the submit is counted", spent);
+    assert_eq!(ctl.json(&["account", "show", "press"])["submits_today"], Value::Null, "it has no limit");
+    let listed = ctl.run(&["account", "list"]).out;
+    assert!(listed.contains("SUBMITS") && listed.contains("1 of 1"), "{listed}");
+    let generator = &ctl.json(&["status"])["generators"][0];
+    assert_eq!(generator["submits_today"], Value::Null, "its generator has no limit: {generator}");
+
+    let waits = ["submit", "--account", "blog", "--topic", "Milk", "--wait", "--timeout", "1"];
+    let left = ctl.with(&[], "", &waits);
+    assert_eq!(left.code, Some(4), "{}", left.err);
+    let said =
+        ["its submits_per_day is 1; the next is not before 20", "Ctrl-C ends the wait alone", "the task is kept"];
+    assert!(said.iter().all(|words| left.err.contains(words)), "{}", left.err);
+    ctl.run(&["pause", "--account", "blog"]);
+    let missed = ctl.with(&[], "", &["--output", "json", "resume"]);
+    assert!(missed.code == Some(1) && missed.out.contains("\"is_changed\": false"), "{}", missed.out);
+    assert!(missed.err.contains("nothing was resumed") && missed.err.contains("resume --account 1`"), "{}", missed.err);
+    let task = ctl.json(&["list", "--state", "pending"])[0]["task_id"].as_str().unwrap().to_owned();
+    let reason = ctl.json(&["show", &task])["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("is paused by") && reason.contains("; and account 1 had 1 submit to"), "{reason}");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 #[test]
 fn a_piece_is_read_edited_rejected_and_written_again() {
     let home = home("[review]\nmin_words = 1\nforbidden_words = [\"Yunnan\"]\n");

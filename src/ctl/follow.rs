@@ -23,6 +23,7 @@ use crate::control::api::checked::MAX_NAMED;
 use crate::control::api::{ApiError, TaskParams, TaskReply, TaskView, WaitParams, WaitReply, WatchParams, WatchReply};
 use crate::control::client::ClientError;
 use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s};
+use crate::task::account::IN_A_DAY;
 use crate::text::counted;
 
 /// How much later than the daemon we give up ourselves: it may be gone without our seeing it.
@@ -30,6 +31,10 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How many tasks are asked about before a wait begins.
 const MOST_EXPLAINED: usize = 20;
+/// What is said where a limit a day holds what is waited for. The reason before it names the limit, and until when.
+const LONG_WAIT: &str = "this may take until tomorrow: Ctrl-C ends the wait alone, the task is kept and runs when its day lets it \
+                         (`contentctl wait TASK` waits again). An account's limit is raised by `contentctl account set ACCOUNT \
+                         --submits-per-day N`, a generator's by submits_per_day in the configuration and `contentctl reload`";
 /// Where to look for what a wait for everything did not see ending.
 const WHICH: &str = "; `contentctl list --state unfinished` says which, and why they wait";
 
@@ -187,15 +192,27 @@ fn tell_why_waiting(session: &Session, tasks: &[String], progress: &mut Progress
     // A daemon that does not answer must not hold up a wait that has a limit.
     let until = Instant::now() + GRACE;
     let Ok(mut client) = session.connect() else { return };
+    let mut is_day_over = false;
     for task in tasks.iter().take(MOST_EXPLAINED) {
         let params = TaskParams { task: task.clone() };
         match client.call_until::<_, TaskReply>("io.contentd.Tasks.Status", &params, until) {
-            Ok(TaskReply { task }) if task.state == "pending" => progress.show(&task),
+            Ok(TaskReply { task }) if task.state == "pending" => {
+                progress.show(&task);
+                is_day_over |= has_no_day_left(&task);
+            }
             // One that is not there is told by the wait itself.
             Ok(_) | Err(ClientError::Refused(_)) => {}
-            Err(_) => return,
+            Err(_) => break,
         }
     }
+    if is_day_over {
+        say(LONG_WAIT);
+    }
+}
+
+/// Whether a limit of the submits of a day holds it.
+fn has_no_day_left(task: &TaskView) -> bool {
+    task.reason.as_deref().is_some_and(|reason| reason.contains(IN_A_DAY))
 }
 
 /// The same for so many that the answer may be too long for a message.

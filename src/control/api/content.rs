@@ -248,6 +248,9 @@ pub struct AccountView {
     pub created_at: WireTime,
     /// For its submits, and how much it may have.
     pub settings: AccountSettingsValue,
+    /// Submits to generators within 24 hours, where it has a limit of them and it was asked for.
+    #[serde(default)]
+    pub submits_today: Option<u32>,
 }
 
 /// `Add` of an account.
