@@ -214,10 +214,14 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
         "its title has it still: {shown}"
     );
     // Who looks at the old one is told.
-    let told = ctl.refused(&["review", "approve", &id]);
-    assert!(told.contains("it is superseded") && told.contains("content history"), "{told}");
+    let newest = format!("content {second} is the newest");
+    for verb in ["approve", "reject"] {
+        let told = ctl.refused(&["review", verb, &id]);
+        assert!(told.contains("it is superseded") && told.contains(&newest), "{told}");
+    }
     let told = ctl.refused(&["review", "edit", &id]);
-    assert!(told.contains("was replaced by a newer version") && told.contains("content history"), "{told}");
+    assert!(told.contains("was replaced by a newer version") && told.contains(&newest), "{told}");
+    assert!(ctl.run(&["review", "show", &id]).out.contains(&newest));
     let stale = ctl.with(&[], "text", &["review", "edit", &second.to_string(), "--file", "-", "--hash", hash]);
     assert!(stale.code == Some(1) && stale.err.contains("is not what was looked at"), "{}", stale.err);
     let history = ctl.json(&["content", "history", &id]);
@@ -259,6 +263,15 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
     daemon.until_state(new, "completed");
     assert!(ctl.json(&["pool", "list"]).as_array().unwrap().is_empty());
     assert_eq!(home.paid().len(), 2, "one job for each task");
+    // A reason may come later, once, and is one.
+    let other = daemon.task(new)["content_id"].to_string();
+    let empty = ctl.refused(&["review", "reject", &other, "--reason", " "]);
+    assert!(empty.contains("reason: \" \" cannot be taken"), "{empty}");
+    ctl.run(&["review", "reject", &other]);
+    ctl.run(&["review", "reject", &other, "--reason", "not our subject"]);
+    assert_eq!(ctl.json(&["content", "show", &other])["review_reason"], "not our subject");
+    assert!(ctl.json(&["history", new]).to_string().contains("rejected: not our subject"));
+    assert!(ctl.refused(&["review", "reject", &other, "--reason", "another"]).contains("it is rejected"));
     // Somebody else is faster while an editor is open: nothing that was typed is lost.
     let newest = daemon.task(new)["content_id"].to_string();
     let (program, socket) = (env!("CARGO_BIN_EXE_contentctl"), home.socket().display().to_string());

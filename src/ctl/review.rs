@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::Session;
 use super::args::{EditArgs, RejectArgs, ReviewVerb};
-use super::content::{CONTENT_FIELDS, print_piece, print_reviewed, review};
+use super::content::{CONTENT_FIELDS, is_newest, newest_of, of_old, print_piece, print_reviewed, review};
 use super::failure::Failure;
 use super::names;
 use super::output::write_out;
@@ -69,7 +69,8 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
             if piece.raw || piece.html || !session.printer.is_for_people() {
                 return print_piece(session, reply, &piece);
             }
-            show(&reply)
+            let is_old = reply.content.review_status == "superseded";
+            show(&reply, if is_old { newest_of(session, content_id) } else { None })
         }
         ReviewVerb::Approve(args) => review(session, args, "io.contentd.Content.Approve"),
         ReviewVerb::Reject(args) => reject(session, args),
@@ -92,7 +93,7 @@ fn get(session: &Session, content_id: i64) -> Result<ContentReply, Failure> {
 }
 
 /// What stands above a piece: what it is, and what was found about it.
-fn heading(reply: &ContentReply) -> String {
+fn heading(reply: &ContentReply, newest: Option<i64>) -> String {
     let content = &reply.content;
     let score = content.quality_score.map(|score| format!(", score {score}")).unwrap_or_default();
     let mut lines = vec![
@@ -115,7 +116,11 @@ fn heading(reply: &ContentReply) -> String {
     lines.extend(reply.findings.iter().map(|finding| format!("the rules say: {}", safe(finding))));
     lines.push(match content.review_status.as_str() {
         "superseded" => {
-            format!("a newer version replaced it: contentctl content history {} shows which", content.content_id)
+            let newest = newest.map(|id| format!("; {}", is_newest(id))).unwrap_or_default();
+            format!(
+                "a newer version replaced it: contentctl content history {} shows which{newest}",
+                content.content_id
+            )
         }
         _ => format!("contentctl review approve {} --hash {}", content.content_id, safe(&content.content_hash)),
     });
@@ -124,10 +129,10 @@ fn heading(reply: &ContentReply) -> String {
     lines.join("\n") + "\n"
 }
 
-fn show(reply: &ContentReply) -> Result<(), Failure> {
+fn show(reply: &ContentReply, newest: Option<i64>) -> Result<(), Failure> {
     let piece = safe_lines(reply.content.content.as_deref().unwrap_or_default());
     let end = if piece.ends_with('\n') { "" } else { "\n" };
-    let text = format!("{}{piece}{end}", heading(reply));
+    let text = format!("{}{piece}{end}", heading(reply, newest));
     if io::stdout().is_terminal() && page(&text)? {
         return Ok(());
     }
@@ -162,8 +167,9 @@ fn shell(line: &str, arguments: &[&Path]) -> Command {
 fn reject(session: &Session, args: RejectArgs) -> Result<(), Failure> {
     let RejectArgs { content_id, hash: content_hash, reason, again } = args;
     let Some(remark) = again else {
-        let reply = session.call("io.contentd.Content.Reject", &ReviewParams { content_id, content_hash, reason })?;
-        return print_reviewed(session, &reply);
+        let params = ReviewParams { content_id, content_hash, reason };
+        let reply = session.call("io.contentd.Content.Reject", &params);
+        return print_reviewed(session, &reply.map_err(|failure| of_old(session, content_id, failure))?);
     };
     let params = WriteAgainParams { content_id, content_hash, remark };
     // Twice is once, so a call that was cut is repeated.
@@ -175,7 +181,7 @@ fn reject(session: &Session, args: RejectArgs) -> Result<(), Failure> {
              for it anew",
             safe(&task)
         )),
-        failure => failure,
+        failure => of_old(session, content_id, failure),
     })?;
     session.printer.record(&reply, &["content_id", "review_status", "task_id", "state", "was_known"])?;
     if reply.was_known {
@@ -190,9 +196,10 @@ fn edit(session: &Session, args: &EditArgs) -> Result<(), Failure> {
     let current = get(session, args.content_id)?;
     // Said before somebody types, and not after.
     if current.content.review_status == "superseded" {
+        let newest = newest_of(session, args.content_id).map(|id| format!("; {}", is_newest(id))).unwrap_or_default();
         return Err(Failure::Refused(format!(
             "content {0} was replaced by a newer version, and only the newest is edited: `contentctl content history {0}` \
-             shows them",
+             shows them{newest}",
             args.content_id
         )));
     }

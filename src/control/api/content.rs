@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::accounts::AccountSettingsValue;
+use super::error::ApiError;
 use super::tasks::ImageValue;
 use crate::control::parts::join_text;
 use crate::control::values::{TextOrNumber, WireTime};
@@ -149,6 +150,16 @@ pub struct ReviewParams {
     /// Why.
     #[serde(default)]
     pub reason: Option<String>,
+}
+
+impl ReviewParams {
+    /// Judges the form: a reason that says nothing would stand where one is looked for.
+    pub fn check(self) -> Result<Self, ApiError> {
+        match self.reason.as_deref().filter(|reason| reason.trim().is_empty()) {
+            Some(reason) => Err(ApiError::invalid("reason", reason, "a text that says why; or leave it out")),
+            None => Ok(self),
+        }
+    }
 }
 
 /// An entry of the publish pool on the wire.
