@@ -585,7 +585,12 @@ fn a_publisher_that_is_away_is_told_with_the_way_out() {
 fn a_task_that_is_gone_does_not_end_the_wait_for_the_others() {
     let server = TestServer::start();
     let waited = run(&server, &["--output", "json", "wait", "task-done", "gone", "task-failed"]);
-    assert_eq!((waited.code, waited.json().as_array().map(Vec::len)), (5, Some(2)), "{}", waited.err);
+    assert_eq!((waited.code, waited.json().as_array().map(Vec::len)), (5, Some(3)), "{}", waited.err);
+    let nothing = serde_json::json!({"task_id": "gone", "state": null, "known": false});
+    assert_eq!(waited.json()[2], nothing, "a program has what it named");
+    assert_eq!(run(&server, &["--output", "json", "wait", "gone"]).json(), nothing);
+    let both = run(&server, &["--output", "json", "wait", "gone", "gone-too"]).json();
+    assert_eq!((&both[0], &both[1]["task_id"]), (&nothing, &"gone-too".into()));
     assert!(waited.err.contains("gone: nothing is known of it") && waited.err.contains("2 others"), "{}", waited.err);
     assert_eq!(run(&server, &["wait", "task-done", "gone"]).code, 5, "nobody knows how it ended");
     let late = run(&server, &["wait", "gone", "task-a", "--timeout", "1"]);

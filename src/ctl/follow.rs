@@ -11,6 +11,8 @@ use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::Session;
 use super::args::{WaitArgs, WatchArgs};
 use super::failure::Failure;
@@ -302,9 +304,10 @@ pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
         false => settled_but_gone(session, &args.tasks, &patience, &mut gone, &mut show)?,
     };
     if last.tasks.is_empty() && !gone.is_empty() {
-        // Nothing to print; a program that named several reads a list all the same.
-        if session.printer.is_json() && args.tasks.len() > 1 {
-            session.printer.json::<[TaskView; 0]>(&[])?;
+        // Nothing for people, who were told; a program reads which task it was, alone or in a list, as it named one or several.
+        match gone.as_slice() {
+            [task] if args.tasks.len() == 1 && session.printer.is_json() => session.printer.json(&Gone::of(task))?,
+            _ => print_views(session, &[], &gone)?,
         }
         return Err(Failure::NotCompleted);
     }
@@ -327,7 +330,7 @@ pub fn wait_together(session: &Session, tasks: &[String], timeout: Option<String
     // As they stand in the file: an answer has them in the order of their ids.
     let places: BTreeMap<&str, usize> = tasks.iter().enumerate().map(|(place, id)| (id.as_str(), place)).collect();
     views.sort_by_key(|task| places.get(task.task_id.as_str()).copied());
-    names::rows(session, &views, TASK_COLUMNS, TASK_FIELDS)?;
+    print_views(session, &views, &gone)?;
     let count = counted(tasks.len() as u64, "task", "tasks");
     let states = views.iter().map(|task| task.state.as_str()).chain(gone.iter().map(|_| "unknown"));
     session.tell(format!("{count}{}", by_state(states)));
@@ -349,9 +352,42 @@ fn print_waited(
         }),
         (true, _, _) => session.printer.record(last, &["unfinished", "is_timed_out"])?,
         (false, [_], [task]) if !session.printer.is_for_people() => names::record(session, task, TASK_FIELDS)?,
-        (false, _, tasks) => names::rows(session, tasks, TASK_COLUMNS, TASK_FIELDS)?,
+        (false, _, tasks) => print_views(session, tasks, gone)?,
     }
     judged(&last.tasks, gone, last.is_timed_out, patience)
+}
+
+/// A task of which nothing is known, for programs: what they have named is in the answer, whatever became of it.
+#[derive(Serialize)]
+struct Gone<'a> {
+    task_id: &'a str,
+    state: Option<&'a str>,
+    known: bool,
+}
+
+impl<'a> Gone<'a> {
+    const fn of(task_id: &'a str) -> Self {
+        Self { task_id, state: None, known: false }
+    }
+}
+
+/// A task as a wait ends with it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Waited<'a> {
+    Known(&'a TaskView),
+    Gone(Gone<'a>),
+}
+
+/// Tasks as they are after a wait; behind them, for programs, those that are not there.
+fn print_views(session: &Session, tasks: &[TaskView], gone: &[String]) -> Result<(), Failure> {
+    if session.printer.is_for_people() {
+        // An empty table would say that nothing was waited for.
+        return if tasks.is_empty() { Ok(()) } else { names::rows(session, tasks, TASK_COLUMNS, TASK_FIELDS) };
+    }
+    let gone = gone.iter().map(|task| Waited::Gone(Gone::of(task)));
+    let all: Vec<Waited<'_>> = tasks.iter().map(Waited::Known).chain(gone).collect();
+    names::rows(session, &all, TASK_COLUMNS, TASK_FIELDS)
 }
 
 /// What the exit status says of tasks that were waited for. Nobody knows that one which is gone was completed.
