@@ -1,6 +1,7 @@
 //! What may be typed. Plain declarations; what the values mean is judged where the daemon judges it too.
 
 mod account;
+mod hints;
 mod notice;
 pub mod pool;
 mod ranges;
@@ -10,6 +11,7 @@ mod schedule;
 use std::path::PathBuf;
 
 pub use account::{AccountAddArgs, AccountSetArgs, AccountSettingsArgs, AccountVerb};
+pub use hints::typed;
 pub use review::{EditArgs, RejectArgs, ReviewVerb};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
