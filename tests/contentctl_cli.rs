@@ -129,6 +129,9 @@ fn usage_exits_2() {
 #[test]
 fn usage_says_what_is_missing_and_nothing_else() {
     let server = TestServer::start();
+    let release = run(&server, &["release"]);
+    assert!(release.code == 2 && release.err.contains("--all for every held task"), "{}", release.err);
+    assert_eq!(run(&server, &["release", "--all", "--state", "failed"]).code, 2);
     // The place of the socket in the environment is no option that a verb needs.
     let mut wait = Command::new(env!("CARGO_BIN_EXE_contentctl"));
     wait.env("CONTENTD_SOCKET", &server.path).arg("wait");

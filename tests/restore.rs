@@ -216,6 +216,10 @@ fn poll_until_completed(daemon: &Daemon, task: &str) {
     });
 }
 
+fn generator_of(daemon: &Daemon, task: &str) -> String {
+    daemon.task(task)["generator"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn a_restored_daemon_makes_no_job_twice_and_says_what_it_cannot_know() {
     let mut daemon = Daemon::with(Setup::without_polls());
@@ -281,7 +285,9 @@ fn a_restored_daemon_makes_no_job_twice_and_says_what_it_cannot_know() {
     daemon.ctl(&["settle", &waits[0], "--adopt", &lost_reference]).exits(0);
     poll_until_completed(&daemon, &waits[0]);
     assert_eq!(daemon.paid(), paid);
-    assert_eq!(daemon.ctl_json(&["release", "--state", "held", "--dry-run"])["done_count"], 2);
+    for held in [&["--state", "held"][..], &["--all"], &["--all", "--generator", &generator_of(&daemon, &waits[1])]] {
+        assert_eq!(daemon.ctl_json(&[&["release", "--dry-run"], held].concat())["done_count"], 2, "{held:?}");
+    }
     daemon.ctl(&["release", &waits[1]]).exits(0);
     poll_until_completed(&daemon, &waits[1]);
     assert_eq!(daemon.paid().len(), paid.len() + 1, "a person said that there was none");
