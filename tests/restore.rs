@@ -246,6 +246,8 @@ fn a_restored_daemon_makes_no_job_twice_and_says_what_it_cannot_know() {
     let ran = restore_with(&daemon, &file, &[]).exits(0);
     assert!(ran.out.contains("the old database is kept: "), "{ran:?}");
     let kept = ran.out.lines().find_map(|line| line.split_once("is kept: ")).unwrap().1.to_owned();
+    let more = format!("not: 1 task, 5 pieces, 0 publications: `sqlite3 -readonly {kept}` looks");
+    assert!(ran.out.contains(&more), "{ran:?}");
     assert_eq!(
         texts(Path::new(&kept), "SELECT count(*) || '' AS text FROM tasks"),
         ["6"],
@@ -254,6 +256,9 @@ fn a_restored_daemon_makes_no_job_twice_and_says_what_it_cannot_know() {
     daemon.spawn();
     daemon.await_answer();
 
+    let found = daemon.call("io.contentd.Daemon.Doctor", json!({}))["findings"].to_string();
+    let kept_name = Path::new(&kept).file_name().unwrap().to_str().unwrap();
+    assert!(found.contains("replaced database") && found.contains(kept_name), "{found}");
     for task in &waits {
         let view = daemon.task(task);
         assert_eq!(view["state"], "held", "{view}");
