@@ -156,11 +156,19 @@ fn what_is_spent_of_a_day_is_told_and_who_waits_for_the_next_may_leave() {
     let said =
         ["its submits_per_day is 1; the next is not before 20", "Ctrl-C ends the wait alone", "the task is kept"];
     assert!(said.iter().all(|words| left.err.contains(words)), "{}", left.err);
+    // Of a file the first may spend the day that the last has none of.
+    std::fs::write(home.path("two.txt"), "one\ntwo\n").unwrap();
+    ctl.run(&["account", "set", "press", "--submits-per-day", "1"]);
+    let file = home.path("two.txt").display().to_string();
+    let left = ctl.with(&[], "", &["submit", "--account", "press", "--file", &file, "--wait", "--timeout", "5"]);
+    assert_eq!(left.code, Some(4), "{}", left.err);
+    assert_eq!(left.err.matches("Ctrl-C ends the wait alone").count(), 1, "{}", left.err);
     ctl.run(&["pause", "--account", "blog"]);
     let missed = ctl.with(&[], "", &["--output", "json", "resume"]);
     assert!(missed.code == Some(1) && missed.out.contains("\"is_changed\": false"), "{}", missed.out);
     assert!(missed.err.contains("nothing was resumed") && missed.err.contains("resume --account 1`"), "{}", missed.err);
-    let task = ctl.json(&["list", "--state", "pending"])[0]["task_id"].as_str().unwrap().to_owned();
+    let task =
+        ctl.json(&["list", "--state", "pending", "--account", "blog"])[0]["task_id"].as_str().unwrap().to_owned();
     let reason = ctl.json(&["show", &task])["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("is paused by") && reason.contains("; and account 1 had 1 submit to"), "{reason}");
     assert_eq!(daemon.stop(), Some(0));

@@ -217,6 +217,36 @@ fn has_no_day_left(task: &TaskView) -> bool {
     task.reason.as_deref().is_some_and(|reason| reason.contains(IN_A_DAY))
 }
 
+/// Whether a limit of a day holds the last of tasks that are waited for together: the first may have spent it. It is asked at the
+/// beginning and whenever one has ended, a few times, and told once.
+struct DayWatch<'t> {
+    last: Option<&'t str>,
+    asks_left: usize,
+}
+
+impl<'t> DayWatch<'t> {
+    fn of(tasks: &'t [String]) -> Self {
+        Self { last: tasks.last().map(String::as_str), asks_left: MOST_EXPLAINED }
+    }
+
+    fn look(&mut self, session: &Session, together: &mut Together) {
+        let Some(last) = self.last.filter(|_| self.asks_left > 0) else { return };
+        self.asks_left -= 1;
+        let params = TaskParams { task: last.to_owned() };
+        let Ok(mut client) = session.connect() else { return };
+        let asked = client.call_until::<_, TaskReply>("io.contentd.Tasks.Status", &params, Instant::now() + GRACE);
+        if let Ok(TaskReply { task }) = asked
+            && task.state == "pending"
+            && has_no_day_left(&task)
+        {
+            self.asks_left = 0;
+            together.end();
+            together.each.show(&task);
+            say(LONG_WAIT);
+        }
+    }
+}
+
 /// The same for so many that the answer may be too long for a message.
 fn settled_in_parts(
     session: &Session,
@@ -319,8 +349,16 @@ pub fn wait_together(session: &Session, tasks: &[String], timeout: Option<String
     let patience = Patience::of(timeout)?;
     let mut progress = Together::new(tasks.len());
     let (mut views, mut gone, mut is_timed_out) = (Vec::with_capacity(tasks.len()), Vec::new(), false);
+    let mut day = DayWatch::of(tasks);
+    day.look(session, &mut progress);
     for part in tasks.chunks(MAX_NAMED) {
-        let last = settled_but_gone(session, part, &patience, &mut gone, &mut |task| progress.show(task));
+        let mut show = |task: &TaskView| {
+            progress.show(task);
+            if is_settled(task) {
+                day.look(session, &mut progress);
+            }
+        };
+        let last = settled_but_gone(session, part, &patience, &mut gone, &mut show);
         let last = last.inspect_err(|_| progress.end())?;
         last.tasks.iter().for_each(|task| progress.see(task));
         is_timed_out |= last.is_timed_out;
