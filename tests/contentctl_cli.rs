@@ -46,7 +46,10 @@ fn run(server: &TestServer, args: &[&str]) -> Ran {
 
 fn run_with_input(server: &TestServer, args: &[&str], input: &[u8]) -> Ran {
     let mut child = command(server, args).stdin(Stdio::piped()).spawn().expect("it runs");
-    child.stdin.take().expect("a pipe").write_all(input).expect("it reads");
+    // What is refused for its options ends without reading anything.
+    let written = child.stdin.take().expect("a pipe").write_all(input);
+    let is_left = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+    assert!(written.as_ref().err().is_none_or(is_left), "{written:?}");
     let output = child.wait_with_output().expect("it ends");
     Ran {
         code: output.status.code().expect("it exits"),
@@ -129,6 +132,9 @@ fn usage_exits_2() {
 #[test]
 fn usage_says_what_is_missing_and_nothing_else() {
     let server = TestServer::start();
+    let release = run(&server, &["release"]);
+    assert!(release.code == 2 && release.err.contains("--all for every held task"), "{}", release.err);
+    assert_eq!(run(&server, &["release", "--all", "--state", "failed"]).code, 2);
     // The place of the socket in the environment is no option that a verb needs.
     let mut wait = Command::new(env!("CARGO_BIN_EXE_contentctl"));
     wait.env("CONTENTD_SOCKET", &server.path).arg("wait");
@@ -660,7 +666,12 @@ fn a_publisher_that_is_away_is_told_with_the_way_out() {
 fn a_task_that_is_gone_does_not_end_the_wait_for_the_others() {
     let server = TestServer::start();
     let waited = run(&server, &["--output", "json", "wait", "task-done", "gone", "task-failed"]);
-    assert_eq!((waited.code, waited.json().as_array().map(Vec::len)), (5, Some(2)), "{}", waited.err);
+    assert_eq!((waited.code, waited.json().as_array().map(Vec::len)), (5, Some(3)), "{}", waited.err);
+    let nothing = serde_json::json!({"task_id": "gone", "state": null, "known": false});
+    assert_eq!(waited.json()[2], nothing, "a program has what it named");
+    assert_eq!(run(&server, &["--output", "json", "wait", "gone"]).json(), nothing);
+    let both = run(&server, &["--output", "json", "wait", "gone", "gone-too"]).json();
+    assert_eq!((&both[0], &both[1]["task_id"]), (&nothing, &"gone-too".into()));
     assert!(waited.err.contains("gone: nothing is known of it") && waited.err.contains("2 others"), "{}", waited.err);
     assert_eq!(run(&server, &["wait", "task-done", "gone"]).code, 5, "nobody knows how it ended");
     let late = run(&server, &["wait", "gone", "task-a", "--timeout", "1"]);

@@ -140,6 +140,7 @@ fn types_have_the_fields_of_the_structs() {
         is_enabled: true,
         created_at: AT,
         settings: Default::default(),
+        submits_today: Some(3),
     };
     assert_fits("Account", fits("io.contentd.Accounts.Account"), &account);
     assert_fits("Settings", fits("io.contentd.Accounts.Settings"), &account.settings);
@@ -170,6 +171,8 @@ fn types_have_the_fields_of_the_structs() {
         next_probe_at: None,
         in_flight: 0,
         max_in_flight: 5,
+        submits_today: Some(3),
+        submits_per_day: Some(5),
     };
     assert_fits("Generator", fits("io.contentd.Daemon.Generator"), &generator);
     let pause = PauseView { generator: None, account_id: None, reason: None, who: "w".into(), since: AT };

@@ -217,6 +217,10 @@ fn poll_until_completed(daemon: &Daemon, task: &str) {
     });
 }
 
+fn generator_of(daemon: &Daemon, task: &str) -> String {
+    daemon.task(task)["generator"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn a_restored_daemon_makes_no_job_twice_and_says_what_it_cannot_know() {
     let mut daemon = Daemon::with(Setup::without_polls());
@@ -243,6 +247,8 @@ fn a_restored_daemon_makes_no_job_twice_and_says_what_it_cannot_know() {
     let ran = restore_with(&daemon, &file, &[]).exits(0);
     assert!(ran.out.contains("the old database is kept: "), "{ran:?}");
     let kept = ran.out.lines().find_map(|line| line.split_once("is kept: ")).unwrap().1.to_owned();
+    let more = format!("not: 1 task, 5 pieces, 0 publications: `sqlite3 -readonly {kept}` looks");
+    assert!(ran.out.contains(&more), "{ran:?}");
     assert_eq!(
         texts(Path::new(&kept), "SELECT count(*) || '' AS text FROM tasks"),
         ["6"],
@@ -251,6 +257,9 @@ fn a_restored_daemon_makes_no_job_twice_and_says_what_it_cannot_know() {
     daemon.spawn();
     daemon.await_answer();
 
+    let found = daemon.call("io.contentd.Daemon.Doctor", json!({}))["findings"].to_string();
+    let kept_name = Path::new(&kept).file_name().unwrap().to_str().unwrap();
+    assert!(found.contains("replaced database") && found.contains(kept_name), "{found}");
     for task in &waits {
         let view = daemon.task(task);
         assert_eq!(view["state"], "held", "{view}");
@@ -282,7 +291,9 @@ fn a_restored_daemon_makes_no_job_twice_and_says_what_it_cannot_know() {
     daemon.ctl(&["settle", &waits[0], "--adopt", &lost_reference]).exits(0);
     poll_until_completed(&daemon, &waits[0]);
     assert_eq!(daemon.paid(), paid);
-    assert_eq!(daemon.ctl_json(&["release", "--state", "held", "--dry-run"])["done_count"], 2);
+    for held in [&["--state", "held"][..], &["--all"], &["--all", "--generator", &generator_of(&daemon, &waits[1])]] {
+        assert_eq!(daemon.ctl_json(&[&["release", "--dry-run"], held].concat())["done_count"], 2, "{held:?}");
+    }
     daemon.ctl(&["release", &waits[1]]).exits(0);
     poll_until_completed(&daemon, &waits[1]);
     assert_eq!(daemon.paid().len(), paid.len() + 1, "a person said that there was none");

@@ -132,6 +132,48 @@ fn an_account_says_what_its_submits_do_not() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+/// Whoever meets a limit a day is told how much of it is spent, everything that holds a task, and that a wait for it may be left.
+#[test]
+fn what_is_spent_of_a_day_is_told_and_who_waits_for_the_next_may_leave() {
+    let home = home("");
+    let daemon = home.start();
+    let ctl = Ctl(&home);
+    ctl.run(&["account", "add", "blog", "--submits-per-day", "1"]);
+    ctl.run(&["account", "add", "press"]);
+    assert_eq!(ctl.json(&["account", "show", "blog"])["submits_today"], 0);
+    piece(&daemon, &ctl, "Tea");
+    let spent = || (ctl.json(&["account", "show", "blog"])["submits_today"] == 1).then_some(());
+    live::eventually("the submit is counted", spent);
+    assert_eq!(ctl.json(&["account", "show", "press"])["submits_today"], Value::Null, "it has no limit");
+    let listed = ctl.run(&["account", "list"]).out;
+    assert!(listed.contains("SUBMITS") && listed.contains("1 of 1"), "{listed}");
+    let generator = &ctl.json(&["status"])["generators"][0];
+    assert_eq!(generator["submits_today"], Value::Null, "its generator has no limit: {generator}");
+
+    let waits = ["submit", "--account", "blog", "--topic", "Milk", "--wait", "--timeout", "1"];
+    let left = ctl.with(&[], "", &waits);
+    assert_eq!(left.code, Some(4), "{}", left.err);
+    let said =
+        ["its submits_per_day is 1; the next is not before 20", "Ctrl-C ends the wait alone", "the task is kept"];
+    assert!(said.iter().all(|words| left.err.contains(words)), "{}", left.err);
+    // Of a file the first may spend the day that the last has none of.
+    std::fs::write(home.path("two.txt"), "one\ntwo\n").unwrap();
+    ctl.run(&["account", "set", "press", "--submits-per-day", "1"]);
+    let file = home.path("two.txt").display().to_string();
+    let left = ctl.with(&[], "", &["submit", "--account", "press", "--file", &file, "--wait", "--timeout", "5"]);
+    assert_eq!(left.code, Some(4), "{}", left.err);
+    assert_eq!(left.err.matches("Ctrl-C ends the wait alone").count(), 1, "{}", left.err);
+    ctl.run(&["pause", "--account", "blog"]);
+    let missed = ctl.with(&[], "", &["--output", "json", "resume"]);
+    assert!(missed.code == Some(1) && missed.out.contains("\"is_changed\": false"), "{}", missed.out);
+    assert!(missed.err.contains("nothing was resumed") && missed.err.contains("resume --account 1`"), "{}", missed.err);
+    let task =
+        ctl.json(&["list", "--state", "pending", "--account", "blog"])[0]["task_id"].as_str().unwrap().to_owned();
+    let reason = ctl.json(&["show", &task])["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("is paused by") && reason.contains("; and account 1 had 1 submit to"), "{reason}");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 #[test]
 fn a_piece_is_read_edited_rejected_and_written_again() {
     let home = home("[review]\nmin_words = 1\nforbidden_words = [\"Yunnan\"]\n");
@@ -180,10 +222,14 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
         "its title has it still: {shown}"
     );
     // Who looks at the old one is told.
-    let told = ctl.refused(&["review", "approve", &id]);
-    assert!(told.contains("it is superseded") && told.contains("content history"), "{told}");
+    let newest = format!("content {second} is the newest");
+    for verb in ["approve", "reject"] {
+        let told = ctl.refused(&["review", verb, &id]);
+        assert!(told.contains("it is superseded") && told.contains(&newest), "{told}");
+    }
     let told = ctl.refused(&["review", "edit", &id]);
-    assert!(told.contains("was replaced by a newer version") && told.contains("content history"), "{told}");
+    assert!(told.contains("was replaced by a newer version") && told.contains(&newest), "{told}");
+    assert!(ctl.run(&["review", "show", &id]).out.contains(&newest));
     let stale = ctl.with(&[], "text", &["review", "edit", &second.to_string(), "--file", "-", "--hash", hash]);
     assert!(stale.code == Some(1) && stale.err.contains("is not what was looked at"), "{}", stale.err);
     let history = ctl.json(&["content", "history", &id]);
@@ -225,6 +271,15 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
     daemon.until_state(new, "completed");
     assert!(ctl.json(&["pool", "list"]).as_array().unwrap().is_empty());
     assert_eq!(home.paid().len(), 2, "one job for each task");
+    // A reason may come later, once, and is one.
+    let other = daemon.task(new)["content_id"].to_string();
+    let empty = ctl.refused(&["review", "reject", &other, "--reason", " "]);
+    assert!(empty.contains("reason: \" \" cannot be taken"), "{empty}");
+    ctl.run(&["review", "reject", &other]);
+    ctl.run(&["review", "reject", &other, "--reason", "not our subject"]);
+    assert_eq!(ctl.json(&["content", "show", &other])["review_reason"], "not our subject");
+    assert!(ctl.json(&["history", new]).to_string().contains("rejected: not our subject"));
+    assert!(ctl.refused(&["review", "reject", &other, "--reason", "another"]).contains("it is rejected"));
     // Somebody else is faster while an editor is open: nothing that was typed is lost.
     let newest = daemon.task(new)["content_id"].to_string();
     let (program, socket) = (env!("CARGO_BIN_EXE_contentctl"), home.socket().display().to_string());

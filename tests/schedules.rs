@@ -175,6 +175,10 @@ fn an_operator_adds_looks_runs_pauses_and_removes() {
         assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}: {err}");
         assert!(err.contains(told), "{arguments:?}: {err}");
     }
+    let wrong = ["schedule", "add", "--name", "x", "--every", "1h", "-a", "blog,nobody,blog", "--command", "none"];
+    let (code, _, err) = contentctl(&home, &wrong);
+    let all = ["nothing was kept; 3 faults", "accounts: \"nobody\"", "accounts: \"blog\"", "command: \"none\""];
+    assert!(code == Some(1) && all.iter().all(|fault| err.contains(fault)), "{err}");
     assert_eq!(contentctl(&home, &["schedule", "add", "--name", "x", "--account", "blog", "--topic", "t"]).0, Some(2));
     let (code, _, err) = contentctl(&home, &["schedule", "pause", "mornings", "--reason", "holidays"]);
     assert_eq!(code, Some(0), "{err}");

@@ -3,7 +3,8 @@
 use super::{DaemonBackend, errors};
 use crate::actors::queue::QueueChanged;
 use crate::control::api::{
-    AccountImportReply, AccountReply, AccountSetReply, AccountsReply, ApiError, FieldFault, ImportedAccount, Peer,
+    AccountImportReply, AccountReply, AccountSetReply, AccountView, AccountsReply, ApiError, FieldFault,
+    ImportedAccount, Peer,
 };
 use crate::store::write::{Account, AccountEntry, AccountOutcome, AccountWrite, Write, Written};
 use crate::task::GeneratorName;
@@ -25,7 +26,28 @@ impl DaemonBackend {
 
     pub(super) async fn list_accounts(&self) -> Result<AccountsReply, ApiError> {
         let accounts = self.read(|queries| queries.accounts()).await?;
-        Ok(AccountsReply { accounts: accounts.iter().map(Into::into).collect() })
+        Ok(AccountsReply { accounts: self.with_submits(&accounts).await? })
+    }
+
+    pub(super) async fn account_now(&self, name: &str) -> Result<AccountReply, ApiError> {
+        let account = self.account(name).await?;
+        let views = self.with_submits(&[account]).await?;
+        let account = views.into_iter().next();
+        Ok(AccountReply { account: account.ok_or_else(|| ApiError::internal("an account was lost on its way"))? })
+    }
+
+    /// The accounts with how much is spent of the days that are limited, as the queue counts it.
+    async fn with_submits(&self, accounts: &[Account]) -> Result<Vec<AccountView>, ApiError> {
+        let is_limited = |account: &Account| account.limits.submits_per_day.is_some();
+        let queue = if accounts.iter().any(is_limited) { self.actors().await?.queue } else { None };
+        let view = |account: &Account| AccountView {
+            submits_today: queue
+                .as_ref()
+                .filter(|_| is_limited(account))
+                .map(|queue| queue.submits_of.get(&account.id).copied().unwrap_or(0)),
+            ..account.into()
+        };
+        Ok(accounts.iter().map(view).collect())
     }
 
     pub(super) async fn set_account(

@@ -175,7 +175,13 @@ fn pause_view(pause: &Pause) -> PauseView {
 }
 
 async fn generator_view(generator: &Generator, queue: Option<&QueueStatus>) -> GeneratorView {
-    view_of(&generator.name, generator.faults().await, generator.limits.max_in_flight, queue)
+    let limits = &generator.limits;
+    let spent = queue.map(|queue| queue.submits_at.get(&generator.name).copied().unwrap_or(0));
+    GeneratorView {
+        submits_today: spent.filter(|_| limits.submits_per_day.is_some()),
+        submits_per_day: limits.submits_per_day,
+        ..view_of(&generator.name, generator.faults().await, limits.max_in_flight, queue)
+    }
 }
 
 /// A generator that the configuration does not have, and tasks wait for.
@@ -204,5 +210,7 @@ fn view_of(
         next_probe_at: breaker.and_then(|breaker| breaker.next_probe_at).map(Into::into),
         in_flight,
         max_in_flight,
+        submits_today: None,
+        submits_per_day: None,
     }
 }

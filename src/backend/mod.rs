@@ -358,7 +358,7 @@ impl Backend for DaemonBackend {
     }
 
     fn account_get(&self, _: Peer, account: String) -> Answer<AccountReply> {
-        self.answer(|this| async move { Ok(AccountReply { account: (&this.account(&account).await?).into() }) })
+        self.answer(|this| async move { this.account_now(&account).await })
     }
 
     fn account_set(&self, peer: Peer, account: String, change: AccountChange) -> Answer<AccountSetReply> {

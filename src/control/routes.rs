@@ -375,8 +375,8 @@ impl Router {
                     false => once(backend.content_get(peer, content_id)),
                 }
             }
-            "Approve" => reviewed(backend.content_review(peer, true, read_parameters::<ReviewParams>(frame)?)),
-            "Reject" => reviewed(backend.content_review(peer, false, read_parameters::<ReviewParams>(frame)?)),
+            "Approve" => reviewed(backend.content_review(peer, true, read_parameters::<ReviewParams>(frame)?.check()?)),
+            "Reject" => reviewed(backend.content_review(peer, false, read_parameters::<ReviewParams>(frame)?.check()?)),
             "Edit" => reviewed(backend.content_edit(peer, read_parameters::<EditParams>(frame)?.check()?)),
             "WriteAgain" => {
                 once(backend.content_write_again(peer.clone(), read_parameters::<WriteAgainParams>(frame)?.check()?))

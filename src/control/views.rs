@@ -224,6 +224,7 @@ impl From<&Account> for AccountView {
             is_enabled: account.is_enabled,
             created_at: account.created_at.into(),
             settings: settings(account),
+            submits_today: None,
         }
     }
 }

@@ -30,6 +30,9 @@ struct Line<'a> {
     created_at: crate::control::values::WireTime,
     #[serde(flatten)]
     settings: &'a AccountSettingsValue,
+    submits_today: Option<u32>,
+    /// What is spent of the day, with the limit, for a table.
+    day: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a str>,
 }
@@ -50,6 +53,7 @@ const FIELDS: &[&str] = &[
     "max_pending",
     "max_in_flight",
     "submits_per_day",
+    "submits_today",
 ];
 pub(super) const COLUMNS: &[Column] = &[
     fixed("ID", "account_id"),
@@ -58,9 +62,9 @@ pub(super) const COLUMNS: &[Column] = &[
     fixed("ENABLED", "is_enabled"),
     spare("CREATED", "created_at"),
     flexible("GENERATOR", "generator"),
-    fixed("PENDING", "max_pending"),
-    fixed("JOBS", "max_in_flight"),
-    fixed("A DAY", "submits_per_day"),
+    fixed("PENDING", "max_pending").goes(1),
+    fixed("JOBS", "max_in_flight").goes(1),
+    fixed("SUBMITS", "day"),
 ];
 pub(super) const IMPORT_COLUMNS: &[Column] =
     &[fixed("OUTCOME", "outcome"), fixed("ID", "account_id"), flexible("NAME", "name"), fixed("ENABLED", "is_enabled")];
@@ -90,6 +94,11 @@ impl<'a> Line<'a> {
             is_enabled: account.is_enabled,
             created_at: account.created_at,
             settings: &account.settings,
+            submits_today: account.submits_today,
+            day: account
+                .settings
+                .submits_per_day
+                .map(|limit| format!("{} of {limit}", account.submits_today.unwrap_or(0))),
             outcome,
         }
     }
@@ -169,7 +178,11 @@ fn print(session: &Session, account: &AccountView) -> Result<(), Failure> {
     if session.printer.is_json() {
         return session.printer.json(account);
     }
-    session.printer.record(&Line::of(account, None), FIELDS)
+    // Nobody has counted what is spent where nothing was asked but a change.
+    let is_left_out =
+        |field: &str| field == "submits_today" && account.submits_today.is_none() && session.printer.is_for_people();
+    let fields: Vec<&str> = FIELDS.iter().copied().filter(|field| !is_left_out(field)).collect();
+    session.printer.record(&Line::of(account, None), &fields)
 }
 
 fn enable(session: &Session, account: String, is_enabled: bool) -> Result<(), Failure> {

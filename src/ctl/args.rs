@@ -87,8 +87,9 @@ pub enum Verb {
     Cancel(CancelArgs),
     /// Start final tasks again
     Retry(RetryArgs),
-    /// Let tasks go that a restore from a backup holds, because nothing was made of them since
-    Release(CancelArgs),
+    /// Let tasks go that a restore from a backup holds, because nothing was made of them since. Held ones run then; one that had ended
+    /// stays so, and may be retried
+    Release(ReleaseArgs),
     /// Correct a task's state by hand
     Correct(CorrectArgs),
     /// Decide a held task
@@ -340,7 +341,24 @@ pub struct PieceArgs {
     pub raw: bool,
 }
 
-/// Tasks to cancel or to release.
+/// Tasks to let go.
+#[derive(Debug, ClapArgs)]
+pub struct ReleaseArgs {
+    /// Ids or the beginnings of ids; or a filter
+    #[arg(value_name = "ID")]
+    pub tasks: Vec<String>,
+    /// Every held task that a restore holds, of those that the filter names
+    #[arg(long, conflicts_with_all = ["tasks", "state"])]
+    pub all: bool,
+    /// All that fit.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Tasks to cancel.
 #[derive(Debug, ClapArgs)]
 pub struct CancelArgs {
     /// Ids or the beginnings of ids; or a filter

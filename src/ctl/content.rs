@@ -11,9 +11,10 @@ use super::page;
 use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::safe_lines;
 use crate::control::api::{
-    ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, ImagesReply, ReviewParams, TaskParams,
-    VersionsReply,
+    ApiError, ContentListParams, ContentParams, ContentReply, ContentView, ContentsReply, ImagesReply, ReviewParams,
+    TaskParams, VersionsReply,
 };
+use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
 
 /// Every field of a content record, in the order of the wire.
@@ -192,9 +193,36 @@ pub(super) fn print_piece(session: &Session, reply: ContentReply, how: &PieceArg
 }
 
 pub(super) fn review(session: &Session, args: ReviewArgs, method: &str) -> Result<(), Failure> {
-    let params = ReviewParams { content_id: args.content_id, content_hash: args.hash, reason: args.reason };
-    let reply: ContentReply = session.call(method, &params)?;
+    let id = args.content_id;
+    let params = ReviewParams { content_id: id, content_hash: args.hash, reason: args.reason };
+    let reply: ContentReply = session.call(method, &params).map_err(|failure| of_old(session, id, failure))?;
     print_reviewed(session, &reply)
+}
+
+/// The record of a piece that is its newest version; none where nobody says so.
+pub(super) fn newest_of(session: &Session, content_id: i64) -> Option<i64> {
+    let reply = session.call::<_, VersionsReply>("io.contentd.Content.Versions", &ContentParams { content_id });
+    reply.ok()?.versions.first().map(|version| version.content_id)
+}
+
+/// A refusal about a version that another one replaced names that one: nobody looks for it in a list then.
+pub(super) fn of_old(session: &Session, content_id: i64, failure: Failure) -> Failure {
+    match failure {
+        Failure::Client(ClientError::Refused(ApiError::WrongReviewState { ref review_status, .. }))
+            if review_status == "superseded" =>
+        {
+            let newest = newest_of(session, content_id);
+            match newest {
+                Some(newest) => Failure::Refused(format!("{failure}; {}", is_newest(newest))),
+                None => failure,
+            }
+        }
+        failure => failure,
+    }
+}
+
+pub(super) fn is_newest(content_id: i64) -> String {
+    format!("content {content_id} is the newest (`contentctl review show {content_id}`)")
 }
 
 /// Prints what became of a record, and of an approved one whether it goes out: one that is held never does by itself.

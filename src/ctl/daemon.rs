@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Session;
@@ -27,6 +28,7 @@ pub(super) const GENERATOR_COLUMNS: &[Column] = &[
     fixed("BREAKER", "breaker"),
     fixed("JOBS", "in_flight").goes(1),
     fixed("MOST", "max_in_flight").goes(1),
+    spare("SUBMITS TODAY", "today"),
     spare("TRIED NEXT", "next_probe_at"),
     sentences("WHY", "breaker_reason"),
     sentences("FAULTS", "faults"),
@@ -88,7 +90,8 @@ pub fn status(session: &Session) -> Result<(), Failure> {
     if reply.generators.is_empty() {
         session.tell("no generator is configured: a section [generators.NAME] of the configuration makes one");
     }
-    let generators: Vec<GeneratorView> = reply.generators.iter().map(said_once).collect();
+    let line = |generator| Line { today: today(generator), generator: said_once(generator) };
+    let generators: Vec<Line> = reply.generators.iter().map(line).collect();
     session.printer.rows(&generators, GENERATOR_COLUMNS, &[])?;
     if reply.generators.iter().any(|generator| generator.next_probe_at.is_some()) {
         session.tell("`contentctl resume --generator NAME` has a generator that was mended tried at once");
@@ -96,6 +99,19 @@ pub fn status(session: &Session) -> Result<(), Failure> {
     super::pool::print_publishing(session, &reply)?;
     super::notice::print_hooks(session, &reply.hooks)?;
     print_pauses(session, &reply.pauses)
+}
+
+/// A generator as people see it.
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    generator: GeneratorView,
+    today: Option<String>,
+}
+
+/// How much of its day a generator with such a limit has spent.
+fn today(generator: &GeneratorView) -> Option<String> {
+    Some(format!("{} of {}", generator.submits_today?, generator.submits_per_day?))
 }
 
 /// A generator whose breaker is open because of a fault has it in two long columns; for people it stands among the faults alone.
@@ -161,10 +177,13 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
     let PauseArgs { generator, account, reason } = paused;
     let params = ResumeParams { generator, account: account.map(TextOrNumber), reason, publisher };
     let reply: PausesReply = session.call("io.contentd.Daemon.Resume", &params)?;
-    if !session.printer.is_for_people() {
-        return session.printer.nested(&reply, PAUSES_FIELDS);
-    }
     let is_mended = reply.is_probed || reply.has_probe;
+    // What was meant is paused still, and a script must not go on as if it were not. Where nothing is paused all is as it was asked.
+    let is_missed = has_pause && !reply.is_changed && !is_mended && !reply.pauses.is_empty();
+    if !session.printer.is_for_people() {
+        session.printer.nested(&reply, PAUSES_FIELDS)?;
+        return if is_missed { Err(nothing_resumed(&scope, &reply.pauses)) } else { Ok(()) };
+    }
     let next = if has_pause { "task" } else { "piece" };
     if has_pause {
         session.tell(match reply.is_changed {
@@ -172,7 +191,10 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
             false if is_mended => format!("{scope} is not paused"),
             false if reply.pauses.is_empty() && is_everything => "nothing is paused".to_owned(),
             false if reply.pauses.is_empty() => format!("{scope} is not paused, and nothing else is"),
-            false => format!("{scope} is not paused; name what is, as in the rows below"),
+            false => {
+                print_pauses(session, &reply.pauses)?;
+                return Err(nothing_resumed(&scope, &reply.pauses));
+            }
         });
     } else if !is_mended {
         session.tell(format!("{scope} is not away, so there is nothing to try"));
@@ -188,6 +210,18 @@ pub fn resume(session: &Session, args: ResumeArgs) -> Result<(), Failure> {
         ));
     }
     if has_pause { print_pauses(session, &reply.pauses) } else { Ok(()) }
+}
+
+/// That a pause stands which is not the one that was named, and what ends it.
+fn nothing_resumed(scope: &str, pauses: &[PauseView]) -> Failure {
+    let command = |pause: &PauseView| {
+        let generator = pause.generator.iter().map(|name| format!(" --generator {}", safe(name)));
+        let account = pause.account_id.iter().map(|id| format!(" --account {id}"));
+        format!("`contentctl resume{}`", generator.chain(account).collect::<String>())
+    };
+    let commands: Vec<String> = pauses.iter().map(command).collect();
+    let ends = if pauses.len() == 1 { "ends the pause that stands" } else { "end the pauses that stand" };
+    Failure::Refused(format!("nothing was resumed: {scope} is not paused; {} {ends}", commands.join(", ")))
 }
 
 /// `contentctl config`: TOML with units for people, JSON for programs, a row a setting for spreadsheets.
@@ -335,6 +369,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_pause_that_was_not_meant_is_told_with_what_ends_it() {
+        let pause = |generator: Option<&str>, account_id| PauseView {
+            generator: generator.map(str::to_owned),
+            account_id,
+            reason: None,
+            who: "1000:ada".into(),
+            since: crate::control::values::WireTime(crate::task::Timestamp(0)),
+        };
+        let one = nothing_resumed("everything together", &[pause(Some("sample"), None)]).to_string();
+        let cure =
+            "everything together is not paused; `contentctl resume --generator sample` ends the pause that stands";
+        assert!(one.ends_with(cure), "{one}");
+        let both = [pause(None, None), pause(Some("sample"), Some(3))];
+        let both = nothing_resumed("account blog", &both).to_string();
+        assert!(both.ends_with(
+            "`contentctl resume`, `contentctl resume --generator sample --account 3` end the pauses that stand"
+        ));
+    }
+
+    #[test]
     fn what_a_fault_says_is_not_said_a_second_time() {
         let generator = |why: &str| GeneratorView {
             name: "sample".into(),
@@ -345,6 +399,8 @@ mod tests {
             next_probe_at: None,
             in_flight: 0,
             max_in_flight: 8,
+            submits_today: None,
+            submits_per_day: None,
         };
         assert_eq!(said_once(&generator("program `creator` is not there")).breaker_reason, None);
         let other = generator("half of its jobs fail");

@@ -11,6 +11,8 @@ use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::Session;
 use super::args::{WaitArgs, WatchArgs};
 use super::failure::Failure;
@@ -23,6 +25,7 @@ use crate::control::api::checked::MAX_NAMED;
 use crate::control::api::{ApiError, TaskParams, TaskReply, TaskView, WaitParams, WaitReply, WatchParams, WatchReply};
 use crate::control::client::ClientError;
 use crate::control::values::{DURATION_FORMS, TextOrNumber, parse_duration_s};
+use crate::task::account::IN_A_DAY;
 use crate::text::counted;
 
 /// How much later than the daemon we give up ourselves: it may be gone without our seeing it.
@@ -30,6 +33,10 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How many tasks are asked about before a wait begins.
 const MOST_EXPLAINED: usize = 20;
+/// What is said where a limit a day holds what is waited for. The reason before it names the limit, and until when.
+const LONG_WAIT: &str = "this may take until tomorrow: Ctrl-C ends the wait alone, the task is kept and runs when its day lets it \
+                         (`contentctl wait TASK` waits again). An account's limit is raised by `contentctl account set ACCOUNT \
+                         --submits-per-day N`, a generator's by submits_per_day in the configuration and `contentctl reload`";
 /// Where to look for what a wait for everything did not see ending.
 const WHICH: &str = "; `contentctl list --state unfinished` says which, and why they wait";
 
@@ -199,13 +206,55 @@ fn tell_why_waiting(session: &Session, tasks: &[String], progress: &mut Progress
     // A daemon that does not answer must not hold up a wait that has a limit.
     let until = Instant::now() + GRACE;
     let Ok(mut client) = session.connect() else { return };
+    let mut is_day_over = false;
     for task in tasks.iter().take(MOST_EXPLAINED) {
         let params = TaskParams { task: task.clone() };
         match client.call_until::<_, TaskReply>("io.contentd.Tasks.Status", &params, until) {
-            Ok(TaskReply { task }) if task.state == "pending" => progress.show(&task),
+            Ok(TaskReply { task }) if task.state == "pending" => {
+                progress.show(&task);
+                is_day_over |= has_no_day_left(&task);
+            }
             // One that is not there is told by the wait itself.
             Ok(_) | Err(ClientError::Refused(_)) => {}
-            Err(_) => return,
+            Err(_) => break,
+        }
+    }
+    if is_day_over {
+        say(LONG_WAIT);
+    }
+}
+
+/// Whether a limit of the submits of a day holds it.
+fn has_no_day_left(task: &TaskView) -> bool {
+    task.reason.as_deref().is_some_and(|reason| reason.contains(IN_A_DAY))
+}
+
+/// Whether a limit of a day holds the last of tasks that are waited for together: the first may have spent it. It is asked at the
+/// beginning and whenever one has ended, a few times, and told once.
+struct DayWatch<'t> {
+    last: Option<&'t str>,
+    asks_left: usize,
+}
+
+impl<'t> DayWatch<'t> {
+    fn of(tasks: &'t [String]) -> Self {
+        Self { last: tasks.last().map(String::as_str), asks_left: MOST_EXPLAINED }
+    }
+
+    fn look(&mut self, session: &Session, together: &mut Together) {
+        let Some(last) = self.last.filter(|_| self.asks_left > 0) else { return };
+        self.asks_left -= 1;
+        let params = TaskParams { task: last.to_owned() };
+        let Ok(mut client) = session.connect() else { return };
+        let asked = client.call_until::<_, TaskReply>("io.contentd.Tasks.Status", &params, Instant::now() + GRACE);
+        if let Ok(TaskReply { task }) = asked
+            && task.state == "pending"
+            && has_no_day_left(&task)
+        {
+            self.asks_left = 0;
+            together.end();
+            together.each.show(&task);
+            say(LONG_WAIT);
         }
     }
 }
@@ -297,9 +346,10 @@ pub fn wait(session: &Session, args: &WaitArgs) -> Result<(), Failure> {
         false => settled_but_gone(session, &args.tasks, &patience, &mut gone, &mut show)?,
     };
     if last.tasks.is_empty() && !gone.is_empty() {
-        // Nothing to print; a program that named several reads a list all the same.
-        if session.printer.is_json() && args.tasks.len() > 1 {
-            session.printer.json::<[TaskView; 0]>(&[])?;
+        // Nothing for people, who were told; a program reads which task it was, alone or in a list, as it named one or several.
+        match gone.as_slice() {
+            [task] if args.tasks.len() == 1 && session.printer.is_json() => session.printer.json(&Gone::of(task))?,
+            _ => print_views(session, &[], &gone)?,
         }
         return Err(Failure::NotCompleted);
     }
@@ -311,8 +361,16 @@ pub fn wait_together(session: &Session, tasks: &[String], timeout: Option<String
     let patience = Patience::of(timeout)?;
     let mut progress = Together::new(tasks.len());
     let (mut views, mut gone, mut is_timed_out) = (Vec::with_capacity(tasks.len()), Vec::new(), false);
+    let mut day = DayWatch::of(tasks);
+    day.look(session, &mut progress);
     for part in tasks.chunks(MAX_NAMED) {
-        let last = settled_but_gone(session, part, &patience, &mut gone, &mut |task| progress.show(task));
+        let mut show = |task: &TaskView| {
+            progress.show(task);
+            if is_settled(task) {
+                day.look(session, &mut progress);
+            }
+        };
+        let last = settled_but_gone(session, part, &patience, &mut gone, &mut show);
         let last = last.inspect_err(|_| progress.end())?;
         last.tasks.iter().for_each(|task| progress.see(task));
         is_timed_out |= last.is_timed_out;
@@ -322,7 +380,7 @@ pub fn wait_together(session: &Session, tasks: &[String], timeout: Option<String
     // As they stand in the file: an answer has them in the order of their ids.
     let places: BTreeMap<&str, usize> = tasks.iter().enumerate().map(|(place, id)| (id.as_str(), place)).collect();
     views.sort_by_key(|task| places.get(task.task_id.as_str()).copied());
-    names::rows(session, &views, TASK_COLUMNS, TASK_FIELDS)?;
+    print_views(session, &views, &gone)?;
     let count = counted(tasks.len() as u64, "task", "tasks");
     let states = views.iter().map(|task| task.state.as_str()).chain(gone.iter().map(|_| "unknown"));
     session.tell(format!("{count}{}", by_state(states)));
@@ -344,9 +402,42 @@ fn print_waited(
         }),
         (true, _, _) => session.printer.record(last, &["unfinished", "is_timed_out"])?,
         (false, [_], [task]) if !session.printer.is_for_people() => names::record(session, task, TASK_FIELDS)?,
-        (false, _, tasks) => names::rows(session, tasks, TASK_COLUMNS, TASK_FIELDS)?,
+        (false, _, tasks) => print_views(session, tasks, gone)?,
     }
     judged(&last.tasks, gone, last.is_timed_out, patience)
+}
+
+/// A task of which nothing is known, for programs: what they have named is in the answer, whatever became of it.
+#[derive(Serialize)]
+struct Gone<'a> {
+    task_id: &'a str,
+    state: Option<&'a str>,
+    known: bool,
+}
+
+impl<'a> Gone<'a> {
+    const fn of(task_id: &'a str) -> Self {
+        Self { task_id, state: None, known: false }
+    }
+}
+
+/// A task as a wait ends with it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Waited<'a> {
+    Known(&'a TaskView),
+    Gone(Gone<'a>),
+}
+
+/// Tasks as they are after a wait; behind them, for programs, those that are not there.
+fn print_views(session: &Session, tasks: &[TaskView], gone: &[String]) -> Result<(), Failure> {
+    if session.printer.is_for_people() {
+        // An empty table would say that nothing was waited for.
+        return if tasks.is_empty() { Ok(()) } else { names::rows(session, tasks, TASK_COLUMNS, TASK_FIELDS) };
+    }
+    let gone = gone.iter().map(|task| Waited::Gone(Gone::of(task)));
+    let all: Vec<Waited<'_>> = tasks.iter().map(Waited::Known).chain(gone).collect();
+    names::rows(session, &all, TASK_COLUMNS, TASK_FIELDS)
 }
 
 /// What the exit status says of tasks that were waited for. Nobody knows that one which is gone was completed.

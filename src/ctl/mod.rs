@@ -51,12 +51,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
-
 use crate::control::api::ApiError;
 use crate::control::client::{Client, ClientError, Repeat, call_repeatedly, places};
 use crate::control::values::parse_duration_s;
-use args::{Args, Verb};
+use args::Verb;
 use failure::Failure;
 use output::Printer;
 
@@ -166,7 +164,7 @@ impl Session {
 
 /// Runs the command line to its exit code.
 pub fn main() -> u8 {
-    let args = Args::try_parse().unwrap_or_else(|error| wrong::refuse(error));
+    let args = wrong::typed();
     let Some(verb) = args.verb else {
         return failure::exit_code(overview());
     };

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::Session;
 use super::args::{EditArgs, RejectArgs, ReviewVerb};
-use super::content::{listed_fields, print_piece, print_reviewed, review};
+use super::content::{is_newest, listed_fields, newest_of, of_old, print_piece, print_reviewed, review};
 use super::failure::Failure;
 use super::names;
 use super::output::{columns_of, write_out};
@@ -70,7 +70,8 @@ pub fn run(session: &Session, verb: ReviewVerb) -> Result<(), Failure> {
             if piece.raw || piece.html || !session.printer.is_for_people() {
                 return print_piece(session, reply, &piece);
             }
-            show(&reply)
+            let is_old = reply.content.review_status == "superseded";
+            show(&reply, if is_old { newest_of(session, content_id) } else { None })
         }
         ReviewVerb::Approve(args) => review(session, args, "io.contentd.Content.Approve"),
         ReviewVerb::Reject(args) => reject(session, args),
@@ -92,8 +93,9 @@ fn get(session: &Session, content_id: i64) -> Result<ContentReply, Failure> {
     session.call_joined("io.contentd.Content.Get", &ContentParams { content_id }, ContentReply::join)
 }
 
-/// What stands above a piece: what it is, and what was found about it; on a terminal of so many columns.
-fn heading(reply: &ContentReply, columns: Option<usize>) -> String {
+/// What stands above a piece: what it is, what was found about it, and which version is the newest where that is known; on a terminal
+/// of so many columns.
+fn heading(reply: &ContentReply, newest: Option<i64>, columns: Option<usize>) -> String {
     let content = &reply.content;
     let score = content.quality_score.map(|score| format!(", score {score}")).unwrap_or_default();
     let mut lines = vec![
@@ -116,7 +118,11 @@ fn heading(reply: &ContentReply, columns: Option<usize>) -> String {
     lines.extend(reply.findings.iter().map(|finding| format!("the rules say: {}", safe(finding))));
     lines.push(match content.review_status.as_str() {
         "superseded" => {
-            format!("a newer version replaced it: `contentctl content history {}` shows which", content.content_id)
+            let newest = newest.map(|id| format!("; {}", is_newest(id))).unwrap_or_default();
+            format!(
+                "a newer version replaced it: `contentctl content history {}` shows which{newest}",
+                content.content_id
+            )
         }
         _ => format!("contentctl review approve {} --hash {}", content.content_id, safe(&content.content_hash)),
     });
@@ -130,17 +136,17 @@ fn heading(reply: &ContentReply, columns: Option<usize>) -> String {
 }
 
 /// A piece with its heading, as it is read; on a terminal of so many columns.
-fn readable(reply: &ContentReply, columns: Option<usize>) -> String {
+fn readable(reply: &ContentReply, newest: Option<i64>, columns: Option<usize>) -> String {
     let piece = safe_lines(reply.content.content.as_deref().unwrap_or_default());
     let piece = columns.map_or(piece.clone(), |columns| wrapped(&piece, columns));
     let end = if piece.ends_with('\n') { "" } else { "\n" };
-    format!("{}{piece}{end}", heading(reply, columns))
+    format!("{}{piece}{end}", heading(reply, newest, columns))
 }
 
-fn show(reply: &ContentReply) -> Result<(), Failure> {
+fn show(reply: &ContentReply, newest: Option<i64>) -> Result<(), Failure> {
     let is_terminal = io::stdout().is_terminal();
     // A pager would break lines in the middle of words.
-    let text = readable(reply, is_terminal.then(|| columns_of(io::stdout())).flatten());
+    let text = readable(reply, newest, is_terminal.then(|| columns_of(io::stdout())).flatten());
     if is_terminal && page(&text)? {
         return Ok(());
     }
@@ -175,8 +181,9 @@ fn shell(line: &str, arguments: &[&Path]) -> Command {
 fn reject(session: &Session, args: RejectArgs) -> Result<(), Failure> {
     let RejectArgs { content_id, hash: content_hash, reason, again } = args;
     let Some(remark) = again else {
-        let reply = session.call("io.contentd.Content.Reject", &ReviewParams { content_id, content_hash, reason })?;
-        return print_reviewed(session, &reply);
+        let params = ReviewParams { content_id, content_hash, reason };
+        let reply = session.call("io.contentd.Content.Reject", &params);
+        return print_reviewed(session, &reply.map_err(|failure| of_old(session, content_id, failure))?);
     };
     let params = WriteAgainParams { content_id, content_hash, remark };
     // Twice is once, so a call that was cut is repeated.
@@ -188,7 +195,7 @@ fn reject(session: &Session, args: RejectArgs) -> Result<(), Failure> {
              for it anew",
             safe(&task)
         )),
-        failure => failure,
+        failure => of_old(session, content_id, failure),
     })?;
     session.printer.record(&reply, &["content_id", "review_status", "task_id", "state", "was_known"])?;
     if reply.was_known {
@@ -203,9 +210,10 @@ fn edit(session: &Session, args: &EditArgs) -> Result<(), Failure> {
     let current = get(session, args.content_id)?;
     // Said before somebody types, and not after.
     if current.content.review_status == "superseded" {
+        let newest = newest_of(session, args.content_id).map(|id| format!("; {}", is_newest(id))).unwrap_or_default();
         return Err(Failure::Refused(format!(
             "content {0} was replaced by a newer version, and only the newest is edited: `contentctl content history {0}` \
-             shows them",
+             shows them{newest}",
             args.content_id
         )));
     }
@@ -351,12 +359,12 @@ mod tests {
             "version": 1, "findings": ["it has 90 words, and at least 300 are wanted, as each of the rules says"],
         }))
         .expect("it is one");
-        let shown = readable(&reply, Some(60));
+        let shown = readable(&reply, None, Some(60));
         let is_whole = |line: &str| {
             super::super::text::width(line) <= 60 || line.starts_with("contentctl review approve 7 --hash abab")
         };
         assert!(shown.lines().all(is_whole) && shown.contains("--hash abab"), "{shown}");
-        let piped = readable(&reply, None);
+        let piped = readable(&reply, None, None);
         assert_eq!(piped.lines().last().map(|line| line.matches("salt").count()), Some(9), "{piped}");
         assert_eq!(shown.split_whitespace().filter(|word| *word == "salt,").count(), 9, "{shown}");
     }

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::Session;
 use super::args::{
-    CancelArgs, CleanupArgs, CorrectArgs, FilterArgs, ListArgs, PageArgs, PollArgs, RetryArgs, SetArgs, SettleArgs,
+    CancelArgs, CleanupArgs, CorrectArgs, FilterArgs, ListArgs, PageArgs, PollArgs, ReleaseArgs, RetryArgs, SetArgs,
+    SettleArgs,
 };
 use super::daemon;
 use super::failure::Failure;
@@ -347,6 +348,11 @@ fn named(tasks: Vec<String>, filter: Option<&TaskFilterParams>) -> Result<Option
 /// What became of one task of several: what was done to it, and its state where that says more.
 fn became(state: &str, done: &str, is_dry_run: bool) -> String {
     match state {
+        // A release clears up a doubt; it starts nothing that had ended.
+        "failed" | "timeout" | "cancelled" if done == "released" => {
+            let would = if is_dry_run { "would be " } else { "" };
+            format!("{would}released: it stays {state}, and may be retried")
+        }
         _ if is_dry_run => format!("would be {done}; it is {state} now"),
         "cancelling" if done == "cancelled" => "cancelling: its job is to be ended first".to_owned(),
         state if state == done => done.to_owned(),
@@ -396,8 +402,18 @@ pub fn cancel(session: &Session, args: CancelArgs) -> Result<(), Failure> {
 }
 
 /// `contentctl release`.
-pub fn release(session: &Session, args: CancelArgs) -> Result<(), Failure> {
+pub fn release(session: &Session, mut args: ReleaseArgs) -> Result<(), Failure> {
+    if args.all {
+        args.filter.state = vec!["held".to_owned()];
+    }
     let filter = filter(args.filter)?;
+    if args.tasks.is_empty() && filter.is_none() {
+        return Err(Failure::Usage(
+            "say which: tasks by id, or --all for every held task that a restore holds (--dry-run tells first); a filter (--account, \
+             --since, …) takes those that had ended, too, and they may be retried then"
+                .into(),
+        ));
+    }
     let tasks = named(args.tasks, filter.as_ref())?;
     let is_by_name = tasks.is_some();
     let params = ReleaseParams { tasks, filter, dry_run: args.dry_run.then_some(true) };
@@ -520,6 +536,9 @@ mod tests {
     fn what_became_of_a_task_does_not_contradict_itself() {
         assert_eq!(became("cancelled", "cancelled", false), "cancelled");
         assert_eq!(became("cancelling", "cancelled", false), "cancelling: its job is to be ended first");
+        assert_eq!(became("held", "released", true), "would be released; it is held now");
+        assert_eq!(became("failed", "released", true), "would be released: it stays failed, and may be retried");
+        assert_eq!(became("timeout", "released", false), "released: it stays timeout, and may be retried");
         assert_eq!(became("failed", "retried", true), "would be retried; it is failed now");
         assert_eq!(became("pending", "retried", false), "retried; it is pending now");
     }

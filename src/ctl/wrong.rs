@@ -2,21 +2,56 @@
 
 use std::ffi::OsString;
 
+use clap::Parser;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
+use super::args::Args;
 use super::output::say;
 use super::text::safe;
 
 /// The exit code of what cannot be meant.
 const USAGE: i32 = 2;
 
-/// Says what is wrong and ends the program, as the parser itself does.
-pub fn refuse(error: Error) -> ! {
+/// What people write behind an option that is there or not.
+const TRUTHS: [&str; 8] = ["true", "false", "yes", "no", "on", "off", "1", "0"];
+
+/// What was typed; where that cannot be meant, says what is wrong and ends the program, as the parser itself does.
+pub fn typed() -> Args {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    Args::try_parse_from(&words).unwrap_or_else(|error| refuse(&words, error))
+}
+
+fn refuse(words: &[OsString], error: Error) -> ! {
     if error.kind() == ErrorKind::InvalidUtf8 {
-        say(&unreadable(std::env::args_os().skip(1)));
+        say(&unreadable(words.iter().skip(1).cloned()));
         std::process::exit(USAGE);
     }
-    with_tip(error).exit()
+    hinted(words, error).exit()
+}
+
+/// The parser's error, or one that says what is meant instead.
+fn hinted(words: &[OsString], error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::UnknownArgument | ErrorKind::TooManyValues => match truth_behind_a_flag(words) {
+            Some(hint) => Error::raw(error.kind(), format!("{hint}\n")),
+            None => error,
+        },
+        _ => with_tip(error),
+    }
+}
+
+/// `--auto-approve false` and its like: the option takes no value, so the word behind it is one too many.
+fn truth_behind_a_flag(words: &[OsString]) -> Option<String> {
+    let is_truth = |word: &str| TRUTHS.contains(&word.to_ascii_lowercase().as_str());
+    let is_flag = |word: &str| matches!(word, "--auto-approve" | "--no-auto-approve");
+    let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    let joined = words.iter().filter_map(|word| word.split_once('='));
+    let apart = words.windows(2).map(|pair| (pair[0], pair[1]));
+    let (flag, value) = joined.chain(apart).find(|(flag, value)| is_flag(flag) && is_truth(value))?;
+    Some(format!(
+        "{flag} takes no value, and {value:?} was given: --auto-approve alone approves a piece when it comes, \
+         --no-auto-approve alone has it wait for a review"
+    ))
 }
 
 /// Which arguments are no text; those that may be paths are among them, and people see which of them is one.
@@ -58,8 +93,6 @@ fn tip_of(word: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ctl::args::Args;
-    use clap::Parser;
     use std::os::unix::ffi::OsStringExt;
 
     #[test]
@@ -81,5 +114,27 @@ mod tests {
         let arguments = [OsString::from("submit"), OsString::from_vec(b"caf\xe9".to_vec())];
         let said = unreadable(arguments.into_iter());
         assert!(said.contains("argument 2, \"caf\u{fffd}\"") && !said.contains("submit"), "{said}");
+    }
+
+    fn told(words: &[&str]) -> String {
+        let words: Vec<OsString> = ["contentctl"].iter().chain(words).map(OsString::from).collect();
+        hinted(&words, Args::try_parse_from(&words).expect_err("it is refused")).to_string()
+    }
+
+    #[test]
+    fn a_truth_behind_an_option_that_takes_none_is_told_with_the_cure() {
+        let lines: [&[&str]; 4] = [
+            &["submit", "-a", "1", "-t", "T", "--auto-approve", "false"],
+            &["submit", "-a", "1", "-t", "T", "--auto-approve=no"],
+            &["account", "set", "blog", "--no-auto-approve", "True"],
+            &["schedule", "add", "s", "--every", "6h", "-a", "1", "-t", "T", "--auto-approve", "0"],
+        ];
+        for words in lines {
+            let told = told(words);
+            assert!(told.starts_with("error: --") && told.contains("takes no value"), "{words:?}: {told}");
+            assert!(told.contains("--no-auto-approve alone"), "{words:?}: {told}");
+        }
+        let other = told(&["submit", "-a", "1", "-t", "T", "--dry-run", "false"]);
+        assert!(other.contains("unexpected argument"), "{other}");
     }
 }

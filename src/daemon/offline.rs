@@ -17,7 +17,7 @@ use crate::control::server::user_name;
 use crate::finding::Severity;
 use crate::store::restored::RestoreMark;
 use crate::store::sqlite::check::{self, Judgement};
-use crate::store::sqlite::restore::{self, RestoreError};
+use crate::store::sqlite::restore::{self, More, RestoreError};
 use crate::task::Timestamp;
 use crate::text::counted;
 
@@ -108,7 +108,11 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
     tell_judgement(&restored.database, &restored.judgement)?;
     let mut out = io::stdout().lock();
     match &restored.kept {
-        Some(kept) => writeln!(out, "restored; the old database is kept: {}", kept.display())?,
+        Some(kept) => {
+            writeln!(out, "restored; the old database is kept: {}", kept.display())?;
+            let more = restore::more_in(kept, &restored.database);
+            writeln!(out, "{}", told_of_old(kept, more))?;
+        }
         None => writeln!(out, "restored; there was no database before")?,
     }
     if restored.mark.is_nothing_since {
@@ -123,11 +127,29 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
         writeln!(
             out,
             "The next start holds each task that may have got a job since the backup, and each piece that may have been published.\n\
-             Look at the generators, then `contentctl release TASK...` or `contentctl release --state held`. Look at the places where pieces\n\
+             Look at the generators, then `contentctl release TASK...` or `contentctl release --all`. Look at the places where pieces\n\
              are published, then `contentctl pool release`: a piece that went out since the backup is handed out again, under the key that it had."
         )?;
     }
     Ok(true)
+}
+
+/// What the old database had more, and what shows it.
+fn told_of_old(kept: &Path, more: Option<More>) -> String {
+    let count = |number: i64, one: &str, several: &str| counted(u64::try_from(number).unwrap_or(0), one, several);
+    let had = match more {
+        Some(More { tasks: 0, pieces: 0, published: 0 }) => {
+            "It had no task, piece or publication that this one has not".to_owned()
+        }
+        Some(More { tasks, pieces, published }) => format!(
+            "It had what this one has not: {}, {}, {}",
+            count(tasks, "task", "tasks"),
+            count(pieces, "piece", "pieces"),
+            count(published, "publication", "publications")
+        ),
+        None => "What it had more than this one cannot be read".to_owned(),
+    };
+    format!("{had}: `sqlite3 -readonly {0}` looks into it, `contentd --check-database {0}` judges it.", kept.display())
 }
 
 fn label(uid: u32) -> String {

@@ -53,19 +53,23 @@ impl AccountLimits {
         self.max_in_flight.is_some() || self.submits_per_day.is_some()
     }
 
-    /// Why no further task of an account may start; none where one may. `next` is when the first submit of the day counts no longer.
-    pub fn hindrance(&self, in_flight: u32, submits_today: u32, next: Option<Timestamp>) -> Option<String> {
-        if let Some(limit) = self.max_in_flight.filter(|limit| in_flight >= *limit) {
-            return Some(format!(
-                "has {} at generators, and its max_in_flight is {limit}",
-                counted(in_flight, "job", "jobs")
-            ));
-        }
-        let limit = self.submits_per_day.filter(|limit| submits_today >= *limit)?;
-        let next = not_before(next, submits_today, limit);
-        Some(format!("had {submits_today} submits to generators in 24 hours, and its submits_per_day is {limit}{next}"))
+    /// Why its jobs let no further task of it start; none where they do.
+    pub fn jobs_hindrance(&self, in_flight: u32) -> Option<String> {
+        let limit = self.max_in_flight.filter(|limit| in_flight >= *limit)?;
+        let jobs = counted(in_flight, "job", "jobs");
+        Some(format!("has {jobs} at generators, and its max_in_flight is {limit}"))
+    }
+
+    /// The same of the submits of its day. `next` is when the first of them counts no longer.
+    pub fn day_hindrance(&self, today: u32, next: Option<Timestamp>) -> Option<String> {
+        let limit = self.submits_per_day.filter(|limit| today >= *limit)?;
+        let (submits, next) = (counted(today, "submit", "submits"), not_before(next, today, limit));
+        Some(format!("had {submits} to generators {IN_A_DAY}, and its submits_per_day is {limit}{next}"))
     }
 }
+
+/// What every reason says that holds a task because of the submits of a day.
+pub const IN_A_DAY: &str = "in 24 hours";
 
 /// When the first submit of a day counts no longer, as the end of a sentence. A limit that was lowered leaves more submits than
 /// it allows: then the first is not enough, and when the others were is not known here.
@@ -178,12 +182,14 @@ mod tests {
     #[test]
     fn limits_are_reached_at_their_number() {
         let limits = AccountLimits { max_pending: None, max_in_flight: Some(2), submits_per_day: Some(5) };
-        assert_eq!(limits.hindrance(1, 4, None), None);
-        assert!(limits.hindrance(2, 4, None).is_some_and(|why| why.contains("max_in_flight is 2")));
-        let why = limits.hindrance(1, 5, Some(Timestamp(60_000))).expect("its day is over");
+        let next = Some(Timestamp(60_000));
+        assert_eq!((limits.jobs_hindrance(1), limits.day_hindrance(4, None)), (None, None));
+        assert!(limits.jobs_hindrance(2).is_some_and(|why| why.contains("max_in_flight is 2")));
+        let why = limits.day_hindrance(5, next).expect("its day is over");
         assert!(why.ends_with("submits_per_day is 5; the next is not before 1970-01-01T00:01:00Z"), "{why}");
-        let lowered = limits.hindrance(1, 7, Some(Timestamp(60_000))).expect("its day is over");
+        let lowered = limits.day_hindrance(7, next).expect("its day is over");
         assert!(lowered.ends_with("00:01:00Z, and not before 2 more of them are a day old"), "{lowered}");
-        assert_eq!(AccountLimits::default().hindrance(u32::MAX, u32::MAX, None), None);
+        let none = AccountLimits::default();
+        assert_eq!((none.jobs_hindrance(u32::MAX), none.day_hindrance(u32::MAX, next)), (None, None));
     }
 }

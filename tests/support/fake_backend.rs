@@ -675,6 +675,7 @@ impl Backend for FakeBackend {
                 is_enabled: true,
                 created_at,
                 settings: Default::default(),
+                submits_today: None,
             },
         }))
     }
@@ -682,7 +683,15 @@ impl Backend for FakeBackend {
     fn account_list(&self, _: Peer) -> Answer<AccountsReply> {
         let (created_at, settings) = (WireTime(Timestamp(0)), Default::default());
         let name = "blog".to_owned();
-        let blog = AccountView { account_id: 1, name, external_id: None, is_enabled: true, created_at, settings };
+        let blog = AccountView {
+            account_id: 1,
+            name,
+            external_id: None,
+            is_enabled: true,
+            created_at,
+            settings,
+            submits_today: None,
+        };
         done(Ok(AccountsReply { accounts: vec![blog] }))
     }
 
@@ -695,7 +704,15 @@ impl Backend for FakeBackend {
         let created_at = WireTime(Timestamp(0));
         let is_enabled = change.is_enabled != Some(false);
         let settings = Default::default();
-        let account = AccountView { account_id: 1, name: account, external_id: None, is_enabled, created_at, settings };
+        let account = AccountView {
+            account_id: 1,
+            name: account,
+            external_id: None,
+            is_enabled,
+            created_at,
+            settings,
+            submits_today: None,
+        };
         done(Ok(AccountSetReply { account, is_changed: true }))
     }
 

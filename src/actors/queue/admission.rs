@@ -8,48 +8,74 @@ use super::{BREAKER_SETTING, QueueActor};
 use crate::events::{About, Kind};
 use crate::generator::registry::{Generator, Limits};
 use crate::store::write::Write;
-use crate::task::account::not_before;
+use crate::task::account::{IN_A_DAY, not_before};
 use crate::task::breaker::{Admission, Breaker, FIVE_IN_A_ROW, Notice};
 use crate::task::lanes::LaneKey;
 use crate::task::{AccountId, GeneratorName, Timestamp, in_words};
 use crate::tell;
+use crate::text::counted;
 use actix::prelude::*;
 use log::Level;
 
 /// How long a submit counts.
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// One look at a lane: why it may not go on, for that.
+type Judge = fn(&QueueActor, &LaneKey, &Limits, Timestamp) -> Option<String>;
+
 impl QueueActor {
     fn jobs_at(&self, generator: &GeneratorName) -> u32 {
         self.in_flight.iter().filter(|((name, _), _)| name == generator).map(|(_, jobs)| jobs).sum()
     }
 
-    /// Why no task of this lane may start now; none if one may.
+    /// Why no task of this lane may start now; none if one may. The first reason is enough.
     pub(super) fn hindrance(&self, key: &LaneKey, now: Timestamp) -> Option<String> {
+        self.hindrances(key, now).next()
+    }
+
+    /// Everything that keeps the tasks of this lane: who lifts one limit of two has lifted nothing.
+    pub(super) fn hindrances(&self, key: &LaneKey, now: Timestamp) -> impl Iterator<Item = String> {
         let name = &key.generator;
-        let Some(generator) = self.world.generator(name) else {
-            return Some(format!("generator {name} is not configured; add [generators.{name}] and reload"));
+        let generator = self.world.generator(name);
+        let unknown = match generator {
+            Some(_) => None,
+            None => Some(format!("generator {name} is not configured; add [generators.{name}] and reload")),
         };
-        if let Some(pause) = self.pauses.iter().find(|pause| pause.scope.covers(key)) {
-            return Some(format!("{} is paused by {}", pause.scope, pause.who));
-        }
-        let limits = &generator.limits;
-        let at_generator = self.jobs_at(name);
-        if at_generator >= limits.max_in_flight {
-            return Some(format!(
-                "generator {name} has {at_generator} jobs, and max_in_flight is {}{}",
-                limits.max_in_flight,
-                self.outlived(name)
-            ));
-        }
-        let of_account = self.in_flight.get(&(name.clone(), key.account)).copied().unwrap_or(0);
-        if let Some(limit) = limits.max_in_flight_per_account.filter(|limit| of_account >= *limit) {
-            return Some(format!("account {} has {of_account} jobs at {name}, and {limit} are allowed", key.account));
-        }
-        self.account_hindrance(key)
-            .or_else(|| self.day_hindrance(key, limits))
-            .or_else(|| self.breaker_hindrance(name, now))
-            .or_else(|| self.suspicion(name, now).map(|why| format!("generator {name}: {why}")))
+        let each: [Judge; 9] = [
+            |queue, key, _, _| queue.pause_of(key),
+            |queue, key, limits, _| queue.jobs_hindrance(key, limits),
+            |queue, key, limits, _| queue.account_jobs_hindrance(key, limits),
+            |queue, key, _, _| queue.own_jobs_hindrance(key),
+            |queue, key, _, _| queue.own_day_hindrance(key),
+            |queue, key, limits, _| queue.day_hindrance(key, limits),
+            |queue, key, limits, _| queue.account_day_hindrance(key, limits),
+            |queue, key, _, now| queue.breaker_hindrance(&key.generator, now),
+            |queue, key, _, now| {
+                queue.suspicion(&key.generator, now).map(|why| format!("generator {}: {why}", key.generator))
+            },
+        ];
+        let judged = generator
+            .map(|generator| each.into_iter().filter_map(move |judge| judge(self, key, &generator.limits, now)));
+        unknown.into_iter().chain(judged.into_iter().flatten())
+    }
+
+    fn pause_of(&self, key: &LaneKey) -> Option<String> {
+        let pause = self.pauses.iter().find(|pause| pause.scope.covers(key))?;
+        Some(format!("{} is paused by {}", pause.scope, pause.who))
+    }
+
+    fn jobs_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {
+        let (name, most) = (&key.generator, limits.max_in_flight);
+        let jobs = self.jobs_at(name);
+        (jobs >= most)
+            .then(|| format!("generator {name} has {jobs} jobs, and max_in_flight is {most}{}", self.outlived(name)))
+    }
+
+    fn account_jobs_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {
+        let (name, account) = (&key.generator, key.account);
+        let jobs = self.in_flight.get(&(name.clone(), account)).copied().unwrap_or(0);
+        let limit = limits.max_in_flight_per_account.filter(|limit| jobs >= *limit)?;
+        Some(format!("account {account} has {jobs} jobs at {name}, and {limit} are allowed"))
     }
 
     /// The generators that may be given one more job, whatever the limits of an account and of the day say.
@@ -93,13 +119,16 @@ impl QueueActor {
     }
 
     /// The account's own limits, at all generators together.
-    fn account_hindrance(&self, key: &LaneKey) -> Option<String> {
-        let limits = self.account_limits.get(&key.account)?;
-        let in_flight =
-            self.in_flight.iter().filter(|((_, account), _)| *account == key.account).map(|(_, jobs)| jobs).sum();
+    fn own_jobs_hindrance(&self, key: &LaneKey) -> Option<String> {
+        let limits = self.account_limits.get(&key.account).filter(|limits| limits.max_in_flight.is_some())?;
+        let jobs = self.in_flight.iter().filter(|((_, account), _)| *account == key.account).map(|(_, jobs)| jobs);
+        Some(format!("account {} {}", key.account, limits.jobs_hindrance(jobs.sum())?))
+    }
+
+    fn own_day_hindrance(&self, key: &LaneKey) -> Option<String> {
+        let limits = self.account_limits.get(&key.account).filter(|limits| limits.submits_per_day.is_some())?;
         let (today, next) = self.submits_of(|(_, account)| *account == key.account);
-        let why = limits.hindrance(in_flight, today, next)?;
-        Some(format!("account {} {why}", key.account))
+        Some(format!("account {} {}", key.account, limits.day_hindrance(today, next)?))
     }
 
     /// The submits of the day, and when the first of them counts no longer. Until then nothing starts where the limit is reached.
@@ -112,17 +141,19 @@ impl QueueActor {
     }
 
     fn day_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {
-        let name = &key.generator;
+        let (name, limit) = (&key.generator, limits.submits_per_day?);
         let (today, next) = self.submits_of(|(generator, _)| generator == name);
-        if let Some(limit) = limits.submits_per_day.filter(|limit| today >= *limit) {
-            let next = not_before(next, today, limit);
-            return Some(format!("{today} submits to {name} in 24 hours, and submits_per_day is {limit}{next}"));
-        }
-        let today = self.submits_today.get(&(name.clone(), key.account));
-        let count = today.map_or(0, |today| today.count);
-        let limit = limits.submits_per_day_per_account.filter(|limit| count >= *limit)?;
-        let (account, next) = (key.account, not_before(today.map(|today| today.first.plus(A_DAY)), count, limit));
-        Some(format!("{count} submits of account {account} to {name} in 24 hours, and {limit} are allowed{next}"))
+        let next = (today >= limit).then(|| not_before(next, today, limit))?;
+        let submits = counted(today, "submit", "submits");
+        Some(format!("{submits} to {name} {IN_A_DAY}, and submits_per_day is {limit}{next}"))
+    }
+
+    fn account_day_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {
+        let (name, account, limit) = (&key.generator, key.account, limits.submits_per_day_per_account?);
+        let (today, next) = self.submits_of(|of| of.0 == *name && of.1 == account);
+        let next = (today >= limit).then(|| not_before(next, today, limit))?;
+        let submits = counted(today, "submit", "submits");
+        Some(format!("{submits} of account {account} to {name} {IN_A_DAY}, and {limit} are allowed{next}"))
     }
 
     fn breaker_hindrance(&self, name: &GeneratorName, now: Timestamp) -> Option<String> {

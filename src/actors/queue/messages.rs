@@ -151,6 +151,11 @@ pub struct QueueStatus {
     pub idle_workers: usize,
     /// Jobs at each generator.
     pub in_flight: BTreeMap<GeneratorName, u32>,
+    /// Submits within 24 hours, at each generator of which they are counted.
+    pub submits_at: BTreeMap<GeneratorName, u32>,
+    /// Submits within 24 hours of each account, at all generators of which they are counted. Of an account with a limit a day these
+    /// are all.
+    pub submits_of: BTreeMap<AccountId, u32>,
     /// Pauses that stand.
     pub pauses: Vec<Pause>,
     /// Open breakers: since when, why, next probe.

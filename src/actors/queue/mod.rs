@@ -332,7 +332,11 @@ impl QueueActor {
             return Some("the daemon is stopping; it starts after the next start".to_owned());
         }
         let key = LaneKey { generator: task.generator.clone(), account: task.account_id };
-        self.hindrance(&key, now).or_else(|| Some("waits for a free worker behind the tasks before it".to_owned()))
+        let why: Vec<String> = self.hindrances(&key, now).collect();
+        if why.is_empty() {
+            return Some("waits for a free worker behind the tasks before it".to_owned());
+        }
+        Some(why.join("; and "))
     }
 
     /// Puts what was submitted in line. A lane that made way because it cannot run is read when it can.
@@ -625,6 +629,11 @@ impl Handler<GetQueueStatus> for QueueActor {
         for ((generator, _), jobs) in &self.in_flight {
             *in_flight.entry(generator.clone()).or_insert(0) += jobs;
         }
+        let (mut submits_at, mut submits_of) = (BTreeMap::new(), BTreeMap::new());
+        for ((generator, account), submits) in &self.submits_today {
+            *submits_at.entry(generator.clone()).or_insert(0) += submits.count;
+            *submits_of.entry(*account).or_insert(0) += submits.count;
+        }
         let breakers = self.breakers.iter().filter_map(|(generator, breaker)| {
             let (trip, why, since) = breaker.is_open()?;
             Some(BreakerStatus {
@@ -642,6 +651,8 @@ impl Handler<GetQueueStatus> for QueueActor {
             window: self.lanes.len(),
             idle_workers: self.idle.len(),
             in_flight,
+            submits_at,
+            submits_of,
             pauses: self.pauses.clone(),
             breakers: breakers.collect(),
             suspicions: generators.iter().filter_map(|generator| suspicion(&generator.name)).collect(),

@@ -11,6 +11,7 @@ use super::{off_thread, size};
 use crate::backend::DaemonBackend;
 use crate::finding::Finding;
 use crate::host::machine;
+use crate::store::sqlite::restore::kept_beside;
 use crate::store::sqlite::upkeep::{self, DatabaseLook};
 
 const SUBJECT: &str = "database";
@@ -26,10 +27,17 @@ const LARGE_WAL: u64 = 256 << 20;
 impl DaemonBackend {
     pub(super) async fn look_at_database(&self) -> Vec<Finding> {
         let path = self.installation.database.clone();
-        let looked = off_thread(move || (upkeep::look(&path), disk(&path, "disk of the database"))).await;
+        let look = move || (upkeep::look(&path), [Some(disk(&path, "disk of the database")), replaced(&path)]);
+        let looked = off_thread(look).await;
         let mut findings = match looked {
-            Ok((Ok(look), disk)) => [judge(&self.installation.database, &look), vec![disk]].concat(),
-            Ok((Err(why), disk)) => vec![unreadable(&self.installation.database, &why), disk],
+            Ok((Ok(look), beside)) => {
+                let judged = judge(&self.installation.database, &look);
+                judged.into_iter().chain(beside.into_iter().flatten()).collect()
+            }
+            Ok((Err(why), beside)) => {
+                let unreadable = unreadable(&self.installation.database, &why);
+                [Some(unreadable)].into_iter().chain(beside).flatten().collect()
+            }
             Err(why) => vec![unreadable(&self.installation.database, &why)],
         };
         findings.push(self.check_database().await);
@@ -62,6 +70,15 @@ impl DaemonBackend {
             Err(_) => later("it is large, and the check of all its pages still goes on"),
         }
     }
+}
+
+/// Where the database is that the last restore replaced: it knows what this one does not.
+fn replaced(database: &Path) -> Option<Finding> {
+    let kept = kept_beside(database).pop()?;
+    let kept = kept.display();
+    let found =
+        format!("a restore replaced it: what it had before is in {kept} (`sqlite3 -readonly {kept}` looks into it)");
+    Some(Finding::ok("replaced database", found))
 }
 
 fn later(found: &str) -> Finding {

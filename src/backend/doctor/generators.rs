@@ -142,7 +142,8 @@ impl Rows {
                 named(self.held.iter().map(|task| task.id.as_str()))
             );
             let cure = "`contentctl list --state held`, then `contentctl show TASK`, which names its ways out: `contentctl settle TASK` \
-                        with --adopt REF, --absent or --fail; after a restore also `contentctl release TASK`";
+                        with --adopt REF, --absent or --fail; after a restore also `contentctl release TASK` (`contentctl doctor --all` names the database that it \
+                        replaced)";
             findings.push(Finding::warning("held tasks", found, cure));
         } else {
             findings.push(Finding::ok("held tasks", "none waits for a person"));

@@ -15,8 +15,8 @@ use super::{DaemonBackend, errors};
 use crate::actors::schedule::{Entry, SchedulesChanged, Seams};
 use crate::config::{SchedulesConfig, schedule_faults};
 use crate::control::api::{
-    Answer, ApiError, CheckedSchedule, CheckedSubmission, EmptyReply, FireReply, FiresReply, Peer, ScheduleCalls,
-    ScheduleReply, ScheduleView, SchedulesReply,
+    AllFaults, Answer, ApiError, CheckedSchedule, CheckedSubmission, EmptyReply, FireReply, FiresReply, Peer,
+    ScheduleCalls, ScheduleReply, ScheduleView, SchedulesReply,
 };
 use crate::control::topics::{digest, entries};
 use crate::generator::command::Places;
@@ -218,16 +218,24 @@ impl DaemonBackend {
             Timing::Every { seconds, zone, .. } => Timing::Every { seconds, anchor: self.wall(), zone },
             cron @ Timing::Cron { .. } => cron,
         };
-        let mut accounts = Vec::with_capacity(asked.accounts.len());
+        let mut faults = AllFaults::default();
+        let (mut accounts, mut first) = (Vec::with_capacity(asked.accounts.len()), None);
         for name in &asked.accounts {
-            let account = self.account(name).await?;
+            let Some(account) = faults.but(self.account(name).await) else { continue };
             if accounts.contains(&account.id) {
-                return Err(ApiError::invalid("accounts", name, "each account once"));
+                let cure = "each account once: it has as many topics of each fire as `topics` says";
+                faults.but::<()>(Err(ApiError::invalid("accounts", name, cure)));
+                continue;
             }
             accounts.push(account.id);
+            first.get_or_insert(account);
         }
-        let next_due = self.next_due(&timing)?;
-        let first = self.account(asked.accounts.first().map_or("", String::as_str)).await?;
+        let next_due = faults.but(self.next_due(&timing));
+        faults.but(self.judge_source(&asked.source).await);
+        let (Some(next_due), Some(first)) = (next_due, first) else {
+            faults.told()?;
+            return Err(ApiError::internal("a schedule was refused without a fault"));
+        };
         let new = NewSchedule {
             name: asked.name,
             timing,
@@ -240,8 +248,8 @@ impl DaemonBackend {
             who: peer.label(),
             now,
         };
-        self.judge_tasks(&new, &first)?;
-        self.judge_source(&new.source).await?;
+        faults.but(self.judge_tasks(&new, &first));
+        faults.told()?;
         if !dry_run {
             return self.changed(ScheduleWrite::Add(Box::new(new))).await;
         }

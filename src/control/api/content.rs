@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::accounts::AccountSettingsValue;
+use super::error::ApiError;
 use super::tasks::ImageValue;
 use crate::control::parts::join_text;
 use crate::control::values::{TextOrNumber, WireTime};
@@ -154,6 +155,16 @@ pub struct ReviewParams {
     pub reason: Option<String>,
 }
 
+impl ReviewParams {
+    /// Judges the form: a reason that says nothing would stand where one is looked for.
+    pub fn check(self) -> Result<Self, ApiError> {
+        match self.reason.as_deref().filter(|reason| reason.trim().is_empty()) {
+            Some(reason) => Err(ApiError::invalid("reason", reason, "a text that says why; or leave it out")),
+            None => Ok(self),
+        }
+    }
+}
+
 /// An entry of the publish pool on the wire.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PoolView {
@@ -251,6 +262,9 @@ pub struct AccountView {
     pub created_at: WireTime,
     /// For its submits, and how much it may have.
     pub settings: AccountSettingsValue,
+    /// Submits to generators within 24 hours, where it has a limit of them and it was asked for.
+    #[serde(default)]
+    pub submits_today: Option<u32>,
 }
 
 /// `Add` of an account.

@@ -57,6 +57,12 @@ pub struct GeneratorView {
     pub in_flight: u32,
     /// How many may be.
     pub max_in_flight: u32,
+    /// Submits to it within 24 hours; null where it has no limit of them.
+    #[serde(default)]
+    pub submits_today: Option<u32>,
+    /// How many may be; null: no limit.
+    #[serde(default)]
+    pub submits_per_day: Option<u32>,
 }
 
 /// A pause.

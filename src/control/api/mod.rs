@@ -57,7 +57,7 @@ pub use pool::{
 };
 pub use review::{EditParams, ImageView, ImagesReply, VersionView, VersionsReply, WriteAgainParams, WriteAgainReply};
 pub use schedules::{
-    CheckedSchedule, FireReply, FireView, FiresReply, NewScheduleParams, ScheduleAddParams, ScheduleCalls,
+    AllFaults, CheckedSchedule, FireReply, FireView, FiresReply, NewScheduleParams, ScheduleAddParams, ScheduleCalls,
     ScheduleHistoryParams, ScheduleParams, SchedulePauseParams, ScheduleReply, ScheduleTime, ScheduleView,
     SchedulesReply, TopicParams,
 };

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checked::CheckedSubmission;
+use super::error::FieldFault;
 use super::tasks::Submission;
 use super::{Answer, ApiError, Peer};
 use crate::control::values::{DURATION_FORMS, TextOrNumber, WireTime, parse_duration_s};
@@ -384,20 +385,72 @@ impl From<CheckedSubmission> for Topic {
     }
 }
 
+/// What is wrong with a schedule, gathered, so that all of it is told at once.
+#[derive(Debug, Default)]
+pub struct AllFaults(Vec<ApiError>);
+
+impl AllFaults {
+    /// What was judged, where nothing is wrong with it; what is wrong is kept.
+    pub fn but<T>(&mut self, judged: Result<T, ApiError>) -> Option<T> {
+        judged.map_err(|error| self.0.push(error)).ok()
+    }
+
+    /// All of it, if there is any. What stands alone is told as itself, and so is what is no fault of a field.
+    pub fn told(mut self) -> Result<(), ApiError> {
+        let is_alone = self.0.len() == 1;
+        let (mut all, mut all_count) = (Vec::new(), 0_u32);
+        for error in std::mem::take(&mut self.0) {
+            let (faults, count) = match error {
+                ApiError::BatchRefused { faults, count } => (faults, count),
+                error if is_alone => return Err(error),
+                ApiError::InvalidField { field, value, cure } => {
+                    (vec![FieldFault { index: None, field, value, cure }], 1)
+                }
+                ApiError::AccountNotFound { ref account } => {
+                    let (field, value, cure) = ("accounts".to_owned(), account.clone(), error.message());
+                    (vec![FieldFault { index: None, field, value, cure }], 1)
+                }
+                error => return Err(error),
+            };
+            all.extend(faults);
+            all_count = all_count.saturating_add(count);
+        }
+        match all.as_slice() {
+            [] => Ok(()),
+            [FieldFault { index: None, .. }] => {
+                let FieldFault { field, value, cure, .. } = all.remove(0);
+                Err(ApiError::InvalidField { field, value, cure })
+            }
+            _ => Err(ApiError::BatchRefused { faults: all, count: all_count }),
+        }
+    }
+}
+
 impl NewScheduleParams {
-    /// Judges the form.
+    /// Judges the form: all of it, so that one look mends it.
     pub fn check(self) -> Result<CheckedSchedule, ApiError> {
-        let params = Topic::from(super::checked::single(&self.submission("any"))?).params;
-        Ok(CheckedSchedule {
-            name: self.check_name()?,
-            timing: self.check_timing()?,
-            topics_each: self.check_topics()?,
-            source: self.check_source()?,
-            misfire: self.check_misfire()?,
-            is_paused: self.paused == Some(true),
-            accounts: self.check_accounts()?,
-            params,
-        })
+        let mut faults = AllFaults::default();
+        let params = self.submission("any").check(None).map_err(|faults| {
+            let count = u32::try_from(faults.len()).unwrap_or(u32::MAX);
+            ApiError::BatchRefused { faults, count }
+        });
+        let judged = (
+            faults.but(self.check_name()),
+            faults.but(self.check_timing()),
+            faults.but(self.check_accounts()),
+            faults.but(self.check_topics()),
+            faults.but(self.check_source()),
+            faults.but(self.check_misfire()),
+            faults.but(params),
+        );
+        faults.told()?;
+        let (Some(name), Some(timing), Some(accounts), Some(topics_each), Some(source), Some(misfire), Some(params)) =
+            judged
+        else {
+            return Err(ApiError::internal("a schedule was refused without a fault"));
+        };
+        let (is_paused, params) = (self.paused == Some(true), Topic::from(params).params);
+        Ok(CheckedSchedule { name, timing, accounts, topics_each, source, params, misfire, is_paused })
     }
 
     fn check_name(&self) -> Result<String, ApiError> {
@@ -651,6 +704,17 @@ impl From<&Fire> for FireView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_look_mends_all_of_a_schedule() {
+        let wrong =
+            serde_json::json!({"name": "7", "cron": "61 8 * * *", "topics": 0, "at_end": "sometimes", "priority": 11});
+        let Err(ApiError::BatchRefused { faults, count }) = params(wrong).check() else { panic!("it is refused") };
+        let named: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!((named, count), (vec!["name", "cron", "topics", "at_end", "priority"], 5));
+        let one = params(serde_json::json!({"priority": 11})).check();
+        assert!(matches!(one, Err(ApiError::InvalidField { ref field, .. }) if field == "priority"), "{one:?}");
+    }
 
     fn params(more: serde_json::Value) -> NewScheduleParams {
         let mut json =

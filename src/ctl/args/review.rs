@@ -44,7 +44,7 @@ pub struct RejectArgs {
     /// The hash of what you looked at, or 8 or more of its first digits; another one is refused
     #[arg(long)]
     pub hash: Option<String>,
-    /// Why
+    /// Why; of a piece that is rejected already, where none was given then
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "again")]
     pub reason: Option<String>,
     /// Have a new task write it again, with this remark in its requirements

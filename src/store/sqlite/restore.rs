@@ -8,9 +8,11 @@
 //!
 //! A name decides nothing by itself: what takes the place is a database with the mark of a restore that nobody has begun.
 //!
+//! - `more`: what the old database had that the new one has not
 //! - `part`: the copy in the making
 //! - `past`: what the copy must not forget of the database that it replaces, and of restores before
 
+mod more;
 mod part;
 mod past;
 
@@ -26,6 +28,7 @@ use super::lock::{LockError, OwnerLock};
 use super::{OpenError, beside, ready_path};
 use crate::finding::Finding;
 use crate::store::restored::{BadMark, RestoreMark};
+pub use more::{More, kept_beside, more_in};
 use part::Part;
 use past::Past;
 

@@ -51,6 +51,12 @@ impl Review<'_> {
     pub(super) fn carry_out(&self, rows: &mut dyn Rows, content_id: ContentId) -> Result<Written, WriteError> {
         let mut content = looked_at(rows, content_id, self.expected_hash.as_ref())?;
         let before = content.record.review_status;
+        if let Some(reason) = self.later_reason(&content) {
+            content.record.review_reason = Some(reason.clone());
+            rows.update_content_review(&content, self.now)?;
+            write_audit(rows, &content, before, self.decision, Some(reason), self.who, self.now)?;
+            return Ok(Written::Reviewed(Box::new(content)));
+        }
         let after = before.after(self.decision).map_err(|illegal| WriteError::ReviewRefused {
             content_id,
             state: before,
@@ -67,6 +73,14 @@ impl Review<'_> {
         let why = self.reason.as_deref();
         write_audit(rows, &content, before, self.decision, why, self.who, self.now)?;
         Ok(Written::Reviewed(Box::new(content)))
+    }
+
+    /// Why a piece was rejected, where that is said after it was and nothing is kept of it. What is kept stays: somebody may have
+    /// acted on it.
+    fn later_reason(&self, content: &ContentRecord) -> Option<&String> {
+        let record = &content.record;
+        let is_rejected = record.review_status == ReviewState::Rejected && self.decision == ReviewMove::Rejected;
+        self.reason.as_ref().filter(|_| is_rejected && record.review_reason.is_none())
     }
 
     fn pool(&self, rows: &mut dyn Rows, content: &mut ContentRecord) -> Result<(), WriteError> {
