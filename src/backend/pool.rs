@@ -85,6 +85,7 @@ impl DaemonBackend {
             account,
             limit: query.limit,
             request: query.key,
+            knows_its_keys: false,
             lease_until: now.plus(self.lease(query.lease_s)),
             now,
         };

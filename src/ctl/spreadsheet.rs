@@ -64,7 +64,8 @@ fn cell(value: &Value, is_terminal: bool) -> String {
         Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{}", shown(text)),
         Value::String(text) => shown(text),
         Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_number) => {
-            items.iter().map(Value::to_string).collect::<Vec<_>>().join(",")
+            // Not with a comma: a spreadsheet reads `1,22` as a number.
+            items.iter().map(Value::to_string).collect::<Vec<_>>().join(" ")
         }
         // With a comma in one of them nobody could tell where it ends: such a list is written as JSON.
         Value::Array(items) if items.iter().all(|item| item.as_str().is_some_and(|text| !text.contains(','))) => {
@@ -121,7 +122,7 @@ mod tests {
         let text = String::from_utf8(writer.into_inner().expect("it flushes")).expect("UTF-8");
         assert_eq!(text, "id,topic,words\n-5,'=1+1,\"a,b\"\n1,\"a,\"\"b\"\"\nc\",\n");
         assert_eq!(cell(&json!(["x, y", "z"]), false), r#"["x, y","z"]"#, "two, and not three");
-        assert_eq!(cell(&json!([1, 22]), false), "1,22");
+        assert_eq!(cell(&json!([1, 22]), false), "1 22");
         assert_eq!(cell(&json!(0.862_745_098_039_215_7), false), "0.863");
         let exact = "a\x07\x1b[2J\tb\r\n\u{200f}";
         assert_eq!(cell(&json!(exact), false), exact, "a program gets what was written");

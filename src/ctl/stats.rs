@@ -110,13 +110,19 @@ fn in_all(session: &Session, args: StatsArgs) -> Result<(), Failure> {
     session.printer.record(&record, &fields)
 }
 
+/// A share as percent with one digit; all of them only where it is all.
+fn percent(share: f64) -> f64 {
+    let rounded = (share * 1_000.0).round() / 10.0;
+    if share < 1.0 { rounded.min(99.9) } else { rounded }
+}
+
 /// Fields as people read them: no underscores, a share of a hundred, seconds with their unit.
 fn in_words(record: &Value, fields: &[&str]) -> Vec<(String, Value)> {
     let worded = |field: &&str| {
         let (value, seconds) = (record[*field].clone(), field.strip_suffix("_s"));
         let shown = match (value.as_f64(), seconds) {
             (Some(value), Some(_)) => json!(format!("{} s", short(value))),
-            (Some(share), None) if *field == "success_rate" => json!(format!("{} %", (share * 1_000.0).round() / 10.0)),
+            (Some(share), None) if *field == "success_rate" => json!(format!("{} %", percent(share))),
             _ => value,
         };
         (seconds.unwrap_or(field).replace('_', " "), shown)

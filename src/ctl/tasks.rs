@@ -435,8 +435,10 @@ pub fn retry(session: &Session, args: RetryArgs) -> Result<(), Failure> {
         reason: args.reason,
     };
     let reply: BulkReply = session.call("io.contentd.Tasks.Retry", &params)?;
+    let printed = print_bulk(session, &reply, is_by_name, "retried");
+    // Asked afterwards: what was done is told first, however long the daemon takes to say more.
     tell_delays(session, &reply);
-    print_bulk(session, &reply, is_by_name, "retried")
+    printed
 }
 
 /// How many retried tasks are asked about.

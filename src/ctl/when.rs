@@ -48,16 +48,25 @@ pub fn from_now(option: &str, text: &str, now: jiff::Timestamp) -> Result<String
 
 /// `9:00`, `09:00` or `09:00:30`.
 fn time_of_day(text: &str) -> Option<Time> {
-    let is_one = text.contains(':') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
-    let forms = ["%H:%M", "%H:%M:%S"].iter();
-    forms.filter(|_| is_one).find_map(|form| Time::strptime(form, text).ok())
+    let parts: Vec<&str> = text.split(':').collect();
+    let are_digits = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_one = parts.iter().all(are_digits) && parts.iter().skip(1).all(|part| part.len() == 2);
+    let form = match parts.len() {
+        2 => "%H:%M",
+        3 => "%H:%M:%S",
+        _ => return None,
+    };
+    is_one.then(|| Time::strptime(form, text).ok()).flatten()
 }
 
-/// When a clock of this zone shows that time next.
+/// When a clock of this zone shows that time next: also the second time, where an hour comes twice.
 fn next(time: Time, now: jiff::Timestamp, zone: &TimeZone) -> Option<jiff::Timestamp> {
     let today = now.to_zoned_datetime(zone.clone()).date();
-    let on = |date: Date| Some(date.to_datetime(time).to_zoned_datetime(zone.clone()).ok()?.timestamp());
-    on(today).filter(|at| *at > now).or_else(|| on(today.tomorrow().ok()?))
+    let on = |date: Date| {
+        let shown = zone.to_ambiguous_timestamp(date.to_datetime(time));
+        [shown.clone().earlier().ok(), shown.later().ok()].into_iter().flatten().find(|at| *at > now)
+    };
+    on(today).or_else(|| on(today.tomorrow().ok()?))
 }
 
 /// A time of the wire in local time, to the second; anything else as it is.
@@ -128,10 +137,22 @@ mod tests {
             let time = time_of_day(text).expect("a time of day");
             next(time, now, &zone).expect("it comes").to_string()
         };
+        // The hour comes twice, and none of another: the second time, and the time that its clocks leap to.
+        for (now, text, told) in [
+            ("2026-10-25T00:40:00Z", "02:30", "2026-10-25T01:30:00Z"),
+            ("2026-10-25T00:20:00Z", "02:30", "2026-10-25T00:30:00Z"),
+            ("2026-03-29T00:40:00Z", "02:30", "2026-03-29T01:30:00Z"),
+        ] {
+            let now = now.parse().expect("a time");
+            let time = time_of_day(text).expect("a time of day");
+            assert_eq!(next(time, now, &zone).expect("it comes").to_string(), told, "{now}");
+        }
         // It is one o'clock there.
         assert_eq!(next_of("09:00"), "2026-02-01T08:00:00Z");
         assert_eq!([next_of("0:30"), next_of("01:00:00")], ["2026-02-01T23:30:00Z", "2026-02-02T00:00:00Z"]);
-        assert!(read("09:00").is_ok() && ["25:00", "9", "09:00x", "::"].map(time_of_day).iter().all(Option::is_none));
+        assert!(
+            read("09:00").is_ok() && ["25:00", "9", "9:3", "09:00x", "::"].map(time_of_day).iter().all(Option::is_none)
+        );
         let refused = read("soon").expect_err("no time").to_string();
         assert!(refused.contains("--at") && refused.contains("from now"), "{refused}");
     }

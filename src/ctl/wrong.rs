@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+use clap::{CommandFactory, Parser};
 
 use super::args::Args;
 use super::output::say;
@@ -36,7 +36,7 @@ fn hinted(words: &[OsString], error: Error) -> Error {
             Some(hint) => Error::raw(error.kind(), format!("{hint}\n")),
             None => error,
         },
-        _ => with_tip(error),
+        _ => with_tip(words, error),
     }
 }
 
@@ -69,9 +69,13 @@ fn unreadable(arguments: impl Iterator<Item = OsString>) -> String {
 }
 
 /// Names where the word belongs that was taken for a verb.
-fn with_tip(mut error: Error) -> Error {
+fn with_tip(words: &[OsString], mut error: Error) -> Error {
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return error };
-    let Some(tip) = tip_of(word) else { return error };
+    // Below another verb it means something else.
+    let verbs = Args::command();
+    let before = words.iter().skip(1).take_while(|before| before.to_str() != Some(word.as_str()));
+    let is_below = before.into_iter().any(|before| verbs.find_subcommand(before).is_some());
+    let Some(tip) = tip_of(word).filter(|_| !is_below) else { return error };
     // What is similar in its letters alone is something else.
     error.remove(ContextKind::SuggestedSubcommand);
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
@@ -99,13 +103,16 @@ mod tests {
     fn a_word_of_the_daemons_is_told_where_it_belongs() {
         let said = |word: &str| {
             let refused = Args::try_parse_from(["contentctl", word]).expect_err("it is no verb");
-            with_tip(refused).to_string()
+            with_tip(&["contentctl".into(), "--quiet".into(), word.into()], refused).to_string()
         };
         assert!(
             said("check-database").contains("tip: ") && said("check-database").contains("contentd --check-database")
         );
         let restore = said("restore");
         assert!(restore.contains("contentd restore FILE") && !restore.contains("similar"), "{restore}");
+        let below = Args::try_parse_from(["contentctl", "schedule", "restore"]).expect_err("it is no verb");
+        let below = with_tip(&["contentctl".into(), "schedule".into(), "restore".into()], below).to_string();
+        assert!(!below.contains("contentd restore"), "{below}");
         assert!(!said("lisst").contains("the daemon's") && said("lisst").contains("list"), "{}", said("lisst"));
     }
 

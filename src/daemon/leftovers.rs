@@ -74,7 +74,8 @@ impl LeftoverSweep {
         let mut removed = 0;
         for slice in listed.chunks(SLICE) {
             let keys: Vec<AttemptKey> = slice.iter().map(|(key, _)| key.clone()).collect();
-            // Asked after the listing: an intent is committed before its files are made.
+            // Asked after the listing: an intent is committed before its files are made. A key that a piece gets once more after a
+            // restore may have files of before, which go under their lock.
             let uses = self.store.read(move |queries| queries.key_uses(&keys)).await?;
             let is_done = |(key, changed): &&(AttemptKey, SystemTime)| match uses.get(key) {
                 Some(KeyUse::Needed) => false,

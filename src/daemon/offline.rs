@@ -128,7 +128,8 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
             out,
             "The next start holds each task that may have got a job since the backup, and each piece that may have been published.\n\
              Look at the generators, then `contentctl release TASK...` or `contentctl release --all`. Look at the places where pieces\n\
-             are published, then `contentctl pool release`: a piece that went out since the backup is handed out again, under the key that it had."
+             are published, then `contentctl pool release`: a piece that went out since the backup is handed out again. A site that takes each key once, or\n\
+             can be asked for one, knows most of them again; docs/publishing.md says which it does not."
         )?;
     }
     Ok(true)

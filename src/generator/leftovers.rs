@@ -67,11 +67,7 @@ impl Leftovers {
 
     /// Removes the files of a key unless a process of it is left or it was sealed lately; whether it did.
     pub fn remove_if_quiet(&self, key: &AttemptKey) -> bool {
-        if !self.calls.is_quiet(key) || !self.runs.is_quiet(key) {
-            return false;
-        }
-        self.calls.forget(key);
-        self.runs.sweep(key)
+        self.runs.is_quiet(key) && self.calls.forget_if_quiet(key) && self.runs.sweep(key)
     }
 }
 

@@ -102,6 +102,22 @@ impl RunFiles {
         file.and_then(|mut file| file.write_all(contents.as_bytes())).map_err(failed)
     }
 
+    /// Removes what belongs to a call of which nobody is left; whether it did. Under its lock, because the key of a piece may be given
+    /// out once more meanwhile.
+    pub fn forget_if_quiet(&self, key: &AttemptKey) -> bool {
+        let Ok(path) = self.path_of(key, "run") else { return true };
+        let _lock = match open_own(&path, OpenOptions::new().read(true)) {
+            Ok(file) => match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Some(file),
+                Err(_) => return false,
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(_) => return false,
+        };
+        self.forget(key);
+        true
+    }
+
     /// Removes what belongs to the call. What is not there is fine; what cannot go is only litter.
     pub fn forget(&self, key: &AttemptKey) {
         if let Ok(path) = self.path_of(key, "run") {
@@ -161,14 +177,29 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 /// Puts `content` into the file and returns it open for reading, at its beginning, with the exclusive lock; none if
 /// somebody holds it. The content is written only under the lock: a process that is left must not see it change.
 pub(crate) fn lock_with_content(path: &Path, content: &[u8]) -> io::Result<Option<File>> {
-    let mut writer = open_own(path, OpenOptions::new().write(true).create(true).truncate(false))?;
-    let reader = open_own(path, OpenOptions::new().read(true))?;
-    if !try_lock(&reader)? {
-        return Ok(None);
+    loop {
+        let mut writer = open_own(path, OpenOptions::new().write(true).create(true).truncate(false))?;
+        let reader = open_own(path, OpenOptions::new().read(true))?;
+        if !try_lock(&reader)? {
+            return Ok(None);
+        }
+        // Whoever cleared it away had its lock, and nobody would find this one by its name.
+        if is_named(&reader, path)? && is_named(&writer, path)? {
+            writer.set_len(0)?;
+            writer.write_all(content)?;
+            return Ok(Some(reader));
+        }
     }
-    writer.set_len(0)?;
-    writer.write_all(content)?;
-    Ok(Some(reader))
+}
+
+/// Whether the name still means this file.
+fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let meta = file.metadata()?;
+    match path.symlink_metadata() {
+        Ok(named) => Ok((named.dev(), named.ino()) == (meta.dev(), meta.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Takes the exclusive lock unless somebody holds it for longer than a probe does; whether it did.

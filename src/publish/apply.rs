@@ -144,39 +144,52 @@ pub enum PoolRefusal {
     Answered(String),
 }
 
-/// Hands an entry out: the intent, committed before anybody acts on it.
-pub fn hand_out(
-    entry: &PoolEntry,
-    holder: Holder,
-    key: AttemptKey,
-    request: Option<String>,
-    lease_until: Timestamp,
-    now: Timestamp,
-) -> Result<PoolChange, PoolRefusal> {
+/// To whom an entry is handed out, and under what.
+#[derive(Clone, Debug)]
+pub struct Recipient {
+    /// Who.
+    pub holder: Holder,
+    /// The key.
+    pub key: AttemptKey,
+    /// The consumer's own key of the request.
+    pub request: Option<String>,
+    /// It can say what came of a key that it was given before.
+    pub knows_its_keys: bool,
+    /// Until when.
+    pub lease_until: Timestamp,
+}
+
+/// Hands an entry out: the intent, committed before anybody acts on it. What may be out by a database that was replaced begins in
+/// doubt at a publisher that knows its keys, as if contentd had died in the middle of the call: which is what may have happened.
+pub fn hand_out(entry: &PoolEntry, to: Recipient, now: Timestamp) -> Result<PoolChange, PoolRefusal> {
+    let Recipient { holder, key, request, knows_its_keys, lease_until } = to;
     let status = entry.status.after(PoolMove::HandedOut)?;
     if entry.held_reason.is_some() || entry.scheduled_at > now {
         return Err(PoolRefusal::NotDue);
     }
     let fence = entry.fence + 1;
     let why = Some(format!("to {holder}"));
+    let may_be_out = entry.may_be_out && holder.is_publisher() && knows_its_keys;
     let handout = Handout {
         pool_id: entry.id,
         fence,
         key,
-        sends: u32::from(holder.is_publisher()),
+        sends: u32::from(holder.is_publisher() && !may_be_out),
         holder,
         request,
         handed_out_at: now,
-        doubted_at: None,
-        is_lost: false,
+        doubted_at: may_be_out.then_some(now),
+        is_lost: may_be_out,
         quiet_since: None,
         absences: 0,
         ended_at: None,
         outcome: None,
-        error: None,
+        error: may_be_out.then(|| MAY_BE_OUT.to_owned()),
         unavailable_sends: 0,
+        may_be_out,
     };
-    let entry = PoolEntry { status, fence, wake_at: Some(lease_until), ..entry.clone() };
+    let wake_at = Some(if may_be_out { now } else { lease_until });
+    let entry = PoolEntry { status, fence, wake_at, may_be_out: false, ..entry.clone() };
     Ok(PoolChange { entry, handout: Some(handout), moved: Some(PoolMove::HandedOut), why, publication: None })
 }
 
@@ -273,7 +286,7 @@ impl Change<'_> {
 
     fn answered(mut self, answer: PublishAnswer) -> Judged {
         self.is_with_publisher()?;
-        if self.handout.as_ref().is_some_and(|handout| handout.sends > 1) {
+        if self.handout.as_ref().is_some_and(|handout| handout.sends > 1 || handout.may_be_out) {
             return self.answered_again(answer);
         }
         match answer {
@@ -315,7 +328,11 @@ impl Change<'_> {
         let (why, is_sent, pause) = match answer {
             PublishAnswer::Published(published) => return self.published(published, PoolMove::Published, None),
             PublishAnswer::Rejected(why) => {
-                return self.held(format!("refused when it was sent again, after a call without an answer: {why}"));
+                let since = match self.handout.as_ref().is_some_and(|handout| handout.may_be_out) {
+                    true => format!("refused, and {MAY_BE_OUT}"),
+                    false => "refused when it was sent again, after a call without an answer".to_owned(),
+                };
+                return self.held(format!("{since}: {why}"));
             }
             PublishAnswer::Ambiguous(why) => (why, true, self.pause_after_doubt()),
             PublishAnswer::Retry(why) => (why, true, delay(sends.saturating_sub(2))),
@@ -328,7 +345,7 @@ impl Change<'_> {
             PublishAnswer::NeverCalled(why) => (why, false, SHORT_PAUSE),
         };
         if let Some(handout) = self.handout.as_mut().filter(|_| !is_sent) {
-            handout.sends -= 1;
+            handout.sends = handout.sends.saturating_sub(1);
         }
         let wake_at = self.context.now.plus(pause);
         self.entry.last_error = Some(why.clone());
@@ -536,6 +553,7 @@ impl Change<'_> {
         // Numbers that the lost daemon gave out must not be given out again.
         self.entry.fence += RESTORED_FENCE;
         self.handout = None;
+        self.entry.may_be_out = true;
         self.entry.held_reason = Some(reason.clone());
         self.moved(PoolMove::Restored, Some(reason))
     }
@@ -596,6 +614,9 @@ fn is_same_user(one: &str, other: &str) -> bool {
     let uid = |label: &str| label.split_once(':').map_or_else(|| label.to_owned(), |(uid, _)| uid.to_owned());
     uid(one) == uid(other)
 }
+
+/// What is known of a piece that a replaced database had.
+const MAY_BE_OUT: &str = "it may be out since before the database was restored";
 
 /// By how much the fencing numbers of a restored database go on: more than a lost daemon gave out since its backup.
 pub const RESTORED_FENCE: u64 = 1_000_000;

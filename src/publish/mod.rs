@@ -28,7 +28,7 @@ pub mod times;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Context, PoolChange, PoolEvent, PoolRefusal, apply, doubt_of_waiting, hand_out};
+pub use apply::{Context, PoolChange, PoolEvent, PoolRefusal, Recipient, apply, doubt_of_waiting, hand_out};
 pub use key::{PieceIdentity, publish_key};
 pub use policy::PublishPolicy;
 pub use record::{Handout, Holder};

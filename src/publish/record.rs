@@ -70,6 +70,9 @@ pub struct Handout {
     pub error: Option<String>,
     /// How often the publisher was away when the key was sent once more. None of these is one of the sends.
     pub unavailable_sends: u32,
+    /// A database that this one replaced may have sent this key before the first of the sends: an answer then proves no more than
+    /// that to a key that was sent again.
+    pub may_be_out: bool,
 }
 
 impl Handout {

@@ -30,6 +30,7 @@ fn entry() -> PoolEntry {
         fence: 0,
         wake_at: None,
         due_by: DueBy::AtOnce,
+        may_be_out: false,
     }
 }
 
@@ -63,7 +64,9 @@ impl Rig {
     fn hand_out(&mut self, holder: Holder) -> Result<(), PoolRefusal> {
         let key = AttemptKey(format!("key-{}", self.entry.fence + 1));
         let until = self.now.plus(Duration::from_secs(60));
-        self.take(hand_out(&self.entry, holder, key, None, until, self.now)?);
+        let knows_its_keys = self.policy.is_idempotent || self.policy.can_find;
+        let to = Recipient { holder, key, request: None, knows_its_keys, lease_until: until };
+        self.take(hand_out(&self.entry, to, self.now)?);
         Ok(())
     }
 
@@ -120,6 +123,12 @@ fn doubted(policy: PublishPolicy) -> Rig {
     rig.after(PoolEvent::Looked { is_quiet: true })
 }
 
+/// Held by a restore, released by a person and handed to a publisher.
+fn restored(policy: PublishPolicy) -> Rig {
+    let rig = Rig::new(policy).after(PoolEvent::Restored("a backup".into()));
+    rig.after(PoolEvent::Released).with(publisher())
+}
+
 /// Each row of the table by its outcome: what it comes to, with the state and the retries spent.
 fn row(verb: Option<PublishVerb>, outcome: &str) -> (PoolState, u32) {
     use PublishAnswer::{NeverCalled, Rejected, Retry, Unavailable};
@@ -161,6 +170,45 @@ fn row(verb: Option<PublishVerb>, outcome: &str) -> (PoolState, u32) {
             }
             let Step::Hold(why) = rig.step() else { panic!("sent often enough: {:?}", rig.step()) };
             rig.clone().after(PoolEvent::GivenUp(why)).told()
+        }
+        (Some(PublishVerb::Publish), "a piece that waited for a release since a restore; idempotent") => {
+            let mut rig = restored(policy(true, false)).after(PoolEvent::Looked { is_quiet: true });
+            // Whatever is said but that it is out, nothing else goes there but this key.
+            for answer in [Retry("busy".into()), Unavailable("down".into()), NeverCalled("stopping".into())] {
+                assert_eq!(rig.step(), Step::SendAgain);
+                rig = rig.after(PoolEvent::SentAgain).after(said(answer)).after(PoolEvent::Looked { is_quiet: true });
+                assert_eq!(rig.told(), (PoolState::Publishing, 0));
+            }
+            assert_eq!(rig.entry.fence, 1_000_001, "one handing out");
+            let refused = rig.clone().after(PoolEvent::SentAgain).after(said(Rejected("a duplicate".into())));
+            assert_eq!(refused.told(), (PoolState::Held, 0));
+            let again = refused.after(PoolEvent::Released).with(publisher());
+            assert_eq!(again.after(said(Retry("busy".into()))).told(), (PoolState::Pending, 1), "a person has looked");
+            let no_retries = restored(PublishPolicy { max_retries: 0, ..policy(true, false) });
+            assert_eq!(no_retries.after(PoolEvent::Looked { is_quiet: true }).step(), Step::SendAgain);
+            rig.told()
+        }
+        (
+            Some(PublishVerb::Publish),
+            "a piece that waited for a release since a restore; not idempotent, with find",
+        ) => {
+            let rig = restored(policy(false, true)).after(PoolEvent::Looked { is_quiet: true });
+            assert_eq!(rig.step(), Step::Find);
+            let found = rig.clone().after(PoolEvent::Searched(FoundAnswer::Found(Published::default())));
+            assert_eq!(found.told(), (PoolState::Published, 0));
+            let mut absent = rig.clone();
+            while absent.entry.status == PoolState::Publishing {
+                absent = absent.later(60).after(PoolEvent::Searched(FoundAnswer::Missing));
+            }
+            assert_eq!(absent.told(), (PoolState::Pending, 0));
+            let called = absent.later(60).with(publisher());
+            assert_eq!(called.handout.as_ref().map(|one| one.sends), Some(1), "it is not out, and goes");
+            rig.told()
+        }
+        (Some(PublishVerb::Publish), "a piece that waited for a release since a restore; neither") => {
+            let rig = restored(policy(false, false));
+            assert_eq!(rig.clone().after(said(Retry("busy".into()))).told(), (PoolState::Pending, 1));
+            rig.after(said(PublishAnswer::Published(Published::default()))).told()
         }
         (Some(PublishVerb::Publish), "sent again: retry") => {
             let rig = doubted(policy(true, false)).after(PoolEvent::SentAgain).after(said(Retry("busy".into())));
@@ -277,6 +325,7 @@ fn every_row_of_the_table_does_what_it_says() {
         ("pending", PoolState::Pending),
         ("failed", PoolState::Failed),
         ("held", PoolState::Held),
+        ("as any other", PoolState::Published),
         ("find", PoolState::Publishing),
         ("nothing;", PoolState::Publishing),
         ("the same key again once", PoolState::Held),
@@ -490,7 +539,7 @@ fn may_go_again(rig: &Rig, event: &PoolEvent, before: &Rig) -> bool {
     match event {
         PoolEvent::Released | PoolEvent::Rescheduled { .. } | PoolEvent::Failed { .. } => true,
         // The publisher says that it is not out, and was asked once only.
-        PoolEvent::Answered(_) => before.handout.as_ref().is_some_and(|one| one.sends == 1),
+        PoolEvent::Answered(_) => before.handout.as_ref().is_some_and(|one| one.sends == 1 && !one.may_be_out),
         PoolEvent::Searched(_) => {
             before.handout.as_ref().is_some_and(|one| one.quiet_since.is_some() && one.absences + 1 >= ABSENCES)
         }

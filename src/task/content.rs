@@ -234,6 +234,8 @@ pub struct PoolEntry {
     pub wake_at: Option<Timestamp>,
     /// What `scheduled_at` comes from.
     pub due_by: DueBy,
+    /// A database that this one replaced may have put it out: nobody has handed it out since.
+    pub may_be_out: bool,
 }
 
 impl PoolEntry {

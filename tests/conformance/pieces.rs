@@ -100,6 +100,7 @@ pub fn hand_out_to<B: AsBackend + ?Sized>(side: &mut Side<B>, holder: Holder, no
         account: None,
         limit: 2,
         request: None,
+        knows_its_keys: false,
         lease_until: Timestamp(now.0 + 10_000),
         now,
     };

@@ -321,6 +321,7 @@ fn no_write_reads_the_history() {
             account: None,
             limit: 1,
             request: Some("r".into()),
+            knows_its_keys: false,
             lease_until: Timestamp(START + 200),
             now: Timestamp(START + 100),
         };

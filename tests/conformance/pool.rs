@@ -56,6 +56,7 @@ fn hand_out(holder: Holder, count: u32, at: i64) -> HandOut {
         only: None,
         account: None,
         request: None,
+        knows_its_keys: false,
         lease_until: Timestamp(at + 60_000),
         now: Timestamp(at),
     }
@@ -372,7 +373,14 @@ fn a_restore_holds_what_may_be_out_and_its_fences_go_on(mut side: Side) {
     say(&mut side, ids[2], Some(1), done(), LATER).unwrap();
     let hold = || Write::Pool(PoolWrite::HoldRestored { now: Timestamp(LATER) });
     assert_eq!(side.write(hold()).unwrap(), Written::Pool(PoolWritten::Held(2)));
-    assert_eq!(side.write(hold()).unwrap(), Written::Pool(PoolWritten::Held(0)), "a take-over that began anew");
+    let fence = entry(&side, ids[1]).fence;
+    assert_eq!(
+        side.write(hold()).unwrap(),
+        Written::Pool(PoolWritten::Held(0)),
+        "a take-over that began anew, or another restore"
+    );
+    assert!(entry(&side, ids[1]).fence > fence + 1_000, "which may be of a backup from before a release");
+    assert!(entry(&side, ids[1]).may_be_out && !entry(&side, ids[2]).may_be_out);
     let states: Vec<PoolState> = ids.iter().map(|id| entry(&side, *id).status).collect();
     assert_eq!(states, [PoolState::Held, PoolState::Held, PoolState::Published]);
     let release = PoolWrite::Release { ids: Some(vec![ids[1]]), who: "1:ada".into(), now: Timestamp(LATER) };
@@ -380,6 +388,8 @@ fn a_restore_holds_what_may_be_out_and_its_fences_go_on(mut side: Side) {
     let again = take(&mut side, hand_out(consumer("b"), 9, LATER + 1));
     assert_eq!(again.len(), 1);
     assert!(again[0].1.fence > 1_000, "a number that the lost daemon gave out is not given out again");
+    assert!(!again[0].1.may_be_out, "a consumer knows no keys");
+    assert!(!again[0].0.may_be_out && entry(&side, ids[0]).may_be_out, "whoever has it says what comes of it");
 }
 
 fn a_restore_tells_what_had_failed_before(mut side: Side) {
@@ -608,6 +618,9 @@ fn the_guard_holds_the_pool() {
         ("DELETE FROM publish_pool WHERE id = 2", "kept"),
         ("UPDATE handouts SET key = 'x'", "never used again"),
         ("DELETE FROM handouts", "kept"),
+        ("DELETE FROM settings", "would be lost"),
+        ("UPDATE settings SET value = 'x' WHERE name = 'publish_seed'", "would be lost"),
+        ("INSERT OR REPLACE INTO settings VALUES ('publish_seed', 'x')", "would be lost"),
         (
             "INSERT INTO publish_pool (content_id, account_id, priority, scheduled_at, status, retry_count, created_at) \
           VALUES (1, 1, 5, 1, 'pending', 0, 1)",
@@ -619,7 +632,7 @@ fn the_guard_holds_the_pool() {
         assert!(refused.contains(words), "{sql}: {refused}");
         counted += 1;
     }
-    assert_eq!(counted, 9);
+    assert_eq!(counted, 12);
     backend
         .connection()
         .batch_execute("UPDATE publish_pool SET status = 'published', wake_at = NULL WHERE id = 1")

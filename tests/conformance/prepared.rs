@@ -92,6 +92,7 @@ fn every_statement_about_a_piece_in_doubt_is_kept_prepared() {
                 account: None,
                 limit: 1,
                 request: None,
+                knows_its_keys: false,
                 lease_until: Timestamp(at + 500),
                 now: Timestamp(at),
             };

@@ -44,6 +44,7 @@ impl Consumer {
                 account: Some(AccountId(2)),
                 limit: 1,
                 request: Some(request),
+                knows_its_keys: false,
                 lease_until: now.plus(Duration::from_secs(300)),
                 now,
             };

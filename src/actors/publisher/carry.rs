@@ -47,11 +47,13 @@ pub(super) async fn publish(world: World, publisher: Arc<Publisher>, entry: Pool
         account: None,
         limit: 1,
         request: None,
+        knows_its_keys: publisher.policy.is_idempotent || publisher.policy.can_find,
         lease_until: now.plus(publisher.policy.call_limit),
         now,
     };
     match world.store.write(Write::Pool(PoolWrite::HandOut(Box::new(hand_out)))).await {
         Ok(Written::Pool(PoolWritten::HandedOut(mut handed_out))) => match handed_out.pop() {
+            Some((entry, handout)) if handout.may_be_out => ask(world, publisher, entry, handout, account).await,
             Some((entry, handout)) => call(&world, &publisher, entry, handout, account).await,
             None => Done::default(),
         },
@@ -66,6 +68,18 @@ pub(super) async fn publish(world: World, publisher: Arc<Publisher>, entry: Pool
             log::debug!("pool entry {} was not handed out: {error}", entry.id);
             Done::default()
         }
+    }
+}
+
+/// Begins with a piece that may be out by a replaced database: whether a process of that one's call is left, and if not, a search or
+/// the same key again.
+async fn ask(world: World, publisher: Arc<Publisher>, entry: PoolEntry, handout: Handout, account: Account) -> Done {
+    // Without an answer the entry wakes, and is asked about then.
+    let Some(is_quiet) = publisher.driver.is_quiet(handout.key.clone()).await else { return Done::default() };
+    let looked = commit(&world, entry.id, &handout, PoolEvent::Looked { is_quiet }, &publisher.policy).await;
+    match looked.and_then(|change| Some((change.entry, change.handout?))) {
+        Some((entry, handout)) if is_quiet => step(world, Some(publisher), entry, handout, account).await,
+        _ => Done::default(),
     }
 }
 

@@ -432,6 +432,7 @@ mod tests {
         ("UPDATE tasks SET content_id = NULL, state = 'failed' WHERE id = 'task-done'", "audit rows end at completed"),
         ("DELETE FROM contents", "belongs to a row of contents"),
         ("DELETE FROM publish_pool", "has 0 entries in the publish pool"),
+        ("DELETE FROM settings WHERE name = 'publish_seed'", "nothing can be handed out without it"),
         ("UPDATE contents SET publish_status = 'unpublished'", "is unpublished and its entry"),
         ("UPDATE attempts SET state = 'ended_lost' WHERE task_id = 'task-active'", "its attempt is ended_lost"),
         ("UPDATE attempts SET state = 'rejected' WHERE task_id = 'task-done'", "its audit rows end at ended_completed"),

@@ -37,16 +37,35 @@ const PROMISES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Of a database whose keys follow from a seed.
+const OF_KEYS: &[(&str, &str)] = &[(
+    "SELECT 'the setting publish_seed' AS subject, 'is not there, and nothing can be handed out without it' AS found \
+     WHERE NOT EXISTS (SELECT 1 FROM settings WHERE name = 'publish_seed' AND length(value) >= 32)",
+    BY_HAND,
+)];
+
 #[derive(QueryableByName)]
 struct Count {
     #[diesel(sql_type = BigInt)]
     count: i64,
 }
 
+fn is_there(connection: &mut SqliteConnection, count: &str) -> QueryResult<bool> {
+    let known: Count = diesel::sql_query(count).get_result(connection)?;
+    Ok(known.count > 0)
+}
+
 /// What is to be asked; nothing of a database of an older version, which hands nothing out.
-pub(super) fn promises(connection: &mut SqliteConnection) -> QueryResult<&'static [(&'static str, &'static str)]> {
-    let known =
-        "SELECT count(*) AS count FROM sqlite_schema WHERE type = 'table' AND name IN ('handouts', 'publications')";
-    let known: Count = diesel::sql_query(known).get_result(connection)?;
-    Ok(if known.count == 2 { PROMISES } else { &[] })
+pub(super) fn promises(connection: &mut SqliteConnection) -> QueryResult<Vec<(&'static str, &'static str)>> {
+    let hands_out =
+        "SELECT count(*) = 2 AS count FROM sqlite_schema WHERE type = 'table' AND name IN ('handouts', 'publications')";
+    let has_seed = "SELECT count(*) AS count FROM pragma_table_info('publish_pool') WHERE name = 'may_be_out'";
+    let mut asked = Vec::new();
+    if is_there(connection, hands_out)? {
+        asked.extend_from_slice(PROMISES);
+    }
+    if is_there(connection, has_seed)? {
+        asked.extend_from_slice(OF_KEYS);
+    }
+    Ok(asked)
 }

@@ -12,6 +12,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 
+use crate::publish::key::SEED_SETTING;
 use crate::publish::state::pool_edges;
 use crate::store::write;
 use crate::task::content::{PoolState, ReviewState};
@@ -141,6 +142,15 @@ fn pool_triggers() -> String {
     sql += &refuse("handouts_delete", "DELETE ON handouts", "1", "a handing out is kept");
     sql += &refuse("publications_update", "UPDATE ON publications", "1", "where a piece went is never changed");
     sql += &refuse("publications_delete", "DELETE ON publications", "1", "where a piece went is kept");
+
+    let is_seed = format!("OLD.name = '{SEED_SETTING}'");
+    let seed_is_kept = "the seed of the publish keys is kept: the keys that it made would be lost";
+    sql += &refuse("settings_publish_seed_update", "UPDATE ON settings", &is_seed, seed_is_kept);
+    sql += &refuse("settings_publish_seed_delete", "DELETE ON settings", &is_seed, seed_is_kept);
+    // An INSERT OR REPLACE is neither.
+    let is_second =
+        format!("NEW.name = '{SEED_SETTING}' AND EXISTS (SELECT 1 FROM settings WHERE name = '{SEED_SETTING}')");
+    sql += &refuse("settings_publish_seed_insert", "INSERT ON settings", &is_second, seed_is_kept);
     sql
 }
 

@@ -87,7 +87,15 @@ impl LogCopying {
         }
         self.long = bytes.saturating_add(LONG_LOG);
         match copy(connection).map_err(db_error) {
-            Ok(_) => Ok(()),
+            Ok(copied) => {
+                if copied.busy != 0 || copied.checkpointed < copied.log {
+                    log::warn!(
+                        "the log of the database is {bytes} bytes long, because somebody reads what it was before: a backup, which \
+                         ends, or a shell that was forgotten (`fuser` names who has the file open)"
+                    );
+                }
+                Ok(())
+            }
             Err(error @ DbError::Fatal(_)) => Err(error),
             // No room, or somebody has it locked: what is committed stands in the log, and the next commit says what it has to.
             Err(error) => {

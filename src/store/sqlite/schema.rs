@@ -147,6 +147,7 @@ diesel::table! {
         fence -> BigInt,
         wake_at -> Nullable<BigInt>,
         due_by -> Text,
+        may_be_out -> Bool,
     }
 }
 
@@ -178,6 +179,7 @@ diesel::table! {
         outcome -> Nullable<Text>,
         error -> Nullable<Text>,
         unavailable_sends -> BigInt,
+        may_be_out -> Bool,
     }
 }
 

@@ -7,9 +7,12 @@
 use super::review::{doubt_of, end_doubt};
 use super::rows::Rows;
 use super::{DbError, WriteError};
+use crate::publish::apply::RESTORED_FENCE;
 use crate::publish::key::{SEED_SETTING, publish_key};
 use crate::publish::state::PoolMove;
-use crate::publish::{Context, Handout, Holder, PoolChange, PoolEvent, PoolRefusal, PublishPolicy, apply, hand_out};
+use crate::publish::{
+    Context, Handout, Holder, PoolChange, PoolEvent, PoolRefusal, PublishPolicy, Recipient, apply, hand_out,
+};
 use crate::store::restored;
 use crate::task::apply::CONTENTD;
 use crate::task::content::{PoolEntry, PoolState, PublishState, ReviewState};
@@ -28,6 +31,8 @@ pub struct HandOut {
     pub limit: u32,
     /// The consumer's own key of the request.
     pub request: Option<String>,
+    /// It can say what came of a key that it was given before.
+    pub knows_its_keys: bool,
     /// Until when.
     pub lease_until: Timestamp,
     /// When.
@@ -122,11 +127,22 @@ impl HandOut {
             Some(id) => vec![rows.pool_entry(id)?.ok_or(WriteError::PoolEntryNotFound(id))?],
             None => rows.due_pool_entries(self.account, self.now, self.limit)?,
         };
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let seed = rows.setting(SEED_SETTING)?;
+        let seed =
+            seed.ok_or_else(|| DbError::Refused(format!("the setting {SEED_SETTING} is gone from the database")))?;
         let mut handed_out = Vec::with_capacity(due.len());
         for entry in due {
-            let key = next_key(rows, &entry)?;
-            let (holder, request) = (self.holder.clone(), self.request.clone());
-            let judged = hand_out(&entry, holder, key, request, self.lease_until, self.now);
+            let to = Recipient {
+                holder: self.holder.clone(),
+                key: next_key(rows, &entry, &seed)?,
+                request: self.request.clone(),
+                knows_its_keys: self.knows_its_keys,
+                lease_until: self.lease_until,
+            };
+            let judged = hand_out(&entry, to, self.now);
             let change = judged.map_err(|refusal| refused(&entry, refusal))?;
             let who = if self.holder.is_publisher() { CONTENTD } else { self.holder.name() };
             write_change(rows, &entry, None, &change, who, self.now)?;
@@ -137,13 +153,11 @@ impl HandOut {
 }
 
 /// The key under which an entry goes out the next time.
-fn next_key(rows: &mut dyn Rows, entry: &PoolEntry) -> Result<AttemptKey, WriteError> {
-    let seed = rows.setting(SEED_SETTING)?;
-    let seed = seed.ok_or_else(|| DbError::Refused(format!("the setting {SEED_SETTING} is gone from the database")))?;
+fn next_key(rows: &mut dyn Rows, entry: &PoolEntry, seed: &str) -> Result<AttemptKey, WriteError> {
     let piece = rows.piece_identity(entry.content_id)?.ok_or(WriteError::ContentNotFound(entry.content_id))?;
     // No fencing number: those leap at a restore, and each entry of a piece has its own.
     let earlier = rows.times_handed_out(entry.content_id)?;
-    Ok(publish_key(&seed, &piece, earlier + 1))
+    Ok(publish_key(seed, &piece, earlier + 1))
 }
 
 /// Of what a request was given, what it still has: nothing that was answered, or that went on to somebody else.
@@ -295,7 +309,10 @@ fn hold_restored(rows: &mut dyn Rows, now: Timestamp) -> Result<PoolWritten, Wri
         let Some(entry) = rows.pool_entry(id)? else { continue };
         // A death in the middle of the take-over begins it again.
         let is_told = entry.held_reason.as_deref().is_some_and(|reason| reason.starts_with(restored::POOL_REASON));
-        if !is_told {
+        if is_told {
+            // Or an earlier restore told it, and it was let go and handed out since the backup that is restored now.
+            rows.update_pool_entry(&PoolEntry { fence: entry.fence + RESTORED_FENCE, ..entry })?;
+        } else {
             happened(rows, id, None, &PoolEvent::Restored(why_restored(&entry)), &context)?;
             held += 1;
         }

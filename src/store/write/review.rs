@@ -19,6 +19,7 @@ pub(super) fn new_pool_entry(
     now: Timestamp,
     held_reason: Option<String>,
 ) -> PoolEntry {
+    let may_be_out = held_reason.as_deref().is_some_and(|reason| reason.starts_with(restored::POOL_REASON));
     PoolEntry {
         id: PoolId(0),
         content_id,
@@ -34,6 +35,7 @@ pub(super) fn new_pool_entry(
         fence: 0,
         wake_at: None,
         due_by: if due == now { DueBy::AtOnce } else { DueBy::Calendar },
+        may_be_out,
     }
 }
 

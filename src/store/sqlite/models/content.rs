@@ -187,6 +187,7 @@ pub struct PoolRow {
     fence: i64,
     wake_at: Option<i64>,
     due_by: String,
+    may_be_out: bool,
 }
 
 impl PoolRow {
@@ -208,6 +209,7 @@ impl PoolRow {
             fence: narrowed(&row, "fence", self.fence)?,
             wake_at: time(self.wake_at),
             due_by: parsed(&row, "due_by", &self.due_by)?,
+            may_be_out: self.may_be_out,
         })
     }
 }
@@ -227,6 +229,7 @@ pub struct NewPoolRow<'a> {
     created_at: i64,
     held_reason: Option<&'a str>,
     due_by: &'static str,
+    may_be_out: bool,
 }
 
 impl<'a> From<&'a PoolEntry> for NewPoolRow<'a> {
@@ -243,6 +246,7 @@ impl<'a> From<&'a PoolEntry> for NewPoolRow<'a> {
             created_at: entry.created_at.0,
             held_reason: entry.held_reason.as_deref(),
             due_by: entry.due_by.as_str(),
+            may_be_out: entry.may_be_out,
         }
     }
 }

@@ -53,6 +53,7 @@ pub struct PoolChanges<'a> {
     fence: i64,
     wake_at: Option<i64>,
     due_by: &'static str,
+    may_be_out: bool,
 }
 
 impl<'a> PoolChanges<'a> {
@@ -69,6 +70,7 @@ impl<'a> PoolChanges<'a> {
             fence: stored_fence(entry.id, entry.fence)?,
             wake_at: millis(entry.wake_at),
             due_by: entry.due_by.as_str(),
+            may_be_out: entry.may_be_out,
         })
     }
 }
@@ -98,6 +100,7 @@ pub struct HandoutRow {
     outcome: Option<String>,
     error: Option<String>,
     unavailable_sends: i64,
+    may_be_out: bool,
 }
 
 impl HandoutRow {
@@ -120,6 +123,7 @@ impl HandoutRow {
             outcome: handout.outcome.clone(),
             error: handout.error.clone(),
             unavailable_sends: handout.unavailable_sends.into(),
+            may_be_out: handout.may_be_out,
         })
     }
 
@@ -142,6 +146,7 @@ impl HandoutRow {
             outcome: self.outcome,
             error: self.error,
             unavailable_sends: narrowed(&row, "unavailable_sends", self.unavailable_sends)?,
+            may_be_out: self.may_be_out,
         })
     }
 }

@@ -1,2 +1,0 @@
-DROP INDEX pool_removed;
-DELETE FROM settings WHERE name = 'publish_seed';
