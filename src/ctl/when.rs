@@ -64,7 +64,7 @@ fn next(time: Time, now: jiff::Timestamp, zone: &TimeZone) -> Option<jiff::Times
     let today = now.to_zoned_datetime(zone.clone()).date();
     let on = |date: Date| {
         let shown = zone.to_ambiguous_timestamp(date.to_datetime(time));
-        [shown.clone().earlier().ok(), shown.later().ok()].into_iter().flatten().find(|at| *at > now)
+        [shown.earlier().ok(), shown.later().ok()].into_iter().flatten().find(|at| *at > now)
     };
     on(today).or_else(|| on(today.tomorrow().ok()?))
 }
