@@ -163,6 +163,11 @@ fn what_is_spent_of_a_day_is_told_and_who_waits_for_the_next_may_leave() {
     let left = ctl.with(&[], "", &["submit", "--account", "press", "--file", &file, "--wait", "--timeout", "5"]);
     assert_eq!(left.code, Some(4), "{}", left.err);
     assert_eq!(left.err.matches("Ctrl-C ends the wait alone").count(), 1, "{}", left.err);
+    // What a cleanup took would count no more.
+    let kept = ctl.with(&[], "", &["cleanup", "--older-than", "0s"]);
+    assert!(kept.out.contains("0 tasks that finished more than 1d ago: deleted"), "{}", kept.out);
+    assert!(kept.err.contains("its submits count for a limit of a day"), "{}", kept.err);
+    assert_eq!(ctl.json(&["account", "show", "blog"])["submits_today"], 1);
     ctl.run(&["pause", "--account", "blog"]);
     let missed = ctl.with(&[], "", &["--output", "json", "resume"]);
     assert!(missed.code == Some(1) && missed.out.contains("\"is_changed\": false"), "{}", missed.out);
@@ -170,7 +175,23 @@ fn what_is_spent_of_a_day_is_told_and_who_waits_for_the_next_may_leave() {
     let task =
         ctl.json(&["list", "--state", "pending", "--account", "blog"])[0]["task_id"].as_str().unwrap().to_owned();
     let reason = ctl.json(&["show", &task])["reason"].as_str().unwrap().to_owned();
-    assert!(reason.contains("is paused by") && reason.contains("; and account 1 had 1 submit to"), "{reason}");
+    assert!(reason.contains("is paused by") && reason.contains("; and account \"blog\" had 1 submit to"), "{reason}");
+    // Whoever lifts one of them, the delay too, has lifted nothing: all are named, by name and with their reasons.
+    ctl.run(&["pause", "--reason", "lunch"]);
+    ctl.run(&["set", &task, "--delay", "1h"]);
+    let given_up = ctl.with(&[], "", &["--output", "json", "wait", &task, "--timeout", "1"]);
+    assert_eq!(given_up.code, Some(4), "{}", given_up.err);
+    let shown = ctl.run(&["show", &task]).out;
+    for told in [
+        "at the earliest; and",
+        "account \"blog\" is paused by",
+        "everything is paused by",
+        "(\"lunch\")",
+        "per_day is 1",
+    ] {
+        assert!(given_up.out.contains(&told.replace('"', "\\\"")), "{told}: {}", given_up.out);
+    }
+    assert!(shown.contains("ends its delay, and nothing else of this"), "{shown}");
     assert_eq!(daemon.stop(), Some(0));
 }
 

@@ -23,6 +23,7 @@ pub mod recovery;
 pub mod result_handler;
 pub mod rules;
 pub mod schedule;
+pub mod spent;
 pub mod supervisor;
 pub mod worker;
 

@@ -38,6 +38,7 @@ impl DaemonBackend {
         let queue = status.queue.as_ref();
         let mut views = join_all(generators.iter().map(|generator| generator_view(generator, queue))).await;
         views.extend(lost.iter().map(|(name, unfinished)| lost_view(name, *unfinished, queue)));
+        let (pool, to_review) = self.pool_counts().await?;
         Ok(StatusReply {
             state: if *self.stopping.borrow() { "draining" } else { "running" }.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -48,7 +49,8 @@ impl DaemonBackend {
             generators: views,
             pauses: queue.map(|queue| queue.pauses.iter().map(pause_view).collect()).unwrap_or_default(),
             hooks: self.hooks().await?,
-            pool: self.pool_counts().await?,
+            pool,
+            to_review,
             publishers: self.publishers_of(status.publisher.as_ref()),
             unserved_accounts: self.unserved_accounts().await?,
             refused_reload: (self.installation.reload)().refused,

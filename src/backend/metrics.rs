@@ -69,6 +69,8 @@ impl DaemonBackend {
         for state in PoolStanding::COUNTED {
             entries.count(&[("state", state.as_str())], stands.counts.get(state).copied().unwrap_or(0));
         }
+        page.gauge("contentd_pieces_to_review", "Pieces that wait for a review; no more than 10000 are counted.")
+            .count(&[], stands.to_review);
         let overdue = stands.oldest_due.map_or(0.0, |due| now.since(due).as_secs_f64());
         page.gauge("contentd_pool_overdue_seconds", "For how long the oldest piece has been due; 0 where none is.")
             .sample(&[], overdue);

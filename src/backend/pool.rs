@@ -22,12 +22,12 @@ use crate::task::content::{PoolEntry, PoolState};
 use crate::task::{AccountId, ContentId, PoolId, Timestamp};
 
 impl DaemonBackend {
-    /// Pieces that are not out, by state; every state that is counted is there.
-    pub(super) async fn pool_counts(&self) -> Result<BTreeMap<String, u64>, ApiError> {
+    /// Pieces that are not out, by state; every state that is counted is there. And how many wait for a review.
+    pub(super) async fn pool_counts(&self) -> Result<(BTreeMap<String, u64>, u64), ApiError> {
         let now = self.world.clock.now().utc;
         let standing = self.read(move |queries| queries.pool_standing(now)).await?;
         let count = |state: &PoolState| (state.to_string(), standing.counts.get(state).copied().unwrap_or(0));
-        Ok(PoolStanding::COUNTED.iter().map(count).collect())
+        Ok((PoolStanding::COUNTED.iter().map(count).collect(), standing.to_review))
     }
 
     /// Accounts with pieces that wait and that no publisher serves, where there are publishers at all.

@@ -242,7 +242,8 @@ impl Wait {
                 tasks::with_attempts(queries, found)
             })
             .await?;
-        Ok(found.iter().map(|(task, attempt)| TaskView::of(task, attempt.as_ref())).collect())
+        // Of those that still wait, too: whoever gives up waiting wants to know why.
+        Ok(self.backend.all_explained(found).await)
     }
 }
 

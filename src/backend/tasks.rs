@@ -4,6 +4,7 @@ use super::{DaemonBackend, errors};
 use crate::actors::Happened;
 use crate::actors::poller::{PollAll, PollNow};
 use crate::actors::queue::{ExplainWaits, PersonDecided};
+use crate::actors::spent::FinishedAge;
 use crate::control::api::checked::RETENTION;
 use crate::control::api::{
     ApiError, CleanupAge, CleanupReply, HistoryReply, ListQuery, Peer, PollAllReply, QueueReply, SettleDecision,
@@ -65,12 +66,12 @@ impl DaemonBackend {
             }
         };
         if let Some(name) = name {
-            *why = why.replacen(&numbered, &format!("account {name:?} "), 1);
+            *why = why.replace(&numbered, &format!("account {name:?} "));
         }
     }
 
     /// Views of several. Where nobody says why they wait, the stored reasons must do.
-    async fn all_explained(&self, tasks: Vec<(Task, Option<Attempt>)>) -> Vec<TaskView> {
+    pub(super) async fn all_explained(&self, tasks: Vec<(Task, Option<Attempt>)>) -> Vec<TaskView> {
         let is_pending = |task: &Task| task.state == TaskState::Pending;
         let pending: Vec<Task> =
             tasks.iter().filter(|(task, _)| is_pending(task)).map(|(task, _)| task.clone()).collect();
@@ -274,11 +275,12 @@ impl DaemonBackend {
     }
 
     pub(super) async fn clean_up(&self, peer: &Peer, age: CleanupAge, dry_run: bool) -> Result<CleanupReply, ApiError> {
-        let age = self.age_of(age)?;
-        let (finished_before, older_than_s) = (self.world.clock.now().utc.minus(age), age.as_secs());
+        let wanted = self.age_of(age)?;
+        let FinishedAge { older_than, is_day_kept } = self.world.cleanup_age(wanted).await.map_err(errors::of_db)?;
+        let (finished_before, older_than_s) = (self.world.clock.now().utc.minus(older_than), older_than.as_secs());
         if dry_run {
             let deleted = self.read(move |queries| queries.count_finished_before(finished_before)).await?;
-            return Ok(CleanupReply { deleted, is_dry_run: true, older_than_s });
+            return Ok(CleanupReply { deleted, is_dry_run: true, older_than_s, is_day_kept });
         }
         self.refuse_while_stopping()?;
         let (mut deleted, mut after) = (0, None);
@@ -294,7 +296,7 @@ impl DaemonBackend {
             if after.is_none() {
                 let about = Kind::CleanedUp;
                 tell!(Level::Info, about, "cleanup by {}: {deleted} finished tasks deleted", peer.label());
-                return Ok(CleanupReply { deleted, is_dry_run: false, older_than_s });
+                return Ok(CleanupReply { deleted, is_dry_run: false, older_than_s, is_day_kept });
             }
         }
     }

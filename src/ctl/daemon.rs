@@ -66,6 +66,7 @@ pub fn status(session: &Session) -> Result<(), Failure> {
         "pauses",
         "hooks",
         "pool",
+        "to_review",
         "publishers",
         "unserved_accounts",
         "refused_reload",
@@ -85,6 +86,10 @@ pub fn status(session: &Session) -> Result<(), Failure> {
              (`contentctl settle`, `release`)"
         );
         session.printer.prose(&said)?;
+    }
+    if reply.to_review > 0 {
+        let wait = counted(reply.to_review, "piece waits", "pieces wait");
+        session.printer.prose(&format!("\n{wait} for a review: `contentctl review list` shows them"))?;
     }
     session.printer.text("")?;
     if reply.generators.is_empty() {

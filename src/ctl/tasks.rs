@@ -133,7 +133,10 @@ fn print_task(session: &Session, task: &TaskView) -> Result<(), Failure> {
         _ if !session.printer.is_for_people() => Ok(()),
         "held" => session.printer.prose(&ways_out(task)),
         "pending" if waits_for_a_time(task, jiff::Timestamp::now()) => {
-            let cure = format!("\n`contentctl set {} --delay 0` lets it start at once", safe(&task.task_id));
+            let is_kept_otherwise = task.reason.as_deref().is_some_and(|reason| reason.contains("; and "));
+            let then =
+                if is_kept_otherwise { "ends its delay, and nothing else of this" } else { "lets it start at once" };
+            let cure = format!("\n`contentctl set {} --delay 0` {then}", safe(&task.task_id));
             session.printer.prose(&cure)
         }
         _ => Ok(()),
@@ -498,7 +501,12 @@ pub fn cleanup(session: &Session, args: &CleanupArgs) -> Result<(), Failure> {
     };
     let reply: CleanupReply = session.call("io.contentd.Tasks.Cleanup", &params)?;
     if !session.printer.is_for_people() {
-        return session.printer.record(&reply, &["deleted", "is_dry_run", "older_than_s"]);
+        return session.printer.record(&reply, &["deleted", "is_dry_run", "older_than_s", "is_day_kept"]);
+    }
+    if reply.is_day_kept {
+        session.tell(
+            "what finished within the last 24 hours stays: its submits count for a limit of a day (submits_per_day)",
+        );
     }
     let what = if reply.is_dry_run { "would be deleted" } else { "deleted" };
     let stays = if reply.is_dry_run { staying(session, reply.deleted) } else { None };

@@ -78,8 +78,14 @@ impl Sweep {
 
     /// Where the next slice goes on, if there may be more.
     async fn delete_slice(&mut self, world: &World, keep: Duration) -> Option<FinishedPlace> {
-        let finished_before = world.clock.now().utc.minus(keep);
-        match world.store.write(Write::Cleanup { finished_before, after: self.after, limit: SLICE }).await {
+        let deleted = match world.cleanup_age(keep).await {
+            Ok(age) => {
+                let finished_before = world.clock.now().utc.minus(age.older_than);
+                world.store.write(Write::Cleanup { finished_before, after: self.after, limit: SLICE }).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        match deleted {
             Ok(Written::Cleaned { tasks, next }) => {
                 self.deleted += tasks.len() as u64;
                 self.logs.remove(tasks);

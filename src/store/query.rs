@@ -70,12 +70,16 @@ pub struct PoolStanding {
     pub counts: BTreeMap<PoolState, u64>,
     /// When the oldest became due of those that wait and are due.
     pub oldest_due: Option<Timestamp>,
+    /// Pieces that wait for a review before they may be pooled; no more are counted than [`Self::MOST_TO_REVIEW`].
+    pub to_review: u64,
 }
 
 impl PoolStanding {
     /// The states that are counted. What is out or taken out only grows, and is not.
     pub const COUNTED: &'static [PoolState] =
         &[PoolState::Pending, PoolState::Publishing, PoolState::Failed, PoolState::Held];
+    /// So many pieces wait for nobody who would read their number.
+    pub const MOST_TO_REVIEW: u64 = 10_000;
 }
 
 /// Which part of an answer.

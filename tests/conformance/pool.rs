@@ -121,6 +121,13 @@ fn how_the_pool_stands(mut side: Side) {
     assert_eq!(counts(&side), BTreeMap::from([(PoolState::Pending, 1), (PoolState::Publishing, 2)]));
     say(&mut side, taken[0].0.id, Some(1), done(), LATER + 1).unwrap();
     assert_eq!(counts(&side), BTreeMap::from([(PoolState::Pending, 1), (PoolState::Publishing, 1)]));
+    let to_review = |side: &Side| side.queries.pool_standing(Timestamp(LATER)).unwrap().to_review;
+    assert_eq!(to_review(&side), 0);
+    let mut asked = task(9, ada);
+    asked.auto_approve = false;
+    side.submit(vec![new(asked)]);
+    side.complete(&id(9), LATER + 2);
+    assert_eq!(to_review(&side), 1);
 }
 
 const LATER: i64 = START + 100_000;

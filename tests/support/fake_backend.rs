@@ -491,7 +491,7 @@ impl Backend for FakeBackend {
 
     fn cleanup(&self, _: Peer, age: CleanupAge, dry_run: bool) -> Answer<CleanupReply> {
         self.called(format!("cleanup {age:?}"));
-        done(Ok(CleanupReply { deleted: 3, is_dry_run: dry_run, older_than_s: 7_776_000 }))
+        done(Ok(CleanupReply { deleted: 3, is_dry_run: dry_run, older_than_s: 7_776_000, is_day_kept: false }))
     }
 
     fn statistics(&self, _: Peer, query: StatisticsQuery) -> Answer<StatisticsReply> {
@@ -742,6 +742,7 @@ impl Backend for FakeBackend {
             }],
             unserved_accounts: vec![],
             refused_reload: None,
+            to_review: 2,
         }))
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BREAKER_SETTING, QueueActor};
+use super::{BREAKER_SETTING, Pause, QueueActor};
 use crate::events::{About, Kind};
 use crate::generator::registry::{Generator, Limits};
 use crate::store::write::Write;
@@ -35,13 +35,7 @@ impl QueueActor {
 
     /// Everything that keeps the tasks of this lane: who lifts one limit of two has lifted nothing.
     pub(super) fn hindrances(&self, key: &LaneKey, now: Timestamp) -> impl Iterator<Item = String> {
-        let name = &key.generator;
-        let generator = self.world.generator(name);
-        let unknown = match generator {
-            Some(_) => None,
-            None => Some(format!("generator {name} is not configured; add [generators.{name}] and reload")),
-        };
-        let each: [Judge; 9] = [
+        const EACH: [Judge; 9] = [
             |queue, key, _, _| queue.pause_of(key),
             |queue, key, limits, _| queue.jobs_hindrance(key, limits),
             |queue, key, limits, _| queue.account_jobs_hindrance(key, limits),
@@ -54,14 +48,41 @@ impl QueueActor {
                 queue.suspicion(&key.generator, now).map(|why| format!("generator {}: {why}", key.generator))
             },
         ];
-        let judged = generator
-            .map(|generator| each.into_iter().filter_map(move |judge| judge(self, key, &generator.limits, now)));
+        self.judged(&EACH, key, now)
+    }
+
+    /// What keeps them for longer than a job lasts: pauses, and limits of a day.
+    pub(super) fn lasting_hindrances(&self, key: &LaneKey, now: Timestamp) -> impl Iterator<Item = String> {
+        const LASTING: [Judge; 4] = [
+            |queue, key, _, _| queue.pause_of(key),
+            |queue, key, _, _| queue.own_day_hindrance(key),
+            |queue, key, limits, _| queue.day_hindrance(key, limits),
+            |queue, key, limits, _| queue.account_day_hindrance(key, limits),
+        ];
+        self.judged(&LASTING, key, now)
+    }
+
+    fn judged(&self, judges: &'static [Judge], key: &LaneKey, now: Timestamp) -> impl Iterator<Item = String> {
+        let name = &key.generator;
+        let generator = self.world.generator(name);
+        let unknown = match generator {
+            Some(_) => None,
+            None => Some(format!("generator {name} is not configured; add [generators.{name}] and reload")),
+        };
+        let judged =
+            generator.map(|generator| judges.iter().filter_map(move |judge| judge(self, key, &generator.limits, now)));
         unknown.into_iter().chain(judged.into_iter().flatten())
     }
 
+    /// All pauses: who ends one of two has started nothing.
     fn pause_of(&self, key: &LaneKey) -> Option<String> {
-        let pause = self.pauses.iter().find(|pause| pause.scope.covers(key))?;
-        Some(format!("{} is paused by {}", pause.scope, pause.who))
+        let covering = self.pauses.iter().filter(|pause| pause.scope.covers(key));
+        let told = |pause: &Pause| {
+            let why = pause.reason.as_deref().map(|reason| format!(" ({reason:?})")).unwrap_or_default();
+            format!("{} is paused by {}{why}", pause.scope, pause.who)
+        };
+        let told: Vec<String> = covering.map(told).collect();
+        (!told.is_empty()).then(|| told.join("; and "))
     }
 
     fn jobs_hindrance(&self, key: &LaneKey, limits: &Limits) -> Option<String> {

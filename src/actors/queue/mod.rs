@@ -323,15 +323,19 @@ impl QueueActor {
         if task.state != TaskState::Pending {
             return task.reason;
         }
+        let key = LaneKey { generator: task.generator.clone(), account: task.account_id };
         if let Some(at) = task.wake_at.filter(|at| *at > now) {
             let wait = at.since(now).as_secs();
             let why = task.reason.unwrap_or_else(|| "it is delayed".to_owned());
-            return Some(format!("{why}; starts in {} at the earliest", in_words(wait)));
+            let delay = format!("{why}; starts in {} at the earliest", in_words(wait));
+            // What is busy now says nothing of then; what somebody has to do, or a day's limit, does.
+            return Some(
+                std::iter::once(delay).chain(self.lasting_hindrances(&key, now)).collect::<Vec<_>>().join("; and "),
+            );
         }
         if self.is_draining {
             return Some("the daemon is stopping; it starts after the next start".to_owned());
         }
-        let key = LaneKey { generator: task.generator.clone(), account: task.account_id };
         let why: Vec<String> = self.hindrances(&key, now).collect();
         if why.is_empty() {
             return Some("waits for a free worker behind the tasks before it".to_owned());

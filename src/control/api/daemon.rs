@@ -105,6 +105,9 @@ pub struct StatusReply {
     /// Pieces in the publish pool that are not out, by state.
     #[serde(default)]
     pub pool: BTreeMap<String, u64>,
+    /// Pieces that wait for a review; at most 10,000 are counted.
+    #[serde(default)]
+    pub to_review: u64,
     /// The publishers.
     #[serde(default)]
     pub publishers: Vec<PublisherView>,

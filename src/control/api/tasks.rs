@@ -570,6 +570,9 @@ pub struct CleanupReply {
     /// How long ago they finished, at least.
     #[serde(default)]
     pub older_than_s: u64,
+    /// That is a day, and more than was asked for, because the submits of what finished since count for a limit a day.
+    #[serde(default)]
+    pub is_day_kept: bool,
 }
 
 /// `Statistics` since a time, of one account or generator if given.

@@ -5,7 +5,7 @@ use crate::publish::{Handout, PoolMove};
 use crate::store::DbError;
 use crate::store::query::{KeyUse, PoolStanding};
 use crate::store::write::Account;
-use crate::task::content::{PoolEntry, PoolState, Publication, PublishState, ReviewState};
+use crate::task::content::{ContentRecord, PoolEntry, PoolState, Publication, PublishState, ReviewState};
 use crate::task::{AccountId, AttemptKey, ContentId, PoolId, Timestamp};
 
 impl Tables {
@@ -142,6 +142,9 @@ impl Tables {
             *standing.counts.entry(entry.status).or_insert(0) += 1;
         }
         let waits = self.pool.iter().filter(|entry| entry.status == PoolState::Pending);
+        let waits_for_review = |content: &&ContentRecord| content.record.review_status == ReviewState::PendingReview;
+        let to_review = self.contents.iter().filter(waits_for_review).count() as u64;
+        standing.to_review = to_review.min(PoolStanding::MOST_TO_REVIEW);
         standing.oldest_due = waits.map(|entry| entry.scheduled_at).filter(|at| *at <= now).min();
         standing
     }

@@ -89,6 +89,9 @@ const COUNT: &str = "SELECT count(*) AS number FROM publish_pool WHERE status = 
 const OLDEST_DUE: &str = "SELECT min(scheduled_at) AS number FROM publish_pool INDEXED BY pool_due \
      WHERE status = 'pending' AND scheduled_at <= ?";
 
+const TO_REVIEW: &str =
+    "SELECT count(*) AS number FROM (SELECT 1 FROM contents WHERE review_status = 'pending_review' LIMIT ?)";
+
 pub fn standing(connection: &mut SqliteConnection, now: Timestamp) -> Result<PoolStanding, DbError> {
     let mut counts = BTreeMap::new();
     // A question a state: each counts a stretch of one index, and leaves out what only grows.
@@ -102,7 +105,13 @@ pub fn standing(connection: &mut SqliteConnection, now: Timestamp) -> Result<Poo
     }
     let oldest = Asked::new(OLDEST_DUE).number(now.0);
     let oldest: Number = oldest.get_result(connection).map_err(db_error)?;
-    Ok(PoolStanding { counts, oldest_due: oldest.number.map(Timestamp) })
+    let to_review = Asked::new(TO_REVIEW).number(PoolStanding::MOST_TO_REVIEW.cast_signed());
+    let to_review: Number = to_review.get_result(connection).map_err(db_error)?;
+    Ok(PoolStanding {
+        counts,
+        oldest_due: oldest.number.map(Timestamp),
+        to_review: to_review.number.and_then(|count| u64::try_from(count).ok()).unwrap_or(0),
+    })
 }
 
 const NEXT_DUE: &str =
