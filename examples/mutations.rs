@@ -139,6 +139,10 @@ fn plant(root: &Path, tree: &Path, mutations: &[Mutation]) -> Result<()> {
     }
     for path in stale.keys().filter(|path| !files.contains_key(*path)) {
         fs::remove_file(tree.join(path))?;
+        // An empty directory of a migration is one without its SQL; one that has others stays.
+        if let Some(parent) = path.parent() {
+            let _ = fs::remove_dir(tree.join(parent));
+        }
     }
     for (path, text) in files.iter().filter(|(path, text)| stale.get(*path) != Some(text)) {
         let path = tree.join(path);

@@ -397,6 +397,19 @@ fn a_restore_holds_what_may_be_out_and_its_fences_go_on(mut side: Side) {
     assert!(again[0].1.fence > 1_000, "a number that the lost daemon gave out is not given out again");
     assert!(!again[0].1.may_be_out, "a consumer knows no keys");
     assert!(!again[0].0.may_be_out && entry(&side, ids[0]).may_be_out, "whoever has it says what comes of it");
+    // A publisher that knows its keys is asked, and only its yes counts.
+    let release = PoolWrite::Release { ids: Some(vec![ids[0]]), who: "1:ada".into(), now: Timestamp(LATER) };
+    side.write(Write::Pool(release)).unwrap();
+    let asked = hand_out(Holder::Publisher("site".into()), 1, LATER + 2);
+    let given = take(&mut side, HandOut { knows_its_keys: true, ..asked }).remove(0);
+    assert!(given.1.may_be_out && given.1.doubted_at.is_some() && given.1.sends == 0);
+    let policy = PublishPolicy { is_idempotent: true, ..PublishPolicy::default() };
+    let busy = PoolEvent::Answered(PublishAnswer::Retry("busy".into()));
+    for event in [PoolEvent::Looked { is_quiet: true }, PoolEvent::SentAgain, busy] {
+        say_by(&mut side, ids[0], None, event, LATER + 3, policy.clone()).unwrap();
+    }
+    let told = side.queries.pool_entry(ids[0]).unwrap().unwrap();
+    assert_eq!((told.0.status, told.1[0].sends, told.1[0].may_be_out), (PoolState::Publishing, 1, true));
 }
 
 fn a_restore_tells_what_had_failed_before(mut side: Side) {
