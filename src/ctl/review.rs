@@ -124,12 +124,13 @@ fn heading(reply: &ContentReply, newest: Option<i64>, columns: Option<usize>) ->
                 content.content_id
             ));
         }
-        "pending_review" => lines.push(format!(
+        // A rejection may be taken back.
+        "pending_review" | "rejected" => lines.push(format!(
             "contentctl review approve {} --hash {}",
             content.content_id,
             safe(&content.content_hash)
         )),
-        // What is decided is not decided again.
+        // What is approved is not approved again.
         _ => {}
     }
     let width = lines.iter().map(|line| super::text::width(line)).max().unwrap_or(0).clamp(8, 72);
@@ -373,7 +374,7 @@ mod tests {
         let piped = readable(&reply, None, None);
         assert_eq!(piped.lines().last().map(|line| line.matches("salt").count()), Some(9), "{piped}");
         assert_eq!(shown.split_whitespace().filter(|word| *word == "salt,").count(), 9, "{shown}");
-        for (status, is_offered) in [("pending_review", true), ("approved", false), ("rejected", false)] {
+        for (status, is_offered) in [("pending_review", true), ("approved", false), ("rejected", true)] {
             let mut reply = reply.clone();
             reply.content.review_status = status.to_owned();
             assert_eq!(readable(&reply, None, None).contains("review approve"), is_offered, "{status}");
