@@ -45,6 +45,13 @@ pub fn counted(count: impl Into<u64>, one: &str, several: &str) -> String {
     }
 }
 
+/// What names an account, or whatever else has both, in a command: its name where a shell takes it as it is, and its number elsewhere.
+pub fn shell_name(name: &str, id: impl std::fmt::Display) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.');
+    let is_word = name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.chars().all(is_plain);
+    if is_word { name.to_owned() } else { id.to_string() }
+}
+
 /// What lies at a path where a regular file is wanted; none for a regular file.
 pub fn no_regular_file(kind: std::fs::FileType) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt;

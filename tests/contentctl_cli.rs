@@ -135,6 +135,9 @@ fn usage_says_what_is_missing_and_nothing_else() {
     let release = run(&server, &["release"]);
     assert!(release.code == 2 && release.err.contains("--all for every held task"), "{}", release.err);
     assert_eq!(run(&server, &["release", "--all", "--state", "failed"]).code, 2);
+    let entries = run(&server, &["pool", "release"]);
+    assert!(entries.code == 2 && entries.err.contains("--all"), "{}", entries.err);
+    assert_eq!(run(&server, &["pool", "release", "1", "--all"]).code, 2, "either or");
     // The place of the socket in the environment is no option that a verb needs.
     let mut wait = Command::new(env!("CARGO_BIN_EXE_contentctl"));
     wait.env("CONTENTD_SOCKET", &server.path).arg("wait");
@@ -197,6 +200,14 @@ fn what_is_done_already_or_meant_by_nobody_is_said() {
     assert_eq!(said(&["schedule", "resume", "paused"], 0), "");
     assert!(said(&["pool", "done", "80", "--fence", "1"], 0).contains("was published already"));
     assert_eq!(said(&["pool", "done", "1", "--fence", "1"], 0), "");
+    let out = run(&server, &["pool", "done", "80", "--fence", "1"]).out;
+    assert!(out.contains("https://example.org/80"), "where it is stands there: {out}");
+    let doubted = said(&["pool", "show", "50"], 0);
+    assert!(doubted.contains("nobody knows whether pool entry 50 is out: site was called 1 time;"), "{doubted}");
+    let removed = said(&["pool", "show", "60"], 0);
+    assert!(removed.contains("it was not handed out\n"), "it never will be: {removed}");
+    let held = said(&["release", "--all"], 0);
+    assert!(held.contains("1 held task is not held by a restore: `contentctl settle` decides about it"), "{held}");
     let nobody = said(&["--output", "json", "list", "--generator", "absent"], 0);
     assert!(
         nobody.contains("no generator \"absent\" is configured") && nobody.contains("contentctl status"),
@@ -286,6 +297,9 @@ fn numbers_of_a_span_stand_beside_none_of_this_moment() {
         assert!(is_there(&of_all) && !is_there(&of_span), "{name}: {of_all}\n{of_span}");
     }
     assert!(told(&["--output", "json", "stats", "--since", "1h"]).contains("\"total\""), "programs get every field");
+    let (of_span, of_all) = (run(&server, &["stats", "--since", "1h"]).err, run(&server, &["stats"]).err);
+    assert!(of_all.contains("of all tasks that are kept") && !of_span.contains("of all"), "{of_all}\n{of_span}");
+    assert!(of_span.contains("retries: how often tasks were tried again"), "{of_span}");
 }
 
 #[test]

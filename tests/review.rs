@@ -146,7 +146,9 @@ fn what_is_spent_of_a_day_is_told_and_who_waits_for_the_next_may_leave() {
     live::eventually("the submit is counted", spent);
     assert_eq!(ctl.json(&["account", "show", "press"])["submits_today"], Value::Null, "it has no limit");
     let listed = ctl.run(&["account", "list"]).out;
-    assert!(listed.contains("SUBMITS") && listed.contains("1 of 1"), "{listed}");
+    assert!(listed.contains("SUBMITS TODAY") && listed.contains("1 of 1"), "{listed}");
+    assert!(listed.contains("MAX PENDING") && listed.contains("MAX JOBS"), "{listed}");
+    assert_eq!(ctl.json(&["account", "set", "blog", "--tone", "dry"])["submits_today"], 1, "as show has it");
     let generator = &ctl.json(&["status"])["generators"][0];
     assert_eq!(generator["submits_today"], Value::Null, "its generator has no limit: {generator}");
 
@@ -297,7 +299,8 @@ fn a_piece_is_read_edited_rejected_and_written_again() {
     let empty = ctl.refused(&["review", "reject", &other, "--reason", " "]);
     assert!(empty.contains("reason: \" \" cannot be taken"), "{empty}");
     ctl.run(&["review", "reject", &other]);
-    ctl.run(&["review", "reject", &other, "--reason", "not our subject"]);
+    let reason = ctl.run(&["review", "reject", &other, "--reason", "not our subject"]).out;
+    assert!(reason.contains("review_reason") && reason.contains("not our subject"), "{reason}");
     assert_eq!(ctl.json(&["content", "show", &other])["review_reason"], "not our subject");
     assert!(ctl.json(&["history", new]).to_string().contains("rejected: not our subject"));
     assert!(ctl.refused(&["review", "reject", &other, "--reason", "another"]).contains("it is rejected"));
@@ -345,6 +348,7 @@ fn what_is_shown_says_whose_it_is_why_it_waits_and_what_helps() {
         "{}",
         listed.err
     );
+    assert!(listed.err.contains("1 piece") && listed.err.contains("pool next --account blog`"), "{}", listed.err);
     let entry = pool[0]["pool_id"].to_string();
     assert!(ctl.run(&["pool", "show", &entry]).out.contains("no publisher serves account"));
     assert!(ctl.run(&["status"]).out.contains("account \"blog\" wait, and no publisher serves it"));

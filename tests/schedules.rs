@@ -205,9 +205,10 @@ fn an_operator_adds_looks_runs_pauses_and_removes() {
     eventually("it has worked through its list", || (fired(&daemon, "mornings") == 2).then_some(()));
     let (code, out, err) = contentctl(&home, &["schedule", "resume", "mornings"]);
     assert_eq!((code, out.as_str()), (Some(1), ""), "nothing is left that it could submit");
-    assert!(err.contains("its list of 2 topics is worked through") && err.contains("--at-end again"), "{err}");
+    assert!(err.contains("schedule \"mornings\" cannot be resumed: its list of 2 topics is worked through"), "{err}");
+    assert!(err.contains("--at-end again"), "{err}");
     let (code, _, err) = contentctl(&home, &["schedule", "run", "mornings"]);
-    assert!(code == Some(1) && err.contains("its list of 2 topics is worked through"), "{err}");
+    assert!(code == Some(1) && err.contains("\"mornings\" cannot be run: its list of 2 topics is"), "{err}");
     let (_, out, _) = contentctl(&home, &["schedule", "show", "mornings"]);
     assert!(!out.contains("due at"), "no time of it ever comes: {out}");
     let nameless = ["schedule", "add", "--name", "x", "--every", "1h", "--account", "blog", "--topic", ""];

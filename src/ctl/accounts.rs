@@ -19,6 +19,7 @@ use crate::control::api::{
 };
 use crate::control::client::ClientError;
 use crate::control::values::TextOrNumber;
+use crate::text::shell_name;
 
 /// An account as people and spreadsheets see it: its settings beside its name.
 #[derive(Serialize)]
@@ -62,9 +63,9 @@ pub(super) const COLUMNS: &[Column] = &[
     fixed("ENABLED", "is_enabled"),
     spare("CREATED", "created_at"),
     flexible("GENERATOR", "generator"),
-    fixed("PENDING", "max_pending").goes(1),
-    fixed("JOBS", "max_in_flight").goes(1),
-    fixed("SUBMITS", "day"),
+    fixed("MAX PENDING", "max_pending").goes(1),
+    fixed("MAX JOBS", "max_in_flight").goes(1),
+    fixed("SUBMITS TODAY", "day"),
 ];
 pub(super) const IMPORT_COLUMNS: &[Column] =
     &[fixed("OUTCOME", "outcome"), fixed("ID", "account_id"), flexible("NAME", "name"), fixed("ENABLED", "is_enabled")];
@@ -152,9 +153,7 @@ pub fn account(session: &Session, verb: AccountVerb) -> Result<(), Failure> {
 
 /// What names the account in a command: its name where a shell takes it as it is.
 fn shell_word(account: &AccountView) -> String {
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.');
-    let is_word = account.name.starts_with(|first: char| first.is_ascii_alphanumeric());
-    if is_word && account.name.chars().all(is_plain) { account.name.clone() } else { account.account_id.to_string() }
+    shell_name(&account.name, account.account_id)
 }
 
 /// An empty value sets nothing; what it is meant for has an option of its own.
@@ -178,11 +177,22 @@ fn print(session: &Session, account: &AccountView) -> Result<(), Failure> {
     if session.printer.is_json() {
         return session.printer.json(account);
     }
-    // Nobody has counted what is spent where nothing was asked but a change.
+    // Nobody has counted what is spent where the daemon could not be asked once more.
     let is_left_out =
         |field: &str| field == "submits_today" && account.submits_today.is_none() && session.printer.is_for_people();
     let fields: Vec<&str> = FIELDS.iter().copied().filter(|field| !is_left_out(field)).collect();
     session.printer.record(&Line::of(account, None), &fields)
+}
+
+/// An account with what is spent of its day, as `show` has it: a change alone does not count that. Whoever cannot be told has changed it
+/// all the same.
+fn counted(session: &Session, account: AccountView) -> AccountView {
+    if account.settings.submits_per_day.is_none() || account.submits_today.is_some() {
+        return account;
+    }
+    let params = AccountParams { account: TextOrNumber(account.account_id.to_string()) };
+    let asked = session.call::<_, AccountReply>("io.contentd.Accounts.Get", &params);
+    AccountView { submits_today: asked.ok().and_then(|reply| reply.account.submits_today), ..account }
 }
 
 fn enable(session: &Session, account: String, is_enabled: bool) -> Result<(), Failure> {
@@ -192,7 +202,7 @@ fn enable(session: &Session, account: String, is_enabled: bool) -> Result<(), Fa
 
 fn set(session: &Session, params: AccountSetParams) -> Result<(), Failure> {
     let reply: AccountSetReply = session.call("io.contentd.Accounts.Set", &params)?;
-    print(session, &reply.account)?;
+    print(session, &counted(session, reply.account))?;
     if !reply.is_changed {
         session.tell("it stood so already");
     }
@@ -223,7 +233,7 @@ fn add(session: &Session, args: AccountAddArgs) -> Result<(), Failure> {
         })?;
         account = reply.account;
     }
-    print(session, &account)?;
+    print(session, &counted(session, account))?;
     session.tell(format!("`contentctl submit --account {word} --topic T` writes for it"));
     Ok(())
 }

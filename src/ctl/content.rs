@@ -227,10 +227,14 @@ pub(super) fn is_newest(content_id: i64) -> String {
 
 /// Prints what became of a record, and of an approved one whether it goes out: one that is held never does by itself.
 pub(super) fn print_reviewed(session: &Session, reply: &ContentReply) -> Result<(), Failure> {
-    let fields = ["content_id", "task_id", "title", "review_status", "publish_status", "content_hash"];
+    let mut fields = vec!["content_id", "task_id", "title", "review_status", "publish_status", "content_hash"];
+    // The columns of a spreadsheet keep their places.
+    if session.printer.is_for_people() && reply.content.review_reason.is_some() {
+        fields.push("review_reason");
+    }
     let Some(entry) = &reply.pool_entry else { return session.printer.record(&reply.content, &fields) };
     let (pool_id, pool_status, held_reason) = (entry.pool_id, &entry.status, &entry.held_reason);
-    let fields: Vec<&str> = fields.into_iter().chain(["pool_id", "pool_status", "held_reason"]).collect();
+    fields.extend(["pool_id", "pool_status", "held_reason"]);
     session.printer.record(&Approved { content: &reply.content, pool_id, pool_status, held_reason }, &fields)?;
     if pool_status == "held" {
         session.tell(format!(

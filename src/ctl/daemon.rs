@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::names;
 use super::settings::as_written;
 use super::spreadsheet::{KEYED, flatten};
-use super::table::{Column, fixed, flexible, sentences, spare};
+use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::{safe, safe_lines};
 use crate::control::api::{
     ApiError, BackupParams, BackupReply, ConfigReply, DrainReply, GeneratorView, NoParams, PauseParams, PauseView,
@@ -23,15 +23,15 @@ use crate::control::values::TextOrNumber;
 use crate::text::counted;
 
 pub(super) const GENERATOR_COLUMNS: &[Column] = &[
-    flexible("GENERATOR", "name"),
+    wanted("GENERATOR", "name"),
     fixed("AVAILABLE", "is_available").goes(2),
     fixed("BREAKER", "breaker"),
     fixed("JOBS", "in_flight").goes(1),
     fixed("MOST", "max_in_flight").goes(1),
     spare("SUBMITS TODAY", "today"),
-    spare("TRIED NEXT", "next_probe_at"),
-    sentences("WHY", "breaker_reason"),
-    sentences("FAULTS", "faults"),
+    fixed("TRIED NEXT", "next_probe_at").goes(3),
+    sentences("WHY", "breaker_reason").below(),
+    sentences("FAULTS", "faults").below(),
 ];
 pub(super) const PAUSE_COLUMNS: &[Column] = &[
     flexible("GENERATOR", "generator").kept(),

@@ -16,12 +16,14 @@ use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::safe;
 use super::when;
 use crate::control::api::{
-    ApiError, ContentParams, ContentReply, ContentView, NoParams, PoolDoneParams, PoolEntryReply, PoolFailParams,
-    PoolListParams, PoolNextParams, PoolNextReply, PoolParams, PoolReleaseParams, PoolReleaseReply, PoolRemoveParams,
-    PoolRenewParams, PoolReply, PoolScheduleParams, PoolShowReply, PoolView, StatusReply,
+    ApiError, ContentParams, ContentReply, ContentView, HandoutView, NoParams, PoolDoneParams, PoolEntryReply,
+    PoolFailParams, PoolListParams, PoolNextParams, PoolNextReply, PoolParams, PoolReleaseParams, PoolReleaseReply,
+    PoolRemoveParams, PoolRenewParams, PoolReply, PoolScheduleParams, PoolShowReply, PoolView, PublicationView,
+    StatusReply,
 };
 use crate::control::client::{Client, ClientError};
 use crate::control::values::TextOrNumber;
+use crate::text::counted;
 
 const FIELDS: &[&str] = &[
     "pool_id",
@@ -45,12 +47,13 @@ pub(super) const COLUMNS: &[Column] = &[
     spare("CONTENT", "content_id"),
     spare("PRI", "priority"),
     fixed("STATUS", "status"),
-    spare("DUE", "scheduled_at"),
-    flexible("ACCOUNT", "account").goes(1),
+    fixed("DUE", "scheduled_at").goes(1),
+    flexible("ACCOUNT", "account").goes(2),
     wanted("TITLE", "title"),
-    fixed("LEASE UNTIL", "lease_until").goes(1),
     spare("PUBLISHED", "published_at"),
     spare("RETRIES", "retry_count"),
+    // It stands below the table, with who has it.
+    spare("LEASE UNTIL", "lease_until"),
     sentences("ERROR", "last_error").unless("held_reason").below(),
     sentences("HELD", "held_reason").below(),
 ];
@@ -105,7 +108,7 @@ pub(super) const PUBLISHER_COLUMNS: &[Column] = &[
     fixed("AWAY", "is_away"),
     spare("SINCE", "since"),
     fixed("TRIED NEXT", "next_probe_at").goes(1),
-    sentences("WHY", "why"),
+    sentences("WHY", "why").below(),
 ];
 
 /// The publishers and the pool of a status, where there is anything to say.
@@ -191,16 +194,29 @@ pub fn pool(session: &Session, verb: PoolVerb) -> Result<(), Failure> {
 
 /// Why pieces wait that nobody takes, each reason once.
 fn tell_unserved(session: &Session, reply: &PoolReply) {
-    let mut reasons: Vec<(&String, u64)> = Vec::new();
-    for why in reply.entries.iter().filter_map(|entry| entry.unserved.as_ref()) {
-        match reasons.iter_mut().find(|(known, _)| *known == why) {
-            Some((_, count)) => *count += 1,
-            None => reasons.push((why, 1)),
-        }
+    let now = jiff::Timestamp::now().as_millisecond();
+    let mut reasons: Vec<(&String, u64, u64)> = Vec::new();
+    for (why, entry) in reply.entries.iter().filter_map(|entry| Some((entry.unserved.as_ref()?, entry))) {
+        let at = reasons.iter().position(|(known, ..)| *known == why).unwrap_or_else(|| {
+            reasons.push((why, 0, 0));
+            reasons.len() - 1
+        });
+        let is_due = entry.scheduled_at.0.0 <= now;
+        let count = if is_due { &mut reasons[at].1 } else { &mut reasons[at].2 };
+        *count += 1;
     }
-    for (why, count) in reasons {
-        let wait = crate::text::counted(count, "piece waits", "pieces wait");
-        session.tell(format!("{wait}: {}", safe(why)));
+    for (why, due, later) in reasons {
+        session.tell(format!("{}: {}", waiting(due, later), safe(why)));
+    }
+}
+
+/// How many pieces wait that are due, and how many that will be.
+fn waiting(due: u64, later: u64) -> String {
+    let wait = counted(due, "piece waits", "pieces wait");
+    match (due, later) {
+        (_, 0) => wait,
+        (0, later) => counted(later, "piece is due later", "pieces are due later"),
+        (_, later) => format!("{wait}, and {}", counted(later, "is due later", "are due later")),
     }
 }
 
@@ -212,12 +228,30 @@ fn tell_holders(session: &Session, entries: &[PoolView]) {
     for entry in entries.iter().filter(|entry| entry.status == "publishing").take(MOST_ASKED) {
         let params = PoolParams { pool_id: entry.pool_id };
         let Ok(shown) = session.call::<_, PoolShowReply>("io.contentd.Pool.Show", &params) else { return };
-        let until = entry.lease_until.map(|until| format!(" until {}", when::local(&until.to_string())));
-        if let Some(handout) = shown.handouts.iter().find(|handout| handout.fence == entry.fence) {
-            let (id, holder) = (entry.pool_id, safe(&handout.holder));
-            session.tell(format!("pool entry {id} is with {holder}{}", until.unwrap_or_default()));
-        }
+        let Some(handout) = shown.handouts.iter().find(|handout| handout.fence == entry.fence) else { continue };
+        session.tell(match doubt(entry, handout) {
+            Some(doubt) => format!("{doubt} (`contentctl pool show {}`)", entry.pool_id),
+            None => {
+                let until = entry.lease_until.map(|until| format!(" until {}", when::local(&until.to_string())));
+                let (id, holder) = (entry.pool_id, safe(&handout.holder));
+                format!("pool entry {id} is with {holder}{}", until.unwrap_or_default())
+            }
+        });
     }
+}
+
+/// That nobody knows whether an entry is out: its time is no lease then, but when it is looked at next.
+fn doubt(entry: &PoolView, handout: &HandoutView) -> Option<String> {
+    let is_current = entry.status == "publishing" && handout.fence == entry.fence && handout.ended_at.is_none();
+    handout.doubted_at.filter(|_| is_current && handout.is_publisher)?;
+    let next = entry.lease_until.map(|at| format!(", looked at again at {}", when::local(&at.to_string())));
+    Some(format!(
+        "nobody knows whether pool entry {} is out: {} was called {}{}; what comes of that settles it, or holds it for a person",
+        entry.pool_id,
+        safe(&handout.holder),
+        counted(u64::from(handout.sends), "time", "times"),
+        next.unwrap_or_default()
+    ))
 }
 
 /// Which publishers are away: pieces wait for them. Whoever cannot be told has the list all the same.
@@ -247,13 +281,17 @@ fn show(session: &Session, pool_id: i64) -> Result<(), Failure> {
     }
     print_entry(session, &reply.entry)?;
     if let Some(publication) = &reply.publication {
-        // When, the entry has said.
-        session.printer.record(publication, &["published_by", "url", "reference"])?;
+        print_publication(session, publication)?;
     }
     if reply.handouts.is_empty() {
-        session.tell("it was not handed out yet");
+        let is_over = matches!(reply.entry.status.as_str(), "removed" | "published");
+        session.tell(if is_over { "it was not handed out" } else { "it was not handed out yet" });
     }
-    session.printer.rows(&reply.handouts, HANDOUT_COLUMNS, &[])
+    session.printer.rows(&reply.handouts, HANDOUT_COLUMNS, &[])?;
+    if let Some(doubt) = reply.handouts.iter().find_map(|handout| doubt(&reply.entry, handout)) {
+        session.tell(doubt);
+    }
+    Ok(())
 }
 
 fn next(session: &Session, args: PoolNextArgs) -> Result<(), Failure> {
@@ -323,6 +361,12 @@ fn done(session: &Session, args: PoolDoneArgs) -> Result<(), Failure> {
     let look = || session.call::<_, PoolShowReply>("io.contentd.Pool.Show", &PoolParams { pool_id });
     let before = session.printer.is_for_people().then(look).and_then(Result::ok);
     said(session, "io.contentd.Pool.Done", &PoolDoneParams { pool_id, fence, url, reference, reason })?;
+    // Where it is, its entry does not say. Whoever cannot be told has said it all the same.
+    if session.printer.is_for_people()
+        && let Some(publication) = look().ok().and_then(|after| after.publication)
+    {
+        print_publication(session, &publication)?;
+    }
     if before.is_some_and(|before| before.entry.status == "published") {
         session.tell(format!("pool entry {pool_id} was published already, and nothing was changed"));
     }
@@ -353,7 +397,8 @@ fn nameless(session: &Session, pool_id: i64, verb: &str) -> Failure {
     let why = if verb == "done" { "seen on the site" } else { "not needed any more" };
     let cure = match entry.status.as_str() {
         "held" => {
-            let more = if verb == "done" { "" } else { ", and `contentctl pool release` lets it go out" };
+            let release = format!(", and `contentctl pool release {pool_id}` lets it go out");
+            let more = if verb == "done" { "" } else { release.as_str() };
             format!("say why you know, as in `contentctl pool {verb} {pool_id} --reason {why:?}`{more}")
         }
         "publishing" => format!("name --fence {}, if you have it", entry.fence),
@@ -394,6 +439,11 @@ fn without_holder(shown: &PoolShowReply, fence: u64) -> String {
         _ => format!("`contentctl pool show {id}` says what became of it"),
     };
     format!("pool entry {id} is {status}: nobody has it, {named}, and nothing was changed; {cure}")
+}
+
+/// Where a piece is, below its entry, which has said when.
+fn print_publication(session: &Session, publication: &PublicationView) -> Result<(), Failure> {
+    session.printer.record(publication, &["published_by", "url", "reference"])
 }
 
 /// An entry; for people without an error that its being held says, or its being out has made a matter of the past.
@@ -441,5 +491,43 @@ mod tests {
         let two = said(&["blog", "news"]).expect("they wait");
         assert_eq!(two.matches("no publisher serves").count(), 1);
         assert!(two.contains("accounts \"blog\", \"news\" wait"), "{two}");
+    }
+
+    #[test]
+    fn a_piece_that_is_not_due_does_not_wait() {
+        assert_eq!(waiting(2, 0), "2 pieces wait");
+        assert_eq!(waiting(1, 1), "1 piece waits, and 1 is due later");
+        assert_eq!(waiting(0, 3), "3 pieces are due later");
+    }
+
+    #[test]
+    fn an_entry_in_doubt_is_no_lease() {
+        let entry = |status: &str| -> PoolView {
+            serde_json::from_value(json!({
+                "pool_id": 14, "content_id": 7, "priority": 5, "scheduled_at": "2026-01-31T08:00:00Z", "status": status,
+                "retry_count": 0, "account_id": 1, "fence": 2, "lease_until": "2026-01-31T08:00:00Z",
+            }))
+            .expect("an entry")
+        };
+        let handout = |doubted_at: Value, fence: u64| -> HandoutView {
+            serde_json::from_value(json!({
+                "fence": fence, "holder": "site", "is_publisher": true, "key": "k", "sends": 1,
+                "handed_out_at": "2026-01-31T07:00:00Z", "doubted_at": doubted_at,
+            }))
+            .expect("a handing out")
+        };
+        let at = json!("2026-01-31T07:01:00Z");
+        let said = doubt(&entry("publishing"), &handout(at.clone(), 2)).expect("it is in doubt");
+        assert!(
+            said.starts_with("nobody knows whether pool entry 14 is out: site was called 1 time, looked"),
+            "{said}"
+        );
+        for (entry, handout) in [
+            (entry("publishing"), handout(Value::Null, 2)),
+            (entry("publishing"), handout(at.clone(), 1)),
+            (entry("held"), handout(at, 2)),
+        ] {
+            assert_eq!(doubt(&entry, &handout), None);
+        }
     }
 }

@@ -116,16 +116,23 @@ fn heading(reply: &ContentReply, newest: Option<i64>, columns: Option<usize>) ->
     lines.extend(named.map(|(name, value)| format!("{name}: {}", safe(value))));
     lines.extend(reply.rewritten_by.iter().map(|task| format!("written again by {}", safe(task))));
     lines.extend(reply.findings.iter().map(|finding| format!("the rules say: {}", safe(finding))));
-    lines.push(match content.review_status.as_str() {
+    match content.review_status.as_str() {
         "superseded" => {
             let newest = newest.map(|id| format!("; {}", is_newest(id))).unwrap_or_default();
-            format!(
+            lines.push(format!(
                 "a newer version replaced it: `contentctl content history {}` shows which{newest}",
                 content.content_id
-            )
+            ));
         }
-        _ => format!("contentctl review approve {} --hash {}", content.content_id, safe(&content.content_hash)),
-    });
+        // A rejection may be taken back.
+        "pending_review" | "rejected" => lines.push(format!(
+            "contentctl review approve {} --hash {}",
+            content.content_id,
+            safe(&content.content_hash)
+        )),
+        // What is approved is not approved again.
+        _ => {}
+    }
     let width = lines.iter().map(|line| super::text::width(line)).max().unwrap_or(0).clamp(8, 72);
     lines.push("─".repeat(width.min(columns.unwrap_or(usize::MAX))));
     let Some(columns) = columns else { return lines.join("\n") + "\n" };
@@ -367,6 +374,11 @@ mod tests {
         let piped = readable(&reply, None, None);
         assert_eq!(piped.lines().last().map(|line| line.matches("salt").count()), Some(9), "{piped}");
         assert_eq!(shown.split_whitespace().filter(|word| *word == "salt,").count(), 9, "{shown}");
+        for (status, is_offered) in [("pending_review", true), ("approved", false), ("rejected", true)] {
+            let mut reply = reply.clone();
+            reply.content.review_status = status.to_owned();
+            assert_eq!(readable(&reply, None, None).contains("review approve"), is_offered, "{status}");
+        }
     }
 
     #[test]

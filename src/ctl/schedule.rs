@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::names;
 use super::output::write_out;
 use super::page;
-use super::table::{Column, fixed, flexible, sentences, spare};
+use super::table::{Column, fixed, flexible, sentences, spare, wanted};
 use super::text::{safe, safe_lines};
 use crate::control::api::schedules::TopicParams;
 use crate::control::api::{
@@ -59,8 +59,9 @@ const FIELDS: &[&str] = &[
 ];
 pub(super) const COLUMNS: &[Column] = &[
     fixed("ID", "schedule_id"),
-    flexible("NAME", "name"),
-    flexible("WHEN", "when"),
+    wanted("NAME", "name"),
+    // Half of a cron expression is another one.
+    fixed("WHEN", "when"),
     spare("ZONE", "zone"),
     spare("ACCOUNTS", "accounts"),
     spare("TOPICS", "topics"),
@@ -68,8 +69,8 @@ pub(super) const COLUMNS: &[Column] = &[
     spare("TAKEN", "taken"),
     fixed("NEXT IN ZONE", "next_local").goes(1),
     spare("NEXT IN UTC", "next_utc"),
-    sentences("PAUSED", "paused_why"),
-    sentences("TROUBLE", "trouble"),
+    sentences("PAUSED", "paused_why").below(),
+    sentences("TROUBLE", "trouble").below(),
 ];
 const FIRE_FIELDS: &[&str] = &[
     "fire_id",
@@ -170,7 +171,8 @@ pub fn schedule(session: &Session, verb: ScheduleVerb) -> Result<(), Failure> {
         }
         ScheduleVerb::Resume { schedule } => {
             let was_paused = was_paused(session, &schedule);
-            let reply: ScheduleReply = session.call("io.contentd.Schedules.Resume", &named(schedule))?;
+            let resumed = session.call("io.contentd.Schedules.Resume", &named(schedule));
+            let reply: ScheduleReply = resumed.map_err(|failure| cannot_be("resumed", failure))?;
             print(session, &reply.schedule)?;
             if was_paused == Some(false) {
                 session
@@ -289,9 +291,20 @@ fn of_list(schedule: &ScheduleView) -> Option<String> {
     Some(lines)
 }
 
+/// A refusal of what a schedule is to do: its name was understood, and what was wrong is not that.
+fn cannot_be(done: &str, failure: Failure) -> Failure {
+    match failure {
+        Failure::Client(ClientError::Refused(ApiError::InvalidField { field, value, cure })) if field == "schedule" => {
+            Failure::Refused(safe_lines(&format!("schedule {value:?} cannot be {done}: {cure}")))
+        }
+        failure => failure,
+    }
+}
+
 fn run(session: &Session, schedule: &str) -> Result<(), Failure> {
     let params = ScheduleParams { schedule: TextOrNumber(schedule.to_owned()) };
-    let reply: FireReply = session.call("io.contentd.Schedules.Run", &params)?;
+    let reply: FireReply =
+        session.call("io.contentd.Schedules.Run", &params).map_err(|failure| cannot_be("run", failure))?;
     if !session.printer.is_for_people() {
         return session.printer.record(&reply.fire, FIRE_FIELDS);
     }

@@ -105,7 +105,12 @@ fn in_all(session: &Session, args: StatsArgs) -> Result<(), Failure> {
         let shown = in_words(&record, &fields);
         let names: Vec<&str> = shown.iter().map(|(name, _)| name.as_str()).collect();
         let values: serde_json::Map<String, Value> = shown.iter().cloned().collect();
-        return session.printer.record(&Value::Object(values), &names);
+        session.printer.record(&Value::Object(values), &names)?;
+        if !is_of_a_span {
+            session.tell("of all tasks that are kept; `--since 7d` tells of a week, and `--by day` of each day of it");
+        }
+        session.tell("retries: how often tasks were tried again, added up; retried: how many finished tasks were");
+        return Ok(());
     }
     session.printer.record(&record, &fields)
 }

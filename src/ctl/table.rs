@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn what_says_more_makes_way_last() {
-        use crate::ctl::{notice, tasks};
+        use crate::ctl::{daemon, notice, pool, schedule, tasks};
         let shown = |columns: &[Column], terminal| {
             let row = columns.iter().map(|column| (column.field.to_owned(), usual(column.field)));
             table(&[Value::Object(row.collect())], columns, Some(terminal))
@@ -420,6 +420,17 @@ mod tests {
         assert!(!shown(notice::NOTICE_COLUMNS, 80).left_out.contains(&"KIND"));
         let attempts = shown(tasks::ATTEMPT_COLUMNS, 60);
         assert!(attempts.left_out.contains(&"REF") && !attempts.left_out.contains(&"ENDED"), "{}", attempts.text);
+        for columns in [daemon::GENERATOR_COLUMNS, pool::PUBLISHER_COLUMNS] {
+            let away = shown(columns, 60).text;
+            assert!(away.contains("\n  WHY: the generator said: 429"), "below its row: {away}");
+        }
+        let entries = shown(pool::COLUMNS, 100);
+        assert!(entries.left_out.contains(&"LEASE UNTIL") && !entries.left_out.contains(&"DUE"), "{}", entries.text);
+        for (terminal, gone) in [(100, "TAKEN"), (80, "SOURCE")] {
+            let schedules = shown(schedule::COLUMNS, terminal);
+            let is_whole = schedules.text.contains("0 8 * * mon-fri") && schedules.text.contains("content-creator");
+            assert!(is_whole && schedules.left_out.contains(&gone), "{}", schedules.text);
+        }
         let held = shown(tasks::TASK_COLUMNS, 80).text;
         assert!(held.lines().last().is_some_and(|line| line.contains("before")), "the reason is whole: {held}");
     }
@@ -432,7 +443,7 @@ mod tests {
             ("show", tasks::ATTEMPT_COLUMNS, &["ATTEMPT", "STATE", "ERROR"]),
             ("history", tasks::HISTORY_COLUMNS, &["AT", "EVENT", "WHY"]),
             ("submit", submit::COLUMNS, &["TASK", "STATE"]),
-            ("status", daemon::GENERATOR_COLUMNS, &["GENERATOR", "BREAKER", "WHY", "FAULTS"]),
+            ("status", daemon::GENERATOR_COLUMNS, &["GENERATOR", "BREAKER", "TRIED NEXT", "WHY", "FAULTS"]),
             ("pause", daemon::PAUSE_COLUMNS, &["GENERATOR", "ACCOUNT", "REASON"]),
             ("workers", daemon::WORKER_COLUMNS, &["WORKER", "STATE", "TASK", "SINCE"]),
             ("health", notice::CHECK_COLUMNS, &["STATUS", "CHECK", "WHAT"]),
@@ -447,7 +458,7 @@ mod tests {
             ("pool list", pool::COLUMNS, &["ID", "STATUS", "TITLE", "HELD"]),
             ("pool next", pool::HANDED_OUT_COLUMNS, &["ID", "FENCE", "YOURS UNTIL", "CONTENT"]),
             ("pool show", pool::HANDOUT_COLUMNS, &["FENCE", "HOLDER", "OUTCOME", "ERROR"]),
-            ("status, publishers", pool::PUBLISHER_COLUMNS, &["PUBLISHER", "AWAY", "WHY"]),
+            ("status, publishers", pool::PUBLISHER_COLUMNS, &["PUBLISHER", "AWAY", "TRIED NEXT", "WHY"]),
             ("schedule list", schedule::COLUMNS, &["ID", "NAME", "WHEN", "PAUSED", "TROUBLE"]),
             ("schedule history", schedule::FIRE_COLUMNS, &["ID", "DUE", "STATE", "REASON"]),
             ("account list", accounts::COLUMNS, &["ID", "NAME", "ENABLED", "GENERATOR"]),

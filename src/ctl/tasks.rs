@@ -410,6 +410,8 @@ pub fn release(session: &Session, mut args: ReleaseArgs) -> Result<(), Failure> 
         args.filter.state = vec!["held".to_owned()];
     }
     let filter = filter(args.filter)?;
+    let only_held = TaskFilterParams { states: Some(vec!["held".to_owned()]), ..TaskFilterParams::default() };
+    let is_every_held = args.all && filter.as_ref() == Some(&only_held);
     if args.tasks.is_empty() && filter.is_none() {
         return Err(Failure::Usage(
             "say which: tasks by id, or --all for every held task that a restore holds (--dry-run tells first); a filter (--account, \
@@ -421,7 +423,22 @@ pub fn release(session: &Session, mut args: ReleaseArgs) -> Result<(), Failure> 
     let is_by_name = tasks.is_some();
     let params = ReleaseParams { tasks, filter, dry_run: args.dry_run.then_some(true) };
     let reply: BulkReply = session.call("io.contentd.Tasks.Release", &params)?;
-    print_bulk(session, &reply, is_by_name, "released")
+    print_bulk(session, &reply, is_by_name, "released")?;
+    if is_every_held && session.printer.is_for_people() && (reply.done_count, reply.skipped_count) == (0, 0) {
+        tell_other_held(session);
+    }
+    Ok(())
+}
+
+/// What is held though nothing was released. Whoever cannot be told has released nothing all the same.
+fn tell_other_held(session: &Session) {
+    let status = session.call::<_, StatusReply>("io.contentd.Daemon.GetStatus", &NoParams {});
+    let held = status.ok().and_then(|status| status.tasks.get("held").copied()).unwrap_or(0);
+    if held > 0 {
+        let (are, them) =
+            (crate::text::counted(held, "held task is", "held tasks are"), if held == 1 { "it" } else { "them" });
+        session.tell(format!("{are} not held by a restore: `contentctl settle` decides about {them}"));
+    }
 }
 
 /// `contentctl retry`.

@@ -128,8 +128,9 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
             out,
             "The next start holds each task that may have got a job since the backup, and each piece that may have been published.\n\
              Look at the generators, then `contentctl release TASK...` or `contentctl release --all`. Look at the places where pieces\n\
-             are published, then `contentctl pool release`: a piece that went out since the backup is handed out again. A site that takes each key once, or\n\
-             can be asked for one, knows most of them again; docs/publishing.md says which it does not."
+             are published, then `contentctl pool release ID...` or `contentctl pool release --all`: a piece that went out since the\n\
+             backup is handed out again. A site that takes each key once, or can be asked for one, knows most of them again;\n\
+             docs/publishing.md says which it does not."
         )?;
     }
     Ok(true)
@@ -138,6 +139,7 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
 /// What the old database had more, and what shows it.
 fn told_of_old(kept: &Path, more: Option<More>) -> String {
     let count = |number: i64, one: &str, several: &str| counted(u64::try_from(number).unwrap_or(0), one, several);
+    let kept = kept.display();
     let had = match more {
         Some(More { tasks: 0, pieces: 0, published: 0 }) => {
             "It had no task, piece or publication that this one has not".to_owned()
@@ -150,7 +152,7 @@ fn told_of_old(kept: &Path, more: Option<More>) -> String {
         ),
         None => "What it had more than this one cannot be read".to_owned(),
     };
-    format!("{had}: `sqlite3 -readonly {0}` looks into it, `contentd --check-database {0}` judges it.", kept.display())
+    format!("{had}.\n`sqlite3 -readonly {kept}` looks into it, `contentd --check-database {kept}` judges it.")
 }
 
 fn label(uid: u32) -> String {
@@ -209,6 +211,19 @@ fn restore_as((uid, gid): &Owner, database: &Path, who: &str) -> anyhow::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_old_database_had_is_a_sentence_of_its_own() {
+        let none = Some(More { tasks: 0, pieces: 0, published: 0 });
+        let told = told_of_old(Path::new("/old.db"), none);
+        assert!(told.starts_with("It had no task, piece or publication that this one has not.\n`sqlite3 "), "{told}");
+        let some = Some(More { tasks: 1, pieces: 2, published: 0 });
+        let told = told_of_old(Path::new("/old.db"), some);
+        assert!(
+            told.contains("has not: 1 task, 2 pieces, 0 publications.\n") && told.ends_with("judges it."),
+            "{told}"
+        );
+    }
 
     #[test]
     fn it_is_the_file_behind_the_links_whose_owner_counts() {

@@ -73,7 +73,9 @@ impl Serves {
 impl Publishers {
     /// Why none of them takes a piece, and what helps.
     pub fn unserved(&self, account: &Account, category: Option<&str>) -> Option<String> {
-        let takes = format!("`contentctl pool next --account {}` takes it by hand", account.id);
+        // Said of one piece and of several.
+        let word = crate::text::shell_name(&account.name, account.id);
+        let takes = format!("hand out by hand what waits: `contentctl pool next --account {word}`");
         if self.by_name.is_empty() {
             return Some(format!("no publisher is configured: add a [publishers.NAME], or {takes}"));
         }

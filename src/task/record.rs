@@ -82,7 +82,7 @@ pub struct Task {
 }
 
 /// Why a delayed task waits.
-pub const DELAYED: &str = "its submitter delayed it";
+pub const DELAYED: &str = "it is delayed";
 
 impl Task {
     /// A pending task that asks for nothing yet.

@@ -20,7 +20,7 @@ use contentd::control::values::WireTime;
 use contentd::roles::{Grants, Unnamed};
 use contentd::store::write::AccountEntry;
 use contentd::task::account::AccountChange;
-use contentd::task::{AttemptKey, ContentId, CorrectedState, PoolId, Timestamp};
+use contentd::task::{AttemptKey, ContentId, CorrectedState, PoolId, TaskState, Timestamp};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 
@@ -157,6 +157,12 @@ pub const PUBLISHED: i64 = 80;
 
 /// An entry that was never handed out.
 pub const NEVER_OUT: i64 = 70;
+
+/// An entry that was taken out before it was handed out.
+pub const REMOVED: i64 = 60;
+
+/// An entry of which nobody knows whether it is out.
+pub const DOUBTED: i64 = 50;
 
 /// Who had it.
 pub fn handout() -> HandoutView {
@@ -465,6 +471,11 @@ impl Backend for FakeBackend {
 
     fn release(&self, _: Peer, which: Bulk, dry_run: bool) -> Answer<BulkReply> {
         self.called(format!("release {which:?} {dry_run}"));
+        // No restore holds the one that is held.
+        if matches!(&which, Bulk::Matching(query) if query.states == [TaskState::Held]) {
+            let (done, skipped) = (vec![], vec![]);
+            return self::done(Ok(BulkReply { done, done_count: 0, skipped, skipped_count: 0, is_dry_run: dry_run }));
+        }
         self.bulk(which, dry_run)
     }
 
@@ -631,11 +642,26 @@ impl Backend for FakeBackend {
             return done(Err(ApiError::PoolEntryNotFound { pool_id: id.0 }));
         }
         let mut entry = pooled(id.0);
-        if id.0 == PUBLISHED {
-            entry.status = "published".to_owned();
+        let mut handout = handout();
+        match id.0 {
+            PUBLISHED => entry.status = "published".to_owned(),
+            REMOVED => entry.status = "removed".to_owned(),
+            DOUBTED => {
+                entry.status = "publishing".to_owned();
+                let doubted_at = Some(WireTime(Timestamp(0)));
+                handout =
+                    HandoutView { holder: "site".to_owned(), is_publisher: true, sends: 1, doubted_at, ..handout };
+            }
+            _ => {}
         }
-        let handouts = if id.0 == NEVER_OUT { vec![] } else { vec![handout()] };
-        done(Ok(PoolShowReply { entry, handouts, publication: None }))
+        let publication = (id.0 == PUBLISHED).then(|| PublicationView {
+            published_at: WireTime(Timestamp(0)),
+            published_by: "1000:ada".to_owned(),
+            url: Some("https://example.org/80".to_owned()),
+            reference: None,
+        });
+        let handouts = if matches!(id.0, NEVER_OUT | REMOVED) { vec![] } else { vec![handout] };
+        done(Ok(PoolShowReply { entry, handouts, publication }))
     }
 
     fn pool_next(&self, _: Peer, query: NextQuery) -> Answer<PoolNextReply> {
@@ -728,7 +754,7 @@ impl Backend for FakeBackend {
             pid: 1,
             started_at: WireTime(Timestamp(0)),
             storage_fault: None,
-            tasks: BTreeMap::from([("pending".to_owned(), 2)]),
+            tasks: BTreeMap::from([("pending".to_owned(), 2), ("held".to_owned(), 1)]),
             generators: vec![],
             pauses: vec![],
             hooks: vec![],

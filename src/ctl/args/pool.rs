@@ -1,6 +1,6 @@
 //! What may be typed after `contentctl pool`.
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{ArgGroup, Args as ClapArgs, Subcommand};
 
 use super::PageArgs;
 
@@ -69,12 +69,13 @@ pub enum PoolVerb {
         reason: Option<String>,
     },
     /// Let held entries go out, because they were not published
+    #[command(group = ArgGroup::new("which").required(true).args(["pool_ids", "all"]))]
     Release {
         /// Numbers of entries
-        #[arg(value_name = "ID", required_unless_present = "all", value_parser = super::pool_number)]
+        #[arg(value_name = "ID", value_parser = super::pool_number)]
         pool_ids: Vec<i64>,
         /// Every entry that is held
-        #[arg(long, conflicts_with = "pool_ids")]
+        #[arg(long)]
         all: bool,
     },
 }

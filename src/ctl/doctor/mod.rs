@@ -130,9 +130,12 @@ fn for_people(findings: &[Finding], is_all: bool) -> String {
         }
     }
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    // What has a fault is not well, though something else about it is.
+    let is_wrong =
+        |subject: &str| findings.iter().any(|finding| finding.subject == subject && finding.severity != Severity::Ok);
     let well: BTreeMap<&str, ()> = findings
         .iter()
-        .filter(|finding| finding.severity == Severity::Ok)
+        .filter(|finding| finding.severity == Severity::Ok && !is_wrong(&finding.subject))
         .map(|finding| (finding.subject.as_str(), ()))
         .collect();
     if !is_all && !well.is_empty() {
@@ -158,13 +161,14 @@ mod tests {
         let findings = [
             Finding::ok("disk", "5.0 GiB free"),
             Finding::ok("disk", "of the state directory"),
+            Finding::ok("socket", "is owned by root"),
             Finding::warning("clock", "was set\x1b[2J", "`timedatectl`"),
             Finding::error("socket", "is not there", "start it"),
         ];
         let text = for_people(&findings, false);
         let expected = "error    socket: is not there\n         cure: start it\n\
                         warning  clock: was set\\u{1b}[2J\n         cure: `timedatectl`\n\
-                        ok       disk (`--all` shows each)\n1 error, 1 warning, 2 ok\n";
+                        ok       disk (`--all` shows each)\n1 error, 1 warning, 3 ok\n";
         assert_eq!(text, expected);
         assert!(for_people(&findings, true).contains("ok       disk: 5.0 GiB free\n"));
     }

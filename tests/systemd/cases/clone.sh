@@ -57,5 +57,8 @@ follow 01
 ok "another daemon runs" 'is_active && [ "$(p MainPID)" != "$pid" ]'
 ok "the configuration stays" '[ "$(sha256sum /etc/contentd/contentd.toml)" = "$configuration" ]'
 ok "the run went on over the restart" 'contentctl wait "$run" --timeout 60 && [ "$(wc -l </var/lib/contentd/generators/slow/starts)" = 1 ]'
+h "pages that would hide those of a package"
+bash -eu /tmp/blocks/03.sh
+ok "none is left" '[ -z "$(find /usr/local/share/man -type f -name "content*")" ]'
 ok "no unit failed" '[ -z "$(systemctl --failed --plain --no-legend | grep contentd)" ]'
 finish
