@@ -129,7 +129,7 @@ pub fn restore_database(options: &Options, file: &Path, is_nothing_since: bool) 
             "The next start holds each task that may have got a job since the backup, and each piece that may have been published.\n\
              Look at the generators, then `contentctl release TASK...` or `contentctl release --all`. Look at the places where pieces\n\
              are published, then `contentctl pool release ID...` or `contentctl pool release --all`: a piece that went out since the\n\
-             backup is handed out again. A site that takes each key once, or can be asked for one, knows most of them again;\n\
+             backup is handed out again. A site that takes each key once knows most of them again;\n\
              docs/publishing.md says which it does not."
         )?;
     }

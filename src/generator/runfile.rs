@@ -26,6 +26,8 @@ use crate::tell;
 /// A probe holds its lock for an instant; an exclusive lock is tried for longer than that.
 const PROBE_PATIENCE: u32 = 20;
 const PROBE_PAUSE: Duration = Duration::from_millis(5);
+/// How often a run file is made anew because somebody cleared it away meanwhile.
+const MOST_ROUNDS: usize = 20;
 const LONGEST_KEY: usize = 64;
 
 /// Why a run file could not be made.
@@ -108,10 +110,14 @@ impl RunFiles {
         let Ok(path) = self.path_of(key, "run") else { return true };
         let _lock = match open_own(&path, OpenOptions::new().read(true)) {
             Ok(file) => match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => Some(file),
+                Ok(()) => file,
                 Err(_) => return false,
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // A call that begins now makes one, and it is not ours to remove.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.forget_private(key);
+                return true;
+            }
             Err(_) => return false,
         };
         self.forget(key);
@@ -123,6 +129,10 @@ impl RunFiles {
         if let Ok(path) = self.path_of(key, "run") {
             log_unless_missing(&path, fs::remove_file(&path));
         }
+        self.forget_private(key);
+    }
+
+    fn forget_private(&self, key: &AttemptKey) {
         if let Ok(path) = self.path_of(key, "d") {
             log_unless_missing(&path, fs::remove_dir_all(&path));
         }
@@ -177,7 +187,7 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 /// Puts `content` into the file and returns it open for reading, at its beginning, with the exclusive lock; none if
 /// somebody holds it. The content is written only under the lock: a process that is left must not see it change.
 pub(crate) fn lock_with_content(path: &Path, content: &[u8]) -> io::Result<Option<File>> {
-    loop {
+    for _ in 0..MOST_ROUNDS {
         let mut writer = open_own(path, OpenOptions::new().write(true).create(true).truncate(false))?;
         let reader = open_own(path, OpenOptions::new().read(true))?;
         if !try_lock(&reader)? {
@@ -190,6 +200,9 @@ pub(crate) fn lock_with_content(path: &Path, content: &[u8]) -> io::Result<Optio
             return Ok(Some(reader));
         }
     }
+    let found =
+        "its name means another file each time it is looked at: is the state directory on a network file system?";
+    Err(io::Error::other(found))
 }
 
 /// Whether the name still means this file.

@@ -153,14 +153,15 @@ pub struct Recipient {
     pub key: AttemptKey,
     /// The consumer's own key of the request.
     pub request: Option<String>,
-    /// It can say what came of a key that it was given before.
+    /// It is idempotent: the same key publishes once.
     pub knows_its_keys: bool,
     /// Until when.
     pub lease_until: Timestamp,
 }
 
 /// Hands an entry out: the intent, committed before anybody acts on it. What may be out by a database that was replaced begins in
-/// doubt at a publisher that knows its keys, as if contentd had died in the middle of the call: which is what may have happened.
+/// doubt at a publisher that knows its keys, as if contentd had died in the middle of the call: which is what may have happened. One that
+/// can only be searched gets it as any other: a search that nobody answers would hold every piece, and whoever released it has looked.
 pub fn hand_out(entry: &PoolEntry, to: Recipient, now: Timestamp) -> Result<PoolChange, PoolRefusal> {
     let Recipient { holder, key, request, knows_its_keys, lease_until } = to;
     let status = entry.status.after(PoolMove::HandedOut)?;
@@ -184,7 +185,7 @@ pub fn hand_out(entry: &PoolEntry, to: Recipient, now: Timestamp) -> Result<Pool
         absences: 0,
         ended_at: None,
         outcome: None,
-        error: may_be_out.then(|| MAY_BE_OUT.to_owned()),
+        error: None,
         unavailable_sends: 0,
         may_be_out,
     };

@@ -105,8 +105,7 @@ pub const PUBLISH_OUTCOMES: &[PublishRow] = rows! {
     Some(PublishVerb::Publish), "the daemon stopped before the call began", "pending", Nothing;
     Some(PublishVerb::Publish), "anything else, or our own death; idempotent", "the same key again once the call's lock is free, with back-off where the call answered, at most max_retries + 1 times; then held", Nothing;
     Some(PublishVerb::Publish), "a piece that waited for a release since a restore; idempotent", "nothing; its key is sent as one that was sent before", Nothing;
-    Some(PublishVerb::Publish), "a piece that waited for a release since a restore; not idempotent, with find", "find, before any call", Nothing;
-    Some(PublishVerb::Publish), "a piece that waited for a release since a restore; neither", "as any other", Nothing;
+    Some(PublishVerb::Publish), "a piece that waited for a release since a restore; not idempotent", "as any other", Nothing;
     Some(PublishVerb::Publish), "sent again: retry", "nothing; the same key again with back-off", Nothing;
     Some(PublishVerb::Publish), "sent again: unavailable", "nothing; the same key again with back-off, after max_retries + 72 of them held", Nothing;
     Some(PublishVerb::Publish), "sent again: rejected", "held", Nothing;

@@ -64,7 +64,7 @@ impl Rig {
     fn hand_out(&mut self, holder: Holder) -> Result<(), PoolRefusal> {
         let key = AttemptKey(format!("key-{}", self.entry.fence + 1));
         let until = self.now.plus(Duration::from_secs(60));
-        let knows_its_keys = self.policy.is_idempotent || self.policy.can_find;
+        let knows_its_keys = self.policy.is_idempotent;
         let to = Recipient { holder, key, request: None, knows_its_keys, lease_until: until };
         self.take(hand_out(&self.entry, to, self.now)?);
         Ok(())
@@ -182,31 +182,16 @@ fn row(verb: Option<PublishVerb>, outcome: &str) -> (PoolState, u32) {
             assert_eq!(rig.entry.fence, 1_000_001, "one handing out");
             let refused = rig.clone().after(PoolEvent::SentAgain).after(said(Rejected("a duplicate".into())));
             assert_eq!(refused.told(), (PoolState::Held, 0));
+            let error = rig.handout.as_ref().and_then(|one| one.error.clone());
+            assert_eq!(error.as_deref(), Some("busy"), "a person reads what the site said");
             let again = refused.after(PoolEvent::Released).with(publisher());
             assert_eq!(again.after(said(Retry("busy".into()))).told(), (PoolState::Pending, 1), "a person has looked");
             let no_retries = restored(PublishPolicy { max_retries: 0, ..policy(true, false) });
             assert_eq!(no_retries.after(PoolEvent::Looked { is_quiet: true }).step(), Step::SendAgain);
             rig.told()
         }
-        (
-            Some(PublishVerb::Publish),
-            "a piece that waited for a release since a restore; not idempotent, with find",
-        ) => {
-            let rig = restored(policy(false, true)).after(PoolEvent::Looked { is_quiet: true });
-            assert_eq!(rig.step(), Step::Find);
-            let found = rig.clone().after(PoolEvent::Searched(FoundAnswer::Found(Published::default())));
-            assert_eq!(found.told(), (PoolState::Published, 0));
-            let mut absent = rig.clone();
-            while absent.entry.status == PoolState::Publishing {
-                absent = absent.later(60).after(PoolEvent::Searched(FoundAnswer::Missing));
-            }
-            assert_eq!(absent.told(), (PoolState::Pending, 0));
-            let called = absent.later(60).with(publisher());
-            assert_eq!(called.handout.as_ref().map(|one| one.sends), Some(1), "it is not out, and goes");
-            rig.told()
-        }
-        (Some(PublishVerb::Publish), "a piece that waited for a release since a restore; neither") => {
-            let rig = restored(policy(false, false));
+        (Some(PublishVerb::Publish), "a piece that waited for a release since a restore; not idempotent") => {
+            let rig = restored(policy(false, true));
             assert_eq!(rig.clone().after(said(Retry("busy".into()))).told(), (PoolState::Pending, 1));
             rig.after(said(PublishAnswer::Published(Published::default()))).told()
         }

@@ -47,7 +47,7 @@ pub(super) async fn publish(world: World, publisher: Arc<Publisher>, entry: Pool
         account: None,
         limit: 1,
         request: None,
-        knows_its_keys: publisher.policy.is_idempotent || publisher.policy.can_find,
+        knows_its_keys: publisher.policy.is_idempotent,
         lease_until: now.plus(publisher.policy.call_limit),
         now,
     };
@@ -71,8 +71,8 @@ pub(super) async fn publish(world: World, publisher: Arc<Publisher>, entry: Pool
     }
 }
 
-/// Begins with a piece that may be out by a replaced database: whether a process of that one's call is left, and if not, a search or
-/// the same key again.
+/// Begins with a piece that may be out by a replaced database: whether a process of that one's call is left, and if not, the key is
+/// sent as one that was sent before.
 async fn ask(world: World, publisher: Arc<Publisher>, entry: PoolEntry, handout: Handout, account: Account) -> Done {
     // Without an answer the entry wakes, and is asked about then.
     let Some(is_quiet) = publisher.driver.is_quiet(handout.key.clone()).await else { return Done::default() };

@@ -31,7 +31,7 @@ pub struct HandOut {
     pub limit: u32,
     /// The consumer's own key of the request.
     pub request: Option<String>,
-    /// It can say what came of a key that it was given before.
+    /// It is idempotent: the same key publishes once.
     pub knows_its_keys: bool,
     /// Until when.
     pub lease_until: Timestamp,
