@@ -225,7 +225,7 @@ fn cleanup_old_tasks() {
         sql(&daemon, &format!("UPDATE tasks SET {past} WHERE id = '{id}'"));
     }
     daemon.restart();
-    let expected = |deleted: u32, is_dry_run: bool, days: u32| json!({ "deleted": deleted, "is_dry_run": is_dry_run, "older_than_s": days * 86_400 });
+    let expected = |deleted: u32, is_dry_run: bool, days: u32| json!({ "deleted": deleted, "is_dry_run": is_dry_run, "older_than_s": days * 86_400, "is_day_kept": false });
     let configured = daemon.ctl_json(&["cleanup", "--older-than", "retention"]);
     assert_eq!(configured, expected(0, false, 90), "what is configured");
     assert_eq!(daemon.call("io.contentd.Tasks.Cleanup", json!({ "dry_run": true })), expected(2, true, 7));
