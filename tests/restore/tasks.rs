@@ -38,7 +38,7 @@ fn a_restored_daemon_makes_no_job_twice_and_says_what_it_cannot_know() {
     let ran = restore_with(&daemon, &file, &[]).exits(0);
     assert!(ran.out.contains("the old database is kept: "), "{ran:?}");
     let kept = ran.out.lines().find_map(|line| line.split_once("is kept: ")).unwrap().1.to_owned();
-    let more = format!("not: 1 task, 5 pieces, 0 publications: `sqlite3 -readonly {kept}` looks");
+    let more = format!("not: 1 task, 5 pieces, 0 publications.\n`sqlite3 -readonly {kept}` looks");
     assert!(ran.out.contains(&more), "{ran:?}");
     assert_eq!(
         texts(Path::new(&kept), "SELECT count(*) || '' AS text FROM tasks"),
