@@ -50,7 +50,7 @@ pub fn at_rest(week: &Week) -> Outcome {
     judge.topics(&mut failures);
     judge.tasks(&mut failures);
     judge.pieces(&mut outcome, &mut failures);
-    judge.outage(&mut failures);
+    judge.outage(&mut outcome, &mut failures);
     judge.messages(&mut outcome, &mut failures);
     failures.extend(week.house.violations());
     outcome.fires = judge.fires.len();
@@ -227,10 +227,12 @@ impl Judge<'_> {
     }
 
     /// It cost probes and no retry of a task that waited.
-    fn outage(&self, failures: &mut Vec<String>) {
+    fn outage(&self, outcome: &mut Outcome, failures: &mut Vec<String>) {
         let (began, ended) = self.week.calendar.outage();
         let probes = self.week.house.submits_refused() as usize;
-        if !(3..=MOST_PROBES).contains(&probes) {
+        outcome.probes = probes;
+        // None: the generator had as many jobs as it may have when it went away, and nothing more was to be submitted.
+        if probes != 0 && !(3..=MOST_PROBES).contains(&probes) {
             failures.push(format!("the outage met {probes} submits"));
         }
         let mut waited = 0;

@@ -49,6 +49,7 @@ pub struct Outcome {
     pub rejected: usize,
     pub deaths: usize,
     pub messages: usize,
+    pub probes: usize,
     pub failures: Vec<String>,
     /// The audit trail in order.
     pub story: Vec<String>,

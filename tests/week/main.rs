@@ -78,6 +78,7 @@ fn a_week_unattended_ends_with_every_piece_published_once() {
     let (fires, published, rejected) = (sum(|week| week.fires), sum(|week| week.published), sum(|week| week.rejected));
     let (deaths, messages) = (sum(|week| week.deaths), sum(|week| week.messages));
     assert!(rejected > 0, "the person rejected nothing");
+    assert!(sum(|week| week.probes) > 0, "no outage met a submit");
     tally::tell(
         "week",
         &format!(
